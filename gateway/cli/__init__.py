@@ -1,0 +1,4 @@
+"""The command line: one small file per command."""
+
+
+def main() -> None: ...

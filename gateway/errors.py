@@ -1,0 +1,72 @@
+"""The exception tree, and the place in a file that an error can point to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place in the configuration. `line` and `column` are 1-based, as editors show them.
+
+    `path` is the dotted way to the value, such as `routes.fulfil-order.actions.save.with.table`;
+    empty where the whole file is meant.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}"
+        return f"{place} ({self.path})" if self.path else place
+
+
+class GatewayError(Exception):
+    """Whatever the gateway raises on purpose. Its text is written for a person and holds no secret."""
+
+
+class UsageError(GatewayError):
+    """What was asked cannot be done as asked: a wrong argument, a file that is not there."""
+
+
+class SignatureError(GatewayError):
+    """A request did not prove that it comes from Stripe.
+
+    `reason` is one of `missing`, `malformed`, `no_match`, `too_old`, `too_new`: for logs and counters,
+    never for the answer.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"signature refused: {reason}")
+        self.reason = reason
+
+
+class EnvelopeError(GatewayError):
+    """A body carried a good signature, but is not a Stripe event."""
+
+
+class StoreError(GatewayError):
+    """The store could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818 - reads as what it is
+    """The store cannot commit now: disk full, read-only, connection lost. Trying again may succeed."""
+
+
+class StoreLocked(StoreError):  # noqa: N818
+    """Another gateway already works on this SQLite file."""
+
+
+class StoreOutdated(StoreError):  # noqa: N818
+    """The store's schema is not the one that this program knows."""
+
+
+class TemplateError(GatewayError):
+    """A template or an expression did not compile or did not render. `where` is its place in the YAML."""
+
+    def __init__(self, where: Where, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.where = where
+        self.message = message

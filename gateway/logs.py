@@ -1,0 +1,1 @@
+"""The log: structlog, JSON or console, one line per event and per attempt; never payloads or secrets."""

@@ -1,0 +1,285 @@
+"""The nouns of the gateway as frozen records: accounts, events, routes, deliveries, attempts, and their states.
+
+Times are aware UTC datetimes. Durations are float seconds and say so in their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from gateway.errors import Where
+
+
+class EventState(StrEnum):
+    """What intake made of an event."""
+
+    ROUTED = "routed"
+    UNMATCHED = "unmatched"  # no route wanted it
+    IGNORED = "ignored"  # of a mode that the account does not take
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    BLOCKED = "blocked"  # waits for what it `needs`
+    PENDING = "pending"  # will run when due, in its turn
+    RUNNING = "running"  # claimed by a gateway, under a lease
+    SUCCEEDED = "succeeded"
+    SKIPPED = "skipped"  # was not owed after all: its `if` was false, `once_per`, a skipped need
+    CANCELLED = "cancelled"  # a person ended it
+    DEAD = "dead"  # will not be retried by itself
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens without a person."""
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({DeliveryState.SUCCEEDED, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.DEAD})
+
+
+class AttemptOutcome(StrEnum):
+    """How one run of a delivery ended."""
+
+    SUCCEEDED = "succeeded"
+    SKIPPED = "skipped"
+    RETRY = "retry"  # failed in a way that may pass
+    DEAD = "dead"  # failed for good, or out of attempts
+    INTERRUPTED = "interrupted"  # the gateway stopped or died meanwhile: whether it took effect is not known
+
+
+# -- configuration, compiled ----------------------------------------------------------------------------------
+
+
+class Expression(Protocol):
+    """A compiled Jinja expression, such as a route's `if`."""
+
+    @property
+    def source(self) -> str:
+        """The text as written."""
+
+    @property
+    def where(self) -> Where:
+        """Its place in the YAML."""
+
+    def evaluate(self, scope: Mapping[str, Any]) -> Any:
+        """The expression's native value. Raises TemplateError."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`retry:` of the defaults or of one action."""
+
+    attempts: int  # runs in all, the first one included
+    first_seconds: float
+    factor: float
+    max_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One Stripe account as configured here."""
+
+    name: str
+    signing_secrets: tuple[str, ...] = field(repr=False)
+    livemode: bool | None  # None: any
+    tolerance_seconds: float
+    api_key: str = field(default="", repr=False)
+    vars: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionUse:
+    """One named action of a route.
+
+    `settings` is the compiled `with`; its type belongs to `gateway.settings`, and routing does not look at it.
+    """
+
+    name: str
+    uses: str
+    needs: tuple[str, ...]
+    where: Where
+    condition: Expression | None = None
+    connection: str | None = None
+    retry: RetryPolicy = RetryPolicy(20, 5.0, 4.0, 21600.0)
+    timeout_seconds: float = 30.0
+    settings: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Event patterns + a condition + named actions, in an order that respects `needs`."""
+
+    name: str
+    accounts: frozenset[str] | None  # None: every account
+    events: tuple[str, ...]  # types or globs
+    where: Where
+    condition: Expression | None = None
+    once_per: Expression | None = None
+    order_by: Expression | None = None
+    actions: tuple[ActionUse, ...] = ()
+
+    def action(self, name: str) -> ActionUse | None:
+        """The action of that name, or None."""
+        return next((action for action in self.actions if action.name == name), None)
+
+    def needed_by(self, name: str) -> frozenset[str]:
+        """The names of all that an action needs, directly or through others."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            action = self.action(todo.pop())
+            for need in action.needs if action else ():
+                if need not in found:
+                    found.add(need)
+                    todo.append(need)
+        return frozenset(found)
+
+
+# -- the inbox ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One verified Stripe event as it lies in the inbox. Its key is `(account, id)`."""
+
+    account: str
+    id: str
+    type: str
+    state: EventState
+    livemode: bool | None  # None: a thin event that does not say
+    received_at: datetime
+    body: bytes = field(repr=False)  # exactly as posted
+    created_at: datetime | None = None  # Stripe's `created`
+    connected_account: str | None = None
+    object_id: str | None = None
+    api_version: str | None = None
+    source: str = "webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDelivery:
+    """What routing decided is owed for an event: one action of one route.
+
+    `needs` are names of actions planned for the same route in the same run. `error` is set where routing
+    could not decide (an `if` that raised): the delivery begins as a dead letter with that text, unjudged.
+    """
+
+    route: str
+    action: str
+    needs: tuple[str, ...] = ()
+    once_key: str | None = None
+    order_key: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Lane:
+    """The deliveries of one action for one account: what is claimed side by side with other lanes."""
+
+    account: str
+    route: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One action owed for one event: the unit of retry."""
+
+    id: str  # the same at every attempt
+    event_id: str
+    account: str
+    event_type: str
+    route: str
+    action: str
+    run_id: str  # deliveries of one route planned together share it; `needs` is resolved inside
+    needs: tuple[str, ...]
+    state: DeliveryState
+    attempts: int  # since it was made or last revived, the running one included
+    created_at: datetime
+    next_attempt_at: datetime | None  # for pending ones
+    finished_at: datetime | None
+    reason: str | None  # why it is dead, skipped, cancelled or waits
+    last_error: str | None
+    is_judged: bool  # whether the route's `if` said yes; False only after a routing error
+    waits_for_turn: bool  # pending, but `order_by` or `once_per` lets another go first
+    once_key: str | None = None
+    order_key: str | None = None
+    rendered: Any = None
+    output: Any = None
+
+    @property
+    def lane(self) -> Lane:
+        """The lane it is claimed in."""
+        return Lane(self.account, self.route, self.action)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a delivery."""
+
+    number: int  # 1, 2, ... over the delivery's whole life
+    started_at: datetime
+    duration_seconds: float
+    outcome: AttemptOutcome
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that this gateway may run until its lease ends."""
+
+    delivery: Delivery
+    token: str  # fences a gateway that overslept its lease
+    event: Event
+    outputs: Mapping[str, Any]  # of the succeeded deliveries of the same run, by action
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How a claim ended, for the store to record.
+
+    `state` is SUCCEEDED, SKIPPED, DEAD, or PENDING. A PENDING one runs again after `wait_seconds`; with
+    `attempt` None the claim is handed back and costs no attempt. `keys` replaces `(once_key, order_key)` and marks
+    the delivery as judged.
+    """
+
+    state: DeliveryState
+    attempt: Attempt | None = None
+    reason: str | None = None
+    wait_seconds: float = 0.0
+    rendered: Any = None
+    output: Any = None
+    keys: tuple[str | None, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """What to list or replay. Empty fields do not narrow."""
+
+    ids: Sequence[str] = ()
+    accounts: Sequence[str] = ()
+    types: Sequence[str] = ()  # types or globs
+    states: Sequence[str] = ()
+    object_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries to list, retry or cancel. Empty fields do not narrow."""
+
+    ids: Sequence[str] = ()
+    event_ids: Sequence[str] = ()
+    accounts: Sequence[str] = ()
+    routes: Sequence[str] = ()
+    actions: Sequence[str] = ()
+    lanes: Sequence[tuple[str, str]] | None = None  # (route, action) pairs, such as all of one connection
+    states: Sequence[str] = ()
+    since: datetime | None = None  # made at or after
+    until: datetime | None = None  # made before

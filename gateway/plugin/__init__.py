@@ -1,0 +1,68 @@
+"""PUBLIC: all that an action's author imports. The four built-in actions use this and nothing else.
+
+    from gateway.plugin import Action, Context, Reject, Retry, Settings
+
+    class Greet(Action):
+        \"\"\"Greets a customer.\"\"\"
+        name = "greet"
+
+        class Settings(Settings):
+            to: str
+
+        async def run(self, settings, context):
+            ...
+            return {"greeted": settings.to}
+
+An action may run twice for one delivery (a crash between the work and its record), with the same
+`context.delivery_id`; make a second run harmless.
+"""
+
+from gateway.plugin.action import Action, Context, Reject, Retry, Settings
+from gateway.plugin.connections import (
+    ConnectionSettings,
+    DatabaseConnection,
+    HttpConnection,
+    SlackConnection,
+    SmtpConnection,
+)
+from gateway.plugin.fields import (
+    Connection,
+    Deferred,
+    Duration,
+    Name,
+    Rate,
+    Size,
+    Text,
+    Url,
+    parse_duration,
+    parse_rate,
+    parse_size,
+)
+from gateway.plugin.outbound import AddressRefused, guarded_session, retry_after_seconds
+
+__all__ = [
+    "Action",
+    "AddressRefused",
+    "Connection",
+    "ConnectionSettings",
+    "Context",
+    "DatabaseConnection",
+    "Deferred",
+    "Duration",
+    "HttpConnection",
+    "Name",
+    "Rate",
+    "Reject",
+    "Retry",
+    "Settings",
+    "Size",
+    "SlackConnection",
+    "SmtpConnection",
+    "Text",
+    "Url",
+    "guarded_session",
+    "parse_duration",
+    "parse_rate",
+    "parse_size",
+    "retry_after_seconds",
+]

@@ -1,0 +1,95 @@
+"""What an action is: a model of its `with`, one async `run`, and the two exceptions it may raise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from structlog.typing import FilteringBoundLogger
+
+
+class Settings(BaseModel):
+    """The base of every action's `with`. Unknown keys are refused; numbers are taken where text is asked for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, populate_by_name=True)
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+        """Complaints about `with` as written, before anything is rendered: what no single field can know, such as
+        *give text or html*. Runs at load; template texts are still unrendered. Yields messages for the ops person.
+        """
+        return ()
+
+
+class Retry(Exception):  # noqa: N818 - read as what the author asks for
+    """The attempt failed in a way that may pass: try again later.
+
+    `after_seconds` is what the destination asked for, if it did. `pause_seconds` asks that the whole
+    connection rests for so long.
+    """
+
+    def __init__(self, message: str, *, after_seconds: float | None = None, pause_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.after_seconds = after_seconds
+        self.pause_seconds = pause_seconds
+
+
+class Reject(Exception):  # noqa: N818
+    """The attempt failed for good: a dead letter. Say what is wrong and what would mend it."""
+
+    def __init__(self, message: str, *, pause_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.pause_seconds = pause_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an action knows of the delivery that it runs for."""
+
+    delivery_id: str  # the same at every attempt: give it to the receiver as idempotency key
+    attempt: int  # 1, 2, ...
+    account: str  # the account's name in gateway.yaml
+    route: str
+    action: str
+    event: Mapping[str, Any]  # the envelope, parsed; read only
+    body: bytes  # the event exactly as Stripe posted it
+    connection: Any  # the ConnectionSettings named by `with`, or None
+    resource: Any  # what `open` returned for that connection
+    timeout_seconds: float  # the attempt is cancelled after so long
+    now: Callable[[], datetime]  # aware UTC; use it instead of the clock
+    log: FilteringBoundLogger  # bound to the delivery; never log payloads or secrets
+    base_folder: str = "."  # where relative paths start: the folder of gateway.yaml
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class Action(Generic[S]):
+    """One kind of action. The gateway makes one instance; `run` may run many times at once.
+
+    The class's docstring is shown by `gateway actions`. Errors: `Retry` and `Reject` say what is to happen;
+    a timeout, `OSError` or `asyncio.TimeoutError` is retried; any other exception is taken as a fault of the
+    action and retried too, with its type and text as the error.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Settings]]
+
+    async def open(self, connection: Any, base_folder: str) -> Any:
+        """Whatever `run` wants to share between runs on one connection: a pool, a session. Called before the first
+        run on that connection, and again after its settings changed. May not contact the destination for long.
+        `connection` is None for an action without one.
+        """
+        return None
+
+    async def close(self, resource: Any) -> None:
+        """Frees what `open` returned. No run uses it any more."""
+
+    async def run(self, settings: S, context: Context) -> Mapping[str, Any] | None:
+        """Does the work once. Returns the output that later actions see as `steps.<action>.output`."""
+        raise NotImplementedError

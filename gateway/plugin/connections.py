@@ -1,0 +1,140 @@
+"""The settings of the four types of connection: address, credentials, limits."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from typing_extensions import Annotated, Self  # noqa: UP035 - pydantic wants its own on 3.11
+
+from gateway.plugin.fields import Duration, Rate, check_url
+
+
+class ConnectionSettings(BaseModel):
+    """What every connection has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    rate: Rate | None = Field(None, description="At most so many attempts in a time, such as 20/s.")
+    concurrency: int = Field(8, ge=1, le=1000, description="At most so many attempts at once.")
+
+
+class DatabaseConnection(ConnectionSettings):
+    """A database: SQLite, PostgreSQL, MySQL or MariaDB."""
+
+    SCHEMES: ClassVar[tuple[str, ...]] = ("sqlite", "postgresql", "postgres", "mysql", "mariadb")
+
+    type: Literal["database"]
+    url: SecretStr = Field(
+        description="sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host/db, mysql://..."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, value: SecretStr) -> SecretStr:
+        scheme, _, rest = value.get_secret_value().partition("://")
+        if scheme not in cls.SCHEMES or not rest:
+            raise ValueError("expected a URL that begins with sqlite:///, postgresql:// or mysql://")
+        return value
+
+
+class SmtpConnection(ConnectionSettings):
+    """A mail server."""
+
+    type: Literal["smtp"]
+    host: str = Field(min_length=1)
+    port: int = Field(587, ge=1, le=65535)
+    tls: Literal["starttls", "implicit", "none"] = Field(
+        "starttls",
+        description="starttls (port 587), implicit (port 465), or none (a catcher or a local relay).",
+    )
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    from_: str = Field(alias="from", min_length=3, description="The sender, such as Acme <orders@acme.example>.")
+    ca_file: str | None = Field(None, description="Certificates to trust instead of the system's.")
+    concurrency: int = Field(2, ge=1, le=100, description="Connections kept open at most.")
+
+
+def _networks(value: Any) -> Any:
+    return value if isinstance(value, bool) else list(value) if isinstance(value, (list, tuple)) else value
+
+
+class HttpConnection(ConnectionSettings):
+    """A service that takes forwards."""
+
+    type: Literal["http"]
+    url: str
+    method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    signing_secret: SecretStr | list[SecretStr] = Field(
+        default=SecretStr(""), description="One secret, or two while it is being rolled: [new, old]."
+    )
+    signature: Literal["standard", "stripe", "none"] | None = Field(
+        None, description="How forwards are signed; standard where there is a signing_secret, else none."
+    )
+    allow_private: Annotated[bool | list[IPv4Network | IPv6Network], BeforeValidator(_networks)] = Field(
+        False, description="true, or the private networks that may be reached, such as [10.1.0.0/16]."
+    )
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _url(cls, value: object) -> str:
+        return check_url(value)
+
+    @field_validator("signature")
+    @classmethod
+    def _needs_secret(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value in ("standard", "stripe") and not secrets_of(info.data.get("signing_secret")):
+            raise ValueError(f"signature: {value} needs a signing_secret")
+        return value
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The signing secrets in force, newest first; empty where forwards are not signed."""
+        return secrets_of(self.signing_secret)
+
+    @property
+    def scheme(self) -> Literal["standard", "stripe", "none"]:
+        """How forwards are signed."""
+        return self.signature or ("standard" if self.secrets else "none")
+
+
+class SlackConnection(ConnectionSettings):
+    """A Slack workspace: an incoming webhook, or a bot token."""
+
+    type: Literal["slack"]
+    webhook_url: SecretStr = SecretStr("")
+    token: SecretStr = SecretStr("")
+    channel: str = ""
+    api_url: str = Field("https://slack.com/api", description="Where the Web API answers.")
+    timeout: Duration = 30.0
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            check_url(value.get_secret_value())
+        return value
+
+    @field_validator("api_url", mode="before")
+    @classmethod
+    def _api(cls, value: object) -> str:
+        return check_url(value)
+
+
+def secrets_of(value: SecretStr | list[SecretStr] | None) -> tuple[str, ...]:
+    """The non-empty secrets among one or several."""
+    several = value if isinstance(value, list) else [value] if value is not None else []
+    return tuple(text for secret in several if (text := secret.get_secret_value()))
+
+
+__all__ = [
+    "ConnectionSettings",
+    "DatabaseConnection",
+    "HttpConnection",
+    "Self",
+    "SlackConnection",
+    "SmtpConnection",
+]

@@ -1,0 +1,171 @@
+"""The kinds of values that settings are made of: durations, sizes, rates, names, texts, parts rendered later."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_RATE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|m|h)")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of `200ms 5s 10m 6h 30d`. Raises ValueError."""
+    if isinstance(value, float):  # already parsed: defaults and copies of models
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"expected a duration such as 200ms, 5s, 10m, 6h or 30d, got {value!r}")
+    return float(match[1]) * _DURATION_UNITS[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A parsed size."""
+
+    count: int
+
+
+def parse_size(value: object) -> int:
+    """Bytes of `100B 512KiB 1MiB 1GiB`. Raises ValueError."""
+    if isinstance(value, Bytes):
+        return value.count
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"expected a size such as 512KiB or 1MiB, got {value!r}")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in every `per_seconds`."""
+
+    count: float
+    per_seconds: float
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(parse_rate)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{_RATE.pattern}$", "examples": ["20/s", "100/m"]}
+
+
+def parse_rate(value: object) -> Rate:
+    """A rate such as `20/s 100/m 1000/h`. Raises ValueError."""
+    if isinstance(value, Rate):
+        return value
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"expected a rate such as 20/s or 100/m, got {value!r}")
+    return Rate(float(match[1]), _RATE_UNITS[match[2]])
+
+
+def check_url(value: object) -> str:
+    """An absolute http or https URL, as text. Raises ValueError."""
+    if isinstance(value, str):
+        try:
+            parts = urlsplit(value)
+            if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0):
+                return value
+        except ValueError:
+            pass
+    raise ValueError("expected an http:// or https:// URL")
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^{_DURATION.pattern}$",
+            "examples": ["200ms", "5s", "10m", "6h", "30d"],
+        }
+    ),
+]
+"""Seconds, written `200ms 5s 10m 6h 30d`."""
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["512KiB", "1MiB"]}),
+]
+"""Bytes, written `512KiB 1MiB`."""
+
+Url = Annotated[str, BeforeValidator(check_url), WithJsonSchema({"type": "string", "format": "uri"})]
+"""An absolute http or https URL."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+"""A name that ops give to an account, a connection, a route or an action."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Marks the field of an action's `with` that names a connection, and says of which type.
+
+        connection: Annotated[str, Connection(HttpConnection)]
+
+    The gateway checks at load that such a connection exists, opens it once, and gives it to `run`.
+    """
+
+    type: type[Any]  # a subclass of ConnectionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Marks a field of `with` as text: it renders to text even where it is one lone expression, and may be given
+    as `{template: path/to/file.j2}` as well.
+
+    `escape` is applied to what each expression brings, never to what ops wrote. `markupsafe.escape` turns on
+    Jinja's HTML autoescaping.
+    """
+
+    escape: Callable[[str], str] | None = None
+
+
+T = TypeVar("T")
+
+
+class Deferred(Generic[T]):
+    """A part of `with` that the action renders itself, maybe several times with other names in scope.
+
+        values: Deferred[dict[str, Any]]
+        ...
+        row = settings.values.render(item=item)
+
+    `render` raises what rendering `with` raises (the gateway turns it into a dead letter that names the YAML
+    line): an action lets it pass. A field declared `Deferred[...]` is checked at load as if it were its inner type.
+    """
+
+    __slots__ = ("_render",)
+
+    def __init__(self, render: Callable[[Mapping[str, Any]], T]) -> None:
+        self._render = render
+
+    def render(self, **names: Any) -> T:
+        """The value, with `names` in scope beside the usual ones."""
+        return self._render(names)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        inner = handler.generate_schema((get_args(source) or (Any,))[0])
+
+        def accept(value: Any, validate: core_schema.ValidatorFunctionWrapHandler) -> Deferred[Any]:
+            if isinstance(value, Deferred):
+                return value
+            constant = validate(value)
+            return Deferred(lambda names: constant)
+
+        return core_schema.no_info_wrap_validator_function(accept, inner)

@@ -1,0 +1,102 @@
+"""An HTTP client that refuses to reach where an operator did not mean it to: the guard against SSRF.
+
+A resolver alone is bypassed by literal addresses, and a check before connecting by DNS rebinding. The guard
+therefore stands where the socket is made, and sees the very address that is connected to.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+import aiohttp
+
+Network = IPv4Network | IPv6Network
+
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
+_NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")  # RFC 8215
+_METADATA = frozenset(
+    {
+        ip_address("169.254.169.254"),  # AWS, GCP, Azure and others
+        ip_address("fd00:ec2::254"),  # AWS over IPv6
+        ip_address("100.100.100.200"),  # Alibaba Cloud
+        ip_address("168.63.129.16"),  # Azure's wire server
+        ip_address("192.0.0.192"),  # Oracle Cloud
+    }
+)
+
+
+class AddressRefused(OSError):  # noqa: N818
+    """The destination resolved to an address that this connection may not reach."""
+
+
+def embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv4-mapped, 6to4 or NAT64 address stands for, else the address itself."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return address.ipv4_mapped
+        if address.sixtofour:
+            return address.sixtofour
+        if address.teredo:
+            return address.teredo[1]
+        if address in _NAT64 or address in _NAT64_LOCAL:
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+        if int(address) >> 32 == 0 and int(address) > 1:  # IPv4-compatible, RFC 4291 section 2.5.5.1
+            return IPv4Address(int(address))
+    return address
+
+
+def why_refused(host: str, allow_private: bool | Sequence[Network]) -> str | None:
+    """Why a connection may not reach the address `host` (without a scope id), or None where it may."""
+    address = embedded(ip_address(host.partition("%")[0]))
+    if address.is_link_local or address in _METADATA:
+        return f"{host} is a link-local or cloud metadata address, which is never reached"
+    if address.is_multicast:
+        return f"{host} is a multicast address"
+    if address.is_global:
+        return None
+    if allow_private is True:
+        return None
+    if not isinstance(allow_private, bool) and any(
+        address in network for network in allow_private if network.version == address.version
+    ):
+        return None
+    return f"{host} is a private address; say allow_private: true, or list its network, if it is meant"
+
+
+def guarded_session(
+    *, allow_private: bool | Sequence[Network] = False, limit: int = 100, **kwargs: Any
+) -> aiohttp.ClientSession:
+    """A session whose connections refuse link-local and metadata addresses always, and private ones unless
+    allowed. Raises AddressRefused (an OSError, wrapped by aiohttp in ClientConnectorError) on connect.
+
+    Redirects are the caller's to forbid (`allow_redirects=False`). The environment's proxies are not used.
+    """
+
+    def make_socket(info: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        reason = why_refused(address[0], allow_private)
+        if reason:
+            raise AddressRefused(reason)
+        return socket.socket(family, kind, protocol)
+
+    connector = aiohttp.TCPConnector(limit=limit, socket_factory=make_socket, ttl_dns_cache=10)
+    return aiohttp.ClientSession(connector=connector, trust_env=False, **kwargs)
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """Seconds asked for by a `Retry-After` header (RFC 9110, section 10.2.3: seconds or an HTTP date), or None."""
+    if not value:
+        return None
+    text = value.strip()
+    if text.isdecimal() and text.isascii():
+        return float(min(int(text[:12]), 10**9))
+    try:
+        moment = parsedate_to_datetime(text)
+        return max(0.0, (moment - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None

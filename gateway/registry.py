@@ -1,0 +1,1 @@
+"""Finds actions: entry points of the group `gateway.actions`, and files in plugin folders."""

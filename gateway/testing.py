@@ -1,0 +1,1 @@
+"""PUBLIC: what plugin authors and our own tests use: signed requests, event factories, a way to run one action."""
