@@ -1,1 +1,124 @@
 """The only wiring: what a running gateway is made of, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from gateway.delivery.resources import Resources
+from gateway.delivery.worker import Observer, Worker
+from gateway.errors import UsageError
+from gateway.intake.handler import Handler, Intake, route
+from gateway.model import Event, PlannedDelivery
+from gateway.routing import RouteTable
+from gateway.settings.load import Config
+from gateway.settings.schema import split_listen
+from gateway.store import open_store
+
+DRAIN_SECONDS = 20.0  # attempts under way at SIGTERM get so long; then they are handed back
+HEADER_BYTES = 8190
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Said once the gateway answers."""
+
+    public_url: str
+    seconds: float  # from start to ready
+
+
+def intake_of(config: Config, table: RouteTable) -> Intake:
+    """What intake needs of a configuration."""
+    return Intake(config.accounts, table, config.vars, config.settings.server.max_body)
+
+
+def replan(config: Config, event: Event) -> tuple[PlannedDelivery, ...]:
+    """What today's config owes for a stored event."""
+    if event.account not in config.accounts:
+        raise UsageError(f"gateway.yaml has no account {event.account} any more")
+    return tuple(route(intake_of(config, RouteTable(config.routes)), event)[1])
+
+
+@contextlib.asynccontextmanager
+async def running(
+    config: Config, log: FilteringBoundLogger, observer: Observer | None = None, drain_seconds: float = DRAIN_SECONDS
+) -> AsyncIterator[Ready]:
+    """A gateway at work: answers on entry, drained on exit. Raises StoreError, UsageError (an address in use)."""
+    start = time.monotonic()
+    table = RouteTable(config.routes)
+    intake = intake_of(config, table)
+    store = open_store(config.settings.store.url.get_secret_value(), config.folder)
+    await store.start()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        resources = Resources(str(config.folder), log)
+        stack.push_async_callback(resources.close)
+        worker = Worker(store, lambda: (config, table), resources, log, observer=observer)
+        working = asyncio.create_task(worker.run(), name="gateway-worker")
+
+        async def stop_working() -> None:
+            await worker.drain(drain_seconds)
+            await working
+
+        stack.push_async_callback(stop_working)
+        runner = web.ServerRunner(
+            web.Server(Handler(store, lambda: intake, log), access_log=None, max_field_size=HEADER_BYTES),
+            shutdown_timeout=5.0,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        host, port = split_listen(config.settings.server.listen)
+        try:
+            site = web.TCPSite(runner, host, port, ssl_context=_tls(config), backlog=1024)
+            await site.start()
+        except OSError as error:
+            raise UsageError(
+                f"server.listen: cannot listen on {config.settings.server.listen}: {error.strerror}"
+            ) from None
+        bound = runner.addresses[0]
+        scheme = "https" if config.settings.server.tls else "http"
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        yield Ready(f"{scheme}://{shown}:{bound[1]}", time.monotonic() - start)
+        log.info("gateway.stopping")
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    tls = config.settings.server.tls
+    if tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.folder / tls.cert, config.folder / tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"server.tls: cannot read the certificate or key: {error}") from None
+    return context
+
+
+async def serve(
+    config: Config,
+    *,
+    log: FilteringBoundLogger,
+    on_ready: Callable[[Ready], None] | None = None,
+    observer: Observer | None = None,
+) -> None:
+    """Runs a gateway until SIGTERM or SIGINT, then drains it."""
+    sys.setswitchinterval(0.001)  # the writer's thread hands over to the loop sooner: less time to answer
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config, log, observer) as ready:
+        log.info("gateway.ready", url=ready.public_url, config=config.version, start_seconds=round(ready.seconds, 3))
+        if on_ready is not None:
+            on_ready(ready)
+        await stop.wait()
+    log.info("gateway.stopped")

@@ -1,0 +1,20 @@
+"""The durable inbox: one contract (base.py), and the stores that keep it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.errors import UsageError
+from gateway.store.base import Store
+
+
+def open_store(url: str, folder: Path) -> Store:
+    """The store that `store.url` names, not yet started. Relative paths start at `folder`. Raises UsageError."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite" and rest.startswith("/") and rest != "/":
+        from gateway.store.sqlite import SqliteStore
+
+        return SqliteStore(folder / rest.removeprefix("/"))
+    if scheme in ("postgresql", "postgres"):
+        raise UsageError("store.url: PostgreSQL is not available in this version; use sqlite:///data/gateway.db")
+    raise UsageError("store.url: expected sqlite:///relative.db or sqlite:////absolute.db")

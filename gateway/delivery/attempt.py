@@ -1,0 +1,190 @@
+"""One attempt: from a claim to how it ended. The only place that catches whatever an action raises."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.delivery.resources import Resources, connection_of
+from gateway.envelope import parse_json
+from gateway.errors import EnvelopeError, TemplateError
+from gateway.model import ActionUse, Attempt, AttemptOutcome, Claim, DeliveryState, Finish, Route
+from gateway.plugin import Context, Reject, Retry
+from gateway.retry import next_wait
+from gateway.routing import RouteTable, judge, keys_for, scope_of
+from gateway.settings.load import Config
+
+UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
+UNKNOWN_WAIT_SECONDS = 15.0
+_ERROR_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended, and what the connection should do about it."""
+
+    finish: Finish
+    pause_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What an attempt works with."""
+
+    config: Config
+    table: RouteTable
+    resources: Resources
+    rng: Random
+    log: FilteringBoundLogger
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class _Done(Exception):  # noqa: N818
+    """Ends an attempt before the action runs."""
+
+    def __init__(self, finish: Finish) -> None:
+        super().__init__()
+        self.finish = finish
+
+
+async def run_attempt(claim: Claim, bench: Bench) -> Ended:
+    """Runs a claimed delivery once and says how it ended. Raises nothing but CancelledError."""
+    started_at, start = bench.now(), time.monotonic()
+    delivery = claim.delivery
+
+    def attempt(outcome: AttemptOutcome, error: str | None = None) -> Attempt:
+        text = error[:_ERROR_CHARACTERS] if error else None
+        return Attempt(delivery.attempts, started_at, time.monotonic() - start, outcome, text)
+
+    def dead(error: str, rendered: Any = None) -> Finish:
+        return Finish(DeliveryState.DEAD, attempt(AttemptOutcome.DEAD, error), reason=error, rendered=rendered)
+
+    kept: Any = None
+    action: ActionUse | None = None
+    pause: float | None = None
+    try:
+        route, action = find(claim, bench)
+        scope = scope_for(claim, bench, route)
+        _judge(claim, route, action, scope, attempt)
+        rendered = action.settings.render(scope)
+        kept = rendered.kept
+        plugin = bench.config.actions[action.uses]
+        connection = connection_of(bench.config.connections, action.connection)
+        async with asyncio.timeout(action.timeout_seconds):
+            resource = await bench.resources.get(plugin, action.connection, connection)
+            context = Context(
+                delivery_id=delivery.id,
+                attempt=delivery.attempts,
+                account=delivery.account,
+                route=delivery.route,
+                action=delivery.action,
+                event=scope["event"],
+                body=claim.event.body,
+                connection=connection,
+                resource=resource,
+                timeout_seconds=action.timeout_seconds,
+                now=bench.now,
+                log=bench.log.bind(delivery_id=delivery.id, event_id=delivery.event_id, action=delivery.action),
+                base_folder=str(bench.config.folder),
+            )
+            output = await plugin.run(rendered.settings, context)
+        return Ended(
+            Finish(
+                DeliveryState.SUCCEEDED,
+                attempt(AttemptOutcome.SUCCEEDED),
+                rendered=kept,
+                output=dict(output) if output is not None else None,
+            )
+        )
+    except _Done as done:
+        return Ended(done.finish)
+    except (TemplateError, EnvelopeError) as error:
+        return Ended(dead(str(error), kept))
+    except Reject as error:
+        return Ended(dead(error.message, kept), error.pause_seconds)
+    except Retry as error:
+        message, after, pause = error.message, error.after_seconds, error.pause_seconds
+    except TimeoutError:
+        seconds = action.timeout_seconds if action else 0
+        message, after = f"no end after {seconds:g} s (its timeout); whether it took effect is not known", None
+    except OSError as error:
+        message, after = f"{type(error).__name__}: {error}", None
+    except Exception as error:
+        # A fault of the action itself. Its place helps its author; its values could hold secrets.
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
+        uses = action.uses if action else "?"
+        message, after = f"the action {uses} failed{place}: {type(error).__name__}: {error}", None
+    assert action is not None
+    wait = next_wait(action.retry, delivery.attempts, bench.rng, after)
+    if wait is None:
+        return Ended(dead(f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)", kept), pause)
+    failed = attempt(AttemptOutcome.RETRY, message)
+    return Ended(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause)
+
+
+def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:
+    """The route and action of a claim in today's config. Ends the attempt where they are gone."""
+    delivery = claim.delivery
+    route = bench.table.by_name.get(delivery.route)
+    action = route.action(delivery.action) if route is not None else None
+    if route is not None and action is not None and delivery.account in bench.config.accounts:
+        return route, action
+    missing = (
+        f"route {delivery.route}"
+        if route is None
+        else f"action {delivery.action} of route {delivery.route}"
+        if action is None
+        else f"account {delivery.account}"
+    )
+    begins = f"waits for {missing} since "
+    since = bench.now()
+    if delivery.reason is not None and delivery.reason.startswith(begins):
+        since = datetime.fromisoformat(delivery.reason.removeprefix(begins))
+    if (bench.now() - since).total_seconds() < UNKNOWN_SECONDS:  # another gateway, or the next reload, may know it
+        reason = begins + since.isoformat(timespec="seconds")
+        raise _Done(Finish(DeliveryState.PENDING, reason=reason, wait_seconds=UNKNOWN_WAIT_SECONDS))
+    error = f"gateway.yaml has no {missing} any more; put it back and retry, or cancel"
+    attempt = Attempt(delivery.attempts, bench.now(), 0.0, AttemptOutcome.DEAD, error)
+    raise _Done(Finish(DeliveryState.DEAD, attempt, reason=error))
+
+
+def scope_for(claim: Claim, bench: Bench, route: Route) -> dict[str, Any]:
+    """What an action's templates see. Raises EnvelopeError."""
+    delivery = claim.delivery
+    account = bench.config.accounts[delivery.account]
+    scope = scope_of(parse_json(claim.event.body), account, bench.config.vars)
+    needed = route.needed_by(delivery.action) if delivery.needs else frozenset()
+    scope["steps"] = {name: {"output": output} for name, output in claim.outputs.items() if name in needed}
+    scope["delivery"] = {"id": delivery.id, "attempt": delivery.attempts}
+    return scope
+
+
+def _judge(
+    claim: Claim,
+    route: Route,
+    action: ActionUse,
+    scope: Mapping[str, Any],
+    attempt: Callable[[AttemptOutcome, str | None], Attempt],
+) -> None:
+    """Judges the route's `if` where routing could not, and the action's own."""
+    delivery = claim.delivery
+    if not delivery.is_judged:
+        values = judge(route, delivery.account, scope)
+        if values is None:
+            reason = "the route's `if` is false"
+            raise _Done(Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED, None), reason=reason))
+        keys = keys_for(route, action.name, delivery.account, values)
+        raise _Done(Finish(DeliveryState.PENDING, keys=keys))
+    if action.condition is not None and not action.condition.evaluate(scope):
+        reason = f"its `if` is false: {action.condition.source}"
+        raise _Done(Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED, None), reason=reason))

@@ -1,0 +1,74 @@
+"""What would happen to an event, without doing it: which routes match, why others do not, each action rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.envelope import parse_json
+from gateway.errors import TemplateError
+from gateway.model import ActionUse, Event, Route
+from gateway.routing import judge, scope_of, wants_type
+from gateway.settings.load import Config
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedAction:
+    """One action as it would run."""
+
+    name: str
+    uses: str
+    needs: tuple[str, ...]
+    rendered: Any | None
+    note: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedRoute:
+    """One route, and why it matches or not."""
+
+    route: str
+    matched: bool
+    why: str
+    actions: tuple[ExplainedAction, ...]
+
+
+def explain(config: Config, event: Event) -> list[ExplainedRoute]:
+    """Every route, in the order of the file. Raises EnvelopeError."""
+    account = config.accounts[event.account]
+    scope = scope_of(parse_json(event.body), account, config.vars)
+    if account.livemode is not None and event.livemode is not None and event.livemode != account.livemode:
+        why = f"account {account.name} takes only livemode: {str(account.livemode).lower()}; the event is ignored"
+        return [ExplainedRoute(route.name, False, why, ()) for route in config.routes]
+    return [_route(route, event, scope) for route in config.routes]
+
+
+def _route(route: Route, event: Event, scope: Mapping[str, Any]) -> ExplainedRoute:
+    if route.accounts is not None and event.account not in route.accounts:
+        return ExplainedRoute(route.name, False, f"is not for account {event.account}", ())
+    if not wants_type(route, event.account, event.type):
+        return ExplainedRoute(route.name, False, f"wants {', '.join(route.events)}; this is {event.type}", ())
+    try:
+        values = judge(route, event.account, scope)
+    except TemplateError as error:
+        return ExplainedRoute(route.name, True, f"its condition fails, a dead letter: {error}", ())
+    condition = route.condition.source if route.condition is not None else None
+    if values is None:
+        return ExplainedRoute(route.name, False, f"its `if` is false: {condition}", ())
+    why = f"wants {event.type}" + (f", and its `if` is true: {condition}" if condition else "")
+    return ExplainedRoute(route.name, True, why, tuple(_action(action, scope) for action in route.actions))
+
+
+def _action(action: ActionUse, scope: Mapping[str, Any]) -> ExplainedAction:
+    base = {**scope, "steps": {}, "delivery": {"id": "dlv_example", "attempt": 1}}
+    try:
+        if action.condition is not None and not action.condition.evaluate(base):
+            note = f"skipped: its `if` is false: {action.condition.source}"
+            return ExplainedAction(action.name, action.uses, action.needs, None, note, None)
+        rendered = action.settings.render(base)
+    except TemplateError as error:
+        note = "uses the output of an earlier step, known only when it runs" if action.needs else None
+        return ExplainedAction(action.name, action.uses, action.needs, None, note, str(error))
+    return ExplainedAction(action.name, action.uses, action.needs, rendered.kept, None, None)

@@ -1,0 +1,141 @@
+"""A posted body -> the Event record, or an EnvelopeError: what Stripe calls an event, checked and no more.
+
+Snapshot events: https://docs.stripe.com/api/events/object; thin events: https://docs.stripe.com/api/v2/core/events.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from gateway.errors import EnvelopeError
+from gateway.model import Event, EventState
+
+
+class _Object(msgspec.Struct):
+    id: Any = None
+
+
+class _Data(msgspec.Struct):
+    object: _Object
+
+
+class _Envelope(msgspec.Struct):
+    id: str
+    type: str
+    object: str
+    created: int | str
+    livemode: bool | None = None
+    account: str | None = None
+    context: str | None = None
+    api_version: str | None = None
+    data: Any = None
+    related_object: Any = None
+
+
+class _Snapshot(msgspec.Struct):
+    """The usual event, decoded in one pass without building what is not needed."""
+
+    id: str
+    type: str
+    object: str
+    created: int
+    livemode: bool
+    data: _Data
+    account: str | None = None
+    api_version: str | None = None
+
+
+_snapshot = msgspec.json.Decoder(_Snapshot)
+_envelope = msgspec.json.Decoder(_Envelope)
+_anything = msgspec.json.Decoder()
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The envelope as plain dicts. Raises EnvelopeError."""
+    try:
+        value = _anything.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise EnvelopeError(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise EnvelopeError("a Stripe event is a JSON object")
+    return value
+
+
+def parse_event(body: bytes, account: str, received_at: datetime) -> Event:
+    """The record to store, in state `routed`. Raises EnvelopeError."""
+    try:
+        snapshot = _snapshot.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _parse_other(body, account, received_at)
+    if snapshot.object != "event" or not snapshot.id or not snapshot.type:
+        return _parse_other(body, account, received_at)
+    object_id = snapshot.data.object.id
+    return Event(
+        account=account,
+        id=snapshot.id,
+        type=snapshot.type,
+        state=EventState.ROUTED,
+        livemode=snapshot.livemode,
+        received_at=received_at,
+        body=body,
+        created_at=_from_unix(snapshot.created),
+        connected_account=snapshot.account,
+        object_id=object_id if isinstance(object_id, str) else None,
+        api_version=snapshot.api_version,
+    )
+
+
+def _parse_other(body: bytes, account: str, received_at: datetime) -> Event:
+    """Thin events, and the words for what is wrong with anything else."""
+    try:
+        envelope = _envelope.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise EnvelopeError(f"not a Stripe event: {error}") from None
+    if not envelope.id or not envelope.type:
+        raise EnvelopeError("not a Stripe event: id or type is empty")
+    if len(envelope.id) > 255 or len(envelope.type) > 255:
+        raise EnvelopeError("not a Stripe event: id or type is too long")
+    if envelope.object == "event":
+        data = envelope.data
+        if not isinstance(data, dict) or not isinstance(data.get("object"), dict):
+            raise EnvelopeError("not a Stripe event: data.object is missing")
+        if not isinstance(envelope.created, int):
+            raise EnvelopeError("not a Stripe event: created is not a Unix time")
+        found = data["object"].get("id")
+        created_at = _from_unix(envelope.created)
+    elif envelope.object == "v2.core.event":
+        found = envelope.related_object.get("id") if isinstance(envelope.related_object, dict) else None
+        created_at = _from_text(str(envelope.created))
+    else:
+        raise EnvelopeError(f"not a Stripe event: object is {envelope.object[:40]!r}")
+    return Event(
+        account=account,
+        id=envelope.id,
+        type=envelope.type,
+        state=EventState.ROUTED,
+        livemode=envelope.livemode,
+        received_at=received_at,
+        body=body,
+        created_at=created_at,
+        connected_account=envelope.account or envelope.context,
+        object_id=found if isinstance(found, str) else None,
+        api_version=envelope.api_version,
+    )
+
+
+def _from_unix(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise EnvelopeError("not a Stripe event: created is out of range") from None
+
+
+def _from_text(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise EnvelopeError("not a Stripe event: created is not a time") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,112 @@
+"""Pure: an event and the routes -> the deliveries that are owed for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from gateway.errors import TemplateError
+from gateway.model import Account, PlannedDelivery, Route
+
+Scope = Mapping[str, Any]
+
+
+def wants_type(route: Route, account: str, event_type: str) -> bool:
+    """Whether a route's `accounts` and `events` name this account and type."""
+    if route.accounts is not None and account not in route.accounts:
+        return False
+    return any(pattern == event_type or fnmatchcase(event_type, pattern) for pattern in route.events)
+
+
+class RouteTable:
+    """Routes, found by account and type without asking each of them every time."""
+
+    _REMEMBERED = 10_000  # types come from outside: bounded
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self.by_name = {route.name: route for route in routes}
+        self._found: dict[tuple[str, str], tuple[Route, ...]] = {}
+
+    def wanting(self, account: str, event_type: str) -> tuple[Route, ...]:
+        """The routes that want this type from this account, in the order of the file; their `if` is not judged."""
+        key = (account, event_type)
+        found = self._found.get(key)
+        if found is None:
+            found = tuple(route for route in self.routes if wants_type(route, account, event_type))
+            if len(self._found) >= self._REMEMBERED:
+                self._found.clear()
+            self._found[key] = found
+        return found
+
+
+def scope_of(envelope: Mapping[str, Any], account: Account, constants: Mapping[str, Any]) -> dict[str, Any]:
+    """What expressions and templates see of an event. A thin event has no `object`."""
+    scope: dict[str, Any] = {
+        "event": envelope,
+        "previous": {},
+        "account": {"name": account.name, "livemode": account.livemode, "vars": account.vars},
+        "vars": constants,
+    }
+    data = envelope.get("data")
+    if isinstance(data, Mapping):
+        if "object" in data:
+            scope["object"] = data["object"]
+        scope["previous"] = data.get("previous_attributes") or {}
+    return scope
+
+
+def key_of(*parts: object) -> str:
+    """One text that is equal where all the parts are equal."""
+    return json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def judge(route: Route, account: str, scope: Scope) -> tuple[Any, Any] | None:
+    """Whether the route's `if` holds: the values of `once_per` and `order_by` (None where not asked for), or None.
+
+    Raises TemplateError.
+    """
+    if route.condition is not None and not route.condition.evaluate(scope):
+        return None
+    once = route.once_per.evaluate(scope) if route.once_per is not None else None
+    order = route.order_by.evaluate(scope) if route.order_by is not None else None
+    return once, order
+
+
+def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -> tuple[str | None, str | None]:
+    """`(once_key, order_key)` of one action, from what `judge` gave."""
+    once, order = values
+    return (
+        None if route.once_per is None else key_of(account, route.name, action, once),
+        None if route.order_by is None else key_of(route.name, action, order),
+    )
+
+
+def plan(routes: Sequence[Route], account: str, scope: Callable[[], Scope]) -> list[PlannedDelivery]:
+    """The deliveries owed by routes that want the event's type. `scope` is called only where something is judged.
+
+    Where a route's `if`, `once_per` or `order_by` raises, its deliveries are planned all the same: those without
+    needs carry the error, so that nothing is lost and the others wait for them.
+    """
+    planned: list[PlannedDelivery] = []
+    for route in routes:
+        error = None
+        values: tuple[Any, Any] | None = (None, None)
+        if route.condition is not None or route.once_per is not None or route.order_by is not None:
+            try:
+                values = judge(route, account, scope())
+            except TemplateError as failure:
+                error = str(failure)
+        if values is None:
+            continue
+        for action in route.actions:
+            if error is not None:
+                planned.append(
+                    PlannedDelivery(route.name, action.name, action.needs, error=None if action.needs else error)
+                )
+                continue
+            once_key, order_key = keys_for(route, action.name, account, values)
+            planned.append(PlannedDelivery(route.name, action.name, action.needs, once_key, order_key))
+    return planned

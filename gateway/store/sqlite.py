@@ -1,0 +1,276 @@
+"""The store for one gateway on one machine: a SQLite file, written in group commits, locked against a second one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.errors import StoreLocked, StoreOutdated, StoreUnavailable
+from gateway.model import (
+    Attempt,
+    Claim,
+    Delivery,
+    DeliveryFilter,
+    Event,
+    EventFilter,
+    Finish,
+    Lane,
+    PlannedDelivery,
+)
+from gateway.store import sqlite_work as work
+from gateway.store.base import Added, Due
+from gateway.store.migrations import HEAD, upgrade_sqlite
+from gateway.store.sqlite_rows import (
+    DELIVERY,
+    DELIVERY_LISTED,
+    EVENT,
+    EVENT_LISTED,
+    attempt_of,
+    delivery_of,
+    delivery_terms,
+    event_of,
+    event_terms,
+)
+from gateway.store.sqlite_writer import Arrival, Writer, connect
+
+T = TypeVar("T")
+
+
+def clock_ms() -> int:
+    """Now, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class SqliteStore:
+    """See `gateway.store.base.Store` for what each method promises."""
+
+    def __init__(self, path: Path, now_ms: Callable[[], int] = clock_ms) -> None:
+        self.path = path
+        self._now_ms = now_ms
+        self._lock_file: int | None = None
+        self._writer: Writer | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="gateway-store-read")
+        self._changed = asyncio.Event()
+        self.recovered = 0  # deliveries taken over at start
+
+    # -- opening and closing ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # payloads are nobody else's business
+        except OSError as error:
+            await self.close()
+            raise StoreUnavailable(f"cannot open {self.path}: {error.strerror}") from None
+        except StoreLocked:
+            await self.close()
+            raise
+        try:
+            revision = self._revision()
+            if revision is None:
+                await asyncio.to_thread(upgrade_sqlite, self.path)
+            elif revision != HEAD:
+                if revision > HEAD:
+                    raise StoreOutdated(
+                        f"{self.path} was written by a newer gateway (schema {revision}, this one knows {HEAD})"
+                    )
+                await asyncio.to_thread(upgrade_sqlite, self.path)
+            self._open()
+            self.recovered = await self._do(lambda connection: work.recover(connection, self._now_ms()))
+        except BaseException:
+            await self.close()
+            raise
+        self._changed.set()
+
+    async def attach(self) -> None:
+        if not self.path.exists():
+            raise StoreUnavailable(f"there is no inbox at {self.path} yet; `gateway serve` makes it")
+        revision = self._revision()
+        if revision != HEAD:
+            raise StoreOutdated(
+                f"{self.path} has schema {revision or 'none'}, this program knows {HEAD}; `gateway serve` mends it"
+            )
+        self._open()
+
+    async def close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.stop()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await asyncio.get_running_loop().run_in_executor(self._reading, reader.close)
+        self._reading.shutdown(wait=False)
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def _take_lock(self) -> None:
+        """Holds a lock beside the file for as long as this process lives, however it ends."""
+        lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(lock, 20).decode("ascii", "replace").strip()
+            os.close(lock)
+            raise StoreLocked(
+                f"another gateway (process {holder or 'unknown'}) already works on {self.path}; "
+                "one SQLite file serves one gateway"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        self._lock_file = lock
+
+    def _revision(self) -> str | None:
+        """The schema's revision, or None for an empty file. Without Alembic, which takes long to import."""
+        try:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=10)) as connection:
+                row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+                return str(row[0]) if row else None
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return None
+            raise StoreUnavailable(f"cannot open {self.path}: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise StoreUnavailable(f"{self.path} is damaged or not a SQLite file: {error}") from None
+
+    def _open(self) -> None:
+        self._writer = Writer(self.path, lambda c, arrivals: work.add(c, arrivals, self._now_ms()), self._changed.set)
+        self._reader = connect(self.path)
+
+    def _writing(self) -> Writer:
+        if self._writer is None:
+            raise StoreUnavailable("the store is not open")
+        return self._writer
+
+    async def _do(self, what: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writing().do(what)
+
+    async def _read(self, what: Callable[[sqlite3.Connection], T]) -> T:
+        reader = self._reader
+        if reader is None:
+            raise StoreUnavailable("the store is not open")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reading, what, reader)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"cannot read {self.path.name}: {error}") from None
+
+    async def ping(self) -> None:
+        await self._do(lambda connection: None)
+
+    # -- intake -----------------------------------------------------------------------------------------------
+
+    async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
+        arrival: Arrival = (event, planned)
+        return Added(is_duplicate=not await self._writing().add(arrival))
+
+    async def replay(
+        self, account: str, event_id: str, planned: Sequence[PlannedDelivery], *, force: bool = False
+    ) -> list[str] | None:
+        return await self._do(lambda c: work.replay(c, account, event_id, planned, force, self._now_ms()))
+
+    # -- delivery ---------------------------------------------------------------------------------------------
+
+    async def due(self) -> Due:
+        return await self._read(self._due)
+
+    def _due(self, connection: sqlite3.Connection) -> Due:
+        now = self._now_ms()
+        place = ("", "", "")
+        lanes: list[tuple[int, Lane]] = []
+        later: int | None = None
+        while True:  # one look into the index for each lane
+            row = connection.execute(
+                "SELECT account, route, action, due_at FROM deliveries WHERE state = 'pending' AND held = 0"
+                " AND (account, route, action) > (?, ?, ?) ORDER BY account, route, action, due_at LIMIT 1",
+                place,
+            ).fetchone()
+            if row is None:
+                break
+            place = row[:3]
+            if row[3] <= now:
+                lanes.append((row[3], Lane(*place)))
+            else:
+                later = row[3] if later is None else min(later, row[3])
+        return Due(
+            lanes=[lane for _, lane in sorted(lanes)],
+            next_in_seconds=None if later is None else (later - now) / 1000,
+        )
+
+    async def claim(self, wanted: Mapping[Lane, int], *, lease_seconds: float) -> list[Claim]:
+        return await self._do(lambda c: work.claim(c, wanted, int(lease_seconds * 1000), self._now_ms()))
+
+    async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
+        return await self._do(lambda c: work.renew(c, claims, int(lease_seconds * 1000), self._now_ms()))
+
+    async def finish(self, delivery_id: str, token: str, finish: Finish) -> bool:
+        return await self._do(lambda c: work.finish(c, delivery_id, token, finish, self._now_ms()))
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._changed.wait()
+        self._changed.clear()
+
+    # -- people -----------------------------------------------------------------------------------------------
+
+    async def events(self, where: EventFilter, *, limit: int, newest_first: bool = True) -> list[Event]:
+        terms, args = event_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {EVENT_LISTED} FROM events WHERE {terms} ORDER BY seq {order} LIMIT ?"
+        return await self._read(lambda c: [event_of(row) for row in c.execute(sql, (*args, limit))])
+
+    async def event(self, event_id: str, account: str | None = None) -> list[Event]:
+        terms, args = event_terms(EventFilter(ids=(event_id,), accounts=(account,) if account else ()))
+        sql = f"SELECT {EVENT} FROM events WHERE {terms} ORDER BY seq"
+        return await self._read(lambda c: [event_of(row) for row in c.execute(sql, args)])
+
+    async def deliveries(self, where: DeliveryFilter, *, limit: int, newest_first: bool = True) -> list[Delivery]:
+        terms, args = delivery_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {DELIVERY_LISTED} FROM deliveries d WHERE {terms} ORDER BY d.seq {order} LIMIT ?"
+        return await self._read(lambda c: [delivery_of(row) for row in c.execute(sql, (*args, limit))])
+
+    async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
+        def find(connection: sqlite3.Connection) -> tuple[Delivery, list[Attempt]] | None:
+            sql = f"SELECT {DELIVERY} FROM deliveries d WHERE d.id = ?"
+            row = connection.execute(sql, (delivery_id,)).fetchone()
+            if row is None:
+                return None
+            attempts = connection.execute(
+                "SELECT number, started_at, duration_ms, outcome, error FROM attempts"
+                " WHERE delivery_seq = ? ORDER BY number",
+                (row[0],),
+            )
+            return delivery_of(row), [attempt_of(found) for found in attempts]
+
+        return await self._read(find)
+
+    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, str | None]:
+        return await self._each(delivery_ids, partial(work.retry, now_ms=self._now_ms()))
+
+    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, str | None]:
+        return await self._each(delivery_ids, partial(work.cancel, reason=reason, now_ms=self._now_ms()))
+
+    async def _each(
+        self, delivery_ids: Sequence[str], change: Callable[[sqlite3.Connection, str], str | None]
+    ) -> dict[str, str | None]:
+        return await self._do(lambda c: {delivery_id: change(c, delivery_id) for delivery_id in delivery_ids})
+
+    async def counts(self) -> Mapping[str, int]:
+        def count(connection: sqlite3.Connection) -> dict[str, int]:
+            found: dict[str, int] = dict(connection.execute("SELECT state, count(*) FROM deliveries GROUP BY state"))
+            found["events"] = connection.execute("SELECT count(*) FROM events").fetchone()[0]
+            return found
+
+        return await self._read(count)

@@ -1,0 +1,453 @@
+"""What happens inside one SQLite transaction: plain functions over a connection, called by the writer's thread."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from gateway.model import AttemptOutcome, Claim, Delivery, DeliveryState, Event, Finish, Lane, PlannedDelivery
+from gateway.store.sqlite_rows import DELIVERY, delivery_of, event_of
+
+OUTPUT_BYTES = 64 * 1024
+NEEDED = "needed action "  # how the reason of a delivery that was skipped for another's sake begins
+
+_EVENT_COLUMNS = (
+    "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version, "
+    "source, body"
+)
+_DELIVERY_COLUMNS = (
+    "seq, id, event_seq, run_id, account, route, action, needs, has_dependents, state, held, due_at, created_at, "
+    "finished_at, judged, once_key, order_key, reason"
+)
+
+
+def _insert(table: str, columns: str, count: int, ignore: bool = False) -> str:
+    row = "(" + ",".join("?" * (columns.count(",") + 1)) + ")"
+    return f"INSERT {'OR IGNORE ' if ignore else ''}INTO {table} ({columns}) VALUES {','.join([row] * count)}"
+
+
+_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
+_EVENT_INSERTS = {count: _insert("events", _EVENT_COLUMNS, count, ignore=True) for count in _CHUNKS}
+_DELIVERY_INSERTS = {count: _insert("deliveries", _DELIVERY_COLUMNS, count) for count in _CHUNKS}
+
+
+def new_ids(count: int, now_ms: int) -> list[str]:
+    """Delivery ids: 48 bits of time and 80 random ones, in base 32; those made later sort later."""
+    time = now_ms.to_bytes(6, "big")
+    noise = os.urandom(10 * count)
+    return [
+        "dlv_" + base64.b32hexencode(time + noise[i * 10 : i * 10 + 10]).decode().rstrip("=").lower()
+        for i in range(count)
+    ]
+
+
+def _next_seq(connection: sqlite3.Connection, table: str) -> int:
+    found = connection.execute(f"SELECT max(seq) FROM {table}").fetchone()[0]
+    return (found or 0) + 1
+
+
+def _chunks(total: int) -> list[tuple[int, int]]:
+    """`(start, count)` of chunks whose sizes have prepared statements."""
+    chunks, start = [], 0
+    while start < total:
+        count = next(size for size in _CHUNKS if size <= total - start)
+        chunks.append((start, count))
+        start += count
+    return chunks
+
+
+def add(
+    connection: sqlite3.Connection, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]], now_ms: int
+) -> list[bool]:
+    """Inserts events and deliveries; whether each event was new. Few statements, since each costs a lock hand-over
+    between threads.
+    """
+    first_seq = _next_seq(connection, "events")
+    rows = [
+        (
+            first_seq + i, e.account, e.id, e.type, e.state.value, e.livemode, now_ms,
+            None if e.created_at is None else int(e.created_at.timestamp() * 1000),
+            e.connected_account, e.object_id, e.api_version, e.source, e.body,
+        )
+        for i, (e, _) in enumerate(arrivals)
+    ]  # fmt: skip
+    news = [True] * len(rows)
+    for start, count in _chunks(len(rows)):
+        chunk = rows[start : start + count]
+        cursor = connection.execute(_EVENT_INSERTS[count], [value for row in chunk for value in row])
+        if cursor.rowcount != count:
+            marks = ",".join("?" * count)
+            stored = connection.execute(
+                f"SELECT seq, account, id FROM events WHERE seq IN ({marks})",
+                [row[0] for row in chunk],
+            )
+            written = {seq for seq, _, _ in stored}
+            for i in range(start, start + count):
+                news[i] = first_seq + i in written
+    owed = [
+        (first_seq + i, event.account, planned) for i, (event, planned) in enumerate(arrivals) if news[i] and planned
+    ]
+    insert_deliveries(connection, owed, now_ms)
+    return news
+
+
+def insert_deliveries(
+    connection: sqlite3.Connection, owed: Sequence[tuple[int, str, Sequence[PlannedDelivery]]], now_ms: int
+) -> list[str]:
+    """Makes the deliveries of events given as (event seq, account, planned). Returns their ids."""
+    total = sum(len(planned) for _, _, planned in owed)
+    if not total:
+        return []
+    ids = new_ids(total, now_ms)
+    seq = _next_seq(connection, "deliveries")
+    plain: list[tuple[Any, ...]] = []
+    keyed: list[tuple[Any, ...]] = []
+    i = 0
+    for event_seq, account, planned in owed:
+        run_ids: dict[str, str] = {}
+        needed = {(p.route, need) for p in planned for need in p.needs}
+        for p in planned:
+            state = "dead" if p.error is not None else "blocked" if p.needs else "pending"
+            row = (
+                seq + i, ids[i], event_seq, run_ids.setdefault(p.route, ids[i]), account, p.route, p.action,
+                json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, state, 0, now_ms, now_ms,
+                now_ms if p.error is not None else None, p.error is None, p.once_key, p.order_key, p.error,
+            )  # fmt: skip
+            (plain if p.once_key is None and p.order_key is None else keyed).append(row)
+            i += 1
+    for start, count in _chunks(len(plain)):
+        connection.execute(_DELIVERY_INSERTS[count], [v for row in plain[start : start + count] for v in row])
+    for row in keyed:
+        connection.execute(_DELIVERY_INSERTS[1], row)
+        if row[9] == "pending":
+            hold_in_turn(connection, row[0], once_key=row[15], order_key=row[16])
+    return ids
+
+
+# -- turns and needs ------------------------------------------------------------------------------------------
+
+
+def hold_in_turn(connection: sqlite3.Connection, seq: int, *, once_key: str | None, order_key: str | None) -> None:
+    """Puts a delivery that has just become pending in its place among those with the same keys."""
+    held = 0
+    for column, key in (("order_key", order_key), ("once_key", once_key)):
+        if key is None:
+            continue
+        others = connection.execute(
+            f"SELECT 1 FROM deliveries WHERE {column} = ? AND seq <> ? AND state IN ('pending', 'running')"
+            " AND (seq < ? OR state = 'running') LIMIT 1",
+            (key, seq, seq),
+        ).fetchone()
+        held = held or int(others is not None)
+        connection.execute(
+            f"UPDATE deliveries SET held = 1 WHERE {column} = ? AND seq > ? AND state = 'pending'",
+            (key, seq),
+        )
+    connection.execute("UPDATE deliveries SET held = ? WHERE seq = ?", (held, seq))
+
+
+def pass_turn(connection: sqlite3.Connection, *, once_key: str | None, order_key: str | None) -> None:
+    """Lets the next of those with the same keys go, after one has ended."""
+    for column, key in (("order_key", order_key), ("once_key", once_key)):
+        if key is None:
+            continue
+        following = connection.execute(
+            f"SELECT seq, once_key, order_key FROM deliveries WHERE {column} = ?"
+            " AND state = 'pending' ORDER BY seq LIMIT 1",
+            (key,),
+        ).fetchone()
+        if following:
+            hold_in_turn(connection, following[0], once_key=following[1], order_key=following[2])
+
+
+def release_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, now_ms: int) -> None:
+    """Makes pending the blocked deliveries of a run whose needs have all succeeded."""
+    rows = connection.execute(
+        "SELECT seq, action, needs, state, once_key, order_key FROM deliveries WHERE event_seq = ? AND run_id = ?",
+        (event_seq, run_id),
+    ).fetchall()
+    succeeded = {action for _, action, _, state, _, _ in rows if state == "succeeded"}
+    for seq, _, needs, state, once_key, order_key in rows:
+        if state == "blocked" and succeeded.issuperset(json.loads(needs)):
+            connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, seq))
+            hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
+
+
+def skip_dependents(
+    connection: sqlite3.Connection, event_seq: int, run_id: str, action: str, what: str, now_ms: int
+) -> None:
+    """Skips the blocked deliveries of a run that need `action`, directly or through others."""
+    rows = connection.execute(
+        "SELECT seq, action, needs FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'blocked'",
+        (event_seq, run_id),
+    ).fetchall()
+    gone = {action}
+    while True:
+        more = [row for row in rows if row[1] not in gone and gone.intersection(json.loads(row[2]))]
+        if not more:
+            return
+        for seq, name, _ in more:
+            gone.add(name)
+            connection.execute(
+                "UPDATE deliveries SET state = 'skipped', reason = ?, finished_at = ? WHERE seq = ?",
+                (f"{NEEDED}{action} was {what}", now_ms, seq),
+            )
+
+
+# -- claims ---------------------------------------------------------------------------------------------------
+
+
+def claim(connection: sqlite3.Connection, wanted: Mapping[Lane, int], lease_ms: int, now_ms: int) -> list[Claim]:
+    """Takes due deliveries of each lane."""
+    token = secrets.token_hex(8)
+    taken: list[int] = []
+    for lane, limit in wanted.items():
+        rows = connection.execute(
+            "SELECT seq, once_key, order_key, id, event_seq, run_id, action FROM deliveries WHERE account = ?"
+            " AND route = ? AND action = ? AND state = 'pending' AND held = 0 AND due_at <= ? ORDER BY due_at LIMIT ?",
+            (lane.account, lane.route, lane.action, now_ms, limit),
+        ).fetchall()
+        for row in rows:
+            if row[1] is not None and _was_done_once(connection, row, now_ms):
+                continue
+            taken.append(row[0])
+    claims: list[Claim] = []
+    for start in range(0, len(taken), 500):
+        part = taken[start : start + 500]
+        marks = ",".join("?" * len(part))
+        connection.execute(
+            "UPDATE deliveries SET state = 'running', token = ?, lease_until = ?, claimed_at = ?,"
+            f" attempts = attempts + 1, runs = runs + 1 WHERE seq IN ({marks})",
+            (token, now_ms + lease_ms, now_ms, *part),
+        )
+        found = connection.execute(
+            f"SELECT {DELIVERY}, e.seq, e.account, e.id, e.type, e.state, e.livemode, e.received_at, e.created_at,"
+            " e.connected_account, e.object_id, e.api_version, e.source, e.body FROM deliveries d"
+            f" JOIN events e ON e.seq = d.event_seq WHERE d.seq IN ({marks})",
+            part,
+        ).fetchall()
+        by_seq = {row[0]: row for row in found}
+        for seq in part:
+            row = by_seq[seq]
+            delivery = delivery_of(row[:26])
+            outputs = _outputs(connection, row[26], delivery) if delivery.needs else {}
+            claims.append(Claim(delivery, token, event_of(row[26:]), outputs))
+    return claims
+
+
+def _was_done_once(connection: sqlite3.Connection, row: tuple[Any, ...], now_ms: int) -> bool:
+    """Ends a delivery as skipped where another succeeded on its once_key. Whether it did."""
+    seq, once_key, order_key, _, event_seq, run_id, action = row
+    holder = connection.execute(
+        "SELECT id FROM deliveries WHERE once_key = ? AND seq <> ? AND state = 'succeeded' LIMIT 1", (once_key, seq)
+    ).fetchone()
+    if holder is None:
+        return False
+    connection.execute(
+        "UPDATE deliveries SET state = 'skipped', reason = ?, finished_at = ? WHERE seq = ?",
+        (f"once_per: {holder[0]} has done it", now_ms, seq),
+    )
+    skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
+    pass_turn(connection, once_key=once_key, order_key=order_key)
+    return True
+
+
+def _outputs(connection: sqlite3.Connection, event_seq: int, delivery: Delivery) -> dict[str, Any]:
+    rows = connection.execute(
+        "SELECT action, output FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'succeeded'",
+        (event_seq, delivery.run_id),
+    )
+    return {action: json.loads(output) if output else None for action, output in rows}
+
+
+def renew(connection: sqlite3.Connection, claims: Sequence[tuple[str, str]], lease_ms: int, now_ms: int) -> set[str]:
+    """Extends leases; the ids of those lost."""
+    lost = set()
+    for delivery_id, token in claims:
+        cursor = connection.execute(
+            "UPDATE deliveries SET lease_until = ? WHERE id = ? AND token = ? AND state = 'running'",
+            (now_ms + lease_ms, delivery_id, token),
+        )
+        if not cursor.rowcount:
+            lost.add(delivery_id)
+    return lost
+
+
+def finish(connection: sqlite3.Connection, delivery_id: str, token: str, how: Finish, now_ms: int) -> bool:
+    """Records how a claim ended and releases whoever waited for it."""
+    row = connection.execute(
+        "SELECT seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs FROM deliveries"
+        " WHERE id = ? AND token = ? AND state = 'running'",
+        (delivery_id, token),
+    ).fetchone()
+    if row is None:
+        return False
+    seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs = row
+    if how.attempt is not None:
+        connection.execute(
+            "INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                seq,
+                runs,
+                int(how.attempt.started_at.timestamp() * 1000),
+                round(how.attempt.duration_seconds * 1000),
+                how.attempt.outcome.value,
+                how.attempt.error,
+            ),
+        )
+    given_back = int(how.attempt is None)
+    connection.execute(
+        "UPDATE deliveries SET state = ?, token = NULL, lease_until = NULL, due_at = ?, finished_at = ?, reason = ?,"
+        " last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered), output = COALESCE(?, output),"
+        " attempts = attempts - ?, runs = runs - ? WHERE seq = ?",
+        (
+            how.state.value,
+            now_ms + max(0, round(how.wait_seconds * 1000)),
+            now_ms if how.state.is_final else None,
+            how.reason,
+            how.attempt.error if how.attempt is not None else None,
+            _json(how.rendered),
+            _json(how.output),
+            given_back,
+            given_back,
+            seq,
+        ),
+    )
+    if how.keys is not None:
+        once_key, order_key = how.keys
+        connection.execute(
+            "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?", (once_key, order_key, seq)
+        )
+        hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
+    elif how.state.is_final and (once_key is not None or order_key is not None):
+        pass_turn(connection, once_key=once_key, order_key=order_key)
+    if has_dependents:
+        if how.state is DeliveryState.SUCCEEDED:
+            release_dependents(connection, event_seq, run_id, now_ms)
+        elif how.state is DeliveryState.SKIPPED:
+            skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
+    return True
+
+
+def _json(value: Any) -> str | None:
+    """JSON of a value to keep, cut and marked past the limit."""
+    if value is None:
+        return None
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    if len(text.encode()) > OUTPUT_BYTES:
+        text = json.dumps({"cut": True, "bytes": len(text.encode()), "begins": text[: OUTPUT_BYTES // 4]})
+    return text
+
+
+def recover(connection: sqlite3.Connection, now_ms: int) -> int:
+    """Takes over what a gateway that is gone left running: each such attempt is recorded as interrupted, and the
+    delivery is due now. How many there were.
+    """
+    rows = connection.execute("SELECT seq, runs, claimed_at FROM deliveries WHERE state = 'running'").fetchall()
+    for seq, runs, claimed_at in rows:
+        error = "the gateway died during this attempt; whether it took effect is not known"
+        connection.execute(
+            "INSERT OR IGNORE INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, runs, claimed_at, max(0, now_ms - claimed_at), AttemptOutcome.INTERRUPTED.value, error),
+        )
+        connection.execute(
+            "UPDATE deliveries SET state = 'pending', held = 0, token = NULL, lease_until = NULL, due_at = ?,"
+            " last_error = ? WHERE seq = ?",
+            (now_ms, error, seq),
+        )
+    return len(rows)
+
+
+# -- people ---------------------------------------------------------------------------------------------------
+
+
+def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> str | None:
+    """Revives one delivery; None where done, else why not."""
+    row = connection.execute(
+        "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key FROM deliveries WHERE id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        return "there is no such delivery"
+    seq, state, event_seq, run_id, action, needs, once_key, order_key = row
+    if state == "pending":
+        connection.execute("UPDATE deliveries SET due_at = ? WHERE seq = ?", (now_ms, seq))
+        return None
+    if state == "running":
+        return "it is running now"
+    if state == "succeeded":
+        return "it has succeeded; `events replay` makes new work"
+    if state == "blocked":
+        return f"it waits for {', '.join(json.loads(needs))}; retry that"
+    if once_key is not None:
+        holder = connection.execute(
+            "SELECT id FROM deliveries WHERE once_key = ? AND seq <> ? AND state = 'succeeded' LIMIT 1", (once_key, seq)
+        ).fetchone()
+        if holder:
+            return f"once_per: {holder[0]} has done it"
+    connection.execute(
+        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?", (seq,)
+    )
+    _revive_dependents(connection, event_seq, run_id, action)
+    if needs == "[]":
+        connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, seq))
+        hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
+    else:
+        release_dependents(connection, event_seq, run_id, now_ms)
+    return None
+
+
+def _revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, action: str) -> None:
+    """Blocks again what was skipped only because `action` was skipped or cancelled."""
+    connection.execute(
+        "UPDATE deliveries SET state = 'blocked', reason = NULL, finished_at = NULL"
+        " WHERE event_seq = ? AND run_id = ? AND state = 'skipped' AND reason IN (?, ?)",
+        (event_seq, run_id, f"{NEEDED}{action} was skipped", f"{NEEDED}{action} was cancelled"),
+    )
+
+
+def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms: int) -> str | None:
+    """Ends one delivery for good; None where done, else why not."""
+    row = connection.execute(
+        "SELECT seq, state, event_seq, run_id, action, once_key, order_key FROM deliveries WHERE id = ?", (delivery_id,)
+    ).fetchone()
+    if row is None:
+        return "there is no such delivery"
+    seq, state, event_seq, run_id, action, once_key, order_key = row
+    if state not in ("blocked", "pending", "running", "dead"):
+        return f"it is {state}"
+    connection.execute(
+        "UPDATE deliveries SET state = 'cancelled', reason = ?, finished_at = ?, token = NULL, lease_until = NULL"
+        " WHERE seq = ?",
+        (reason, now_ms, seq),
+    )
+    skip_dependents(connection, event_seq, run_id, action, "cancelled", now_ms)
+    pass_turn(connection, once_key=once_key, order_key=order_key)
+    return None
+
+
+def replay(
+    connection: sqlite3.Connection,
+    account: str,
+    event_id: str,
+    planned: Sequence[PlannedDelivery],
+    force: bool,
+    now_ms: int,
+) -> list[str] | None:
+    """Makes new deliveries for a stored event; their ids, or None where there is no such event."""
+    row = connection.execute("SELECT seq FROM events WHERE account = ? AND id = ?", (account, event_id)).fetchone()
+    if row is None:
+        return None
+    if force:
+        planned = [replace(p, once_key=None) for p in planned]
+    if planned:
+        connection.execute("UPDATE events SET state = 'routed' WHERE seq = ?", row)
+    return insert_deliveries(connection, [(row[0], account, planned)], now_ms)
