@@ -1,18 +1,271 @@
-"""The email action."""
+"""Sends a mail. A second run may send it twice, with the same Message-ID, which mail programs fold into one."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import asyncio
+import base64
+import binascii
+import re
+import ssl
+from collections.abc import Iterable, Mapping
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, getaddresses
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from gateway.plugin import Action, Settings
+import aiosmtplib
+import markupsafe
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.plugin import Action, Connection, Context, Reject, Retry, Settings, SmtpConnection, Text
+
+MOST_BYTES = 10 * 1024 * 1024
+_CONNECT_SECONDS = 15.0
+_IDLE_SECONDS = 30.0
+_OWN_HEADERS = frozenset(
+    ("from", "to", "cc", "bcc", "subject", "date", "message-id", "reply-to", "content-type", "mime-version")
+)
+Addresses = str | list[str]
+
+
+class Attachment(BaseModel):
+    """One attached file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filename: str
+    content: str | None = None
+    base64: str | None = None
+    path: str | None = None
+    content_type: str = "application/octet-stream"
 
 
 class EmailSettings(Settings):
-    """To come."""
+    """`with` of email."""
+
+    connection: Annotated[str, Connection(SmtpConnection)] = Field(description="A connection of type smtp.")
+    to: Addresses = Field(description="One address or several.")
+    cc: Addresses = Field(default_factory=list)
+    bcc: Addresses = Field(default_factory=list)
+    reply_to: Addresses = Field(default_factory=list)
+    from_: str | None = Field(None, alias="from", description="Instead of the connection's.")
+    subject: Annotated[str, Text()]
+    text: Annotated[str | None, Text()] = None
+    html: Annotated[str | None, Text(escape=markupsafe.escape)] = Field(
+        None, description="What templates bring in is escaped."
+    )
+    headers: dict[str, str] = Field(default_factory=dict)
+    attachments: list[Attachment] = Field(
+        default_factory=list, description="filename and one of content, base64, path; content_type."
+    )
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+        """Text or html."""
+        if not given.get("text") and not given.get("html"):
+            yield "give text or html, or both"
+
+
+class _Pool:
+    """Connections to one mail server, kept open between mails."""
+
+    def __init__(self, settings: SmtpConnection, base_folder: str) -> None:
+        self._settings = settings
+        self._base_folder = Path(base_folder)
+        self._idle: list[tuple[float, aiosmtplib.SMTP]] = []
+
+    async def take(self) -> aiosmtplib.SMTP:
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            since, client = self._idle.pop()
+            if client.is_connected and now - since < _IDLE_SECONDS:
+                return client
+            client.close()
+        return await self._connect()
+
+    def give(self, client: aiosmtplib.SMTP) -> None:
+        if client.is_connected:
+            self._idle.append((asyncio.get_running_loop().time(), client))
+
+    async def close(self) -> None:
+        while self._idle:
+            _, client = self._idle.pop()
+            try:
+                await client.quit(timeout=2)
+            except (aiosmtplib.SMTPException, OSError):
+                client.close()
+
+    async def _connect(self) -> aiosmtplib.SMTP:
+        s = self._settings
+        context = None
+        if s.tls != "none":
+            try:
+                context = ssl.create_default_context(cafile=str(self._base_folder / s.ca_file) if s.ca_file else None)
+            except (OSError, ssl.SSLError) as error:
+                raise Reject(f"cannot read ca_file {s.ca_file}: {error}") from None
+        client = aiosmtplib.SMTP(
+            hostname=s.host,
+            port=s.port,
+            use_tls=s.tls == "implicit",
+            start_tls=s.tls == "starttls",
+            tls_context=context,
+            timeout=_CONNECT_SECONDS,
+        )
+        try:
+            await client.connect()
+            if s.username:
+                await client.login(s.username, s.password.get_secret_value())
+        except aiosmtplib.SMTPAuthenticationError as error:
+            client.close()
+            raise Retry(f"{s.host}:{s.port} refused the login of {s.username}: {error.code}") from None
+        except aiosmtplib.SMTPException as error:
+            client.close()
+            raise Retry(f"cannot talk to {s.host}:{s.port}: {error}") from None
+        except BaseException:
+            client.close()
+            raise
+        return client
 
 
 class Email(Action[EmailSettings]):
-    """To come."""
+    """Sends a mail, text and/or html, over a pooled SMTP connection."""
 
     name: ClassVar[str] = "email"
     Settings: ClassVar[type[Settings]] = EmailSettings
+
+    async def open(self, connection: SmtpConnection, base_folder: str) -> _Pool:
+        """A pool; it connects when the first mail is sent."""
+        return _Pool(connection, base_folder)
+
+    async def close(self, resource: _Pool) -> None:
+        """Says goodbye to the server."""
+        await resource.close()
+
+    async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:
+        """Sends once. Output: message_id, accepted, refused."""
+        message, recipients = _message(settings, context)
+        raw = message.as_bytes()
+        if len(raw) > MOST_BYTES:
+            raise Reject(f"the mail is larger than 10 MiB ({len(raw)} bytes)")
+        pool: _Pool = context.resource
+        client = await pool.take()
+        try:
+            refused = await self._send(client, message, recipients)
+        except BaseException:
+            client.close()
+            raise
+        pool.give(client)
+        return {
+            "message_id": message["Message-ID"],
+            "accepted": [address for address in recipients if address not in refused],
+            "refused": refused,
+        }
+
+    async def _send(self, client: aiosmtplib.SMTP, message: EmailMessage, recipients: list[str]) -> dict[str, str]:
+        international = any(not address.isascii() for address in recipients)
+        if international and not client.supports_extension("smtputf8"):
+            raise Reject("the mail server takes no addresses with letters beyond ASCII (SMTPUTF8)")
+        try:
+            answers, _ = await client.send_message(message, recipients=recipients)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            codes = {one.recipient: (one.code, one.message) for one in error.recipients}
+            text = "; ".join(f"{address}: {code} {_one_line(said)}" for address, (code, said) in codes.items())
+            if any(400 <= code < 500 for code, _ in codes.values()):
+                raise Retry(f"no recipient was accepted: {text}") from None
+            raise Reject(f"no recipient was accepted: {text}") from None
+        except aiosmtplib.SMTPResponseException as error:
+            said = f"the mail server answered {error.code} {_one_line(error.message)}"
+            if 500 <= error.code < 600:
+                raise Reject(said) from None
+            raise Retry(said) from None
+        except aiosmtplib.SMTPException as error:
+            raise Retry(f"the mail server broke off: {_one_line(str(error))}") from None
+        return {address: f"{answer.code} {_one_line(answer.message)}" for address, answer in answers.items()}
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+
+
+def _addresses(given: Addresses, what: str) -> list[Address]:
+    """Checked addresses. Raises Reject."""
+    found = []
+    texts = [given] if isinstance(given, str) else given
+    for text in texts:
+        if any(character in text for character in "\r\n\0"):
+            raise Reject(f"{what}: an address may hold no line break")
+        for name, spec in getaddresses([text]):
+            local, at, domain = spec.rpartition("@")
+            if not (at and local and domain) or re.search(r"\s", spec):
+                raise Reject(f"{what}: {text[:100]!r} is no mail address")
+            try:
+                found.append(Address(name, local, domain.encode("idna").decode() if not domain.isascii() else domain))
+            except (MessageError, ValueError, IndexError, UnicodeError):
+                raise Reject(f"{what}: {text[:100]!r} is no mail address") from None
+    return found
+
+
+def _message(settings: EmailSettings, context: Context) -> tuple[EmailMessage, list[str]]:
+    """The mail, and everybody who gets it."""
+    connection: SmtpConnection = context.connection
+    sender = _addresses(settings.from_ or connection.from_, "from")
+    to, cc, bcc = _addresses(settings.to, "to"), _addresses(settings.cc, "cc"), _addresses(settings.bcc, "bcc")
+    if len(sender) != 1:
+        raise Reject("from: exactly one address is needed")
+    if not to and not cc and not bcc:
+        raise Reject("to: there is nobody to send to")
+    message = EmailMessage()
+    message["From"] = sender[0]
+    message["To"] = to
+    if cc:
+        message["Cc"] = cc
+    if reply_to := _addresses(settings.reply_to, "reply_to"):
+        message["Reply-To"] = reply_to
+    message["Subject"] = " ".join(settings.subject.split())
+    message["Date"] = format_datetime(context.now())
+    message["Message-ID"] = f"<{context.delivery_id}@{sender[0].domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    for name, value in settings.headers.items():
+        if name.lower() in _OWN_HEADERS or not re.fullmatch(r"[A-Za-z0-9-]+", name):
+            raise Reject(f"headers: {name[:40]!r} may not be set here")
+        message[name] = " ".join(value.split())
+    if settings.text is not None:
+        message.set_content(settings.text)
+        if settings.html is not None:
+            message.add_alternative(settings.html, subtype="html")
+    elif settings.html is not None:
+        message.set_content(settings.html, subtype="html")
+    else:
+        raise Reject("neither text nor html is there to send")
+    for attachment in settings.attachments:
+        _attach(message, attachment, Path(context.base_folder))
+    everybody = dict.fromkeys(address.addr_spec for address in (*to, *cc, *bcc))
+    return message, list(everybody)
+
+
+def _attach(message: EmailMessage, attachment: Attachment, folder: Path) -> None:
+    given = [attachment.content, attachment.base64, attachment.path]
+    if sum(one is not None for one in given) != 1:
+        raise Reject(f"attachment {attachment.filename[:60]!r}: give exactly one of content, base64, path")
+    if attachment.content is not None:
+        data = attachment.content.encode()
+    elif attachment.base64 is not None:
+        try:
+            data = base64.b64decode(attachment.base64, validate=True)
+        except (binascii.Error, ValueError):
+            raise Reject(f"attachment {attachment.filename[:60]!r}: not base64") from None
+    else:
+        file = (folder / str(attachment.path)).resolve()
+        if not file.is_relative_to(folder.resolve()):
+            raise Reject(f"attachment {attachment.filename[:60]!r}: its path leaves the folder of gateway.yaml")
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise Reject(f"attachment {attachment.filename[:60]!r}: {error.strerror}") from None
+    kind, _, subtype = attachment.content_type.partition("/")
+    if not re.fullmatch(r"[a-z]+/[A-Za-z0-9.+-]+", attachment.content_type):
+        raise Reject(f"attachment {attachment.filename[:60]!r}: content_type is not like text/plain")
+    name = " ".join(attachment.filename.split())
+    message.add_attachment(data, maintype=kind, subtype=subtype, filename=name)

@@ -1,18 +1,181 @@
-"""The http_forward action."""
+"""Sends the event to a service over HTTP, signed. Safe to run twice: the receiver sees the same `webhook-id`."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urljoin, urlsplit
 
-from gateway.plugin import Action, Settings
+import aiohttp
+from pydantic import Field
+from standardwebhooks.webhooks import Webhook
+
+from gateway.plugin import (
+    Action,
+    AddressRefused,
+    Connection,
+    Context,
+    HttpConnection,
+    Reject,
+    Retry,
+    Settings,
+    guarded_session,
+    retry_after_seconds,
+)
+
+_READ_BYTES = 64 * 1024
+_RETRIED = frozenset((408, 409, 425, 429))
+_GONE_PAUSE_SECONDS = 3600.0
+_RESERVED = frozenset(("host", "content-length", "transfer-encoding", "connection"))
 
 
 class HttpForwardSettings(Settings):
-    """To come."""
+    """`with` of http_forward."""
+
+    connection: Annotated[str, Connection(HttpConnection)] = Field(description="A connection of type http.")
+    body: Any = Field(None, description="Sent instead of the raw event: text, or a mapping or list, sent as JSON.")
+    method: str | None = Field(
+        None, pattern="^(POST|PUT|PATCH|GET|DELETE)$", description="Instead of the connection's."
+    )
+    url: str | None = Field(None, description="A path or URL at the connection's own origin.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Sent besides the connection's.")
 
 
 class HttpForward(Action[HttpForwardSettings]):
-    """To come."""
+    """Sends the raw event, or a templated body, to a service; signed at send time, never redirected."""
 
     name: ClassVar[str] = "http_forward"
     Settings: ClassVar[type[Settings]] = HttpForwardSettings
+
+    async def open(self, connection: HttpConnection, base_folder: str) -> aiohttp.ClientSession:
+        """One session, whose sockets refuse what the connection may not reach."""
+        return guarded_session(
+            allow_private=connection.allow_private,
+            limit=connection.concurrency,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self, resource: aiohttp.ClientSession) -> None:
+        """Closes the session."""
+        await resource.close()
+
+    async def run(self, settings: HttpForwardSettings, context: Context) -> Mapping[str, Any]:
+        """Sends once. Output: status, headers, body."""
+        connection: HttpConnection = context.connection
+        body, content_type = (
+            _body(settings.body)
+            if settings.body is not None
+            else (
+                context.body,
+                "application/json; charset=utf-8",
+            )
+        )
+        headers = {
+            "Content-Type": content_type,
+            "User-Agent": "stripe-fulfilment-gateway",
+            "Idempotency-Key": context.delivery_id,
+            "X-Stripe-Event-Id": str(context.event.get("id", "")),
+            **{name: secret.get_secret_value() for name, secret in connection.headers.items()},
+            **settings.headers,
+            **_signature(connection, context, body),
+        }
+        for name, value in headers.items():
+            if name.lower() in _RESERVED or any(character in name + value for character in "\r\n\0"):
+                raise Reject(f"the header {name[:40]!r} may not be set so: reserved, or with a line break in it")
+        try:
+            async with context.resource.request(
+                settings.method or connection.method,
+                _target(connection.url, settings.url),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=context.timeout_seconds),
+            ) as response:
+                return await _answer(response, context)
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, AddressRefused):
+                raise Reject(str(error.os_error)) from None
+            raise Retry(f"cannot connect to {error.host}:{error.port}: {error.os_error}") from None
+        except aiohttp.InvalidURL:
+            raise Reject("the url is not valid") from None
+        except aiohttp.ClientError as error:
+            raise Retry(f"the connection broke: {type(error).__name__}: {error}") from None
+
+
+async def _answer(response: aiohttp.ClientResponse, context: Context) -> Mapping[str, Any]:
+    """The output, for a 2xx; else what to do."""
+    status = response.status
+    raw = bytearray()
+    async for chunk in response.content.iter_chunked(8192):
+        raw += chunk
+        if len(raw) > _READ_BYTES:
+            response.close()  # the rest is not wanted, however long it is
+            break
+    text = bytes(raw[:_READ_BYTES]).decode("utf-8", "replace")
+    if 200 <= status < 300:
+        body: Any = text
+        if "json" in response.headers.get("Content-Type", "") and len(raw) <= _READ_BYTES:
+            try:
+                body = json.loads(text)
+            except ValueError:
+                body = text
+        kept = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
+        return {"status": status, "headers": kept, "body": body}
+    said = " ".join("".join(c if c.isprintable() else " " for c in text[:400]).split())[:200]
+    message = f"answered {status}" + (f": {said}" if said else "")
+    after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
+    if status in _RETRIED or status >= 500:
+        pause = after if status in (429, 503) else None
+        raise Retry(message, after_seconds=after, pause_seconds=pause)
+    if status == 410:
+        raise Reject(f"{message} (gone: the connection rests for an hour)", pause_seconds=_GONE_PAUSE_SECONDS)
+    if 300 <= status < 400:
+        raise Reject(f"answered {status}, a redirect, which is never followed; put the final address in the connection")
+    raise Reject(message)
+
+
+def _body(given: Any) -> tuple[bytes, str]:
+    if isinstance(given, str):
+        return given.encode(), "text/plain; charset=utf-8"
+    return json.dumps(given, default=str, ensure_ascii=False).encode(), "application/json; charset=utf-8"
+
+
+def _target(base: str, url: str | None) -> str:
+    """Where to send. Raises Reject for another origin than the connection's: its signature and headers stay at home."""
+    if url is None:
+        return base
+    target = urljoin(base, url)
+    ours, theirs = urlsplit(base), urlsplit(target)
+    if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
+        raise Reject(f"url leads to another origin than the connection's {ours.scheme}://{ours.hostname}")
+    return target
+
+
+def _signature(connection: HttpConnection, context: Context, body: bytes) -> dict[str, str]:
+    """The headers that prove who sent this, made now."""
+    if connection.scheme == "none":
+        return {}
+    now = context.now()
+    seconds = int(now.timestamp())
+    if connection.scheme == "stripe":  # https://docs.stripe.com/webhooks/signature
+        signed = f"{seconds}.".encode() + body
+        found = [hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest() for secret in connection.secrets]
+        return {"Stripe-Signature": ",".join([f"t={seconds}", *(f"v1={one}" for one in found)])}
+    try:  # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+        text = body.decode()
+        signatures = [Webhook(secret).sign(context.delivery_id, now, text) for secret in connection.secrets]
+    except UnicodeDecodeError:
+        raise Reject("a body that is not UTF-8 cannot be signed by Standard Webhooks") from None
+    except (binascii.Error, ValueError, RuntimeError):
+        raise Reject("signing_secret is no Standard Webhooks secret: whsec_ and then base64") from None
+    return {
+        "webhook-id": context.delivery_id,
+        "webhook-timestamp": str(seconds),
+        "webhook-signature": " ".join(signatures),
+    }

@@ -1,18 +1,154 @@
-"""The slack action."""
+"""Posts to Slack. A second run may post twice: Slack offers no idempotency key; a delivery is retried only on failure."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar
 
-from gateway.plugin import Action, Settings
+import aiohttp
+from pydantic import Field
+
+from gateway.plugin import (
+    Action,
+    AddressRefused,
+    Connection,
+    Context,
+    Reject,
+    Retry,
+    Settings,
+    SlackConnection,
+    Text,
+    guarded_session,
+    retry_after_seconds,
+)
+
+_HINTS = {
+    "channel_not_found": "there is no such channel, or the bot cannot see it",
+    "not_in_channel": "invite the bot to the channel",
+    "is_archived": "the channel is archived",
+    "channel_is_archived": "the channel is archived",
+    "invalid_auth": "the token is wrong",
+    "not_authed": "the token is missing",
+    "account_inactive": "the token belongs to a deleted user or workspace",
+    "token_revoked": "the token was revoked",
+    "missing_scope": "give the bot the scope chat:write",
+    "no_service": "the webhook was removed or its app disabled; make a new one",
+    "no_team": "the webhook's workspace is gone",
+    "action_prohibited": "an admin of the workspace forbids it",
+    "posting_to_general_channel_denied": "an admin restricts that channel",
+    "invalid_payload": "Slack could not read the message; look at blocks",
+    "invalid_blocks": "Slack could not read blocks; try them in its Block Kit Builder",
+    "no_text": "the message is empty",
+    "msg_too_long": "the text is longer than Slack takes",
+}
+_PASSING = frozenset(
+    ("ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout")
+)
+_PASSING_DEFAULT_SECONDS = 30.0
+
+
+def escape(text: str) -> str:
+    """What Slack asks to escape, so that a customer's name cannot say <!channel>.
+
+    https://docs.slack.dev/messaging/formatting-message-text
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class SlackSettings(Settings):
-    """To come."""
+    """`with` of slack."""
+
+    connection: Annotated[str, Connection(SlackConnection)] = Field(description="A connection of type slack.")
+    text: Annotated[str | None, Text(escape=escape)] = Field(None, description="The message, in Slack's mrkdwn.")
+    blocks: Annotated[list[Any] | None, Text(escape=escape)] = Field(
+        None, description="Block Kit; text is the fallback."
+    )
+    channel: str | None = Field(None, description="Instead of the connection's; only with a token.")
+    thread_ts: str | None = Field(None, description="The ts of the message to answer; only with a token.")
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+        """Text or blocks."""
+        if not given.get("text") and not given.get("blocks"):
+            yield "give text or blocks"
 
 
 class Slack(Action[SlackSettings]):
-    """To come."""
+    """Posts a message by an incoming webhook, or by a bot token with chat.postMessage."""
 
     name: ClassVar[str] = "slack"
     Settings: ClassVar[type[Settings]] = SlackSettings
+
+    async def open(self, connection: SlackConnection, base_folder: str) -> aiohttp.ClientSession:
+        """One session."""
+        return guarded_session(allow_private=True, limit=connection.concurrency)
+
+    async def close(self, resource: aiohttp.ClientSession) -> None:
+        """Closes the session."""
+        await resource.close()
+
+    async def run(self, settings: SlackSettings, context: Context) -> Mapping[str, Any]:
+        """Posts once. Output: ts, channel."""
+        connection: SlackConnection = context.connection
+        token = connection.token.get_secret_value()
+        webhook = connection.webhook_url.get_secret_value()
+        message: dict[str, Any] = {
+            name: value for name in ("text", "blocks", "thread_ts") if (value := getattr(settings, name)) is not None
+        }
+        if token:
+            channel = settings.channel or connection.channel
+            if not channel:
+                raise Reject("a bot token needs a channel, here or in the connection")
+            url = connection.api_url.rstrip("/") + "/chat.postMessage"
+            headers = {"Authorization": f"Bearer {token}"}
+            return await self._post(context, url, headers, {**message, "channel": channel})
+        if not webhook:
+            raise Reject(f"the connection {settings.connection} has neither webhook_url nor token")
+        if settings.channel or settings.thread_ts:
+            raise Reject("channel and thread_ts need a bot token; an incoming webhook has its own channel")
+        return await self._post(context, webhook, {}, message)
+
+    async def _post(
+        self, context: Context, url: str, headers: dict[str, str], message: dict[str, Any]
+    ) -> Mapping[str, Any]:
+        timeout = aiohttp.ClientTimeout(total=context.timeout_seconds)
+        try:
+            async with context.resource.post(
+                url, json=message, headers=headers, allow_redirects=False, timeout=timeout
+            ) as response:
+                text = (await response.content.read(65536)).decode("utf-8", "replace")
+                after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
+                status = response.status
+                answer = await response.json() if headers and status == 200 else None
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, AddressRefused):
+                raise Reject(str(error.os_error)) from None
+            raise Retry(f"cannot connect to Slack: {error.os_error}") from None
+        except (aiohttp.ClientError, ValueError) as error:
+            raise Retry(f"Slack broke off: {type(error).__name__}") from None
+        if status == 429:
+            raise _limited(after)
+        if status >= 500:
+            raise Retry(f"Slack answered {status}", after_seconds=after)
+        if status != 200:
+            raise Reject(_explained(text.strip()[:80] or str(status)))
+        if answer is None:
+            return {"ts": None, "channel": None}
+        if answer.get("ok"):
+            return {"ts": answer.get("ts"), "channel": answer.get("channel")}
+        word = str(answer.get("error", "unknown"))
+        if word in ("ratelimited", "rate_limited"):
+            raise _limited(after)
+        if word in _PASSING:
+            raise Retry(f"Slack says {word}")
+        raise Reject(_explained(word))
+
+
+def _limited(after: float | None) -> Retry:
+    seconds = after if after is not None else _PASSING_DEFAULT_SECONDS
+    return Retry(f"Slack asks to wait {seconds:g} s", after_seconds=seconds, pause_seconds=seconds)
+
+
+def _explained(word: str) -> str:
+    hint = _HINTS.get(word)
+    return f"Slack says {word}" + (f": {hint}" if hint else "")

@@ -1,1 +1,96 @@
 """Finds actions: entry points of the group `gateway.actions`, and files in plugin folders."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gateway.plugin import Action, Settings
+
+GROUP = "gateway.actions"
+Complaint = tuple[Path | None, str]
+
+
+def find_actions(folders: Sequence[Path]) -> tuple[dict[str, Action[Any]], list[Complaint]]:
+    """All actions by name, and what is wrong with those that cannot be had: (file, what)."""
+    found: dict[str, Action[Any]] = {}
+    complaints: list[Complaint] = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        try:
+            _register(found, entry.load(), entry.value)
+        except Exception as error:
+            complaints.append((None, f"action {entry.name} of {entry.value} does not load: {error}"))
+    for folder in folders:
+        if not folder.is_dir():
+            complaints.append((folder, "there is no such plugin folder"))
+            continue
+        for file in sorted(folder.glob("*.py")):
+            if file.name.startswith("_"):
+                continue
+            if any(path.stat().st_mode & 0o002 for path in (folder, file)):
+                complaints.append((file, "everybody may write to it; `chmod o-w` the file and its folder"))
+                continue
+            complaints += [(file, text) for text in _load_file(found, file)]
+    return found, complaints
+
+
+def _load_file(found: dict[str, Action[Any]], file: Path) -> list[str]:
+    try:
+        module = _import(file)
+    except SyntaxError as error:
+        return [f"does not import: line {error.lineno}: {error.msg}"]
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        place = f"line {lines[-1]}: " if lines else ""
+        return [f"does not import: {place}{type(error).__name__}: {error}"]
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Action) and value.__module__ == module.__name__
+    ]
+    if not classes:
+        return ["holds no Action"]
+    problems = []
+    for cls in classes:
+        try:
+            _register(found, cls, file.name)
+        except TypeError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _import(file: Path) -> ModuleType:
+    """Loads a file under a private name, so that an operator's files shadow nobody's modules."""
+    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
+    name = f"_gateway_plugin_{digest}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _register(found: dict[str, Action[Any]], cls: Any, source: str) -> None:
+    if not (isinstance(cls, type) and issubclass(cls, Action)):
+        raise TypeError(f"{source} is no Action")
+    name, settings = getattr(cls, "name", None), getattr(cls, "Settings", None)
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{cls.__name__} has no name")
+    if not (isinstance(settings, type) and issubclass(settings, Settings)):
+        raise TypeError(f"{cls.__name__} has no Settings that derive from gateway.plugin.Settings")
+    if name in found:
+        raise TypeError(f"there are two actions named {name}: {type(found[name]).__qualname__} and {cls.__qualname__}")
+    found[name] = cls()

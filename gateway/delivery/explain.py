@@ -69,6 +69,6 @@ def _action(action: ActionUse, scope: Mapping[str, Any]) -> ExplainedAction:
             return ExplainedAction(action.name, action.uses, action.needs, None, note, None)
         rendered = action.settings.render(base)
     except TemplateError as error:
-        note = "uses the output of an earlier step, known only when it runs" if action.needs else None
-        return ExplainedAction(action.name, action.uses, action.needs, None, note, str(error))
+        why = "uses the output of an earlier step, known only when it runs" if action.needs else None
+        return ExplainedAction(action.name, action.uses, action.needs, None, why, str(error))
     return ExplainedAction(action.name, action.uses, action.needs, rendered.kept, None, None)

@@ -12,8 +12,8 @@ from typing import Any
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
 from gateway.envelope import parse_event, parse_json
+from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
 from gateway.intake.signature import find_account, verify
 from gateway.model import Account, Event, EventState, PlannedDelivery
 from gateway.routing import RouteTable, plan, scope_of
