@@ -1,4 +1,4 @@
-"""Posts to Slack. A second run may post twice: Slack offers no idempotency key; a delivery is retried only on failure."""
+"""Posts to Slack. A second run may post twice: Slack has no idempotency key; only failed attempts are repeated."""
 
 from __future__ import annotations
 

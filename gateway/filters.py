@@ -1,84 +1,151 @@
-"""The filters that gateway.yaml adds to Jinja's: money, timestamp, datetime, tojson."""
+"""The filters that gateway.yaml adds to Jinja's: money, timestamp, datetime, tojson.
+
+Each raises ValueError with a text for the person who wrote the template.
+"""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from jinja2 import pass_eval_context
+from babel.core import Locale, UnknownLocaleError
+from babel.numbers import NumberPattern, format_currency, list_currencies, parse_pattern
+from jinja2 import Undefined, pass_eval_context
 from jinja2.nodes import EvalContext
 from jinja2.utils import htmlsafe_json_dumps
 
 from gateway.currencies import printed_decimals, to_major
 
+_WIDE_DIRECTIVE = re.compile(r"%[^A-Za-z%]*\d{3}")  # glibc pads to any width it is asked for
+_KINDS = {
+    bool: "a boolean",
+    str: "text",
+    int: "an integer",
+    float: "a decimal number",
+    Decimal: "a decimal number",
+    dict: "an object",
+    list: "a list",
+    datetime: "a datetime",
+    type(None): "null",
+}
 
-@cache
+
+def kind_of(value: Any) -> str:
+    """What a value is, in the words of JSON."""
+    return _KINDS.get(type(value)) or f"a {type(value).__name__}"
+
+
+def _show(value: Any) -> str:
+    return f"{value!r:.40}" if isinstance(value, str) else kind_of(value)
+
+
+@lru_cache(maxsize=1)
 def _codes() -> frozenset[str]:
-    from babel.numbers import list_currencies
-
     return frozenset(list_currencies())
 
 
-def money(amount: Any, currency: Any, locale: str = "en_US") -> str:
-    """An amount in the currency's minor unit, for people: `4500 | money('eur')` -> €45.00. Raises ValueError."""
-    from babel.core import Locale, UnknownLocaleError
-    from babel.numbers import NumberPattern, format_currency, parse_pattern
-
-    if isinstance(amount, bool) or not isinstance(amount, int):
-        raise ValueError(f"money needs an integer in the currency's minor unit, got {_kind(amount)}")
-    if not isinstance(currency, str) or currency.upper() not in _codes():
-        raise ValueError(f"money needs a currency such as 'usd', got {currency!r:.20}")
-    try:
-        language = Locale.parse(locale)
-    except (UnknownLocaleError, ValueError):
-        raise ValueError(f"money does not know the locale {locale!r:.20}") from None
-    digits = printed_decimals(amount, currency)
-    standard: NumberPattern = language.currency_formats["standard"]
-    pattern = parse_pattern(standard.pattern)
+@lru_cache(maxsize=256)
+def _pattern(locale: str, digits: int) -> tuple[Locale, NumberPattern]:
+    language = Locale.parse(locale.replace("-", "_"))
+    pattern = parse_pattern(language.currency_formats["standard"].pattern)
     pattern.frac_prec = (digits, digits)
+    return language, pattern
+
+
+def money(amount: Any, currency: Any, locale: Any = "en_US") -> str:
+    """An amount in the currency's minor unit, for people: `4500 | money('eur')` -> €45.00."""
+    _defined(amount, currency, locale)
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        raise ValueError(f"money takes an integer in the currency's minor unit (1999 is $19.99), not {_show(amount)}")
+    if not isinstance(currency, str) or currency.upper() not in _codes():
+        raise ValueError(f"money takes a currency such as 'usd', not {_show(currency)}")
+    try:
+        language, pattern = _pattern(locale, printed_decimals(amount, currency))
+    except (UnknownLocaleError, ValueError, TypeError, AttributeError):
+        raise ValueError(f"money takes a locale such as 'en_US' or 'de_DE', not {_show(locale)}") from None
     text: str = format_currency(
         to_major(amount, currency), currency.upper(), pattern, locale=language, currency_digits=False
     )
     return text
 
 
-def _kind(value: Any) -> str:
-    return {bool: "a boolean", str: "text", float: "a decimal", type(None): "null", Decimal: "a decimal"}.get(
-        type(value), type(value).__name__
-    )
-
-
 def timestamp(value: Any) -> datetime:
-    """A Unix time in seconds, or an RFC 3339 text as thin events have, as an aware UTC time. Raises ValueError."""
+    """Unix seconds, or an RFC 3339 text as thin events have, as an aware UTC datetime."""
+    _defined(value)
     if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, str):
-        moment = datetime.fromisoformat(value)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"timestamp needs Unix seconds, got {_kind(value)}")
-    return datetime.fromtimestamp(value, UTC)
+        try:
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo is not None:
+                return moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise ValueError(f"{value:.6g} is no Unix time in seconds (milliseconds are too large)") from None
+    raise ValueError(f"a time is Unix seconds, or a text such as '2026-03-01T12:00:00Z', not {_show(value)}")
 
 
-def datetime_text(value: Any, format: str = "%Y-%m-%d %H:%M", tz: str = "UTC") -> str:
-    """A Unix time as text: `event.created | datetime('%d %B %Y', 'Europe/Berlin')`. Raises ValueError."""
+def datetime_text(value: Any, format: Any = "%Y-%m-%d %H:%M", tz: Any = "UTC") -> str:
+    """A time as text: `event.created | datetime('%d %B %Y', 'Europe/Berlin')`. Takes what `timestamp` takes."""
+    _defined(value, format, tz)
     try:
         zone = ZoneInfo(tz)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"datetime does not know the time zone {tz!r:.40}") from None
-    return timestamp(value).astimezone(zone).strftime(format)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError):  # ZoneInfoNotFoundError is a KeyError
+        raise ValueError(f"datetime takes a time zone such as 'Europe/Berlin', not {_show(tz)}") from None
+    if not isinstance(format, str) or _WIDE_DIRECTIVE.search(format):
+        raise ValueError(f"datetime takes a format such as '%d %B %Y', not {_show(format)}")
+    try:
+        return timestamp(value).astimezone(zone).strftime(format)
+    except OverflowError:
+        raise ValueError(f"the time does not fit the time zone {tz!r}") from None
 
 
 @pass_eval_context
-def tojson(context: EvalContext, value: Any, indent: int | None = None) -> str:
-    """JSON; inside HTML such that it cannot end the script it stands in."""
-    if context.autoescape:
-        return htmlsafe_json_dumps(value, default=str, indent=indent)
-    return json.dumps(value, default=str, ensure_ascii=False, indent=indent)
+def tojson(context: EvalContext, value: Any, indent: Any = None) -> str:
+    """Plain JSON; inside HTML such that it cannot end the script or the attribute that it stands in."""
+    _defined(value, indent)
+    if indent is not None and (not isinstance(indent, int) or not 0 <= indent <= 16):
+        raise ValueError("tojson takes an indent from 0 to 16")
+    if getattr(context.environment, "writes_html", context.autoescape):
+        return htmlsafe_json_dumps(value, dumps=_dumps, indent=indent)
+    return _dumps(value, indent=indent)
+
+
+def _dumps(value: Any, *, indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, default=_jsonable, ensure_ascii=False, allow_nan=False, indent=indent)
+    except TypeError as error:
+        raise ValueError(f"tojson: {error}") from None
+
+
+def _jsonable(value: Any) -> Any:
+    _defined(value)
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Iterable):
+        return list(value)
+    raise ValueError(f"tojson cannot write {kind_of(value)}")
+
+
+def _defined(*values: Any) -> None:
+    """Lets a missing field speak for itself, before any word about its type."""
+    for value in values:
+        if isinstance(value, Undefined):
+            str(value)
 
 
 FILTERS = {"money": money, "timestamp": timestamp, "datetime": datetime_text, "tojson": tojson}
