@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import update_wrapper, wraps
-from typing import Any
+from typing import Any, cast
 
 import markupsafe
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes, pass_eval_context
@@ -41,7 +41,7 @@ _UNSAFE_METHODS = frozenset(("to_bytes", "from_bytes"))
 _PADDING = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs"))
 
 
-class FieldMissing(UndefinedError):
+class FieldMissing(UndefinedError):  # noqa: N818 - read as what it is
     """A name was not found. `holder` is what it was looked for in, or Jinja's `missing` for the scope itself."""
 
     def __init__(self, holder: Any, name: Any, hint: str | None) -> None:
@@ -62,7 +62,7 @@ class _Missing(StrictUndefined):
         def error(message: str) -> FieldMissing:
             return FieldMissing(obj, name, hint)
 
-        super().__init__(hint, obj, name, error if exc is UndefinedError else exc)  # type: ignore[arg-type]
+        super().__init__(hint, obj, name, error if exc is UndefinedError else exc)
 
 
 class NullPrinted(ValueError):  # noqa: N818
@@ -180,7 +180,7 @@ class _Rewriter(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
         self.generic_visit(node)
-        node.iter = _filter(node.iter, _LOOP, path_of(node.iter))
+        node.iter = _filter(cast(nodes.Expr, node.iter), _LOOP, path_of(node.iter))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
@@ -310,7 +310,7 @@ def _check_wordwrap(environment: Any, text: Any, *args: Any, **kwargs: Any) -> N
 
 def _check_replace(text: Any, old: Any = "", new: Any = "", *args: Any, **kwargs: Any) -> None:
     if isinstance(text, (str, bytes)) and isinstance(new, (str, bytes)):
-        _too_long((text.count(old) if len(old) else len(text) + 1) * len(new) + len(text))  # type: ignore[arg-type]
+        _too_long((text.count(old) if len(old) else len(text) + 1) * len(new) + len(text))
 
 
 def _check_join(parts: list[Any], between: int) -> list[Any]:

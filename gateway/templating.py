@@ -159,7 +159,7 @@ class Templates:
             template = sandbox.get_template(name)
             text, file, _ = self._loader.get_source(sandbox, name)
         except TemplateNotFound as error:
-            raise TemplateError(where, self._not_found(error.name or name)) from None
+            raise TemplateError(where, self._not_found(str(error.name or name))) from None
         except TemplateSyntaxError as error:
             place = Where(error.filename or str(self._folder / name), error.lineno, 1, where.path)
             raise TemplateError(place, compile_words(error)) from None

@@ -1,4 +1,19 @@
 """The command line: one small file per command."""
 
+from gateway.cli import actions, check, deliveries, dev, events, explain, init, schema, send, serve
+from gateway.cli.app import app, main
 
-def main() -> None: ...
+__all__ = [
+    "actions",
+    "app",
+    "check",
+    "deliveries",
+    "dev",
+    "events",
+    "explain",
+    "init",
+    "main",
+    "schema",
+    "send",
+    "serve",
+]

@@ -176,7 +176,7 @@ class Source:
             key = key_node.value
             here = (*at, key)
             where = Where(shown, mark.line + 1, mark.column + 1, dotted(here))
-            if key == "<<" and key_node.style is None:
+            if key == "<<" and not key_node.style:
                 parts = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
                 for part in parts:
                     value = self._value(part, shown, at, inside)
@@ -197,7 +197,7 @@ class Source:
         text: str = node.value
         if "${" in text:
             text = _VARIABLE.sub(lambda match: self._variable(match, where), text)
-        if node.style is not None or node.tag == "!":
+        if node.style or node.tag == "!":
             return text
         if not node.tag.startswith("tag:yaml.org,2002:"):
             self._problem(where, f"the tag {node.tag} means nothing here")
@@ -233,7 +233,7 @@ class Source:
                 where, f"${{{inner}}} is no variable", "write ${NAME}, ${NAME:-default}, ${file:/path} or $${"
             )
             return ""
-        value = self._environ.get(named[1])
+        value = None if named[2] is not None and named[1] not in self._environ else self._environ.get(named[1])
         if value is None or (value == "" and named[2] is not None):
             if named[2] is None:
                 self._unset(where, f"the environment variable {named[1]} is not set", named[1])

@@ -1,0 +1,148 @@
+"""The command line's root: global options, and how errors leave the program."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from gateway import __version__
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gateway.settings.load import Config
+    from gateway.store.base import Store
+
+T = TypeVar("T")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@dataclass(slots=True)
+class Globals:
+    """What stands before the command."""
+
+    config: Path = Path("gateway.yaml")
+    dev: bool = False
+
+
+options = Globals()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"gateway {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    config: Annotated[Path, typer.Option(envvar="GATEWAY_CONFIG", help="The configuration.")] = Path("gateway.yaml"),
+    dev: Annotated[bool, typer.Option("--dev", help="Use the local inbox and catchers of `gateway dev`.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Stripe events in; database rows, mails, forwards and Slack messages out. Configured, not coded."""
+    options.config = config
+    options.dev = dev
+
+
+def environment() -> Mapping[str, str]:
+    """The environment; in dev, unset variables have harmless values."""
+    if options.dev:
+        from gateway.cli.dev_mode import DevEnvironment
+
+        return DevEnvironment(os.environ)
+    return os.environ
+
+
+def load_config() -> Config:
+    """The configuration that the options name. Raises ConfigError."""
+    from gateway.settings.load import load
+
+    config = load(options.config, environment())
+    if options.dev:
+        from gateway.cli.dev_mode import overlay
+
+        return overlay(config)
+    return config
+
+
+async def attach_store() -> Store:
+    """The inbox, opened beside a gateway that may be running."""
+    from gateway.cli.dev_mode import STORE_URL
+    from gateway.settings.load import load_store_url
+    from gateway.store import open_store
+
+    folder, url = load_store_url(options.config, environment())
+    store = open_store(STORE_URL if options.dev else url, folder)
+    await store.attach()
+    return store
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs a command's coroutine."""
+    return asyncio.run(main())
+
+
+def with_store(work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    """Runs `work` on the inbox and closes it."""
+
+    async def main() -> T:
+        store = await attach_store()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return run(main)
+
+
+def clean(value: object) -> str:
+    """Text for a terminal: nothing in it can move the cursor or colour the screen."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in str(value))
+
+
+def print_json(value: Any) -> None:
+    """Machine-readable output."""
+    print(json.dumps(value, default=str, indent=2, ensure_ascii=True))
+
+
+def print_table(columns: list[str], rows: list[list[object]]) -> None:
+    """A table for people; what it holds is shown as text, never as markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(table)
+
+
+def fail(message: str, code: int = 1) -> typer.Exit:
+    """Says what is wrong on standard error; to be raised."""
+    print(clean(message), file=sys.stderr)
+    return typer.Exit(code)
+
+
+def main() -> None:
+    """The program `gateway`: exit 0 done, 1 the thing asked about is wrong, 2 bad usage."""
+    try:
+        app()
+    except GatewayError as error:
+        print(clean(error), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,156 @@
+"""gateway events: the inbox: list, show, replay."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.app import app, clean, fail, load_config, print_json, print_table, with_store
+from gateway.cli.times import moment
+
+if TYPE_CHECKING:
+    from gateway.model import Event
+    from gateway.store.base import Store
+
+events = typer.Typer(no_args_is_help=True, help="The inbox: list, show, replay.")
+app.add_typer(events, name="events")
+
+Many = Annotated[list[str] | None, typer.Option()]
+One = Annotated[str | None, typer.Option()]
+Json = Annotated[bool, typer.Option("--json")]
+ASK_ABOVE = 10
+
+
+def row(event: Event) -> dict[str, Any]:
+    """What --json shows of an event in a list."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "account": event.account,
+        "state": event.state.value,
+        "livemode": event.livemode,
+        "received_at": event.received_at.isoformat(timespec="milliseconds"),
+    }
+
+
+@events.command("list")
+def list_events(
+    type: Many = None,
+    account: Many = None,
+    state: Many = None,
+    object: One = None,
+    since: One = None,
+    until: One = None,
+    limit: int = 50,
+    as_json: Json = False,
+) -> None:
+    """List events, the newest first."""
+    from gateway.model import EventFilter
+
+    where = EventFilter(
+        accounts=account or (),
+        types=type or (),
+        states=state or (),
+        object_id=object,
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
+    )
+    found = [row(event) for event in with_store(lambda store: store.events(where, limit=limit))]
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["received", "id", "type", "account", "state"],
+        [[e["received_at"], e["id"], e["type"], e["account"], e["state"]] for e in found],
+    )
+
+
+@events.command("show")
+def show_event(event_id: str, account: One = None, as_json: Json = False) -> None:
+    """Show one event, whole, and its deliveries."""
+    from gateway.cli.deliveries import row as delivery_row
+    from gateway.model import DeliveryFilter
+
+    async def work(store: Store) -> tuple[list[Event], list[Any]]:
+        found = await store.event(event_id, account)
+        return found, await store.deliveries(DeliveryFilter(event_ids=(event_id,)), limit=1000, newest_first=False)
+
+    found, deliveries = with_store(work)
+    if not found:
+        raise fail(f"there is no event {event_id} in the inbox")
+    if len(found) > 1:
+        raise fail(f"several accounts have {event_id}: say --account {' or '.join(e.account for e in found)}", 2)
+    event = found[0]
+    own = [delivery_row(d) for d in deliveries if d.account == event.account]
+    body = json.loads(event.body)
+    if as_json:
+        print_json({**row(event), "body": body, "deliveries": own})
+        return
+    for key, value in row(event).items():
+        print(f"{key:12} {clean(value)}")
+    print_table(["delivery", "route", "action", "state", "attempts", "last error"], [
+        [d["id"], d["route"], d["action"], d["state"], d["attempts"], d["last_error"]] for d in own
+    ])  # fmt: skip
+    print("\n".join(clean(line) for line in json.dumps(body, indent=2, ensure_ascii=False).splitlines()))
+
+
+@events.command("replay")
+def replay(
+    ids: Annotated[list[str] | None, typer.Argument()] = None,
+    type: Many = None,
+    account: Many = None,
+    state: Many = None,
+    object: One = None,
+    since: One = None,
+    until: One = None,
+    route: Many = None,
+    force: Annotated[bool, typer.Option("--force", help="Even where once_per says it was done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y")] = False,
+    as_json: Json = False,
+) -> None:
+    """Route stored events through today's config and make new deliveries, the oldest event first."""
+    from gateway.model import EventFilter
+    from gateway.service import replan
+
+    if not (ids or type or account or state or object or since or until):
+        raise fail("say which: event ids, or --type --account --object --state --since --until", 2)
+    config = load_config()
+    where = EventFilter(
+        ids=ids or (),
+        accounts=account or (),
+        types=type or (),
+        states=state or (),
+        object_id=object,
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
+    )
+
+    async def work(store: Store) -> list[dict[str, Any]]:
+        listed = await store.events(where, limit=1_000_000, newest_first=False)
+        missing = set(ids or ()) - {event.id for event in listed}
+        if missing:
+            raise fail(f"not in the inbox: {', '.join(sorted(missing))}")
+        if len(listed) > ASK_ABOVE and not dry_run and not yes:
+            typer.confirm(f"Replay {len(listed)} events?", abort=True)
+        done = []
+        for event in listed:
+            whole = (await store.event(event.id, event.account))[0]
+            planned = [p for p in replan(config, whole) if not route or p.route in route]
+            made: list[str] | None = []
+            if not dry_run and planned:
+                made = await store.replay(event.account, event.id, planned, force=force)
+            owed = [f"{p.route}/{p.action}" for p in planned]
+            done.append({"event_id": event.id, "type": event.type, "owed": owed, "deliveries": made or []})
+        return done
+
+    done = with_store(work)
+    if as_json:
+        print_json(done)
+        return
+    print_table(
+        ["event", "type", "would make" if dry_run else "made"],
+        [[d["event_id"], d["type"], ", ".join(d["owed"]) or "nothing: no route wants it"] for d in done],
+    )

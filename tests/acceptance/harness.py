@@ -1,0 +1,157 @@
+"""A real gateway as a process of its own, and real parts around it: an HTTP sink and a mail server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from standardwebhooks.webhooks import Webhook
+
+from gateway.testing import make_event, signed_request
+
+SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="
+FORWARD_SECRET = "whsec_Zm9yd2FyZCBzZWNyZXQ="
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+class Sink:
+    """An HTTP service that takes forwards and checks who sent them."""
+
+    def __init__(self) -> None:
+        self.ids: Counter[str] = Counter()
+        self.events: dict[str, str] = {}  # webhook-id -> event id
+        self.bad = 0
+        self._runner: web.ServerRunner | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Listens on a free port."""
+        self._runner = web.ServerRunner(web.Server(self._take))
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hooks"
+
+    async def stop(self) -> None:
+        """Closes."""
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def _take(self, request: web.BaseRequest) -> web.Response:
+        body = await request.read()
+        try:
+            event = Webhook(FORWARD_SECRET).verify(body, dict(request.headers))
+        except Exception:
+            self.bad += 1
+            return web.Response(status=400)
+        self.ids[request.headers["webhook-id"]] += 1
+        self.events[request.headers["webhook-id"]] = event["id"]
+        return web.json_response({"ok": True})
+
+
+class GatewayProcess:
+    """`python -m gateway serve` on a config in a folder."""
+
+    def __init__(self, folder: Path, config: str, port: int) -> None:
+        self.folder = folder
+        self.config = folder / "gateway.yaml"
+        self.config.write_text(config)
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = folder / "log.txt"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "gateway", "--config", str(self.config), *words]
+
+    async def start(self) -> None:
+        """Returns when it is ready."""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command("serve"), stderr=log, stdout=log, env=environ)
+        async with aiohttp.ClientSession() as session:
+            for _ in range(600):
+                assert self._process.poll() is None, self.log.read_text()
+                try:
+                    async with session.get(f"{self.url}/readyz") as response:
+                        if response.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.05)
+        raise AssertionError("the gateway did not become ready: " + self.log.read_text())
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM; its exit code."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(40)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Another command on the same config."""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(self._command(*words), capture_output=True, text=True, env=environ, timeout=60)
+
+    def json(self, *words: str) -> Any:
+        """What a command prints with --json."""
+        done = self.run(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def rows(self, sql: str, database: str = "data/gateway.db") -> list[tuple[Any, ...]]:
+        """Reads one of the gateway's SQLite files from outside."""
+        connection = sqlite3.connect(self.folder / database, timeout=10)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    async def until_finished(self, seconds: float = 60) -> None:
+        """Until every delivery is in a final state."""
+        sql = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'running', 'blocked')"
+        for _ in range(int(seconds / 0.1)):
+            if self.rows(sql) == [(0,)]:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(
+            str(self.rows("SELECT action, state, last_error, count(*) FROM deliveries GROUP BY 1, 2, 3"))
+        )
+
+
+async def post(
+    session: aiohttp.ClientSession, url: str, event: dict[str, Any] | bytes, secret: str = SECRET, **headers: str
+) -> tuple[int, Any]:
+    """Posts as Stripe would; the status and the JSON answer."""
+    body = event if isinstance(event, bytes) else json.dumps(event).encode()
+    async with session.post(url, data=body, headers={**signed_request(body, secret), **headers}) as response:
+        return response.status, await response.json()
+
+
+def distinct_events(count: int) -> list[dict[str, Any]]:
+    """So many checkout events."""
+    return [make_event("checkout.session.completed") for _ in range(count)]

@@ -1,0 +1,39 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.store.sqlite import SqliteStore
+
+
+class Clock:
+    """A store's clock that tests move by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_795_400_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def forward(self, seconds: float) -> None:
+        """Moves it."""
+        self.now += int(seconds * 1000)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock at a fixed time."""
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+    """A started store in a file of its own."""
+    made = SqliteStore(tmp_path / "inbox.db", clock)
+    await made.start()
+    yield made
+    await made.close()

@@ -1,0 +1,355 @@
+"""What every store promises (gateway.store.base)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import StoreLocked, StoreUnavailable
+from gateway.model import (
+    Attempt,
+    AttemptOutcome,
+    Claim,
+    DeliveryFilter,
+    DeliveryState,
+    Event,
+    EventFilter,
+    EventState,
+    Finish,
+    Lane,
+    PlannedDelivery,
+)
+from gateway.store.migrations import HEAD
+from gateway.store.sqlite import SqliteStore
+from tests.conftest import Clock
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def an_event(id: str = "evt_1", account: str = "acme", type: str = "invoice.paid") -> Event:
+    return Event(account, id, type, EventState.ROUTED, False, NOW, b'{"id": "' + id.encode() + b'"}', object_id="in_1")
+
+
+def owed(action: str = "save", *needs: str, once: str | None = None, order: str | None = None) -> PlannedDelivery:
+    return PlannedDelivery("fulfil", action, needs, once, order)
+
+
+def attempt(outcome: AttemptOutcome = AttemptOutcome.SUCCEEDED, error: str | None = None) -> Attempt:
+    return Attempt(1, NOW, 0.01, outcome, error)
+
+
+SUCCEEDED = Finish(DeliveryState.SUCCEEDED, attempt())
+DEAD = Finish(DeliveryState.DEAD, attempt(AttemptOutcome.DEAD, "no"), reason="no")
+SKIPPED = Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason="its `if` is false")
+
+
+def later(seconds: float) -> Finish:
+    return Finish(DeliveryState.PENDING, attempt(AttemptOutcome.RETRY, "refused"), wait_seconds=seconds)
+
+
+async def claim_all(store: SqliteStore, limit: int = 100, lease_seconds: float = 60) -> list[Claim]:
+    due = await store.due()
+    return await store.claim(dict.fromkeys(due.lanes, limit), lease_seconds=lease_seconds)
+
+
+async def states(store: SqliteStore) -> dict[str, str]:
+    found = await store.deliveries(DeliveryFilter(), limit=100, newest_first=False)
+    return {f"{one.event_id}/{one.action}": one.state.value for one in found}
+
+
+async def test_an_event_and_its_deliveries_survive_reopening(tmp_path: Path) -> None:
+    first = SqliteStore(tmp_path / "a.db")
+    await first.start()
+    assert not (await first.add(an_event(), [owed()])).is_duplicate
+    await first.close()
+    second = SqliteStore(tmp_path / "a.db")
+    await second.start()
+    (event,) = await second.event("evt_1")
+    assert event.body == b'{"id": "evt_1"}'
+    assert await states(second) == {"evt_1/save": "pending"}
+    await second.close()
+
+
+async def test_a_duplicate_creates_no_delivery_even_at_the_same_instant(store: SqliteStore) -> None:
+    answers = await asyncio.gather(*(store.add(an_event(), [owed()]) for _ in range(50)))
+    assert sorted(answer.is_duplicate for answer in answers) == [False] + [True] * 49
+    assert (await store.add(an_event(), [owed()])).is_duplicate
+    assert not (await store.add(an_event(account="other"), [owed()])).is_duplicate
+    assert len(await store.deliveries(DeliveryFilter(), limit=100)) == 2
+
+
+async def test_many_events_in_one_commit_keep_their_own_deliveries(store: SqliteStore) -> None:
+    await asyncio.gather(*(store.add(an_event(f"evt_{i % 90}"), [owed("a"), owed("b", "a")]) for i in range(150)))
+    found = await store.deliveries(DeliveryFilter(), limit=1000)
+    assert len(found) == 180
+    assert len({one.id for one in found}) == 180
+    for one in found:
+        if one.action == "b":
+            assert one.state is DeliveryState.BLOCKED
+
+
+async def test_a_claim_is_nobody_elses_until_its_lease_is_gone(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed()])
+    (claim,) = await claim_all(store)
+    assert claim.event.body == b'{"id": "evt_1"}'
+    assert claim.delivery.attempts == 1
+    assert await claim_all(store) == []
+    assert await store.finish(claim.delivery.id, "wrong token", SUCCEEDED) is False
+    assert await store.finish(claim.delivery.id, claim.token, SUCCEEDED) is True
+    assert await store.finish(claim.delivery.id, claim.token, DEAD) is False
+    assert await states(store) == {"evt_1/save": "succeeded"}
+
+
+async def test_a_retry_runs_when_due_and_records_each_attempt(store: SqliteStore, clock: Clock) -> None:
+    await store.add(an_event(), [owed()])
+    (claim,) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, later(5))
+    due = await store.due()
+    assert list(due.lanes) == []
+    assert due.next_in_seconds == pytest.approx(5)
+    clock.forward(5)
+    (again,) = await claim_all(store)
+    assert again.delivery.id == claim.delivery.id
+    assert again.delivery.attempts == 2
+    await store.finish(again.delivery.id, again.token, SUCCEEDED)
+    found = await store.delivery(claim.delivery.id)
+    assert found is not None
+    assert [(one.number, one.outcome.value) for one in found[1]] == [(1, "retry"), (2, "succeeded")]
+
+
+async def test_handing_back_costs_no_attempt(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed()])
+    (claim,) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, Finish(DeliveryState.PENDING))
+    (again,) = await claim_all(store)
+    assert again.delivery.attempts == 1
+
+
+async def test_what_ran_when_the_gateway_died_runs_again_and_says_so(tmp_path: Path) -> None:
+    first = SqliteStore(tmp_path / "a.db")
+    await first.start()
+    await first.add(an_event(), [owed()])
+    (claim,) = await claim_all(first)
+    await first.close()
+    second = SqliteStore(tmp_path / "a.db")
+    await second.start()
+    assert second.recovered == 1
+    (again,) = await claim_all(second)
+    assert again.delivery.attempts == 2
+    found = await second.delivery(claim.delivery.id)
+    assert found is not None
+    assert [one.outcome.value for one in found[1]] == ["interrupted"]
+    await second.close()
+
+
+async def test_a_dependent_starts_after_all_it_needs_and_gets_their_outputs(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed("a"), owed("b"), owed("c", "a", "b")])
+    a, b = sorted(await claim_all(store), key=lambda claim: claim.delivery.action)
+    await store.finish(a.delivery.id, a.token, replace(SUCCEEDED, output={"rows": 1}))
+    assert await claim_all(store) == []
+    await store.finish(b.delivery.id, b.token, SUCCEEDED)
+    (c,) = await claim_all(store)
+    assert c.outputs == {"a": {"rows": 1}, "b": None}
+
+
+async def test_what_needs_a_skipped_one_is_skipped_and_says_why(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed("a"), owed("b", "a"), owed("c", "b")])
+    (a,) = await claim_all(store)
+    await store.finish(a.delivery.id, a.token, SKIPPED)
+    assert await states(store) == {"evt_1/a": "skipped", "evt_1/b": "skipped", "evt_1/c": "skipped"}
+    (b,) = await store.deliveries(DeliveryFilter(actions=("b",)), limit=1)
+    assert b.reason == "needed action a was skipped"
+
+
+async def test_what_needs_a_dead_one_waits_until_its_retry_succeeds(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed("a"), owed("b", "a")])
+    (a,) = await claim_all(store)
+    await store.finish(a.delivery.id, a.token, DEAD)
+    assert await states(store) == {"evt_1/a": "dead", "evt_1/b": "blocked"}
+    assert await store.retry([a.delivery.id]) == {a.delivery.id: None}
+    (again,) = await claim_all(store)
+    assert (again.delivery.id, again.delivery.attempts) == (a.delivery.id, 1)
+    await store.finish(again.delivery.id, again.token, SUCCEEDED)
+    (b,) = await claim_all(store)
+    assert b.delivery.action == "b"
+
+
+async def test_cancelling_a_dead_one_skips_what_needs_it_and_retry_brings_both_back(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed("a"), owed("b", "a")])
+    (a,) = await claim_all(store)
+    await store.finish(a.delivery.id, a.token, DEAD)
+    assert await store.cancel([a.delivery.id], "not wanted") == {a.delivery.id: None}
+    assert await states(store) == {"evt_1/a": "cancelled", "evt_1/b": "skipped"}
+    await store.retry([a.delivery.id])
+    assert await states(store) == {"evt_1/a": "pending", "evt_1/b": "blocked"}
+
+
+async def test_the_record_of_a_cancelled_attempt_is_refused(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed()])
+    (claim,) = await claim_all(store)
+    await store.cancel([claim.delivery.id], "not wanted")
+    assert await store.finish(claim.delivery.id, claim.token, SUCCEEDED) is False
+    assert await states(store) == {"evt_1/save": "cancelled"}
+
+
+async def test_what_cannot_be_retried_or_cancelled_says_why(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed()])
+    (claim,) = await claim_all(store)
+    id = claim.delivery.id
+    assert await store.retry([id, "dlv_x"]) == {id: "it is running now", "dlv_x": "there is no such delivery"}
+    await store.finish(id, claim.token, SUCCEEDED)
+    assert await store.retry([id]) == {id: "it has succeeded; `events replay` makes new work"}
+    assert await store.cancel([id], "no") == {id: "it is succeeded"}
+
+
+async def test_order_by_runs_one_at_a_time_in_order_of_arrival(store: SqliteStore, clock: Clock) -> None:
+    for i in range(3):
+        await store.add(an_event(f"evt_{i}"), [owed(order="sub_1")])
+    await store.add(an_event("evt_other"), [owed(order="sub_2")])
+    claims = {claim.event.id: claim for claim in await claim_all(store)}
+    assert set(claims) == {"evt_0", "evt_other"}
+    first = claims["evt_0"]
+    await store.finish(first.delivery.id, first.token, later(10))
+    assert await claim_all(store) == []  # it holds its place while it waits
+    clock.forward(10)
+    (first,) = await claim_all(store)
+    await store.finish(first.delivery.id, first.token, DEAD)
+    (second,) = await claim_all(store)
+    assert second.event.id == "evt_1"
+    await store.retry([first.delivery.id])
+    assert await claim_all(store) == []  # never two of one key at once
+    await store.finish(second.delivery.id, second.token, SUCCEEDED)
+    (revived,) = await claim_all(store)
+    assert revived.event.id == "evt_0"
+    await store.finish(revived.delivery.id, revived.token, SUCCEEDED)
+    (third,) = await claim_all(store)
+    assert third.event.id == "evt_2"
+
+
+async def test_once_per_skips_the_later_ones_and_names_the_holder(store: SqliteStore) -> None:
+    await store.add(an_event("evt_1"), [owed(once="cs_1")])
+    await store.add(an_event("evt_2"), [owed("save", once="cs_1"), owed("mail", "save")])
+    (holder,) = await claim_all(store)
+    await store.finish(holder.delivery.id, holder.token, SUCCEEDED)
+    assert await claim_all(store) == []
+    assert await states(store) == {"evt_1/save": "succeeded", "evt_2/save": "skipped", "evt_2/mail": "skipped"}
+    (skipped,) = await store.deliveries(DeliveryFilter(event_ids=("evt_2",), actions=("save",)), limit=1)
+    assert skipped.reason == f"once_per: {holder.delivery.id} has done it"
+
+
+@pytest.mark.parametrize("how", [DEAD, SKIPPED])
+async def test_once_per_passes_on_when_the_holder_did_nothing(store: SqliteStore, how: Finish) -> None:
+    await store.add(an_event("evt_1"), [owed(once="cs_1")])
+    await store.add(an_event("evt_2"), [owed(once="cs_1")])
+    (holder,) = await claim_all(store)
+    await store.finish(holder.delivery.id, holder.token, how)
+    (following,) = await claim_all(store)
+    assert following.event.id == "evt_2"
+    await store.finish(following.delivery.id, following.token, SUCCEEDED)
+    refused = await store.retry([holder.delivery.id])
+    assert refused == {holder.delivery.id: f"once_per: {following.delivery.id} has done it"}
+
+
+async def test_replay_makes_new_deliveries_and_respects_once_per_unless_forced(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed(once="cs_1")])
+    (claim,) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, SUCCEEDED)
+    assert await store.replay("acme", "evt_none", [owed()]) is None
+    made = await store.replay("acme", "evt_1", [owed(once="cs_1")])
+    assert made is not None
+    assert made[0] != claim.delivery.id
+    assert await claim_all(store) == []
+    forced = await store.replay("acme", "evt_1", [owed(once="cs_1")], force=True)
+    assert [again.delivery.id for again in await claim_all(store)] == forced
+
+
+async def test_a_routing_error_begins_as_a_dead_letter_that_is_judged_later(store: SqliteStore) -> None:
+    await store.add(an_event(), [PlannedDelivery("fulfil", "a", error="gateway.yaml:9:5: no"), owed("b", "a")])
+    assert await states(store) == {"evt_1/a": "dead", "evt_1/b": "blocked"}
+    (dead,) = await store.deliveries(DeliveryFilter(states=("dead",)), limit=1)
+    assert (dead.reason, dead.is_judged) == ("gateway.yaml:9:5: no", False)
+    await store.retry([dead.id])
+    (claim,) = await claim_all(store)
+    await store.finish(dead.id, claim.token, Finish(DeliveryState.PENDING, keys=("once", None)))
+    (again,) = await claim_all(store)
+    assert again.delivery.is_judged
+    assert again.delivery.attempts == 1
+    assert again.delivery.once_key == "once"
+
+
+async def test_a_large_output_is_kept_cut_and_marked(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed()])
+    (claim,) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, replace(SUCCEEDED, output={"body": "x" * 100_000}))
+    found = await store.delivery(claim.delivery.id)
+    assert found is not None
+    assert found[0].output["cut"] is True
+    assert len(json.dumps(found[0].output)) < 65536
+
+
+async def test_a_flood_in_one_lane_leaves_the_others_their_claims(store: SqliteStore) -> None:
+    for i in range(200):
+        await store.add(an_event(f"evt_{i}"), [owed("flood")])
+    await store.add(an_event("evt_fresh"), [owed("fresh")])
+    claims = await claim_all(store, limit=5)
+    assert sum(claim.delivery.action == "flood" for claim in claims) == 5
+    assert [claim.event.id for claim in claims if claim.delivery.action == "fresh"] == ["evt_fresh"]
+    assert Lane("acme", "fulfil", "flood") in (await store.due()).lanes
+
+
+async def test_events_are_found_by_every_filter(store: SqliteStore) -> None:
+    await store.add(an_event("evt_1", type="invoice.paid"), [owed()])
+    await store.add(replace(an_event("evt_2", type="customer.created"), state=EventState.UNMATCHED), [])
+
+    async def ids(**where: object) -> list[str]:
+        return [event.id for event in await store.events(EventFilter(**where), limit=9)]  # type: ignore[arg-type]
+
+    assert await ids() == ["evt_2", "evt_1"]
+    assert await ids(types=("invoice.*",)) == ["evt_1"]
+    assert await ids(states=("unmatched",)) == ["evt_2"]
+    assert await ids(object_id="in_1", accounts=("acme",)) == ["evt_2", "evt_1"]
+    assert await ids(until=datetime(2020, 1, 1, tzinfo=UTC)) == []
+
+
+async def test_work_is_announced_to_a_waiting_gateway(store: SqliteStore) -> None:
+    await store.wait_for_work(0.01)
+    waiting = asyncio.create_task(store.wait_for_work(30))
+    await store.add(an_event(), [owed()])
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_commands_change_is_announced_to_a_running_gateway(store: SqliteStore) -> None:
+    await store.add(an_event(), [owed()])
+    (claim,) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, DEAD)
+    beside = SqliteStore(store.path)
+    await beside.attach()
+    await store.wait_for_work(0.01)
+    waiting = asyncio.create_task(store.wait_for_work(30))
+    await beside.retry([claim.delivery.id])
+    await asyncio.wait_for(waiting, 5)
+    await beside.close()
+
+
+async def test_a_second_gateway_on_the_same_file_is_refused(store: SqliteStore) -> None:
+    second = SqliteStore(store.path)
+    with pytest.raises(StoreLocked, match=r"another gateway \(process \d+\) already works on .*inbox.db; one SQLite"):
+        await second.start()
+
+
+async def test_a_damaged_file_and_a_missing_one_are_refused_clearly(tmp_path: Path) -> None:
+    (tmp_path / "bad.db").write_bytes(b"this is not a database, not at all" * 100)
+    with pytest.raises(StoreUnavailable, match="damaged or not a SQLite file"):
+        await SqliteStore(tmp_path / "bad.db").start()
+    with pytest.raises(StoreUnavailable, match="there is no inbox at"):
+        await SqliteStore(tmp_path / "none.db").attach()
+
+
+def test_the_head_revision_is_the_newest_step() -> None:
+    folder = Path(__file__).parents[2] / "gateway/store/migrations/versions"
+    assert max(path.name[1:5] for path in folder.glob("r[0-9]*.py")) == HEAD
