@@ -69,7 +69,8 @@ def line_of(error: Exception) -> tuple[str | None, int]:
     while trace is not None:
         template = trace.tb_frame.f_globals.get("__jinja_template__")
         if template is not None:
-            place = (template.filename, template.get_corresponding_lineno(trace.tb_lineno))
+            file = None if template.name is None else template.filename
+            place = (file, template.get_corresponding_lineno(trace.tb_lineno))
         trace = trace.tb_next
     return place
 

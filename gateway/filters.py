@@ -15,13 +15,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel.core import Locale, UnknownLocaleError
-from babel.numbers import NumberPattern, format_currency, list_currencies, parse_pattern
+from babel.numbers import NumberPattern, format_currency, get_currency_symbol, list_currencies, parse_pattern
 from jinja2 import Undefined, pass_eval_context
 from jinja2.nodes import EvalContext
 from jinja2.utils import htmlsafe_json_dumps
 
 from gateway.currencies import printed_decimals, to_major
 
+LARGEST_AMOUNT = 10**20  # Babel rounds with 28 digits
 _WIDE_DIRECTIVE = re.compile(r"%[^A-Za-z%]*\d{3}")  # glibc pads to any width it is asked for
 _KINDS = {
     bool: "a boolean",
@@ -51,9 +52,12 @@ def _codes() -> frozenset[str]:
 
 
 @lru_cache(maxsize=256)
-def _pattern(locale: str, digits: int) -> tuple[Locale, NumberPattern]:
+def _pattern(locale: str, code: str, digits: int) -> tuple[Locale, NumberPattern]:
     language = Locale.parse(locale.replace("-", "_"))
-    pattern = parse_pattern(language.currency_formats["standard"].pattern)
+    shape = language.currency_formats["standard"].pattern
+    if get_currency_symbol(code, language)[-1:].isalpha():
+        shape = shape.replace("¤#", "¤\u00a0#")  # CLDR's rule for letters next to digits, which Babel leaves out
+    pattern = parse_pattern(shape)  # our own: Babel's is shared
     pattern.frac_prec = (digits, digits)
     return language, pattern
 
@@ -65,8 +69,10 @@ def money(amount: Any, currency: Any, locale: Any = "en_US") -> str:
         raise ValueError(f"money takes an integer in the currency's minor unit (1999 is $19.99), not {_show(amount)}")
     if not isinstance(currency, str) or currency.upper() not in _codes():
         raise ValueError(f"money takes a currency such as 'usd', not {_show(currency)}")
+    if abs(amount) > LARGEST_AMOUNT:
+        raise ValueError("money takes no amount of more than 20 digits")
     try:
-        language, pattern = _pattern(locale, printed_decimals(amount, currency))
+        language, pattern = _pattern(locale, currency.upper(), printed_decimals(amount, currency))
     except (UnknownLocaleError, ValueError, TypeError, AttributeError):
         raise ValueError(f"money takes a locale such as 'en_US' or 'de_DE', not {_show(locale)}") from None
     text: str = format_currency(

@@ -27,7 +27,8 @@ def native(value: Any, is_path: bool) -> Any:
     if isinstance(value, _SCALARS) or (is_path and isinstance(value, (Mapping, list))):
         return value
     if isinstance(value, Undefined):
-        str(value)
+        str(value)  # raises, naming what is missing; all but what Jinja makes of an `if` without `else`
+        raise ValueError("the condition is false and there is no else")
     if isinstance(value, Mapping):
         return {native(key, False): native(item, False) for key, item in value.items()}
     if isinstance(value, _LISTS):

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import update_wrapper, wraps
-from typing import Any, cast
+from typing import Any
 
 import markupsafe
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes, pass_eval_context
@@ -41,7 +41,7 @@ _UNSAFE_METHODS = frozenset(("to_bytes", "from_bytes"))
 _PADDING = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs"))
 
 
-class FieldMissing(UndefinedError):  # noqa: N818 - read as what it is
+class FieldMissing(UndefinedError):  # noqa: N818
     """A name was not found. `holder` is what it was looked for in, or Jinja's `missing` for the scope itself."""
 
     def __init__(self, holder: Any, name: Any, hint: str | None) -> None:
@@ -62,7 +62,7 @@ class _Missing(StrictUndefined):
         def error(message: str) -> FieldMissing:
             return FieldMissing(obj, name, hint)
 
-        super().__init__(hint, obj, name, error if exc is UndefinedError else exc)
+        super().__init__(hint, obj, name, error if exc is UndefinedError else exc)  # type: ignore[arg-type]
 
 
 class NullPrinted(ValueError):  # noqa: N818
@@ -180,15 +180,15 @@ class _Rewriter(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
         self.generic_visit(node)
-        node.iter = _filter(cast(nodes.Expr, node.iter), _LOOP, path_of(node.iter))
+        node.iter = _filter(node.iter, _LOOP, path_of(node.iter))
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return _filter(nodes.List(node.nodes, "load", lineno=node.lineno), _JOIN)
+        return _filter(nodes.List(node.nodes, lineno=node.lineno), _JOIN)
 
 
-def _filter(node: nodes.Expr, name: str, *args: str) -> nodes.Filter:
+def _filter(node: nodes.Node, name: str, *args: str) -> nodes.Filter:
     return nodes.Filter(node, name, [nodes.Const(arg) for arg in args], [], None, None, lineno=node.lineno)
 
 
@@ -220,8 +220,9 @@ def bounded_join(parts: Iterable[str]) -> str:
 def _print(value: Any, path: str) -> Any:
     if value is None:
         raise NullPrinted(f"{path or 'the value'} is null; say what to print instead: | default('...', true)")
-    if isinstance(value, Undefined):
-        str(value)
+    for part in value if isinstance(value, (list, tuple)) else (value,):
+        if isinstance(part, Undefined):
+            str(part)  # raises; within a list, Python would write it as if it were a value
     return value
 
 
@@ -262,7 +263,7 @@ def _spend(steps: int) -> None:
 def _joined(context: nodes.EvalContext, parts: list[Any]) -> str:
     for part in parts:
         if part is None:
-            raise NullPrinted("a null is joined to a text; say what to join instead: | default('...', true)")
+            raise ValueError("a null is joined to a text; say what to join instead: | default('...', true)")
     _check_join(parts, 0)
     return markup_join(parts) if context.autoescape else str_join(parts)
 
