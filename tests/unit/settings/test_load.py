@@ -1,0 +1,179 @@
+"""gateway.yaml: what loads, and the exact words for what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.settings.load import Config, load, load_store_url
+from gateway.settings.problems import ConfigError
+
+GOOD = """\
+version: 1
+accounts:
+  acme: {signing_secrets: [whsec_a]}
+connections:
+  shop: {type: database, url: "sqlite:///shop.db"}
+  mail: {type: smtp, host: localhost, from: a@b.example}
+routes:
+  fulfil:
+    events: [checkout.session.completed]
+    actions:
+      receipt:
+        uses: email
+        needs: [save]
+        with: {connection: mail, to: "{{ object.email }}", subject: Hello, text: Thanks}
+      save:
+        uses: db_upsert
+        with:
+          connection: shop
+          table: orders
+          key: {id: "{{ object.id }}"}
+"""
+
+
+def loaded(folder: Path, text: str, **environ: str) -> Config:
+    (folder / "gateway.yaml").write_text(text)
+    return load(folder / "gateway.yaml", environ)
+
+
+def problems(folder: Path, text: str, **environ: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        loaded(folder, text, **environ)
+    return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
+
+
+def test_a_good_config_loads_with_actions_in_the_order_of_their_needs(tmp_path: Path) -> None:
+    config = loaded(tmp_path, GOOD)
+    (route,) = config.routes
+    assert [action.name for action in route.actions] == ["save", "receipt"]
+    assert route.actions[1].connection == "mail"
+    rendered = route.actions[0].settings.render({"object": {"id": "cs_1"}})
+    assert rendered.settings.key.render() == {"id": "cs_1"}
+    assert rendered.kept["key"] == {"id": "cs_1"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("version: 1", "version: 2", "gateway.yaml:1:10: version: expected 1, found 2"),
+        ("version: 1\n", "", "gateway.yaml:1:1: is missing version"),
+        ("whsec_a]", "whsec_a], mode: 1", "gateway.yaml:3:38: accounts.acme.mode: unknown key mode\n"
+         "    did you mean livemode?"),
+        ("{signing_secrets: [whsec_a]}", "{}", "gateway.yaml:3:3: accounts.acme: is missing signing_secrets"),
+        ("whsec_a", "'${NOT_SET}'", "gateway.yaml:3:28: accounts.acme.signing_secrets[0]: the environment variable NOT_SET "
+         "is not set\n    set it, or give a default: ${NOT_SET:-...}"),
+        ("type: smtp", "type: stmp", "gateway.yaml:6:16: connections.mail.type: unknown type of connection 'stmp'\n"
+         "    did you mean smtp?"),
+        ("uses: email", "uses: emial", "gateway.yaml:12:15: routes.fulfil.actions.receipt.uses: unknown action 'emial'\n"
+         "    did you mean email?"),
+        ("needs: [save]", "needs: [saev]", "gateway.yaml:13:17: routes.fulfil.actions.receipt.needs[0]: unknown action "
+         "'saev' in needs\n    did you mean save?"),
+        ("connection: shop", "connection: shp", "gateway.yaml:18:23: routes.fulfil.actions.save.with.connection: unknown "
+         "connection 'shp'\n    did you mean shop?"),
+        ("connection: shop", "connection: mail", "gateway.yaml:18:23: routes.fulfil.actions.save.with.connection: mail is "
+         "a connection of type smtp; db_upsert needs database"),
+        ("table: orders", "tabel: orders", "gateway.yaml:19:11: routes.fulfil.actions.save.with.tabel: unknown key tabel\n"
+         "    did you mean table?"),
+        ("subject: Hello", "subject: [a]", "gateway.yaml:14:69: routes.fulfil.actions.receipt.with.subject: expected text, "
+         "found a list"),
+        (", text: Thanks", "", "gateway.yaml:14:9: routes.fulfil.actions.receipt.with: give text or html, or both"),
+        ("    actions:", "    order_by: object.\n    actions:", None),
+        ("[checkout.session.completed]", "['checkout session']", "gateway.yaml:9:14: routes.fulfil.events[0]: 'checkout "
+         "session' is no event type or glob\n    such as customer.subscription.*"),
+        ("table: orders", "table: orders\n          table: again", "gateway.yaml:20:11: "
+         "routes.fulfil.actions.save.with.table: table is there twice\n    first at "),
+        ("uses: db_upsert", "uses: db_upsert\n        timeout: 11m", "gateway.yaml:17:18: "
+         "routes.fulfil.actions.save.timeout: a timeout is more than 0 and at most 10m"),
+        ("uses: db_upsert", "uses: db_upsert\n        needs: [receipt]", "gateway.yaml:13:9: "
+         "routes.fulfil.actions.receipt.needs: needs go in a circle: receipt -> save -> receipt"),
+        ("    actions:", "    accounts: [acm]\n    actions:", "gateway.yaml:10:16: routes.fulfil.accounts[0]: unknown "
+         "account 'acm'\n    did you mean acme?"),
+        ("    actions:", "    fetch: {}\n    actions:", "gateway.yaml:10:5: routes.fulfil.fetch: fetch is not available in "
+         "this version"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, expected: str | None) -> None:
+    assert old in GOOD
+    found = problems(tmp_path, GOOD.replace(old, new, 1))
+    if expected is None:
+        assert "order_by" in "\n".join(found)
+    else:
+        assert any(one.startswith(expected) for one in found), found
+
+
+def test_all_mistakes_are_told_in_one_run(tmp_path: Path) -> None:
+    text = GOOD.replace("uses: email", "uses: emial").replace("connection: shop", "connection: shp")
+    assert len(problems(tmp_path, text.replace("version: 1", "version: 1\nbogus: 1"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [", "gateway.yaml:2:1: not YAML"),
+        ("a: &x [*x]", "gateway.yaml:1:4: a[0]: an alias may not contain itself"),
+        ("", "gateway.yaml:1:1: expected a mapping"),
+        ("- 1", "gateway.yaml:1:1: expected a mapping"),
+        ("version: 1\n---\nversion: 1", "gateway.yaml:2:1: not YAML"),
+    ],
+)
+def test_what_is_no_config_at_all_is_told(tmp_path: Path, text: str, expected: str) -> None:
+    assert problems(tmp_path, text)[0].startswith(expected)
+
+
+def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    assert any("through its aliases" in one for one in problems(tmp_path, "\n".join(lines)))
+
+
+def test_variables_are_filled_in_and_words_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("whsec_file\n")
+    text = (
+        GOOD.replace("[whsec_a]", '["${A:-x$}", "${file:secret}"]')
+        + "vars:\n  a: on\n  b: ${N}\n  c: '$${N}'\n  d: '${N}'\n"
+    )
+    config = loaded(tmp_path, text, N="5")
+    assert config.accounts["acme"].signing_secrets == ("x$", "whsec_file")
+    assert config.vars == {"a": "on", "b": 5, "c": "${N}", "d": "5"}
+
+
+def test_includes_add_routes_and_a_name_twice_is_told_with_both_places(tmp_path: Path) -> None:
+    (tmp_path / "routes").mkdir()
+    extra = "routes:\n  second:\n    events: ['*']\n    actions: {save: {uses: db_upsert, with: {connection: shop, "
+    extra += 'table: t, key: {id: "{{ event.id }}"}}}}\n'
+    (tmp_path / "routes/a.yaml").write_text(extra)
+    config = loaded(tmp_path, "include: [routes/*.yaml]\n" + GOOD)
+    assert [route.name for route in config.routes] == ["fulfil", "second"]
+    (tmp_path / "routes/b.yaml").write_text(extra)
+    found = problems(tmp_path, "include: [routes/*.yaml]\n" + GOOD)
+    assert found == [
+        f"routes/b.yaml:2:3: routes.second: second is there twice\n    first at {tmp_path}/routes/a.yaml:2"
+    ]
+
+
+def test_secrets_are_in_no_message(tmp_path: Path) -> None:
+    text = GOOD.replace("signing_secrets: [whsec_a]", "signing_secrets: whsec_topsecret").replace(
+        "sqlite:///shop.db", "oracle://me:topsecret@host/db"
+    )
+    assert "topsecret" not in "\n".join(problems(tmp_path, text))
+
+
+def test_the_store_is_found_though_all_else_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text("store: {url: 'sqlite:///x.db'}\naccounts: ${NOT_SET}\n")
+    assert load_store_url(tmp_path / "gateway.yaml", {}) == (tmp_path, "sqlite:///x.db")
+
+
+def test_a_plugin_folder_brings_an_action_and_its_faults_are_told(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[3] / "config/examples/plugins"
+    text = GOOD.replace("version: 1", f"version: 1\nplugins: ['{folder}', bad]") + (
+        "      audit: {uses: audit_file, with: {path: a.txt, line: {id: '{{ event.id }}'}}}\n"
+    )
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/broken.py").write_text("x = 1\nimport nothing_of_that_name\n")
+    found = problems(tmp_path, text)
+    assert len(found) == 1
+    assert "broken.py: does not import: line 2: ModuleNotFoundError" in found[0]
+    (tmp_path / "bad/broken.py").unlink()
+    assert loaded(tmp_path, text).routes[0].action("audit") is not None
