@@ -16,7 +16,6 @@ from standardwebhooks.webhooks import Webhook
 
 from gateway.plugin import (
     Action,
-    AddressRefused,
     Connection,
     Context,
     HttpConnection,
@@ -24,6 +23,7 @@ from gateway.plugin import (
     Retry,
     Settings,
     guarded_session,
+    refusal,
     retry_after_seconds,
 )
 
@@ -99,8 +99,8 @@ class HttpForward(Action[HttpForwardSettings]):
             ) as response:
                 return await _answer(response, context)
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
-                raise Reject(str(error.os_error)) from None
+            if reason := refusal(error.os_error):
+                raise Reject(reason) from None
             raise Retry(f"cannot connect to {error.host}:{error.port}: {error.os_error}") from None
         except aiohttp.InvalidURL:
             raise Reject("the url is not valid") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -10,7 +11,6 @@ from pydantic import Field
 
 from gateway.plugin import (
     Action,
-    AddressRefused,
     Connection,
     Context,
     Reject,
@@ -19,6 +19,7 @@ from gateway.plugin import (
     SlackConnection,
     Text,
     guarded_session,
+    refusal,
     retry_after_seconds,
 )
 
@@ -119,10 +120,10 @@ class Slack(Action[SlackSettings]):
                 text = (await response.content.read(65536)).decode("utf-8", "replace")
                 after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
                 status = response.status
-                answer = await response.json() if headers and status == 200 else None
+                answer = json.loads(text) if headers and status == 200 else None
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, AddressRefused):
-                raise Reject(str(error.os_error)) from None
+            if reason := refusal(error.os_error):
+                raise Reject(reason) from None
             raise Retry(f"cannot connect to Slack: {error.os_error}") from None
         except (aiohttp.ClientError, ValueError) as error:
             raise Retry(f"Slack broke off: {type(error).__name__}") from None

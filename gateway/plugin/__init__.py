@@ -38,7 +38,7 @@ from gateway.plugin.fields import (
     parse_rate,
     parse_size,
 )
-from gateway.plugin.outbound import AddressRefused, guarded_session, retry_after_seconds
+from gateway.plugin.outbound import AddressRefused, guarded_session, refusal, retry_after_seconds
 
 __all__ = [
     "Action",
@@ -64,5 +64,6 @@ __all__ = [
     "parse_duration",
     "parse_rate",
     "parse_size",
+    "refusal",
     "retry_after_seconds",
 ]

