@@ -1,0 +1,140 @@
+"""Destinations that are dead or slow, and a gateway that is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiosmtpd.smtp import SMTP
+
+from gateway.testing import make_event
+from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+
+CONFIG = """\
+version: 1
+log: {{level: error}}
+server: {{listen: "127.0.0.1:{port}"}}
+admin: {{listen: "127.0.0.1:{admin}"}}
+accounts:
+  acme: {{signing_secrets: [{secret}]}}
+connections:
+  mail: {{type: smtp, host: 127.0.0.1, port: {mail}, tls: none, from: a@acme.example, concurrency: 4}}
+  dead: {{type: http, url: "http://127.0.0.1:{dead}/", allow_private: true}}
+  slow: {{type: http, url: "{slow}", allow_private: true}}
+routes:
+  mail:
+    events: [invoice.paid, invoice.voided]
+    actions:
+      letter: {{uses: email, with: {{connection: mail, to: "{{{{ object.customer_email }}}}", subject: S, text: T}}}}
+  dead:
+    events: [invoice.voided]
+    actions:
+      forward: {{uses: http_forward, with: {{connection: dead}}}}
+  slow:
+    events: [product.created]
+    actions:
+      forward: {{uses: http_forward, with: {{connection: slow}}}}
+"""
+
+
+class SlowMail:
+    """A mail server that takes 100 ms for each mail."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        await asyncio.sleep(0.1)
+        self.times.append(time.monotonic())
+        return "250 OK"
+
+
+class Parts:
+    """What runs around the gateway."""
+
+    def __init__(self, gateway: GatewayProcess, mail: SlowMail, slow: list[float]) -> None:
+        self.gateway, self.mail, self.slow = gateway, mail, slow
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    mail, slow = SlowMail(), []
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(mail, loop=loop), "127.0.0.1", 0)
+
+    async def answer_late(request: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(1)
+        slow.append(time.monotonic())
+        return web.Response(text="ok")
+
+    runner = web.ServerRunner(web.Server(answer_late))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = free_port()
+    text = CONFIG.format(
+        port=port,
+        admin=free_port(),
+        secret=SECRET,
+        mail=server.sockets[0].getsockname()[1],
+        dead=free_port(),
+        slow=f"http://127.0.0.1:{runner.addresses[0][1]}/",
+    )
+    gateway = GatewayProcess(tmp_path, text, port)
+    await gateway.start()
+    yield Parts(gateway, mail, slow)
+    gateway.terminate()
+    server.close()
+    await runner.cleanup()
+
+
+async def test_a_dead_destination_leaves_the_mails_throughput_as_it_is(parts: Parts) -> None:
+    async def seconds(kind: str) -> float:
+        parts.mail.times.clear()
+        start = time.monotonic()
+        async with aiohttp.ClientSession() as session:
+            for _ in range(60):
+                await post(session, f"{parts.gateway.url}/webhooks/acme", make_event(kind))
+        while len(parts.mail.times) < 60:
+            await asyncio.sleep(0.02)
+        return max(parts.mail.times) - start
+
+    await seconds("invoice.paid")
+    ratios = []
+    for _ in range(3):
+        alone = await seconds("invoice.paid")
+        beside = await seconds("invoice.voided")
+        ratios.append(alone / beside)
+    print(f"mail throughput with a dead sink beside, relative to without: {[round(r, 2) for r in ratios]}")
+    assert statistics.median(ratios) > 0.8
+    states = {state for (state,) in parts.gateway.rows("SELECT state FROM deliveries WHERE route = 'dead'")}
+    assert states <= {"pending", "running"}  # waiting for their next attempt, or at it
+
+
+async def test_sigterm_lets_what_runs_finish_and_keeps_the_rest(parts: Parts) -> None:
+    async with aiohttp.ClientSession() as session:
+        for _ in range(20):
+            await post(session, f"{parts.gateway.url}/webhooks/acme", make_event("product.created"))
+    await asyncio.sleep(0.3)
+    status = await asyncio.to_thread(parts.gateway.terminate)
+    assert status == 0
+    ended = dict(parts.gateway.rows("SELECT state, count(*) FROM deliveries GROUP BY 1"))
+    assert set(ended) == {"succeeded", "pending"}
+    assert ended["succeeded"] == len(parts.slow) > 0
+    assert parts.gateway.rows("SELECT DISTINCT outcome FROM attempts") == [("succeeded",)]
+    await parts.gateway.start()
+    await parts.gateway.until_finished()
+    assert len(parts.slow) == 20
+
+
+async def test_a_second_gateway_on_the_same_inbox_is_refused_with_a_clear_message(parts: Parts) -> None:
+    done = parts.gateway.run("serve")
+    assert done.returncode == 1
+    assert "one SQLite file serves one gateway" in done.stderr
+    assert "Traceback" not in done.stderr

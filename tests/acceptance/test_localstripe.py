@@ -1,0 +1,108 @@
+"""Against localstripe, an independent Stripe that makes objects and signs its own webhooks, run as a program."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.acceptance.harness import SECRET, GatewayProcess, free_port
+
+KEY = {"Authorization": "Bearer sk_test_1"}
+CONFIG = """\
+version: 1
+log: {{level: warning}}
+server: {{listen: "127.0.0.1:{port}"}}
+admin: {{listen: "127.0.0.1:{admin}"}}
+accounts:
+  acme: {{signing_secrets: [{secret}]}}
+connections:
+  shop: {{type: database, url: "sqlite:///data/shop.db"}}
+routes:
+  customers:
+    events: [customer.created, customer.updated]
+    order_by: object.id
+    actions:
+      save:
+        uses: db_upsert
+        with:
+          connection: shop
+          table: customers
+          ensure_table: true
+          key: {{id: "{{{{ object.id }}}}"}}
+          values: {{email: "{{{{ object.email }}}}"}}
+  subscriptions:
+    events: [customer.subscription.*]
+    actions:
+      save:
+        uses: db_upsert
+        with:
+          connection: shop
+          table: subscriptions
+          ensure_table: true
+          key: {{id: "{{{{ object.id }}}}"}}
+          values: {{status: "{{{{ object.status }}}}", price: "{{{{ object.items.data[0].plan.id }}}}"}}
+"""
+
+
+@pytest.fixture
+async def stripe_url() -> AsyncIterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://localhost:{port}"
+    async with aiohttp.ClientSession() as session:
+        for _ in range(200):
+            assert process.poll() is None
+            try:
+                async with session.get(f"{url}/v1/customers", headers=KEY):
+                    break
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.05)
+    yield url
+    process.terminate()
+    process.wait()
+
+
+async def test_what_is_made_at_stripe_arrives_verifies_and_does_its_work(stripe_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    gateway = GatewayProcess(tmp_path, CONFIG.format(port=port, admin=free_port(), secret=SECRET), port)
+    await gateway.start()
+    async with aiohttp.ClientSession(headers=KEY) as session:
+
+        async def made(path: str, **fields: str) -> str:
+            async with session.post(f"{stripe_url}/v1/{path}", data=fields) as response:
+                answer = await response.json()
+                assert response.status == 200, answer
+                return str(answer["id"])
+
+        hook = {"url": f"{gateway.url}/webhooks/acme", "secret": SECRET}
+        async with session.post(f"{stripe_url}/_config/webhooks/gateway", json=hook) as response:
+            assert response.status == 200
+        customer = await made("customers", email="jenny@example.com")
+        await made(f"customers/{customer}", email="rosen@example.com")
+        product = await made("products", name="Tea", type="service")
+        price = await made("plans", currency="eur", amount="1900", product=product, interval="month")
+        card = {"type": "card", "card[number]": "4242424242424242", "card[exp_month]": "12", "card[exp_year]": "2040"}
+        method = await made("payment_methods", **card, **{"card[cvc]": "123"})
+        await made(f"payment_methods/{method}/attach", customer=customer)
+        await made(f"customers/{customer}", **{"invoice_settings[default_payment_method]": method})
+        subscription = await made("subscriptions", customer=customer, **{"items[0][plan]": price})
+    for _ in range(200):
+        types = {row[0] for row in gateway.rows("SELECT type FROM events")}
+        if {"customer.created", "customer.updated", "customer.subscription.created", "invoice.created"} <= types:
+            break
+        await asyncio.sleep(0.1)
+    await gateway.until_finished()
+    assert gateway.rows("SELECT id, email FROM customers", "data/shop.db") == [(customer, "rosen@example.com")]
+    ((id, status, plan),) = gateway.rows("SELECT id, status, price FROM subscriptions", "data/shop.db")
+    assert (id, plan) == (subscription, price)
+    assert status in ("active", "incomplete")
+    assert gateway.rows("SELECT DISTINCT state FROM deliveries") == [("succeeded",)]
+    assert ("unmatched",) in gateway.rows("SELECT DISTINCT state FROM events")
+    gateway.terminate()
