@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from gateway.store.base import Store
 
 LEASE_SECONDS = 60.0
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
+FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later
 NO_CONNECTION_CONCURRENCY = 16
 Observer = Callable[[Claim, Finish], None]
 
@@ -90,6 +92,12 @@ class Worker:
         wanted = allot(due.lanes, groups.__getitem__, self._limits, now)
         wait = IDLE_SECONDS if due.next_in_seconds is None else min(IDLE_SECONDS, due.next_in_seconds + 0.001)
         if not wanted:
+            if due.lanes:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(FULL_SECONDS):
+                        await self._wake.wait()
+                        self._wake.clear()
+                        return 0.0
             opens = [self._limits[group].opens_in(now) for group in set(groups.values())]
             return min([wait, *(seconds for seconds in opens if seconds is not None)])
         claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS)
