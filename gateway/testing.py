@@ -1,14 +1,15 @@
-"""PUBLIC: what plugin authors and our own tests use: signed requests, event factories, a way to run one action."""
+"""PUBLIC: what plugin authors and our own tests use: signed requests, event factories, a clock, one action's run."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import hmac
 import json
 import secrets
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -23,61 +24,130 @@ def signed_request(body: bytes, secret: str, *, timestamp: int | None = None) ->
     return {"Content-Type": "application/json; charset=utf-8", "Stripe-Signature": f"t={seconds},v1={found}"}
 
 
+class FakeClock:
+    """A clock that tests move by hand: call it for the time, an aware UTC datetime."""
+
+    def __init__(self, start: datetime = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)) -> None:
+        self.time = start
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def forward(self, seconds: float) -> None:
+        """Moves it."""
+        self.time += timedelta(seconds=seconds)
+
+
+_PRICE = {
+    "id": "price_1SbdZdaCd8jD5HB7",
+    "object": "price",
+    "unit_amount": 1900,
+    "currency": "eur",
+    "type": "recurring",
+}
 _OBJECTS: dict[str, dict[str, Any]] = {
     "checkout.session": {
         "id": "cs_test_",
         "amount_subtotal": 4500,
         "amount_total": 4500,
+        "client_reference_id": None,
         "currency": "eur",
         "customer": None,
-        "customer_details": {"email": "jenny@example.com", "name": "Jenny Rosen", "phone": None},
+        "customer_details": {
+            "address": {"city": "Berlin", "country": "DE", "line1": "Torstr. 1", "postal_code": "10119", "state": None},
+            "email": "jenny@example.com",
+            "name": "Jenny Rosen",
+            "phone": None,
+        },
         "metadata": {"order_id": "6735"},
         "mode": "payment",
         "payment_intent": "pi_3SbdZdaCd8jD5HB7",
         "payment_status": "paid",
         "status": "complete",
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
     },
-    "customer": {"id": "cus_", "email": "jenny@example.com", "name": "Jenny Rosen", "metadata": {}},
+    "customer": {
+        "id": "cus_",
+        "currency": "eur",
+        "email": "jenny@example.com",
+        "metadata": {},
+        "name": "Jenny Rosen",
+        "phone": None,
+    },
     "customer.subscription": {
         "id": "sub_",
-        "customer": "cus_TQITf9plmxy5yC",
-        "status": "active",
         "cancel_at_period_end": False,
+        "currency": "eur",
+        "customer": "cus_TQITf9plmxy5yC",
         "items": {
             "object": "list",
-            "data": [{"id": "si_1", "quantity": 1, "price": {"id": "price_1", "unit_amount": 1900, "currency": "eur"}}],
+            "data": [{"id": "si_TQITf9plmxy5", "object": "subscription_item", "quantity": 1, "price": _PRICE}],
             "has_more": False,
         },
+        "metadata": {},
+        "status": "active",
     },
     "invoice": {
         "id": "in_",
-        "customer": "cus_TQITf9plmxy5yC",
-        "customer_email": "jenny@example.com",
         "amount_due": 1900,
         "amount_paid": 1900,
+        "amount_remaining": 0,
+        "billing_reason": "subscription_cycle",
         "currency": "eur",
+        "customer": "cus_TQITf9plmxy5yC",
+        "customer_email": "jenny@example.com",
+        "lines": {
+            "object": "list",
+            "data": [{"id": "il_1", "object": "line_item", "amount": 1900, "currency": "eur", "quantity": 1}],
+            "has_more": False,
+        },
+        "metadata": {},
         "status": "paid",
+        "total": 1900,
     },
     "charge": {
         "id": "ch_",
         "amount": 4500,
         "amount_refunded": 0,
+        "billing_details": {"email": "jenny@example.com", "name": "Jenny Rosen"},
         "currency": "eur",
+        "metadata": {},
         "paid": True,
+        "payment_intent": "pi_3SbdZdaCd8jD5HB7",
+        "refunded": False,
         "status": "succeeded",
     },
-    "payment_intent": {"id": "pi_", "amount": 4500, "currency": "eur", "status": "succeeded"},
-    "product": {"id": "prod_", "name": "T-shirt", "active": True, "metadata": {}},
+    "payment_intent": {
+        "id": "pi_",
+        "amount": 4500,
+        "amount_received": 4500,
+        "currency": "eur",
+        "customer": None,
+        "metadata": {},
+        "status": "succeeded",
+    },
+    "product": {"id": "prod_", "active": True, "description": None, "metadata": {}, "name": "T-shirt"},
+}
+_ENDINGS: dict[str, dict[str, Any]] = {  # what else is so, when these things happen
+    "charge.refunded": {"amount_refunded": 4500, "refunded": True},
+    "checkout.session.async_payment_failed": {"payment_status": "unpaid"},
+    "checkout.session.expired": {"payment_status": "unpaid", "status": "expired"},
+    "customer.subscription.deleted": {"status": "canceled"},
+    "invoice.payment_failed": {"amount_paid": 0, "amount_remaining": 1900, "status": "open"},
+    "payment_intent.payment_failed": {"amount_received": 0, "status": "requires_payment_method"},
 }
 
 
 def make_event(type: str = "checkout.session.completed", **overrides: Any) -> dict[str, Any]:
     """A snapshot event of that type with an id of its own. `object={...}` changes fields of its object; other names
-    replace fields of the envelope.
+    replace fields of the envelope. Every event is its own copy: changing one changes no other.
     """
-    kind = max((name for name in _OBJECTS if type.startswith(name)), key=len, default=type.rpartition(".")[0] or type)
-    made: dict[str, Any] = {"object": kind, "created": int(time.time()), "livemode": False, **_OBJECTS.get(kind, {})}
-    made["id"] = str(made.get("id", kind.replace(".", "_") + "_")) + secrets.token_hex(8)
+    known = (name for name in _OBJECTS if type.startswith(f"{name}."))
+    kind = max(known, key=len, default=type.rpartition(".")[0] or type)
+    word = "subscription" if kind == "customer.subscription" else kind  # Stripe's type and object differ here
+    made: dict[str, Any] = {"id": kind.rpartition(".")[2] + "_", "object": word, "created": int(time.time())}
+    made |= {"livemode": False, **copy.deepcopy(_OBJECTS.get(kind, {})), **_ENDINGS.get(type, {})}
+    made["id"] += secrets.token_hex(8)
     made.update(overrides.pop("object", {}))
     return {
         "id": "evt_1S" + secrets.token_hex(9),
@@ -93,6 +163,27 @@ def make_event(type: str = "checkout.session.completed", **overrides: Any) -> di
     }
 
 
+def thin_event(type: str = "v1.billing.meter.error_report_triggered", **overrides: Any) -> dict[str, Any]:
+    """A thin event: it names its object and does not hold it. https://docs.stripe.com/api/v2/core/events"""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    meter = "mtr_test_" + secrets.token_hex(8)
+    return {
+        "id": "evt_test_" + secrets.token_hex(12),
+        "object": "v2.core.event",
+        "type": type,
+        "created": now,
+        "livemode": False,
+        "reason": None,
+        "context": None,
+        "related_object": {"id": meter, "type": "billing.meter", "url": f"/v1/billing/meters/{meter}"},
+        **overrides,
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 async def run_action(
     action: Action[Any],
     settings: Mapping[str, Any],
@@ -102,6 +193,7 @@ async def run_action(
     delivery_id: str = "dlv_test",
     attempt: int = 1,
     base_folder: str = ".",
+    now: Callable[[], datetime] = _now,
 ) -> Mapping[str, Any] | None:
     """Runs an action once, as the gateway would, and returns its output. Raises what the action raises."""
     envelope = event if event is not None else make_event()
@@ -118,7 +210,7 @@ async def run_action(
             connection=connection,
             resource=resource,
             timeout_seconds=30.0,
-            now=lambda: datetime.now(UTC),
+            now=now,
             log=structlog.get_logger(),
             base_folder=base_folder,
         )

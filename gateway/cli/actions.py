@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+import types
+import typing
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from gateway.cli.app import app, fail, options, print_json, print_table
+
+_WORDS = {str: "text", int: "integer", float: "number", bool: "boolean", dict: "mapping", list: "list", Any: "any"}
+
+
+def type_words(annotation: Any) -> str:
+    """What an option takes, in the words of YAML."""
+    from pydantic import BaseModel
+
+    from gateway.plugin import Deferred
+
+    origin, inside = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return type_words(inside[0])
+    if origin is typing.Literal:
+        return " | ".join(str(value) for value in inside)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(dict.fromkeys(type_words(one) for one in inside if one is not type(None)))
+    if isinstance(origin, type) and issubclass(origin, Deferred):
+        return type_words(inside[0])
+    if origin is list and inside:
+        return f"list of {type_words(inside[0])}"
+    bare = origin or annotation
+    if isinstance(bare, type) and issubclass(bare, (BaseModel, Mapping)):
+        return "mapping"
+    return _WORDS.get(bare, "any")
 
 
 @app.command()
@@ -26,7 +54,11 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
             "name": name,
             "summary": (type(action).__doc__ or "").strip().partition("\n")[0],
             "options": {
-                field.alias or key: {"required": field.is_required(), "description": field.description}
+                field.alias or key: {
+                    "required": field.is_required(),
+                    "type": type_words(field.annotation),
+                    "description": field.description,
+                }
                 for key, field in action.Settings.model_fields.items()
             },
         }
@@ -37,9 +69,11 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     else:
         rows: list[list[object]] = []
         for one in described:
-            rows.append([one["name"], "", one["summary"]])
+            rows.append([one["name"], "", "", one["summary"]])
             for key, option in one["options"].items():
-                rows.append(["", key + (" (needed)" if option["required"] else ""), option["description"]])
-        print_table(["action", "option", ""], rows)
+                rows.append(
+                    ["", key + (" (needed)" if option["required"] else ""), option["type"], option["description"]]
+                )
+        print_table(["action", "option", "type", ""], rows)
     if complaints:
         raise fail("\n".join(f"{file or 'entry point'}: {text}" for file, text in complaints))

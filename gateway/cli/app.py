@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from gateway import __version__
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, UsageError
 
 if TYPE_CHECKING:
     from gateway.settings.load import Config
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+class BadUsage(UsageError):  # noqa: N818 - reads as what it is
+    """The command line itself is wrong: exit 2."""
 
 
 @dataclass(slots=True)
@@ -140,7 +144,7 @@ def main() -> None:
         app()
     except GatewayError as error:
         print(clean(error), file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, BadUsage) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

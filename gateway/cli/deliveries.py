@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.app import app, clean, fail, load_config, print_json, print_table, with_store
-from gateway.cli.events import ASK_ABOVE, Json, Many, One
+from gateway.cli.app import BadUsage, app, clean, fail, load_config, print_json, print_table, with_store
+from gateway.cli.events import ALL, ASK_ABOVE, Json, Limit, Many, One
 from gateway.cli.times import moment
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ def _filter(
 
     for name in state or ():
         if name not in set(DeliveryState):
-            raise fail(f"--state {name}: one of {', '.join(DeliveryState)}", 2)
+            raise BadUsage(f"--state {name}: one of {', '.join(DeliveryState)}")
     lanes = None
     if connection:
         config = load_config()
         unknown = set(connection) - set(config.connections)
         if unknown:
-            raise fail(f"no such connection: {', '.join(sorted(unknown))}", 2)
+            raise BadUsage(f"no such connection: {', '.join(sorted(unknown))}; known: {', '.join(config.connections)}")
         lanes = [(r.name, a.name) for r in config.routes for a in r.actions if a.connection in connection]
     return DeliveryFilter(
-        ids=ids or (),
+        ids=tuple(dict.fromkeys(ids or ())),
         event_ids=event or (),
         accounts=account or (),
         routes=route or (),
@@ -80,7 +80,7 @@ def list_deliveries(
     event: Many = None,
     since: One = None,
     until: One = None,
-    limit: int = 50,
+    limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """List deliveries, the newest first."""
@@ -132,26 +132,33 @@ def show_delivery(delivery_id: str, as_json: Json = False) -> None:
     print_table(columns, [[one[column] for column in columns] for one in told])
 
 
-def _change(what: str, where: DeliveryFilter, dry_run: bool, yes: bool, as_json: bool) -> None:
+def _change(what: str, where: DeliveryFilter, limit: int, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Retries or cancels what the filter finds, the oldest first, and says for each what came of it."""
+
     async def work(store: Store) -> dict[str, str | None]:
-        found = await store.deliveries(where, limit=1_000_000, newest_first=False)
-        ids = list(where.ids) if where.ids else [one.id for one in found]
-        if dry_run:
-            return dict.fromkeys((one.id for one in found), f"would {what}")
-        if len(ids) > ASK_ABOVE and not yes:
-            typer.confirm(f"{what.capitalize()} {len(ids)} deliveries?", abort=True)
+        found = [one.id for one in await store.deliveries(where, limit=limit, newest_first=False)]
+        missing = [one for one in where.ids if one not in set(found)]
+        if missing:
+            raise fail(f"no such delivery, or not among what the filters ask for: {', '.join(missing)}")
+        if dry_run or not found:
+            return dict.fromkeys(found)
+        if len(found) > ASK_ABOVE and not yes:
+            typer.confirm(f"{what.capitalize()} {len(found)} deliveries?", abort=True, err=True)
         if what == "retry":
-            return dict(await store.retry(ids))
-        return dict(await store.cancel(ids, "cancelled by a person"))
+            return dict(await store.retry(found))
+        return dict(await store.cancel(found, "cancelled by a person"))
 
     done = with_store(work)
     if as_json:
-        print_json([{"id": key, "refused": value} for key, value in done.items()])
+        print_json(
+            [{"id": key, "done": value is None and not dry_run, "refused": value} for key, value in done.items()]
+        )
+    elif done:
+        good = f"would {what}" if dry_run else "done"
+        print_table(["id", what], [[key, value or good] for key, value in done.items()])
     else:
-        print_table(["id", what], [[key, value or "done"] for key, value in done.items()])
-        if not done:
-            print("nothing matches")
-    if not dry_run and any(done.values()):
+        print("nothing matches")
+    if any(done.values()):
         raise typer.Exit(1)
 
 
@@ -171,15 +178,17 @@ def _register(what: str, text: str, default_states: list[str]) -> None:
         event: Many = None,
         since: One = None,
         until: One = None,
+        limit: Limit = ALL,
         dry_run: Dry = False,
         yes: Yes = False,
         as_json: Json = False,
     ) -> None:
         if not (ids or state or route or action or account or connection or event or since or until):
-            raise fail("say which: delivery ids, or --state --route --action --account --connection --event", 2)
+            filters = "--state --route --action --account --connection --event --since --until"
+            raise BadUsage(f"say which: delivery ids, or {filters}")
         states = state if ids else state or default_states
         where = _filter(ids, states, route, action, account, connection, event, since, until)
-        _change(what, where, dry_run, yes, as_json)
+        _change(what, where, limit, dry_run, yes, as_json)
 
     command.__doc__ = text
     deliveries.command(what)(command)

@@ -14,36 +14,57 @@ if TYPE_CHECKING:
 STORE_URL = "sqlite:///data/dev/gateway.db"
 
 
+_PLACEHOLDERS = (  # the first whose word is in the name decides
+    (("SECRET",), None),
+    (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_"), "sqlite:///data/dev/placeholder.db"),
+    (("URL",), "http://127.0.0.1:9/{name}"),  # nobody answers at port 9
+    (("PORT",), "9"),
+    (("HOST",), "localhost"),
+    (("FROM", "EMAIL", "SENDER"), "dev@localhost"),
+    (("",), "dev-{name}"),
+)
+
+
+def placeholder(name: str) -> str:
+    """The harmless value of a variable, by its name: the same at every start, so that two terminals agree."""
+    text = next(text for words, text in _PLACEHOLDERS if any(word in name.upper() for word in words))
+    if text is None:
+        return "whsec_" + base64.b64encode(hashlib.sha256(f"dev {name}".encode()).digest()).decode()
+    return text.format(name=name.lower())
+
+
 class DevEnvironment(Mapping[str, str]):
-    """The environment, with the same harmless value each time for a variable that is not set."""
+    """The environment, with the same harmless value each time for a variable that is not set, or is empty."""
 
     def __init__(self, real: Mapping[str, str]) -> None:
         self._real = real
         self.invented: set[str] = set()
 
     def __getitem__(self, name: str) -> str:
-        return self._real[name]
+        found = self._real[name]
+        if not found:
+            raise KeyError(name)
+        return found
 
     def get(self, name: str, default: object = None) -> str:
-        """Never None."""
+        """Never None: where there is no value, one is invented."""
         found = self._real.get(name)
-        if found is not None:
+        if found:
             return found
         self.invented.add(name)
-        if "URL" in name:
-            return f"http://127.0.0.1:9/{name.lower()}"
-        digest = base64.b64encode(hashlib.sha256(f"dev {name}".encode()).digest()).decode()
-        return f"whsec_{digest}" if "SECRET" in name else f"dev-{name.lower()}"
+        return placeholder(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._real)
+        return (name for name, value in self._real.items() if value)
 
     def __len__(self) -> int:
-        return len(self._real)
+        return sum(1 for _ in self)
 
 
 def overlay(config: Config) -> Config:
-    """The same config, away from every real inbox and database."""
+    """The same config, away from every real inbox and database. Accounts take both modes, since what is sent while
+    developing is not live.
+    """
     from pydantic import SecretStr
 
     from gateway.plugin import ConnectionSettings, DatabaseConnection
@@ -57,4 +78,5 @@ def overlay(config: Config) -> Config:
             connections[name] = connection
     store = config.settings.store.model_copy(update={"url": SecretStr(STORE_URL)})
     settings = config.settings.model_copy(update={"store": store})
-    return replace(config, settings=settings, connections=connections)
+    accounts = {name: replace(account, livemode=None) for name, account in config.accounts.items()}
+    return replace(config, settings=settings, accounts=accounts, connections=connections)

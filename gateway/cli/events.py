@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.app import app, clean, fail, load_config, print_json, print_table, with_store
+from gateway.cli.app import BadUsage, app, clean, fail, load_config, print_json, print_table, with_store
 from gateway.cli.times import moment
 
 if TYPE_CHECKING:
-    from gateway.model import Event
+    from gateway.model import Event, EventFilter
     from gateway.store.base import Store
 
 events = typer.Typer(no_args_is_help=True, help="The inbox: list, show, replay.")
@@ -20,6 +20,8 @@ app.add_typer(events, name="events")
 Many = Annotated[list[str] | None, typer.Option()]
 One = Annotated[str | None, typer.Option()]
 Json = Annotated[bool, typer.Option("--json")]
+Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
+ALL = 1_000_000
 ASK_ABOVE = 10
 
 
@@ -35,6 +37,31 @@ def row(event: Event) -> dict[str, Any]:
     }
 
 
+def _filter(
+    ids: list[str] | None,
+    type: list[str] | None,
+    account: list[str] | None,
+    state: list[str] | None,
+    object: str | None,
+    since: str | None,
+    until: str | None,
+) -> EventFilter:
+    from gateway.model import EventFilter, EventState
+
+    for name in state or ():
+        if name not in set(EventState):
+            raise BadUsage(f"--state {name}: one of {', '.join(EventState)}")
+    return EventFilter(
+        ids=tuple(dict.fromkeys(ids or ())),
+        accounts=account or (),
+        types=type or (),
+        states=state or (),
+        object_id=object,
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
+    )
+
+
 @events.command("list")
 def list_events(
     type: Many = None,
@@ -43,20 +70,11 @@ def list_events(
     object: One = None,
     since: One = None,
     until: One = None,
-    limit: int = 50,
+    limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """List events, the newest first."""
-    from gateway.model import EventFilter
-
-    where = EventFilter(
-        accounts=account or (),
-        types=type or (),
-        states=state or (),
-        object_id=object,
-        since=moment(since, "--since"),
-        until=moment(until, "--until"),
-    )
+    where = _filter(None, type, account, state, object, since, until)
     found = [row(event) for event in with_store(lambda store: store.events(where, limit=limit))]
     if as_json:
         print_json(found)
@@ -105,36 +123,31 @@ def replay(
     object: One = None,
     since: One = None,
     until: One = None,
-    route: Many = None,
+    route: Annotated[list[str] | None, typer.Option(help="Only for this route.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Even where once_per says it was done.")] = False,
+    limit: Limit = ALL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than 10.")] = False,
     as_json: Json = False,
 ) -> None:
     """Route stored events through today's config and make new deliveries, the oldest event first."""
-    from gateway.model import EventFilter
     from gateway.service import replan
 
     if not (ids or type or account or state or object or since or until):
         raise fail("say which: event ids, or --type --account --object --state --since --until", 2)
+    where = _filter(ids, type, account, state, object, since, until)
     config = load_config()
-    where = EventFilter(
-        ids=ids or (),
-        accounts=account or (),
-        types=type or (),
-        states=state or (),
-        object_id=object,
-        since=moment(since, "--since"),
-        until=moment(until, "--until"),
-    )
+    unknown = set(route or ()) - {one.name for one in config.routes}
+    if unknown:
+        raise BadUsage(f"no such route: {', '.join(sorted(unknown))}")
 
     async def work(store: Store) -> list[dict[str, Any]]:
-        listed = await store.events(where, limit=1_000_000, newest_first=False)
-        missing = set(ids or ()) - {event.id for event in listed}
+        listed = await store.events(where, limit=limit, newest_first=False)
+        missing = [one for one in where.ids if one not in {event.id for event in listed}]
         if missing:
-            raise fail(f"not in the inbox: {', '.join(sorted(missing))}")
+            raise fail(f"not in the inbox, or not among what the filters ask for: {', '.join(missing)}")
         if len(listed) > ASK_ABOVE and not dry_run and not yes:
-            typer.confirm(f"Replay {len(listed)} events?", abort=True)
+            typer.confirm(f"Replay {len(listed)} events?", abort=True, err=True)
         done = []
         for event in listed:
             whole = (await store.event(event.id, event.account))[0]
@@ -149,6 +162,9 @@ def replay(
     done = with_store(work)
     if as_json:
         print_json(done)
+        return
+    if not done:
+        print("nothing matches")
         return
     print_table(
         ["event", "type", "would make" if dry_run else "made"],

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.app import app, clean, fail, load_config, print_json, with_store
+from gateway.cli.app import app, clean, fail, load_config, options, print_json, with_store
 
 
 @app.command()
@@ -35,15 +35,19 @@ def explain(
         found = with_store(lambda store: store.event(wanted, account))
         if not found:
             raise fail(f"there is no event {event_id} in the inbox")
+        if len(found) > 1:
+            raise fail(f"several accounts have {event_id}: say --account {' or '.join(e.account for e in found)}", 2)
+        if found[0].account not in config.accounts:
+            raise fail(f"{options.config} has no account {found[0].account} any more")
         event = found[0]
     else:
-        body = json.dumps(event_from(file or ""), ensure_ascii=False).encode()
+        body = json.dumps(event_from(file or "")).encode()
         event = parse_event(body, name, datetime.now(UTC))
     routes = explained(config, event)
     if as_json:
         print_json([dataclasses.asdict(route) for route in routes])
         return
-    print(f"{event.id} {event.type} for account {event.account}")
+    print(clean(f"{event.id} {event.type} for account {event.account}"))
     for route in routes:
         print(f"\n{'MATCHES' if route.matched else 'no     '} {route.route}: {clean(route.why)}")
         for action in route.actions:

@@ -9,15 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.app import app, clean, fail, load_config, run
-from gateway.errors import UsageError
+from gateway.cli.app import BadUsage, app, clean, fail, load_config, run
 
 
 def override(event: dict[str, Any], assignment: str) -> None:
-    """Sets `data.object.amount_total=5000`: a JSON value, else text. Raises UsageError."""
+    """Sets `data.object.amount_total=5000`: a JSON value, else text. A number steps into a list. Raises BadUsage."""
     path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise UsageError(f"--override {assignment!r}: write it as data.object.amount_total=5000")
+        raise BadUsage(f"--override {assignment!r}: write it as data.object.amount_total=5000")
     try:
         value = json.loads(text)
     except ValueError:
@@ -25,28 +24,41 @@ def override(event: dict[str, Any], assignment: str) -> None:
     part: Any = event
     *way, last = path.split(".")
     for step in way:
-        part = part.setdefault(step, {}) if isinstance(part, dict) else None
-        if not isinstance(part, dict):
-            raise UsageError(f"--override {assignment!r}: {step} is no mapping")
-    part[last] = value
+        part = part.setdefault(step, {}) if isinstance(part, dict) else part[_index(part, step, assignment)]
+        if not isinstance(part, (dict, list)):
+            raise BadUsage(f"--override {assignment!r}: {step} is no mapping")
+    if isinstance(part, list):
+        part[_index(part, last, assignment)] = value
+    else:
+        part[last] = value
+
+
+def _index(part: list[Any], step: str, assignment: str) -> int:
+    if not (step.isascii() and step.isdecimal() and int(step) < len(part)):
+        raise BadUsage(f"--override {assignment!r}: {step} is no place in a list of {len(part)}")
+    return int(step)
+
+
+def is_file(source: str) -> bool:
+    """Whether EVENT.json is meant, rather than a type."""
+    return source.endswith(".json") or "/" in source or Path(source).is_file()
 
 
 def event_from(source: str) -> dict[str, Any]:
-    """An event from a file, or a plausible one of a type. Raises UsageError."""
-    file = Path(source)
-    if file.suffix == ".json" or file.is_file():
-        try:
-            event = json.loads(file.read_bytes())
-        except OSError as error:
-            raise UsageError(f"{source}: {error.strerror}") from None
-        except ValueError as error:
-            raise UsageError(f"{source}: not JSON: {error}") from None
-        if not isinstance(event, dict):
-            raise UsageError(f"{source}: an event is a JSON object")
-        return event
-    from gateway.testing import make_event
+    """An event from a file, or a plausible one of a type. Raises BadUsage."""
+    if not is_file(source):
+        from gateway.testing import make_event
 
-    return make_event(source)
+        return make_event(source)
+    try:
+        event = json.loads(Path(source).read_bytes())
+    except OSError as error:
+        raise BadUsage(f"{source}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadUsage(f"{source}: not JSON: {error}") from None
+    if not isinstance(event, dict):
+        raise BadUsage(f"{source}: an event is a JSON object")
+    return event
 
 
 @app.command()
@@ -60,35 +72,41 @@ def send(
     ] = False,
 ) -> None:
     """Sign an event and post it to the gateway."""
+    event = event_from(source)
+    for assignment in overrides or ():
+        override(event, assignment)
+    if not same_id and is_file(source):
+        event["id"] = "evt_1S" + secrets.token_hex(9)
+    # A file that is not to change goes out byte for byte.
+    as_it_is = is_file(source) and same_id and not overrides
+    body = Path(source).read_bytes() if as_it_is else json.dumps(event).encode()
     config = load_config()
     name = account or next(iter(config.accounts))
     if name not in config.accounts:
         raise fail(f"there is no account {name}; known: {', '.join(config.accounts)}", 2)
-    event = event_from(source)
-    if not same_id and Path(source).is_file():
-        event["id"] = "evt_1S" + secrets.token_hex(9)
-    for assignment in overrides or ():
-        override(event, assignment)
     scheme = "https" if config.settings.server.tls else "http"
     listen = config.settings.server.listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
     target = url or f"{scheme}://{listen}/webhooks/{name}"
-    status, answer = run(lambda: _post(target, event, config.accounts[name].signing_secrets[0]))
-    print(f"{event.get('id')} {event.get('type')} -> {status} {clean(answer)}")
+    status, answer = run(lambda: _post(target, body, config.accounts[name].signing_secrets[0]))
+    print(clean(f"{event.get('id')} {event.get('type')} -> {status} {answer}"))
     if status != 200:
         raise typer.Exit(1)
 
 
-async def _post(url: str, event: dict[str, Any], secret: str) -> tuple[int, str]:
+async def _post(url: str, body: bytes, secret: str) -> tuple[int, str]:
     import aiohttp
 
     from gateway.testing import signed_request
 
-    body = json.dumps(event, ensure_ascii=False).encode()
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
-            session.post(url, data=body, headers=signed_request(body, secret)) as response,
+            session.post(url, data=body, headers=signed_request(body, secret), allow_redirects=False) as response,
         ):
-            return response.status, await response.text()
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise UsageError(f"no gateway answers at {url}: {error}") from None
+            return response.status, (await response.content.read(65536)).decode("utf-8", "replace")
+    except aiohttp.InvalidURL:
+        raise BadUsage(f"--url {url!r} is no URL") from None
+    except TimeoutError:
+        raise fail(f"no answer from {url} within 30 s") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise fail(f"no gateway answers at {url}: {error}") from None

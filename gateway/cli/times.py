@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gateway.errors import UsageError
+from gateway.cli.app import BadUsage
 
 
 def moment(text: str | None, option: str) -> datetime | None:
-    """`2h` ago, or an ISO time (UTC unless it says otherwise). Raises UsageError."""
+    """`2h` ago, or an ISO time (UTC unless it says otherwise). Raises BadUsage."""
     if text is None:
         return None
     from gateway.plugin import parse_duration
@@ -20,5 +20,5 @@ def moment(text: str | None, option: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{option} {text!r}: write 2h, 3d or a time such as 2026-11-24T03:00") from None
+        raise BadUsage(f"{option} {text!r}: write 2h, 3d or a time such as 2026-11-24T03:00") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

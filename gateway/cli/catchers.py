@@ -1,0 +1,161 @@
+"""Catchers for development: a mail server, HTTP services and a Slack on loopback, which show what they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from gateway.cli.app import clean
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.plugin import ConnectionSettings, HttpConnection
+    from gateway.settings.load import Config
+
+SHOWN_CHARACTERS = 600  # of a forward's body
+_SIGNED = re.compile(r"t=(\d{1,15}),")
+
+
+def show(title: str, text: str) -> None:
+    """One caught thing, for the reader."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    Console(highlight=False).print(Panel(Text(clean(text)), title=Text(clean(title)), title_align="left"))
+    sys.stdout.flush()
+
+
+class MailCatcher:
+    """aiosmtpd's handler: shows each mail."""
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        """Takes one mail."""
+        message = message_from_bytes(envelope.content, policy=default)
+        assert isinstance(message, EmailMessage)
+        heads = [f"{name}: {message[name]}" for name in ("From", "To", "Cc", "Subject", "Message-ID") if message[name]]
+        bodies = [message.get_body((kind,)) for kind in ("plain", "html")]
+        texts = [str(body.get_content()).strip() for body in bodies if body is not None]
+        if len(texts) == 2:
+            heads.append("(with an HTML version)")
+        heads += [f"attached: {part.get_filename() or part.get_content_type()}" for part in message.iter_attachments()]
+        show(f"mail to {', '.join(envelope.rcpt_tos)}", "\n".join([*heads, "", texts[0] if texts else "(no text)"]))
+        return "250 OK"
+
+
+def signature_words(connection: HttpConnection, headers: dict[str, str], body: bytes) -> str:
+    """What a receiver would say of a forward's signature."""
+    from standardwebhooks.webhooks import Webhook
+
+    from gateway.testing import signed_request
+
+    if connection.scheme == "none":
+        return "not signed"
+    for secret in connection.secrets:
+        if connection.scheme == "standard":
+            # Whatever the library raises on odd headers or secrets means the same to the reader.
+            with contextlib.suppress(Exception):
+                Webhook(secret).verify(body, headers)
+                return "Standard Webhooks signature verified"
+        else:
+            given = headers.get("Stripe-Signature", "")
+            stamp = _SIGNED.match(given)
+            if stamp is not None:
+                wanted = signed_request(body, secret, timestamp=int(stamp[1]))["Stripe-Signature"]
+                if wanted.partition(",")[2] in given.split(","):
+                    return "Stripe signature verified"
+    return "signature WRONG"
+
+
+def _http(name: str, connection: HttpConnection) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    async def take(request: web.BaseRequest) -> web.StreamResponse:
+        from aiohttp import web
+
+        body = await request.read()
+        signed = signature_words(connection, dict(request.headers), body)
+        shown = body[:SHOWN_CHARACTERS].decode("utf-8", "replace") + (" ..." if len(body) > SHOWN_CHARACTERS else "")
+        kept = ("webhook-id", "webhook-timestamp", "webhook-signature", "stripe-signature", "idempotency-key")
+        heads = "\n".join(f"{key}: {value}" for key, value in request.headers.items() if key.lower() in kept)
+        show(f"forward to {name} ({signed})", f"{request.method} {request.path_qs}\n{heads}\n\n{shown}")
+        return web.json_response({"ok": True})
+
+    return take
+
+
+def _slack(name: str) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    async def take(request: web.BaseRequest) -> web.StreamResponse:
+        from aiohttp import web
+
+        try:
+            message = json.loads(await request.read())
+        except ValueError:
+            return web.Response(status=400, text="invalid_payload")
+        blocks = json.dumps(message["blocks"], indent=2, ensure_ascii=False) if message.get("blocks") else ""
+        channel = message.get("channel")
+        title = f"Slack message by {name}" + (f" to {channel}" if channel else "")
+        show(title, f"{message.get('text', '')}\n{blocks}".strip())
+        if request.path.endswith("/chat.postMessage"):
+            return web.json_response({"ok": True, "channel": channel, "ts": "1700000000.000100"})
+        return web.Response(text="ok")
+
+    return take
+
+
+async def _listen(
+    stack: contextlib.AsyncExitStack, take: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+) -> str:
+    """An HTTP server of its own on a free port, so that paths of any kind lead to it; its origin."""
+    from aiohttp import web
+
+    runner = web.ServerRunner(web.Server(take, access_log=None))
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+@contextlib.asynccontextmanager
+async def caught(config: Config) -> AsyncIterator[Config]:
+    """The config with its mail, HTTP and Slack connections led to catchers on loopback, which run meanwhile."""
+    from aiosmtpd.smtp import SMTP
+    from pydantic import SecretStr
+
+    from gateway.plugin import HttpConnection, SlackConnection, SmtpConnection
+
+    async with contextlib.AsyncExitStack() as stack:
+        loop = asyncio.get_running_loop()
+        mail = await loop.create_server(
+            lambda: SMTP(MailCatcher(), enable_SMTPUTF8=True, hostname="localhost", loop=loop), "127.0.0.1", 0
+        )
+        stack.callback(mail.close)
+        mail_port = mail.sockets[0].getsockname()[1]
+        connections: dict[str, ConnectionSettings] = {}
+        for name, connection in config.connections.items():
+            update: dict[str, Any] = {}
+            if isinstance(connection, SmtpConnection):
+                update = {"host": "127.0.0.1", "port": mail_port, "tls": "none", "username": ""}
+                update["password"] = SecretStr("")
+            elif isinstance(connection, HttpConnection):
+                origin = await _listen(stack, _http(name, connection))
+                real = urlsplit(connection.url)
+                path = real.path + (f"?{real.query}" if real.query else "")
+                update = {"url": origin + path, "allow_private": True, "headers": {}}
+            elif isinstance(connection, SlackConnection):
+                origin = await _listen(stack, _slack(name))
+                if connection.token.get_secret_value():
+                    update = {"api_url": f"{origin}/api", "token": SecretStr("dev-token")}
+                else:
+                    update = {"webhook_url": SecretStr(f"{origin}/services/dev")}
+            connections[name] = connection.model_copy(update=update)
+        yield replace(config, connections=connections)
