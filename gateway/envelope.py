@@ -70,7 +70,7 @@ def parse_event(body: bytes, account: str, received_at: datetime) -> Event:
         snapshot = _snapshot.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _parse_other(body, account, received_at)
-    if snapshot.object != "event" or not snapshot.id or not snapshot.type:
+    if snapshot.object != "event" or not 0 < len(snapshot.id) <= 255 or not 0 < len(snapshot.type) <= 255:
         return _parse_other(body, account, received_at)
     object_id = snapshot.data.object.id
     return Event(

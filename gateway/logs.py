@@ -31,5 +31,5 @@ def configure(level: str = "info", form: Literal["auto", "console", "json"] = "a
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    logger: FilteringBoundLogger = structlog.get_logger()
+    logger: FilteringBoundLogger = structlog.get_logger().bind()  # not the proxy, which builds itself anew at each call
     return logger

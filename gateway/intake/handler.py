@@ -134,6 +134,8 @@ class Handler:
     async def _body(self, request: web.BaseRequest, limit: int) -> bytes | None:
         """The body, or None where it is larger than `limit`."""
         if request.content_length is not None:
+            if request.content.is_eof():  # all of it came with the headers
+                return request.content.read_nowait()
             async with asyncio.timeout(BODY_SECONDS):
                 return await request.read()
         chunks, size = [], 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
@@ -27,24 +26,19 @@ _DELIVERY_COLUMNS = (
 )
 
 
-def _insert(table: str, columns: str, count: int, ignore: bool = False) -> str:
-    row = "(" + ",".join("?" * (columns.count(",") + 1)) + ")"
-    return f"INSERT {'OR IGNORE ' if ignore else ''}INTO {table} ({columns}) VALUES {','.join([row] * count)}"
+def _insert(table: str, columns: str, ignore: bool = False) -> str:
+    marks = ",".join("?" * (columns.count(",") + 1))
+    return f"INSERT {'OR IGNORE ' if ignore else ''}INTO {table} ({columns}) VALUES ({marks})"
 
 
-_CHUNKS = (64, 32, 16, 8, 4, 2, 1)
-_EVENT_INSERTS = {count: _insert("events", _EVENT_COLUMNS, count, ignore=True) for count in _CHUNKS}
-_DELIVERY_INSERTS = {count: _insert("deliveries", _DELIVERY_COLUMNS, count) for count in _CHUNKS}
+_INSERT_EVENT = _insert("events", _EVENT_COLUMNS, ignore=True)
+_INSERT_DELIVERY = _insert("deliveries", _DELIVERY_COLUMNS)
 
 
 def new_ids(count: int, now_ms: int) -> list[str]:
-    """Delivery ids: 48 bits of time and 80 random ones, in base 32; those made later sort later."""
-    time = now_ms.to_bytes(6, "big")
-    noise = os.urandom(10 * count)
-    return [
-        "dlv_" + base64.b32hexencode(time + noise[i * 10 : i * 10 + 10]).decode().rstrip("=").lower()
-        for i in range(count)
-    ]
+    """Delivery ids: 48 bits of time and 80 random ones, in hex; those made later sort later."""
+    noise = os.urandom(10 * count).hex()
+    return [f"dlv_{now_ms:012x}{noise[i : i + 20]}" for i in range(0, 20 * count, 20)]
 
 
 def _next_seq(connection: sqlite3.Connection, table: str) -> int:
@@ -52,22 +46,10 @@ def _next_seq(connection: sqlite3.Connection, table: str) -> int:
     return (found or 0) + 1
 
 
-def _chunks(total: int) -> list[tuple[int, int]]:
-    """`(start, count)` of chunks whose sizes have prepared statements."""
-    chunks, start = [], 0
-    while start < total:
-        count = next(size for size in _CHUNKS if size <= total - start)
-        chunks.append((start, count))
-        start += count
-    return chunks
-
-
 def add(
     connection: sqlite3.Connection, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]], now_ms: int
 ) -> list[bool]:
-    """Inserts events and deliveries; whether each event was new. Few statements, since each costs a lock hand-over
-    between threads.
-    """
+    """Inserts events and deliveries; whether each event was new."""
     first_seq = _next_seq(connection, "events")
     rows = [
         (
@@ -78,18 +60,10 @@ def add(
         for i, (e, _) in enumerate(arrivals)
     ]  # fmt: skip
     news = [True] * len(rows)
-    for start, count in _chunks(len(rows)):
-        chunk = rows[start : start + count]
-        cursor = connection.execute(_EVENT_INSERTS[count], [value for row in chunk for value in row])
-        if cursor.rowcount != count:
-            marks = ",".join("?" * count)
-            stored = connection.execute(
-                f"SELECT seq, account, id FROM events WHERE seq IN ({marks})",
-                [row[0] for row in chunk],
-            )
-            written = {seq for seq, _, _ in stored}
-            for i in range(start, start + count):
-                news[i] = first_seq + i in written
+    if connection.executemany(_INSERT_EVENT, rows).rowcount != len(rows):
+        stored = connection.execute("SELECT seq FROM events WHERE seq >= ?", (first_seq,))
+        written = {seq for (seq,) in stored}
+        news = [first_seq + i in written for i in range(len(rows))]
     owed = [
         (first_seq + i, event.account, planned) for i, (event, planned) in enumerate(arrivals) if news[i] and planned
     ]
@@ -121,10 +95,9 @@ def insert_deliveries(
             )  # fmt: skip
             (plain if p.once_key is None and p.order_key is None else keyed).append(row)
             i += 1
-    for start, count in _chunks(len(plain)):
-        connection.execute(_DELIVERY_INSERTS[count], [v for row in plain[start : start + count] for v in row])
+    connection.executemany(_INSERT_DELIVERY, plain)
     for row in keyed:
-        connection.execute(_DELIVERY_INSERTS[1], row)
+        connection.execute(_INSERT_DELIVERY, row)
         if row[9] == "pending":
             hold_in_turn(connection, row[0], once_key=row[15], order_key=row[16])
     return ids

@@ -1,0 +1,115 @@
+"""What the benchmarks share: free ports, signed requests in a file, started programs, wrk's figures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gateway.testing import make_event, signed_request
+
+BENCH = Path(__file__).resolve().parent
+SECRET = "whsec_bench"
+BODY_BYTES = 3500
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def event_body(order: int) -> bytes:
+    """A distinct checkout.session.completed of 3.5 KB, as Stripe prints it."""
+    event = make_event("checkout.session.completed", object={"metadata": {"order_id": str(order), "padding": ""}})
+    body = json.dumps(event, indent=2)
+    event["data"]["object"]["metadata"]["padding"] = "x" * (BODY_BYTES - len(body))
+    return json.dumps(event, indent=2).encode()
+
+
+def write_requests(path: Path, count: int, target: str = "/webhooks/acme") -> None:
+    """Signed requests of distinct events, as bench/requests.lua reads them."""
+    with path.open("wb") as file:
+        for order in range(count):
+            body = event_body(order)
+            headers = "".join(f"{name}: {value}\r\n" for name, value in signed_request(body, SECRET).items())
+            head = (
+                f"POST {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0\r\n{headers}"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            request = head.encode() + body
+            file.write(b"%010d" % len(request) + request)
+
+
+@contextlib.contextmanager
+def program(command: Sequence[str], folder: Path, port: int, path: str = "/") -> Iterator[subprocess.Popen[bytes]]:
+    """A started program that answers at the port; ended on exit."""
+    log = folder / f"{Path(command[0]).name}-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+    try:
+        wait_ready(process, port, path, log)
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_ready(process: subprocess.Popen[bytes], port: int, path: str, log: Path) -> None:
+    """Returns once something answers. Raises RuntimeError where the program ends or is silent."""
+    for _ in range(3000):
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended: {log.read_text()[-2000:]}")
+        with contextlib.suppress(OSError):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5).close()
+                return
+            except urllib.error.HTTPError:
+                return
+        time.sleep(0.01)
+    raise RuntimeError(f"{process.args!r} does not answer: {log.read_text()[-2000:]}")
+
+
+def wrk(port: int, requests: Path, connections: int, seconds: float) -> dict[str, float]:
+    """One run of wrk: requests, seconds, bad, timeouts, p50_ms, p99_ms and rate (per second)."""
+    done = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(BENCH / "requests.lua"),
+         f"http://127.0.0.1:{port}/webhooks/acme"],
+        env={**os.environ, "REQUESTS": str(requests)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    figures["rate"] = figures["requests"] / figures["seconds"]
+    return figures
+
+
+def gateway_command(config: Path) -> list[str]:
+    """What starts the gateway of this checkout."""
+    return [sys.executable, "-m", "gateway", "--config", str(config), "serve"]
+
+
+def median_ratio(rounds: Sequence[Mapping[str, Mapping[str, float]]], ours: str, peer: str, figure: str) -> float:
+    """The median over rounds of ours / peer."""
+    return statistics.median(one[ours][figure] / one[peer][figure] for one in rounds)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

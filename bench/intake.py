@@ -1,0 +1,189 @@
+"""How many signed events a second are answered, beside peers: interleaved rounds, medians of per-round ratios.
+
+    make bench-peers; .venv/bin/python -m bench.intake [--rounds 3] [--seconds 5] [--connections 64 16] [--only NAME]
+
+Peers: bare Node and aiohttp handlers that keep nothing, Node + better-sqlite3 with a durable insert for each event,
+and Debian's `webhook` running /bin/true. The gateway commits each event and one delivery. Its destination takes
+connections and never answers, so that intake alone is measured; `gateway+deliveries` sends each to nginx meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import socket
+import sqlite3
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.common import (
+    BENCH,
+    SECRET,
+    free_port,
+    gateway_command,
+    median_ratio,
+    program,
+    table,
+    write_requests,
+    wrk,
+)
+
+CONFIG = """\
+version: 1
+log: {{level: error}}
+server: {{listen: "127.0.0.1:{port}"}}
+admin: {{listen: "127.0.0.1:{admin}"}}
+store: {{url: "sqlite:///{store}"}}
+accounts: {{acme: {{signing_secrets: [{secret}]}}}}
+connections: {{sink: {{type: http, url: "http://127.0.0.1:{sink}/", allow_private: true, concurrency: {concurrency}}}}}
+routes:
+  fulfil:
+    events: [checkout.session.completed]
+    actions: {{forward: {{uses: http_forward, with: {{connection: sink}}}}}}
+"""
+HOOKS = '[{"id": "acme", "execute-command": "/bin/true", "response-message": "ok"}]'
+NGINX = """\
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder}; scgi_temp_path {folder}; keepalive_requests 1000000;
+  server {{ listen 127.0.0.1:{port}; location / {{ return 200 "ok"; }} }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def silent_sink() -> Iterator[int]:
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept: list[socket.socket] = []
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    kept.append(server.accept()[0])
+
+        threading.Thread(target=take, daemon=True).start()
+        yield server.getsockname()[1]
+        for one in kept:
+            one.close()
+
+
+@contextlib.contextmanager
+def nginx_sink(folder: Path) -> Iterator[int]:
+    """nginx that answers 200 to everything."""
+    port = free_port()
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, port=port))
+    with program(["nginx", "-c", str(config), "-e", str(folder / "nginx.err")], folder, port):
+        yield port
+
+
+@contextlib.contextmanager
+def started(name: str, folder: Path) -> Iterator[int]:
+    """One peer, or the gateway, fresh; the port it answers at."""
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        if name.startswith("gateway"):
+            sends = name == "gateway+deliveries"
+            sink = stack.enter_context(nginx_sink(folder) if sends else silent_sink())
+            config = folder / "gateway.yaml"
+            config.write_text(
+                CONFIG.format(port=port, admin=free_port(), store="gateway.db", secret=SECRET, sink=sink,
+                              concurrency=16 if sends else 1)
+            )  # fmt: skip
+            command = gateway_command(config)
+        elif name == "webhook":
+            hooks = folder / "hooks.json"
+            hooks.write_text(HOOKS)
+            command = [
+                "webhook",
+                "-hooks",
+                str(hooks),
+                "-ip",
+                "127.0.0.1",
+                "-port",
+                str(port),
+                "-urlprefix",
+                "webhooks",
+            ]
+        elif name == "aiohttp":
+            command = [sys.executable, str(BENCH / "peers" / "naive.py"), str(port), SECRET]
+        else:
+            script = BENCH / "peers" / ("bare.js" if name == "node" else "sqlite.js")
+            command = ["node", str(script), str(port), SECRET, str(folder / "peer.db")]
+        stack.enter_context(program(command, folder, port))
+        yield port
+
+
+def check(name: str, folder: Path, answered: float) -> None:
+    """Every 200 must be in the database. Raises RuntimeError."""
+    if not name.startswith("gateway"):
+        return
+    with contextlib.closing(sqlite3.connect(folder / "gateway.db")) as database:
+        events, deliveries = database.execute(
+            "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM deliveries)"
+        ).fetchone()
+    if events < answered or events != deliveries:
+        raise RuntimeError(f"{name}: {answered} answered, {events} events and {deliveries} deliveries stored")
+
+
+def main() -> None:
+    """Runs everything and prints Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--connections", type=int, nargs="+", default=[64, 16])
+    names = ["node", "node+sqlite", "aiohttp", "webhook", "gateway", "gateway+deliveries"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-") as base:
+        warm, timed = Path(base, "warm"), Path(base, "timed")
+        write_requests(warm, 2000)
+        write_requests(timed, int(9000 * given.seconds))
+        for connections in given.connections:
+            rounds = []
+            for number in range(given.rounds):
+                figures = {}
+                turn = number % len(given.only)
+                for name in given.only[turn:] + given.only[:turn]:
+                    folder = Path(base, "run")
+                    folder.mkdir()
+                    with started(name, folder) as port:
+                        wrk(port, warm, connections, 1)
+                        figures[name] = wrk(port, timed, connections, given.seconds)
+                    check(name, folder, figures[name]["requests"] - figures[name]["bad"])
+                    shutil.rmtree(folder)
+                    print(json.dumps({"connections": connections, "round": number, "name": name, **figures[name]}),
+                          file=sys.stderr, flush=True)  # fmt: skip
+                rounds.append(figures)
+            report(connections, rounds, given.only)
+
+
+def report(connections: int, rounds: list[dict[str, dict[str, float]]], names: list[str]) -> None:
+    """A table of medians, and the gateway's ratios."""
+    import statistics
+
+    def median(name: str, figure: str) -> float:
+        return statistics.median(one[name][figure] for one in rounds)
+
+    rows = []
+    for name in names:
+        row = [name, f"{median(name, 'rate'):,.0f}", f"{median(name, 'p50_ms'):.1f}", f"{median(name, 'p99_ms'):.1f}"]
+        row.append(f"{sum(one[name]['bad'] for one in rounds):.0f}")
+        if "gateway" in names:
+            row.append(f"{median_ratio(rounds, 'gateway', name, 'rate'):.2f}")
+            row.append(f"{median_ratio(rounds, 'gateway', name, 'p99_ms'):.2f}")
+        rows.append(row)
+    print(f"\n{connections} connections, {len(rounds)} rounds\n")
+    print(table(["", "events/s", "p50 ms", "p99 ms", "not 2xx", "gateway's rate by its", "gateway's p99 by its"], rows))
+
+
+if __name__ == "__main__":
+    main()
