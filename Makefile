@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit pins clean
+.PHONY: dev test lint types unit bench bench-peers pins clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -34,6 +34,17 @@ types:
 
 unit:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
+bench: bench-peers
+	$(BIN)/python -m bench.intake
+	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.deliveries
+	$(BIN)/python -m bench.memory
+
+bench-peers: $(VENV)/.installed-test
+	cd bench/peers && npm install --no-audit --no-fund --no-package-lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r bench/requirements.txt
 
 # Pins: names, versions and hashes only, never an index address.
 pins:
