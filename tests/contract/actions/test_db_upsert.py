@@ -377,9 +377,12 @@ async def test_index_on_the_begin_of_a_text_is_no_unique_key(mariadb_url: str) -
 async def test_text_too_long_is_refused_even_where_the_server_would_cut_it(mariadb_url: str) -> None:
     await sql(mariadb_url, "CREATE TABLE t (id integer PRIMARY KEY, v varchar(3))")
     await sql(mariadb_url, "SET GLOBAL sql_mode = ''")
-    async with opened(DbUpsert(), connection_to(mariadb_url)) as run:
-        with pytest.raises(Reject, match=r"Data too long for column 'v' .*\(error 1406\)"):
-            await run({"table": "t", "key": {"id": 1}, "values": {"v": "longer"}})
+    try:
+        async with opened(DbUpsert(), connection_to(mariadb_url)) as run:
+            with pytest.raises(Reject, match=r"Data too long for column 'v' .*\(error 1406\)"):
+                await run({"table": "t", "key": {"id": 1}, "values": {"v": "longer"}})
+    finally:
+        await sql(mariadb_url, "SET GLOBAL sql_mode = DEFAULT")
     assert await sql(mariadb_url, "SELECT * FROM t") == []
 
 
