@@ -55,8 +55,10 @@ def write_requests(path: Path, count: int, target: str = "/webhooks/acme") -> No
 
 
 @contextlib.contextmanager
-def program(command: Sequence[str], folder: Path, port: int, path: str = "/") -> Iterator[subprocess.Popen[bytes]]:
-    """A started program that answers at the port; ended on exit."""
+def program(
+    command: Sequence[str], folder: Path, port: int, path: str = "/", end: signal.Signals = signal.SIGTERM
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A started program that answers at the port; ended on exit, by that signal."""
     log = folder / f"{Path(command[0]).name}-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
@@ -64,7 +66,7 @@ def program(command: Sequence[str], folder: Path, port: int, path: str = "/") ->
         wait_ready(process, port, path, log)
         yield process
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(end)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
