@@ -12,13 +12,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Observer, Worker
 from gateway.errors import UsageError
 from gateway.intake.handler import Handler, Intake, route
+from gateway.intake.listener import Listener
 from gateway.model import Event, PlannedDelivery
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
@@ -26,7 +26,7 @@ from gateway.settings.schema import split_listen
 from gateway.store import open_store
 
 DRAIN_SECONDS = 20.0  # attempts under way at SIGTERM get so long; then they are handed back
-HEADER_BYTES = 8190
+SHUTDOWN_SECONDS = 5.0  # requests under way get so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +71,18 @@ async def running(
             await working
 
         stack.push_async_callback(stop_working)
-        runner = web.ServerRunner(
-            web.Server(Handler(store, lambda: intake, log), access_log=None, max_field_size=HEADER_BYTES),
-            shutdown_timeout=5.0,
-        )
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        host, port = split_listen(config.settings.server.listen)
+        listener = Listener(Handler(store, lambda: intake, log), log)
+        stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
         try:
-            site = web.TCPSite(runner, host, port, ssl_context=_tls(config), backlog=1024)
-            await site.start()
+            await listener.start(*split_listen(config.settings.server.listen), _tls(config))
         except OSError as error:
             raise UsageError(
                 f"server.listen: cannot listen on {config.settings.server.listen}: {error.strerror}"
             ) from None
-        bound = runner.addresses[0]
+        host, port = listener.address
         scheme = "https" if config.settings.server.tls else "http"
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        yield Ready(f"{scheme}://{shown}:{bound[1]}", time.monotonic() - start)
+        shown = f"[{host}]" if ":" in host else host
+        yield Ready(f"{scheme}://{shown}:{port}", time.monotonic() - start)
         log.info("gateway.stopping")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,11 +71,13 @@ def send(
     ] = False,
 ) -> None:
     """Sign an event and post it to the gateway."""
+    from gateway.testing import make_event_id
+
     event = event_from(source)
     for assignment in overrides or ():
         override(event, assignment)
     if not same_id and is_file(source):
-        event["id"] = "evt_1S" + secrets.token_hex(9)
+        event["id"] = make_event_id()
     # A file that is not to change goes out byte for byte.
     as_it_is = is_file(source) and same_id and not overrides
     body = Path(source).read_bytes() if as_it_is else json.dumps(event).encode()

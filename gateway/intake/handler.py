@@ -9,21 +9,31 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.envelope import parse_event, parse_json
 from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
+from gateway.intake.messages import Head, Request, Response, error
 from gateway.intake.signature import find_account, verify
 from gateway.model import Account, Event, EventState, PlannedDelivery
 from gateway.routing import RouteTable, plan, scope_of
 from gateway.store.base import Store
 
-_RECEIVED = b'{"received": true}'
-_DUPLICATE = b'{"received": true, "duplicate": true}'
-_TYPE = "application/json"
+_RECEIVED = Response(200, b'{"received": true}')
+_DUPLICATE = Response(200, b'{"received": true, "duplicate": true}')
+_ALIVE = Response(200, b'{"status": "ok"}')
+_READY = Response(200, b'{"status": "ready"}')
+_NOT_READY = error(503, "not_ready", "The store does not answer.")
+_MALFORMED = error(400, "malformed", "The body is not a Stripe event.")
+_BAD_SIGNATURE = error(401, "bad_signature", "The signature was not accepted.")
+_NOT_FOUND = error(404, "not_found", "There is nothing here.")
+_UNKNOWN_ACCOUNT = error(404, "unknown_account", "There is no such account.")
+_USE_POST = error(405, "method_not_allowed", "Use POST.", (("Allow", "POST"),))
+_USE_GET = error(405, "method_not_allowed", "Use GET.", (("Allow", "GET, HEAD"),))
+_UNAVAILABLE = error(503, "unavailable", "Try again later.", (("Retry-After", "5"),))
 UNMATCHED_LOG_SECONDS = 3600.0
-BODY_SECONDS = 20.0  # a body that takes longer to arrive is given up
+MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
+MOST_WAITING_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,68 +67,82 @@ class Handler:
         self._log = log
         self._unmatched_logged: dict[str, float] = {}
         self._refusals_logged: dict[str, float] = {}
+        self._waiting = 0  # for their commit
+        self._waiting_bytes = 0
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.path
+    @property
+    def max_body(self) -> int:
+        """Bytes that a body may have."""
+        return self._intake().max_body
+
+    def refuse(self, head: Head) -> Response | None:
+        """The answer where the head alone says that there is nothing to do."""
+        path = head.path
         if path.startswith("/webhooks"):
-            name = path[len("/webhooks/") :] if path.startswith("/webhooks/") else None
-            if name is None and path != "/webhooks":
-                return _error(404, "not_found", "There is nothing here.")
-            if request.method != "POST":
-                return _error(405, "method_not_allowed", "Use POST.", {"Allow": "POST"})
-            return await self._webhook(request, name)
+            if path != "/webhooks":
+                if not path.startswith("/webhooks/"):
+                    return _NOT_FOUND
+                if path[len("/webhooks/") :] not in self._intake().accounts:
+                    return _UNKNOWN_ACCOUNT
+            return None if head.method == "POST" else _USE_POST
         if path in ("/healthz", "/readyz"):
-            if request.method not in ("GET", "HEAD"):
-                return _error(405, "method_not_allowed", "Use GET.", {"Allow": "GET"})
-            return await self._readyz() if path == "/readyz" else _answer(200, b'{"status": "ok"}')
-        return _error(404, "not_found", "There is nothing here.")
+            return None if head.method in ("GET", "HEAD") else _USE_GET
+        return _NOT_FOUND
 
-    async def _readyz(self) -> web.Response:
+    async def __call__(self, request: Request) -> Response:
+        """The answer to what `refuse` let pass."""
+        path = request.head.path
+        if path == "/healthz":
+            return _ALIVE
+        if path == "/readyz":
+            return await self._readyz()
+        return await self._webhook(request, path[len("/webhooks/") :] or None)
+
+    async def _readyz(self) -> Response:
         try:
             async with asyncio.timeout(5):
                 await self._store.ping()
         except (StoreUnavailable, TimeoutError):
-            return _error(503, "not_ready", "The store does not answer.")
-        return _answer(200, b'{"status": "ready"}')
+            return _NOT_READY
+        return _READY
 
-    async def _webhook(self, request: web.BaseRequest, name: str | None) -> web.Response:
+    async def _webhook(self, request: Request, name: str | None) -> Response:
         intake = self._intake()
-        account = None
-        if name is not None:
-            account = intake.accounts.get(name)
-            if account is None:
-                return _error(404, "unknown_account", "There is no such account.")
-        if (request.content_length or 0) > intake.max_body:
-            return _error(413, "too_large", "The body is too large.")
-        try:
-            body = await self._body(request, intake.max_body)
-        except (TimeoutError, ConnectionError, web.HTTPException, ValueError):
-            return _error(400, "malformed", "The request could not be read.")
-        if body is None:
-            return _error(413, "too_large", "The body is too large.")
-        header = request.headers.get("Stripe-Signature")
+        body = request.body
+        if self._waiting >= MOST_WAITING or self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
+            self._log_refusal(name or "", "overloaded")
+            return _UNAVAILABLE
+        header = request.head.header(b"stripe-signature")
         now = time.time()
         try:
-            if account is not None:
-                verify(body, header, account, now)
-            else:
+            if name is None:
                 account = find_account(body, header, intake.accounts.values(), now)
+            else:
+                account = intake.accounts[name]
+                verify(body, header, account, now)
             event = parse_event(body, account.name, datetime.fromtimestamp(now, UTC))
-        except SignatureError as error:
-            self._log_refusal(name or "", error.reason)
-            return _error(401, "bad_signature", "The signature was not accepted.")
+        except SignatureError as refusal:
+            self._log_refusal(name or "", refusal.reason)
+            return _BAD_SIGNATURE
         except EnvelopeError:
             self._log_refusal(name or "", "malformed_event")
-            return _error(400, "malformed", "The body is not a Stripe event.")
+            return _MALFORMED
+        except KeyError:  # a reload took the account away since `refuse`
+            return _UNKNOWN_ACCOUNT
         event, planned = route(intake, event)
+        self._waiting += 1
+        self._waiting_bytes += len(body)
         try:
             added = await self._store.add(event, planned)
-        except StoreUnavailable as error:
-            self._log_refusal("", "store", str(error))
-            return _error(503, "unavailable", "Try again later.", {"Retry-After": "5"})
+        except StoreUnavailable as failure:
+            self._log_refusal("", "store", str(failure))
+            return _UNAVAILABLE
+        finally:
+            self._waiting -= 1
+            self._waiting_bytes -= len(body)
         if added.is_duplicate:
             self._log.info("event.duplicate", account=event.account, event_id=event.id, type=event.type)
-            return _answer(200, _DUPLICATE)
+            return _DUPLICATE
         if event.state is EventState.UNMATCHED:
             self._log_unmatched(event, now)
         else:
@@ -129,23 +153,7 @@ class Handler:
                 type=event.type,
                 deliveries=len(planned),
             )
-        return _answer(200, _RECEIVED)
-
-    async def _body(self, request: web.BaseRequest, limit: int) -> bytes | None:
-        """The body, or None where it is larger than `limit`."""
-        if request.content_length is not None:
-            if request.content.is_eof():  # all of it came with the headers
-                return request.content.read_nowait()
-            async with asyncio.timeout(BODY_SECONDS):
-                return await request.read()
-        chunks, size = [], 0
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.content.iter_any():
-                size += len(chunk)
-                if size > limit:
-                    return None
-                chunks.append(chunk)
-        return b"".join(chunks)
+        return _RECEIVED
 
     def _log_unmatched(self, event: Event, now: float) -> None:
         """Once for each type an hour, so that nothing vanishes silently and nothing floods."""
@@ -162,20 +170,11 @@ class Handler:
             hint="no route wants this type; it is kept, and said once an hour",
         )
 
-    def _log_refusal(self, account: str, reason: str, error: str | None = None) -> None:
+    def _log_refusal(self, account: str, reason: str, why: str | None = None) -> None:
         """At most once a second for each reason: a flood of bad requests floods no log."""
         now = time.monotonic()
         if now - self._refusals_logged.get(reason, -1.0) < 1.0:
             return
         self._refusals_logged[reason] = now
-        details = {"error": error} if error else {}
+        details = {"error": why} if why else {}
         self._log.warning("request.refused", account=account, reason=reason, **details)
-
-
-def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, body=body, content_type=_TYPE, headers=headers)
-
-
-def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    text = f'{{"error": {{"code": "{code}", "message": "{message}"}}}}'
-    return _answer(status, text.encode(), headers)

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,8 @@ Work = Callable[[sqlite3.Connection], Any]
 Arrival = tuple[Event, Sequence[PlannedDelivery]]
 Answer = tuple[asyncio.Future[Any], Any, BaseException | None]
 
+CHECKPOINT_AFTER = 400  # events and works committed, about four pages each
+MOST_WAL_PAGES = 16_000  # 64 MiB; past it a commit empties the log itself
 MOST_IN_A_COMMIT = 256  # bounds how long the loop is busy with one, and so how long the first in it waits
 POLL_SECONDS = 0.5  # how soon another process's changes are seen
 LOCK_SECONDS = 10.0  # how long another process may hold the file
@@ -38,7 +41,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=LOCK_SECONDS)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA wal_autocheckpoint=1000")
+        connection.execute(f"PRAGMA wal_autocheckpoint={MOST_WAL_PAGES}")
         connection.execute("PRAGMA cache_size=-16384")
     except sqlite3.Error as error:
         raise StoreUnavailable(f"cannot open {path}: {error}") from None
@@ -71,6 +74,9 @@ class Writer:
         self._waits: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._wait, name="gateway-store", daemon=True)
         self._thread.start()
+        self._checkpointer = ThreadPoolExecutor(1, thread_name_prefix="gateway-store-checkpoint")
+        self._checkpoint: Future[None] | None = None  # the one under way
+        self._since_checkpoint = 0
 
     def add(self, arrival: Arrival) -> asyncio.Future[bool]:
         """Whether the event was new, once that is durable."""
@@ -97,6 +103,7 @@ class Writer:
         await self._idle.wait()
         self._waits.put(None)
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._checkpointer.shutdown)
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
@@ -187,6 +194,7 @@ class Writer:
         else:
             self._busy = False
             self._idle.set()
+        self._checkpoint_soon(len(answers))
         for future, result, error in answers:
             if future.done():
                 continue
@@ -195,6 +203,13 @@ class Writer:
             else:
                 future.set_exception(error)
         self._changed()
+
+    def _checkpoint_soon(self, committed: int) -> None:
+        """Has the log's pages copied into the file now and then, beside the commits and not inside one of them."""
+        self._since_checkpoint += committed
+        if self._since_checkpoint >= CHECKPOINT_AFTER and (self._checkpoint is None or self._checkpoint.done()):
+            self._since_checkpoint = 0
+            self._checkpoint = self._checkpointer.submit(_copy_log, self._path)
 
     def _try(self, work: Work) -> tuple[Any, BaseException | None]:
         self._connection.execute("SAVEPOINT work")
@@ -238,6 +253,14 @@ class Writer:
     def _tell(self, what: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(what)
+
+
+def _copy_log(path: Path) -> None:
+    """A passive checkpoint (https://sqlite.org/wal.html#ckpt): waits for nobody, and nobody waits for it. What it
+    cannot do now, a later one does.
+    """
+    with contextlib.suppress(sqlite3.Error, StoreUnavailable), contextlib.closing(connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _is_lock(error: sqlite3.Error) -> bool:

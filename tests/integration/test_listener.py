@@ -1,0 +1,292 @@
+"""The public listener byte by byte: what a hostile, odd or slow peer sends, and what it gets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import structlog
+
+from gateway.intake import listener as module
+from gateway.intake.listener import Listener
+from gateway.intake.messages import Head, Request, Response, error
+
+Talk = Callable[[bytes], asyncio.Future[bytes]]
+POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
+
+
+class Echo:
+    """Answers with what it was sent; holds back what is posted to /wait until told."""
+
+    max_body = 1000
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.seen: list[Request] = []
+
+    def refuse(self, head: Head) -> Response | None:
+        """Nothing is at /none."""
+        return error(404, "not_found", "There is nothing here.") if head.path == "/none" else None
+
+    async def __call__(self, request: Request) -> Response:
+        self.seen.append(request)
+        if request.head.path == "/wait":
+            await self.go.wait()
+        if request.head.path == "/raise":
+            raise RuntimeError("secret")
+        return Response(200, request.body or b"{}")
+
+
+@pytest.fixture
+async def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+async def listener(echo: Echo) -> AsyncIterator[Listener]:
+    made = Listener(echo, structlog.get_logger())
+    await made.start("127.0.0.1", 0)
+    yield made
+    await made.close(1)
+
+
+@pytest.fixture
+async def talk(listener: Listener) -> Talk:
+    """Sends bytes on a new connection and returns all that comes until the other end closes."""
+
+    async def exchange(sent: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(*listener.address)
+        writer.write(sent)
+        async with asyncio.timeout(20):
+            found = await reader.read()
+        writer.close()
+        return found
+
+    return lambda sent: asyncio.ensure_future(exchange(sent))
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+def bodies(answer: bytes) -> list[bytes]:
+    return [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+CLOSE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+async def test_pipelined_requests_are_answered_in_their_order(talk: Talk) -> None:
+    sent = b"".join(POST + b"Content-Length: 2\r\n\r\n%02d" % i for i in range(40))
+    answer = await talk(sent + CLOSE)
+    assert bodies(answer) == [b"%02d" % i for i in range(40)] + [b"{}"]
+
+
+async def test_a_request_that_comes_byte_by_byte_is_one_request(listener: Listener, echo: Echo) -> None:
+    reader, writer = await asyncio.open_connection(*listener.address)
+    for byte in POST + b"Content-Length: 3\r\nConnection: close\r\n\r\nabc":
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert bodies(await reader.read()) == [b"abc"]
+    writer.close()
+    assert len(echo.seen) == 1
+
+
+async def test_a_chunked_body_is_put_together_and_its_trailers_are_ignored(talk: Talk, echo: Echo) -> None:
+    chunks = b"3\r\nabc\r\n4\r\ndefg\r\n0\r\nStripe-Signature: forged\r\n\r\n"
+    answer = await talk(POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks)
+    assert bodies(answer) == [b"abcdefg"]
+    assert echo.seen[0].head.header(b"stripe-signature") is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"garbage\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),  # a smuggler's two lengths
+        (POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400),
+        (POST + b"Content-Length: -1\r\n\r\n", 400),
+        (POST + b"Content-Length: 3x\r\n\r\nabc", 400),
+        (POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (POST + b"Bad Name: 1\r\n\r\n", 400),
+        (POST + b"X: a\nb\r\n\r\n", 400),
+        (POST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 400),
+        (b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (POST + b"X: " + b"a" * 9000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
+        (POST + b"".join(b"X-%d: 1\r\n" % i for i in range(2000)) + b"\r\n", 431),
+        (POST + b"Content-Length: 1001\r\n\r\n", 413),
+        (POST + b"Content-Length: 99999999999999999\r\n\r\n", 413),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000 + b"\r\n0\r\n\r\n", 413),
+        (b"POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", 404),  # before the body has come
+    ],
+)
+async def test_what_is_malformed_or_too_large_is_refused_and_the_connection_closed(
+    talk: Talk, echo: Echo, sent: bytes, status: int
+) -> None:
+    answer = await talk(sent)
+    assert statuses(answer) == [status]
+    assert b"Connection: close" in answer
+    assert set(bodies(answer)[0][:10]) == set(b'{"error": ')
+    assert echo.seen == []
+
+
+async def test_a_header_without_end_is_refused(listener: Listener) -> None:
+    reader, writer = await asyncio.open_connection(*listener.address)
+    writer.write(POST + b"X: ")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(1000):
+            writer.write(b"a" * 1000)
+            await writer.drain()
+            if writer.transport.is_closing() or reader.at_eof():
+                break
+    assert statuses(await reader.read()) == [431]
+    writer.close()
+
+
+async def test_nothing_after_a_refusal_is_understood(talk: Talk, echo: Echo) -> None:
+    smuggled = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1"
+    assert statuses(await talk(POST + b"Content-Length: 5000\r\n\r\n" + smuggled)) == [413]
+    assert echo.seen == []
+
+
+async def test_the_refusal_of_a_large_body_arrives_though_the_body_is_still_being_sent(listener: Listener) -> None:
+    reader, writer = await asyncio.open_connection(*listener.address)
+    writer.write(POST + b"Content-Length: 3000000\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(30):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+    assert statuses(await reader.read()) == [413]
+    writer.close()
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on(listener: Listener) -> None:
+    reader, writer = await asyncio.open_connection(*listener.address)
+    writer.write(POST + b"Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n")
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"ok")
+    assert bodies(await reader.read()) == [b"ok"]
+    writer.close()
+
+
+async def test_a_client_that_asks_first_with_too_much_is_not_told_to_go_on(talk: Talk) -> None:
+    assert statuses(await talk(POST + b"Expect: 100-continue\r\nContent-Length: 2000\r\n\r\n")) == [413]
+
+
+async def test_http_1_0_is_answered_and_closed(talk: Talk) -> None:
+    answer = await talk(b"POST /echo HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok")
+    assert (statuses(answer), bodies(answer)) == ([200], [b"ok"])
+
+
+async def test_head_gets_the_headers_of_get_and_no_body(talk: Talk) -> None:
+    answer = await talk(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b"Content-Length: 2\r\n" in answer
+    assert b"\r\nDate: " in answer
+    assert bodies(answer) == [b""]
+
+
+async def test_the_query_is_no_part_of_the_path_and_nothing_is_decoded(talk: Talk, echo: Echo) -> None:
+    await talk(b"GET /a%2Fb?c=/d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert echo.seen[0].head.path == "/a%2Fb"
+
+
+async def test_a_refusal_waits_for_the_answers_before_it(listener: Listener, echo: Echo) -> None:
+    reader, writer = await asyncio.open_connection(*listener.address)
+    writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1garbage\r\n\r\n")
+    while not echo.seen:
+        await asyncio.sleep(0.01)
+    echo.go.set()
+    assert statuses(await reader.read()) == [200, 400]
+    writer.close()
+
+
+async def test_a_client_that_stops_sending_still_gets_its_answer(listener: Listener, echo: Echo) -> None:
+    reader, writer = await asyncio.open_connection(*listener.address)
+    writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")
+    writer.write_eof()
+    while not echo.seen:
+        await asyncio.sleep(0.01)
+    echo.go.set()
+    assert bodies(await reader.read()) == [b"1"]
+    writer.close()
+
+
+async def test_a_slow_request_is_given_up_and_an_idle_connection_closed(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(module, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
+    slow_head, slow_body, idle, silent = await asyncio.gather(
+        talk(POST), talk(POST + b"Content-Length: 5\r\n\r\nab"), talk(POST + b"Content-Length: 2\r\n\r\nab"), talk(b"")
+    )
+    assert statuses(slow_head) == [408]
+    assert statuses(slow_body) == [408]
+    assert statuses(idle) == [200]
+    assert silent == b""
+
+
+async def test_an_application_that_raises_is_a_500_without_a_word_of_why(talk: Talk) -> None:
+    answer = await talk(b"POST /raise HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n" + CLOSE)
+    assert statuses(answer) == [500, 200]
+    assert b"secret" not in answer
+
+
+async def test_one_connection_too_many_is_told_to_come_later(
+    listener: Listener, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_CONNECTIONS", 1)
+    _, writer = await asyncio.open_connection(*listener.address)
+    while not listener.connections:
+        await asyncio.sleep(0.01)
+    answer = await talk(b"")
+    assert statuses(answer) == [503]
+    assert b"Retry-After: 5\r\n" in answer
+    writer.close()
+
+
+async def test_closing_ends_idle_connections_and_lets_the_others_have_their_answer(
+    listener: Listener, echo: Echo
+) -> None:
+    idle_reader, idle_writer = await asyncio.open_connection(*listener.address)
+    reader, writer = await asyncio.open_connection(*listener.address)
+    writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")
+    while not echo.seen:
+        await asyncio.sleep(0.01)
+    closing = asyncio.ensure_future(listener.close(10))
+    assert await idle_reader.read() == b""
+    assert not closing.done()
+    echo.go.set()
+    answer = await reader.read()
+    assert bodies(answer) == [b"1"]
+    assert b"Connection: close" in answer
+    writer.close()
+    idle_writer.close()
+    await closing
+    assert not listener.connections
+
+
+async def test_a_peer_that_never_reads_fills_no_memory(listener: Listener) -> None:
+    """Answers wait while the peer's buffers are full; requests then wait unread in the kernel."""
+    _, writer = await asyncio.open_connection(*listener.address)
+    request = POST + b"Content-Length: 900\r\n\r\n" + b"x" * 900
+    sent = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            while True:
+                writer.write(request * 100)
+                async with asyncio.timeout(1):
+                    await writer.drain()
+                sent += 100
+    (connection,) = listener.connections
+    assert sent > 0
+    assert len(connection._queue) < 1000
+    assert connection._transport.get_write_buffer_size() < 300_000
+    writer.transport.abort()
