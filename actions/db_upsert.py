@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.plugin import Action, Connection, Context, DatabaseConnection, Deferred, Reject, Settings
+from gateway.plugin import Action, Connection, Context, DatabaseConnection, Deferred, Offers, Reject, Settings
 
 if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does without
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does witho
     from actions.database_table import KnownTable
 
 _MOST_ROWS = 10_000
+_ITEM = Offers("item", where="for_each")
 
 
 class Newest(BaseModel):
@@ -32,9 +33,13 @@ class DbUpsertSettings(Settings):
 
     connection: Annotated[str, Connection(DatabaseConnection)] = Field(description="A connection of type database.")
     table: str = Field(min_length=1, description="The table, or schema.table.")
-    key: Deferred[dict[str, Any]] = Field(description="Columns that identify the row; they need a unique index.")
-    values: Deferred[dict[str, Any]] | None = Field(None, description="The other columns.")
-    newest: Deferred[Newest] | None = Field(None, description="column and value: an older row never overwrites.")
+    key: Annotated[Deferred[dict[str, Any]], _ITEM] = Field(
+        description="Columns that identify the row; they need a unique index."
+    )
+    values: Annotated[Deferred[dict[str, Any]] | None, _ITEM] = Field(None, description="The other columns.")
+    newest: Annotated[Deferred[Newest] | None, _ITEM] = Field(
+        None, description="column and value: an older row never overwrites."
+    )
     on_conflict: str = Field(
         "update", pattern="^(update|ignore)$", description="update, or ignore: keep what is there."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,13 +10,15 @@ class Where:
     """A place in the configuration. `line` and `column` are 1-based, as editors show them.
 
     `path` is the dotted way to the value, such as `routes.fulfil-order.actions.save.with.table`;
-    empty where the whole file is meant.
+    empty where the whole file is meant. `end_column` is the one after the last character, where that is known and on
+    the same line; else 0.
     """
 
     file: str
     line: int
     column: int
     path: str = ""
+    end_column: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}"
@@ -64,9 +66,15 @@ class StoreOutdated(StoreError):  # noqa: N818
 
 
 class TemplateError(GatewayError):
-    """A template or an expression did not compile or did not render. `where` is its place in the YAML."""
+    """A template or an expression did not compile or did not render. `where` is its place in the YAML or in a template
+    file, `code` the kind of problem. `others` are further faults of the same template.
+    """
 
-    def __init__(self, where: Where, message: str) -> None:
+    def __init__(
+        self, where: Where, message: str, code: str = "template", others: tuple[TemplateError, ...] = ()
+    ) -> None:
         super().__init__(f"{where}: {message}")
         self.where = where
         self.message = message
+        self.code = code
+        self.others = others

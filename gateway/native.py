@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Undefined
 from markupsafe import Markup
 
-from gateway.sandbox import LONGEST_TEXT
+from gateway.bounds import LONGEST_TEXT
 
 _SCALARS = (bool, int, float, type(None), datetime, date, Decimal, bytes)
 _LISTS = (list, tuple, range, Set, KeysView, ValuesView, Iterator)

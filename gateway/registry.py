@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -15,55 +16,67 @@ from typing import Any
 from gateway.plugin import Action, Settings
 
 GROUP = "gateway.actions"
-Complaint = tuple[Path | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Why an action cannot be had. `file` is None for an entry point; `line` is 0 where no line is to blame."""
+
+    file: Path | None
+    message: str
+    line: int = 0
+    column: int = 0
 
 
 def find_actions(folders: Sequence[Path]) -> tuple[dict[str, Action[Any]], list[Complaint]]:
-    """All actions by name, and what is wrong with those that cannot be had: (file, what)."""
+    """All actions by name, and what is wrong with those that cannot be had."""
     found: dict[str, Action[Any]] = {}
     complaints: list[Complaint] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
             _register(found, entry.load(), entry.value)
         except Exception as error:
-            complaints.append((None, f"action {entry.name} of {entry.value} does not load: {error}"))
+            complaints.append(Complaint(None, f"action {entry.name} of {entry.value} does not load: {error}"))
     for folder in folders:
         if not folder.is_dir():
-            complaints.append((folder, "there is no such plugin folder"))
+            complaints.append(Complaint(folder, "there is no such plugin folder"))
             continue
         for file in sorted(folder.glob("*.py")):
             if file.name.startswith("_"):
                 continue
             if any(path.stat().st_mode & 0o002 for path in (folder, file)):
-                complaints.append((file, "everybody may write to it; `chmod o-w` the file and its folder"))
+                message = "everybody may write to it; `chmod o-w` the file and its folder"
+                complaints.append(Complaint(file, message))
                 continue
-            complaints += [(file, text) for text in _load_file(found, file)]
+            complaints += _load_file(found, file)
     return found, complaints
 
 
-def _load_file(found: dict[str, Action[Any]], file: Path) -> list[str]:
+def _load_file(found: dict[str, Action[Any]], file: Path) -> list[Complaint]:
     try:
         module = _import(file)
     except SyntaxError as error:
-        return [f"does not import: line {error.lineno}: {error.msg}"]
+        if error.filename != str(file):  # of a module that the file imports
+            return [Complaint(file, f"does not import: {error.filename}:{error.lineno}: {error.msg}", 1, 1)]
+        return [Complaint(file, f"does not import: {error.msg}", error.lineno or 1, error.offset or 1)]
     except Exception as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        place = f"line {lines[-1]}: " if lines else ""
-        return [f"does not import: {place}{type(error).__name__}: {error}"]
+        message = f"does not import: {type(error).__name__}: {error}"
+        return [Complaint(file, message, (lines[-1] if lines else None) or 1, 1)]
     classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Action) and value.__module__ == module.__name__
     ]
     if not classes:
-        return ["holds no Action"]
-    problems = []
+        return [Complaint(file, "holds no Action")]
+    complaints = []
     for cls in classes:
         try:
             _register(found, cls, file.name)
         except TypeError as error:
-            problems.append(str(error))
-    return problems
+            complaints.append(Complaint(file, str(error)))
+    return complaints
 
 
 def _import(file: Path) -> ModuleType:

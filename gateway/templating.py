@@ -1,7 +1,10 @@
-"""Expressions and templates of gateway.yaml: compiled once at load, rendered per delivery.
+"""Expressions and templates of gateway.yaml: compiled at load or at their first use, rendered per delivery.
 
 A value that is one lone `{{ expression }}` keeps its native type; anything else renders to text. Undefined names are
 errors. A key wins over a method of the same name, so `object.items.data[0].price.id` works.
+
+Every text is parsed at load, and its filters, tests and files are looked up. What could still fail to compile is compiled
+then too; plain expressions wait for their first use, because compiling costs ten times as much as parsing.
 """
 
 from __future__ import annotations
@@ -9,44 +12,78 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, Template, TemplateNotFound, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
+from gateway.bounds import bounded_join
 from gateway.errors import TemplateError, Where
 from gateway.faults import compile_words, line_of, render_words, shortened
 from gateway.native import native
-from gateway.sandbox import MOST_STEPS, Sandbox, bounded_join, path_of, steps_left
+from gateway.references import Reference, TreeNames, compiles_surely, names_in, taken
+from gateway.sandbox import MOST_STEPS, Sandbox, UnknownName, path_of, steps_left
+from gateway.spots import stretch_of
+
+Place = Callable[[int, int], Where]
+"""The place of a stretch of a template's text, given by its first character and the one after its last."""
 
 _DELIMITER = re.compile(r"\{\{|\{%|\{#")
 _WRAPPED = re.compile(r"\s*(\{\{.*\}\}|\{%.*)\s*", re.DOTALL)
 _RESULT = "gateway_result"
 
 
+class _Code:
+    """A template that compiles now, or at its first use."""
+
+    __slots__ = ("_make", "_template")
+
+    def __init__(self, make: Callable[[], Template], is_sure: bool) -> None:
+        self._make = make
+        self._template = None if is_sure else make()
+
+    def template(self) -> Template:
+        if self._template is None:
+            self._template = self._make()
+        return self._template
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Where a text stands: the place of its whole, and its first line in the file, 0 where lines do not correspond."""
+
+    source: str
+    where: Where
+    first_line: int
+
+
 class Expression:
-    """One compiled Jinja expression."""
+    """One compiled Jinja expression. `references` are the names that it takes from its scope."""
 
-    __slots__ = ("_is_path", "_template", "source", "where")
+    __slots__ = ("_code", "_first_line", "_is_path", "references", "source", "where")
 
-    def __init__(self, template: Template, source: str, where: Where, is_path: bool) -> None:
-        self._template = template
+    def __init__(self, code: _Code, text: _Text, is_path: bool, references: tuple[Reference, ...]) -> None:
+        self._code = code
         self._is_path = is_path
-        self.source = source
-        self.where = where
+        self._first_line = text.first_line
+        self.source = text.source
+        self.where = text.where
+        self.references = references
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """The expression's native value. Raises TemplateError."""
         token = steps_left.set([MOST_STEPS])
         try:
-            context = self._template.new_context(dict(scope))
-            for _ in self._template.root_render_func(context):
+            template = self._code.template()
+            context = template.new_context(dict(scope))
+            for _ in template.root_render_func(context):
                 pass
             return native(context.vars[_RESULT], self._is_path)
         except Exception as error:
-            raise _failed(error, self.source, self.where, scope) from None
+            raise _failed(error, _Text(self.source, self.where, self._first_line), scope) from None
         finally:
             steps_left.reset(token)
 
@@ -54,80 +91,146 @@ class Expression:
 class Leaf:
     """One compiled scalar of a `with`. `is_constant` where it holds no template at all."""
 
-    __slots__ = ("_expression", "_template", "is_constant", "source", "where")
+    __slots__ = ("_compiled", "_text", "is_constant", "references")
 
-    def __init__(self, source: str, where: Where, compiled: Expression | Template | None) -> None:
-        self.source = source
-        self.where = where
-        self._expression = compiled if isinstance(compiled, Expression) else None
-        self._template = compiled if isinstance(compiled, Template) else None
+    def __init__(
+        self, text: _Text, compiled: Expression | _Code | None, references: tuple[Reference, ...] = ()
+    ) -> None:
+        self._text = text
+        self._compiled = compiled
         self.is_constant = compiled is None
+        self.references = references
+
+    @property
+    def source(self) -> str:
+        """The text as written, or the path of the template file."""
+        return self._text.source
 
     def render(self, scope: Mapping[str, Any]) -> Any:
         """Native value of a lone expression, else text. Raises TemplateError with this leaf's place, naming the
         missing field where one is missing; in a template file, the place is the file's line.
         """
-        if self._expression is not None:
-            return self._expression.evaluate(scope)
-        if self._template is None:
+        if isinstance(self._compiled, Expression):
+            return self._compiled.evaluate(scope)
+        if self._compiled is None:
             return self.source
         token = steps_left.set([MOST_STEPS])
         try:
-            return bounded_join(self._template.root_render_func(self._template.new_context(dict(scope))))
+            template = self._compiled.template()
+            return bounded_join(template.root_render_func(template.new_context(dict(scope))))
         except Exception as error:
-            raise _failed(error, self.source, self.where, scope) from None
+            raise _failed(error, self._text, scope) from None
         finally:
             steps_left.reset(token)
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What reading a text once brought; its syntax tree is not kept."""
+
+    is_lone: bool  # one {{ expression }} and nothing else
+    is_path: bool
+    is_sure: bool  # compiling cannot fail
+    names: TreeNames
+    references: tuple[Reference, ...]  # what is taken, as far as this text alone tells
+    files: tuple[_NamedFile, ...]
+    faults: tuple[TemplateSyntaxError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _NamedFile:
+    """A template file that a template includes, imports or extends."""
+
+    name: str
+    line: int  # a Spot
+    may_be_missing: bool
+
+
 class Templates:
-    """Compiles. One per loaded configuration; `folder` is where template files are looked up."""
+    """Compiles. One per loaded configuration; `folder` is where template files are looked up.
+
+    Texts that are the same are read and compiled once. `place` says where a stretch of a text stands in its file, for
+    errors of compiling; without it, a text is taken to begin at `where` and to go on line by line.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.files_read: set[Path] = set()
         self._folder = folder
         self._loader = _Loader(folder, self.files_read)
         self._sandboxes: dict[Callable[[str], str] | None, Sandbox] = {}
+        self._texts: dict[str, str] = {}  # of template files
+        self._read_texts: dict[str, _Read] = {}
+        self._read_expressions: dict[str, tuple[_Read, _Code]] = {}
+        self._codes: dict[tuple[str, Callable[[str], str] | None, bool], _Code] = {}
 
-    def expression(self, source: str, where: Where) -> Expression:
+    def expression(
+        self, source: str, where: Where, *, place: Place | None = None, first_line: int | None = None
+    ) -> Expression:
         """A bare Jinja expression such as `object.amount_total >= 100000`. Raises TemplateError."""
         if _WRAPPED.fullmatch(source):
             raise TemplateError(where, f"{shortened(source)}: write the expression without {{{{ }}}}")
         if not source.strip():
             raise TemplateError(where, "the expression is empty")
-        sandbox = self._sandbox(None)
-        try:
-            parser = Parser(sandbox, source, state="variable")
-            body = parser.parse_expression()
-            if not parser.stream.eos:
-                raise TemplateSyntaxError(f"unexpected {parser.stream.current.value!r}", parser.stream.current.lineno)
-            return self._compiled(body, source.strip(), where)
-        except Exception as error:
-            raise _refused(error, source, where) from None
+        place = place or _following(source, where)
+        if source not in self._read_expressions:
+            try:
+                body = self._parsed_expression(source)
+                read = self._reading(body)
+                code = (
+                    None
+                    if read.faults
+                    else _Code(lambda: self._assigned(self._parsed_expression(source)), read.is_sure)
+                )
+            except Exception as error:
+                raise _refused(error, source, place) from None
+            if code is None:
+                raise _all_refused(read.faults, source, place)
+            self._read_expressions[source] = read, code
+        read, code = self._read_expressions[source]
+        text = _Text(source.strip(), where, where.line if first_line is None else first_line)
+        return Expression(code, text, read.is_path, read.references)
 
     def leaf(
-        self, source: str, where: Where, *, as_text: bool = False, escape: Callable[[str], str] | None = None
+        self,
+        source: str,
+        where: Where,
+        *,
+        as_text: bool = False,
+        escape: Callable[[str], str] | None = None,
+        place: Place | None = None,
+        first_line: int | None = None,
     ) -> Leaf:
         """A template text. `as_text`, or an `escape`: even a lone expression renders to text. `escape` is applied to
         what each expression brings; `markupsafe.escape` turns on autoescaping. Raises TemplateError.
         """
+        text = _Text(source, where, where.line if first_line is None else first_line)
         if not _DELIMITER.search(source):
-            return Leaf(source, where, None)
+            return Leaf(text, None)
+        place = place or _following(source, where)
         sandbox = self._sandbox(escape)
         try:
-            if not as_text and escape is None:
-                body = Parser(sandbox, source.strip()).parse().body
-                if len(body) == 1 and isinstance(body[0], nodes.Output) and len(body[0].nodes) == 1:
-                    lone = body[0].nodes[0]
-                    if not isinstance(lone, nodes.TemplateData):
-                        return Leaf(source, where, self._compiled(lone, source.strip(), where))
-            template = sandbox.from_string(source)
-            self._load_referenced(sandbox, Parser(sandbox, source).parse(), where)
-        except TemplateError:
-            raise
+            read = self._read_texts.get(source) or self._reading(Parser(sandbox, source).parse(), source=source)
         except Exception as error:
-            raise _refused(error, source, where) from None
-        return Leaf(source, where, template)
+            raise _refused(error, source, place) from None
+        if read.faults:
+            raise _all_refused(read.faults, source, place)
+        self._read_texts[source] = read
+        seen: dict[str, TreeNames] = {}
+        self._load_named(sandbox, read.files, place, seen)
+        is_lone = read.is_lone and not as_text and escape is None
+        key = (source, escape, is_lone)
+        try:
+            if key not in self._codes:
+                self._codes[key] = _Code(
+                    lambda: self._lone_template(source) if is_lone else sandbox.from_string(source), read.is_sure
+                )
+        except Exception as error:
+            raise _refused(error, source, place) from None
+        references = taken([read.names, *seen.values()], sandbox.globals) if seen else read.references
+        if is_lone:
+            lone = Expression(self._codes[key], replace(text, source=source.strip()), read.is_path, references)
+            return Leaf(text, lone, references)
+        return Leaf(text, self._codes[key], references)
 
     def file(self, path: str, where: Where, *, escape: Callable[[str], str] | None = None) -> Leaf:
         """A template file below `folder`, which may include and extend others there. It renders to text.
@@ -136,60 +239,99 @@ class Templates:
         root = os.path.abspath(self._folder)
         full = os.path.normpath(os.path.join(root, path))
         if "\0" in path or os.path.commonpath((root, full)) != root:
-            raise TemplateError(where, f"the template file {path!r} lies outside the folder of gateway.yaml")
-        template = self._load(self._sandbox(escape), os.path.relpath(full, root).replace(os.sep, "/"), where, set())
-        return Leaf(path, where, template)
+            raise TemplateError(
+                where, f"the template file {path!r} lies outside the folder of gateway.yaml", "template-file"
+            )
+        seen: dict[str, TreeNames] = {}
+        sandbox = self._sandbox(escape)
+        template = self._load(sandbox, os.path.relpath(full, root).replace(os.sep, "/"), where, seen)
+        references = taken(seen.values(), sandbox.globals)
+        return Leaf(_Text(path, where, where.line), _Code(lambda: template, False), references)
+
+    def in_file(self, file: str, stretch: tuple[int, int], path: str) -> Where:
+        """The place of a stretch of a template file."""
+        return _following(self._texts[file], Where(file, 1, 1, path))(*stretch)
+
+    # -- reading ----------------------------------------------------------------------------------------------
 
     def _sandbox(self, escape: Callable[[str], str] | None) -> Sandbox:
         if escape not in self._sandboxes:
             self._sandboxes[escape] = Sandbox(self._loader, escape)
         return self._sandboxes[escape]
 
-    def _compiled(self, body: nodes.Expr, source: str, where: Where) -> Expression:
-        sandbox = self._sandbox(None)
-        is_path = bool(path_of(body))
-        assign = nodes.Assign(nodes.Name(_RESULT, "store"), body, lineno=body.lineno)
-        tree = sandbox.prepare(nodes.Template([assign], lineno=1), source)
-        return Expression(sandbox.from_string(tree), source, where, is_path)
+    def _parsed_expression(self, source: str) -> nodes.Expr:
+        parser = Parser(self._sandbox(None), source, state="variable")
+        body = parser.parse_expression()
+        if not parser.stream.eos:
+            raise TemplateSyntaxError(f"unexpected {parser.stream.current.value!r}", parser.stream.current.lineno)
+        return body
 
-    def _load(self, sandbox: Sandbox, name: str, where: Where, seen: set[str]) -> Template:
+    def _reading(self, tree: nodes.Node, *, source: str = "", file: str | None = None) -> _Read:
+        stripped = source.strip()
+        lone = _lone(tree if stripped == source else Parser(self._sandbox(None), stripped).parse())
+        names = names_in(tree, file)
+        named = []
+        for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
+            given = node.template  # type: ignore[attr-defined]
+            if isinstance(given, nodes.Const) and isinstance(given.value, str):
+                named.append(_NamedFile(given.value, given.lineno, getattr(node, "ignore_missing", False)))
+        return _Read(
+            is_lone=lone is not None,
+            is_path=bool(path_of(lone if lone is not None else tree)),
+            is_sure=compiles_surely(tree),
+            names=names,
+            references=taken([names], self._sandbox(None).globals),
+            files=tuple(named),
+            faults=tuple(self._sandbox(None).unknown(tree)),
+        )
+
+    def _lone_template(self, source: str) -> Template:
+        body = _lone(Parser(self._sandbox(None), source.strip()).parse())
+        assert body is not None
+        return self._assigned(body)
+
+    def _assigned(self, body: nodes.Expr) -> Template:
+        """An expression as a template that leaves its value in a variable."""
+        sandbox = self._sandbox(None)
+        assign = nodes.Assign(nodes.Name(_RESULT, "store"), body, lineno=body.lineno)
+        return sandbox.from_string(sandbox.prepare(nodes.Template([assign], lineno=1)))
+
+    def _load(self, sandbox: Sandbox, name: str, where: Where, seen: dict[str, TreeNames]) -> Template:
         """Compiles a file and all that it names, so that a fault in any of them is found at load."""
-        seen.add(name)
+        place: Place = lambda start, end: where  # noqa: E731 - until the file is read
         try:
-            template = sandbox.get_template(name)
             text, file, _ = self._loader.get_source(sandbox, name)
+            self._texts[file] = text
+            place = _following(text, Where(file, 1, 1, where.path))
+            read = self._reading(Parser(sandbox, text, name, file).parse(), file=file)
+            seen[name] = read.names
+            if read.faults:
+                raise _all_refused(read.faults, None, place)
+            template = sandbox.get_template(name)
+        except TemplateError:
+            raise
         except TemplateNotFound as error:
-            raise TemplateError(where, self._not_found(str(error.name or name))) from None
-        except TemplateSyntaxError as error:
-            place = Where(error.filename or str(self._folder / name), error.lineno, 1, where.path)
-            raise TemplateError(place, compile_words(error)) from None
+            raise TemplateError(where, self._not_found(str(error.name or name)), "template-file") from None
         except UnicodeDecodeError:
-            raise TemplateError(where, f"the template file {name!r} is not UTF-8 text") from None
+            raise TemplateError(where, f"the template file {name!r} is not UTF-8 text", "template-file") from None
         except OSError as error:
-            raise TemplateError(where, f"cannot read the template file {name!r}: {error.strerror}") from None
+            message = f"cannot read the template file {name!r}: {error.strerror}"
+            raise TemplateError(where, message, "template-file") from None
         except Exception as error:
-            place = Where(str(self._folder / name), 1, 1, where.path)
-            raise TemplateError(place, f"does not compile: {compile_words(error)}") from None
-        self._load_referenced(sandbox, Parser(sandbox, text).parse(), Where(file, 1, 1, where.path), seen)
+            raise _refused(error, None, place) from None
+        self._load_named(sandbox, read.files, place, seen)
         return template
 
-    def _load_referenced(
-        self, sandbox: Sandbox, tree: nodes.Template, where: Where, seen: set[str] | None = None
+    def _load_named(
+        self, sandbox: Sandbox, named: Iterable[_NamedFile], place: Place, seen: dict[str, TreeNames]
     ) -> None:
-        seen = set() if seen is None else seen
-        for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
-            named = node.template  # type: ignore[attr-defined]
-            if isinstance(named, nodes.Const) and isinstance(named.value, str) and named.value not in seen:
-                line = where.line + node.lineno - 1
-                place = Where(where.file, line, where.column if line == where.line else 1, where.path)
+        for file in named:
+            if file.name not in seen:
                 try:
-                    self._load(sandbox, named.value, place, seen)
+                    self._load(sandbox, file.name, place(*(stretch_of(file.line) or (0, 0))), seen)
                 except TemplateError:
-                    if not getattr(node, "ignore_missing", False) or self._exists(named.value):
+                    if not file.may_be_missing or (self._folder / file.name).is_file():
                         raise
-
-    def _exists(self, name: str) -> bool:
-        return (self._folder / name).is_file()
 
     def _not_found(self, name: str) -> str:
         try:
@@ -198,6 +340,17 @@ class Templates:
             siblings = []
         near = difflib.get_close_matches(os.path.basename(name), siblings, n=1)
         return f"there is no template file {name!r}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _lone(tree: nodes.Node) -> nodes.Expr | None:
+    """The expression of a text that is one `{{ expression }}`; an expression itself."""
+    if isinstance(tree, nodes.Expr):
+        return tree
+    body = tree.body if isinstance(tree, nodes.Template) else []
+    if len(body) != 1 or not isinstance(body[0], nodes.Output):
+        return None
+    parts = body[0].nodes
+    return parts[0] if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData) else None
 
 
 class _Loader(FileSystemLoader):
@@ -217,18 +370,46 @@ class _Loader(FileSystemLoader):
         return found
 
 
-def _refused(error: Exception, source: str, where: Where) -> TemplateError:
-    """The TemplateError for what did not compile."""
-    line = where.line + (error.lineno - 1 if isinstance(error, TemplateSyntaxError) else 0)
-    place = Where(where.file, line, where.column, where.path)
-    return TemplateError(place, f"{shortened(source)}: does not compile: {compile_words(error, source)}")
+def _following(source: str, where: Where) -> Place:
+    """Places in a text that begins at `where` and goes on line by line."""
+
+    def place(start: int, end: int) -> Where:
+        line_start = source.rfind("\n", 0, start) + 1
+        below = source.count("\n", 0, start)
+        left = where.column if below == 0 else 1
+        column, end_column = left + start - line_start, left + end - line_start
+        return Where(where.file, where.line + below, column, where.path, end_column if end > start else 0)
+
+    return place
 
 
-def _failed(error: Exception, source: str, where: Where, scope: Mapping[str, Any]) -> TemplateError:
+def _refused(error: Exception, source: str | None, place: Place) -> TemplateError:
+    """The TemplateError for what did not compile; `source` is None for a file, whose line is shown anyway."""
+    if isinstance(error, TemplateError):
+        return error
+    stretch = stretch_of(error.lineno) if isinstance(error, TemplateSyntaxError) else None
+    begin = f"{shortened(source)}: " if source is not None else ""
+    code = "unknown-filter" if isinstance(error, UnknownName) else "template"
+    return TemplateError(
+        place(*(stretch or (0, 0))), f"{begin}does not compile: {compile_words(error, source or '')}", code
+    )
+
+
+def _all_refused(faults: Iterable[Exception], source: str | None, place: Place) -> TemplateError:
+    """The first of several faults as TemplateError, with the others."""
+    first, *others = (_refused(fault, source, place) for fault in faults)
+    first.others = tuple(others)
+    return first
+
+
+def _failed(error: Exception, text: _Text, scope: Mapping[str, Any]) -> TemplateError:
     """The TemplateError for what did not render."""
     file, line = line_of(error)
+    where = text.where
     if file is not None:
         place = Where(file, line, 1, where.path)
+    elif not text.first_line or (line == 1 and text.first_line == where.line):
+        place = where
     else:
-        place = Where(where.file, where.line + line - 1, where.column, where.path)
-    return TemplateError(place, render_words(error, source, scope))
+        place = Where(where.file, text.first_line + line - 1, 1, where.path)
+    return TemplateError(place, render_words(error, text.source, scope))

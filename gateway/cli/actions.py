@@ -76,4 +76,4 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
                 )
         print_table(["action", "option", "type", ""], rows)
     if complaints:
-        raise fail("\n".join(f"{file or 'entry point'}: {text}" for file, text in complaints))
+        raise fail("\n".join(f"{one.file or 'entry point'}: {one.message}" for one in complaints))

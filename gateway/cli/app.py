@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
@@ -132,6 +132,22 @@ def print_table(columns: list[str], rows: list[list[object]]) -> None:
     Console(width=width, highlight=False).print(table)
 
 
+def has_colours(stream: TextIO) -> bool:
+    """Whether colours are welcome: on a terminal that can show them, unless NO_COLOR is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def told(error: GatewayError) -> str:
+    """An error's text for a terminal: each problem of a configuration with its source line."""
+    from gateway.settings.problems import ConfigError
+
+    if not isinstance(error, ConfigError):
+        return clean(error)
+    from gateway.settings.report import report
+
+    return report(error.problems, error.file, colours=has_colours(sys.stderr))
+
+
 def fail(message: str, code: int = 1) -> typer.Exit:
     """Says what is wrong on standard error; to be raised."""
     print(clean(message), file=sys.stderr)
@@ -143,7 +159,7 @@ def main() -> None:
     try:
         app()
     except GatewayError as error:
-        print(clean(error), file=sys.stderr)
+        print(told(error), file=sys.stderr)
         sys.exit(2 if isinstance(error, BadUsage) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

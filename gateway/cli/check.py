@@ -1,45 +1,36 @@
-"""gateway check: every error in the config; nothing is contacted."""
+"""gateway check: every problem in the config; nothing is contacted."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gateway.cli.app import app, clean, load_config, options, print_json
-
-
-def _row(problem: Any) -> dict[str, Any]:
-    where = problem.where
-    return {
-        "severity": problem.severity,
-        "file": where.file,
-        "line": where.line,
-        "column": where.column,
-        "path": where.path,
-        "message": problem.message,
-        "hint": problem.hint,
-    }
+from gateway.cli.app import app, has_colours, load_config, options, print_json
 
 
 @app.command()
-def check(as_json: Annotated[bool, typer.Option("--json", help="A JSON array of problems.")] = False) -> None:
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON array of problems.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
+) -> None:
     """Say everything that is wrong with the config. Contacts nothing."""
     from gateway.settings.problems import ConfigError
+    from gateway.settings.report import report, rows
 
+    config = None
     try:
         config = load_config()
+        problems = config.warnings
     except ConfigError as error:
-        if as_json:
-            print_json([_row(problem) for problem in error.problems])
-        else:
-            print(clean(error), file=sys.stderr)
-        raise typer.Exit(1) from None
+        problems = error.problems
     if as_json:
-        print_json([_row(problem) for problem in config.warnings])
-        return
-    for warning in config.warnings:
-        print(f"warning: {clean(warning)}", file=sys.stderr)
-    count = sum(len(route.actions) for route in config.routes)
-    print(f"{options.config}: good ({len(config.routes)} routes, {count} actions, {len(config.accounts)} accounts)")
+        print_json(rows(problems))
+    elif problems:
+        print(report(problems, str(options.config), colours=has_colours(sys.stderr)), file=sys.stderr)
+    if config is None or (strict and problems):
+        raise typer.Exit(1)
+    if not as_json:
+        count = sum(len(route.actions) for route in config.routes)
+        print(f"{options.config}: good ({len(config.routes)} routes, {count} actions, {len(config.accounts)} accounts)")

@@ -25,7 +25,7 @@ def parse_duration(value: object) -> float:
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"expected a duration such as 200ms, 5s, 10m, 6h or 30d, got {value!r}")
+        raise ValueError("expected a duration such as 200ms, 5s, 10m, 6h or 30d")
     return float(match[1]) * _DURATION_UNITS[match[2]]
 
 
@@ -42,7 +42,7 @@ def parse_size(value: object) -> int:
         return value.count
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"expected a size such as 512KiB or 1MiB, got {value!r}")
+        raise ValueError("expected a size such as 512KiB or 1MiB")
     return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
@@ -68,7 +68,7 @@ def parse_rate(value: object) -> Rate:
         return value
     match = _RATE.fullmatch(value) if isinstance(value, str) else None
     if match is None or float(match[1]) <= 0:
-        raise ValueError(f"expected a rate such as 20/s or 100/m, got {value!r}")
+        raise ValueError("expected a rate such as 20/s or 100/m")
     return Rate(float(match[1]), _RATE_UNITS[match[2]])
 
 
@@ -133,6 +133,22 @@ class Text:
     """
 
     escape: Callable[[str], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Marks a `Deferred` field: the names that the action gives to `render`, so that templates which use them are known
+    to be right at load. With `where`, only where `with` holds that field.
+
+        values: Annotated[Deferred[dict[str, Any]], Offers("item", where="for_each")]
+    """
+
+    names: tuple[str, ...]
+    where: str | None
+
+    def __init__(self, *names: str, where: str | None = None) -> None:
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "where", where)
 
 
 T = TypeVar("T")

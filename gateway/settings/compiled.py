@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,11 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from gateway.errors import TemplateError, Where
-from gateway.plugin import Action, Connection, Deferred, Settings, Text
+from gateway.plugin import Action, Connection, Deferred, Offers, Settings, Text
+from gateway.references import Reference
 from gateway.settings.explain_errors import explained
 from gateway.settings.problems import Problem
-from gateway.settings.source import Path_, Source
-from gateway.templating import Leaf, Templates
+from gateway.settings.source import Path_, Source, dotted
+from gateway.settings.template_names import Offered, unknown_names
+from gateway.templating import Expression, Leaf, Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,13 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
     """What a field of `with` asks of its templates."""
 
     text: Text | None
     deferred: TypeAdapter[Any] | None
     connection: type[Any] | None
+    offers: Offers | None
 
 
 class CompiledWith:
@@ -45,7 +50,7 @@ class CompiledWith:
         self,
         model: type[Settings],
         tree: dict[str, Any],
-        fields: Mapping[str, _Field],
+        fields: Mapping[str, Field],
         at: Path_,
         where: Callable[[Path_], Where],
         connection: str | None,
@@ -73,7 +78,7 @@ class CompiledWith:
         try:
             return Rendered(self._model.model_validate(given), kept)
         except ValidationError as error:
-            raise self._refused(error, ()) from None
+            raise self._refused(error, given, ()) from None
 
     def _later(
         self, name: str, part: Any, adapter: TypeAdapter[Any], scope: Mapping[str, Any], kept: dict[str, Any]
@@ -88,13 +93,13 @@ class CompiledWith:
             try:
                 return adapter.validate_python(value)
             except ValidationError as error:
-                raise self._refused(error, (name,)) from None
+                raise self._refused(error, value, (name,)) from None
 
         return render
 
-    def _refused(self, error: ValidationError, below: Path_) -> TemplateError:
-        path, message, _ = next(iter(explained(error)))
-        return TemplateError(self._where((*self._at, *below, *path)), message)
+    def _refused(self, error: ValidationError, given: Any, below: Path_) -> TemplateError:
+        first = next(iter(explained(error, given)))
+        return TemplateError(self._where((*self._at, *below, *first.path)), first.message)
 
 
 def _jsonable(value: Any) -> Any:
@@ -111,7 +116,8 @@ def _render(part: Any, scope: Mapping[str, Any]) -> Any:
     return part
 
 
-def fields_of(model: type[Settings]) -> dict[str, _Field]:
+@functools.cache
+def fields_of(model: type[Settings]) -> Mapping[str, Field]:
     """What each field of a `with` asks, by the name it has in YAML."""
     found = {}
     for name, info in model.model_fields.items():
@@ -127,79 +133,157 @@ def fields_of(model: type[Settings]) -> dict[str, _Field]:
             ),
             None,
         )
-        connection = next((mark.type for mark in marks if isinstance(mark, Connection)), None)
-        found[info.alias or name] = _Field(
+        found[info.alias or name] = Field(
             text=next((mark for mark in marks if isinstance(mark, Text)), None),
             deferred=TypeAdapter(inner) if inner is not None else None,
-            connection=connection,
+            connection=next((mark.type for mark in marks if isinstance(mark, Connection)), None),
+            offers=next((mark for mark in marks if isinstance(mark, Offers)), None),
         )
     return found
 
 
-def compile_with(
-    action: Action[Any], given: Mapping[str, Any], at: Path_, source: Source, templates: Templates
-) -> tuple[CompiledWith, list[Problem]]:
-    """Compiles every leaf and checks what can be known before rendering. Raises nothing."""
-    model = action.Settings
-    fields = fields_of(model)
-    problems: list[Problem] = []
+class Compiling:
+    """Compiles the `with` of actions and checks what can be known before rendering. Collects problems."""
 
-    def compiled(part: Any, path: Path_, text: Text | None, top: bool) -> Any:
+    def __init__(self, source: Source, templates: Templates, problems: list[Problem]) -> None:
+        self._source = source
+        self._templates = templates
+        self._problems = problems
+
+    def with_(self, action: Action[Any], given: Mapping[str, Any], at: Path_, offered: Offered) -> CompiledWith:
+        """One action's `with`. Raises nothing."""
+        model = action.Settings
+        fields = fields_of(model)
+        tree = {}
+        for name, part in given.items():
+            field = fields.get(name)
+            items = frozenset[str]() if field is None else _items(field, given)
+            tree[name] = self._part(
+                part, (*at, name), field.text if field else None, True, dataclasses.replace(offered, items=items)
+            )
+        connection = None
+        for name, field in fields.items():
+            if field.connection is not None and isinstance(given.get(name), str):
+                connection = given[name]
+                if isinstance(tree[name], Leaf):
+                    where = self._source.where((*at, name))
+                    self._problems.append(Problem(where, "the name of a connection cannot be a template"))
+        self._problems += self._known_beforehand(model, given, tree, at)
+        for text in model.check(given):
+            self._problems.append(Problem(self._source.where_key(at), text, code="action-settings"))
+        return CompiledWith(model, tree, fields, at, self._places(at, given), connection)
+
+    def expression(self, given: str, at: Path_, offered: Offered) -> Expression | None:
+        """An `if`, `once_per` or `order_by`; None where it does not compile."""
+        where, place = self._source.where(at), self._source.place(at)
+        try:
+            made = self._templates.expression(given, where, place=place, first_line=self._source.first_line(at))
+        except TemplateError as error:
+            self._refuse(error)
+            return None
+        self._check_names(made.references, at, offered)
+        return made
+
+    def _part(self, part: Any, path: Path_, text: Text | None, is_top: bool, offered: Offered) -> Any:
         escape = text.escape if text is not None else None
-        where = source.where(path)
         try:
             if isinstance(part, str):
-                leaf = templates.leaf(part, where, as_text=top and text is not None, escape=escape)
+                if "{" not in part:
+                    return part
+                leaf = self._templates.leaf(
+                    part,
+                    self._source.where(path),
+                    as_text=is_top and text is not None,
+                    escape=escape,
+                    place=self._source.place(path),
+                    first_line=self._source.first_line(path),
+                )
+                self._check_names(leaf.references, path, offered)
                 return part if leaf.is_constant else leaf
             if isinstance(part, dict):
-                if top and text is not None and set(part) == {"template"} and isinstance(part["template"], str):
-                    return templates.file(part["template"], where, escape=escape)
-                return {key: compiled(value, (*path, key), text, False) for key, value in part.items()}
+                if is_top and text is not None and set(part) == {"template"} and isinstance(part["template"], str):
+                    leaf = self._templates.file(
+                        part["template"], self._source.where((*path, "template")), escape=escape
+                    )
+                    self._check_names(leaf.references, path, offered)
+                    return leaf
+                return {key: self._part(value, (*path, key), text, False, offered) for key, value in part.items()}
             if isinstance(part, list):
-                return [compiled(value, (*path, i), text, False) for i, value in enumerate(part)]
+                return [self._part(value, (*path, i), text, False, offered) for i, value in enumerate(part)]
         except TemplateError as error:
-            problems.append(Problem(error.where, error.message))
+            self._refuse(error)
+            return Unsound()
         return part
 
-    tree = {
-        name: compiled(part, (*at, name), fields[name].text if name in fields else None, True)
-        for name, part in given.items()
-    }
-    connection = None
-    for name, field in fields.items():
-        if field.connection is not None and isinstance(given.get(name), str):
-            connection = given[name]
-            if isinstance(tree[name], Leaf):
-                problems.append(Problem(source.where((*at, name)), "the name of a connection cannot be a template"))
-    problems += _known_beforehand(model, given, tree, at, source)
-    problems += [Problem(source.where_key(at), text) for text in model.check(given)]
-    return CompiledWith(model, tree, fields, at, source.where, connection), problems
+    def _refuse(self, error: TemplateError) -> None:
+        for one in (error, *error.others):
+            self._problems.append(Problem(one.where, one.message, code=one.code))
+
+    def _check_names(self, references: tuple[Reference, ...], at: Path_, offered: Offered) -> None:
+        def locate(reference: Reference, part: int) -> Where:
+            stretch = reference.stretches[part]
+            if reference.file is not None:
+                return self._templates.in_file(reference.file, stretch, dotted(at))
+            return self._source.place(at)(*stretch)
+
+        self._problems += unknown_names(references, offered, locate)
+
+    def _known_beforehand(
+        self, model: type[Settings], given: Mapping[str, Any], tree: Mapping[str, Any], at: Path_
+    ) -> Iterator[Problem]:
+        """What the model says of `with` as written, but for what templates will bring."""
+        try:
+            model.model_validate(dict(given))
+        except ValidationError as error:
+            for one in explained(error, given, model, lambda path: self._source.written((*at, *path))):
+                if not _leads_to_template(tree, one.path) or one.code == "missing-key":
+                    path = (*at, *one.path)
+                    where = self._source.where_key(path) if one.is_of_key else self._source.where(path)
+                    yield Problem(where, one.message, one.hint, code=one.code)
+
+    def _places(self, at: Path_, given: Mapping[str, Any]) -> Callable[[Path_], Where]:
+        """The places of a `with` and of all in it, kept for as long as it may be rendered; the source is not kept."""
+        kept: dict[Path_, tuple[int, int]] = {}
+
+        def keep(part: Any, path: Path_) -> None:
+            where = self._source.where(path)
+            kept[path] = where.line, where.column
+            for key, inner in part.items() if isinstance(part, dict) else ():
+                keep(inner, (*path, key))
+            for i, inner in enumerate(part if isinstance(part, list) else ()):
+                keep(inner, (*path, i))
+
+        keep(given, at)
+        file = self._source.where(at).file
+
+        def where(path: Path_) -> Where:
+            length = next(length for length in range(len(path), -1, -1) if path[:length] in kept)
+            return Where(file, *kept[path[:length]], dotted(path))
+
+        return where
 
 
-def _known_beforehand(
-    model: type[Settings], given: Mapping[str, Any], tree: Mapping[str, Any], at: Path_, source: Source
-) -> Iterator[Problem]:
-    """What the model says of `with` as written, but for what templates will bring."""
-    try:
-        model.model_validate(dict(given))
-    except ValidationError as error:
-        for path, message, hint in explained(error, model):
-            if not _leads_to_template(tree, path):
-                missing = message.startswith("is missing")
-                unknown = message.startswith("unknown key")
-                where = source.where_key((*at, *path)) if unknown or missing else source.where((*at, *path))
-                yield Problem(where, message, hint)
+class Unsound:
+    """Stands for a template that does not compile, so that nothing more is said of its value."""
+
+
+def _items(field: Field, given: Mapping[str, Any]) -> frozenset[str] | None:
+    """The names that an action brings to a field's templates; None where it does not say."""
+    if field.deferred is None:
+        return frozenset()
+    if field.offers is None:
+        return None
+    return frozenset(field.offers.names) if field.offers.where is None or field.offers.where in given else frozenset()
 
 
 def _leads_to_template(part: Any, path: Path_) -> bool:
     """Whether a path ends at, or passes through, a template."""
-    if isinstance(part, Leaf):
-        return True
-    for step in path:
-        try:
-            part = part[step]
-        except (KeyError, IndexError, TypeError):
-            continue  # pydantic names the member of a union here
-        if isinstance(part, Leaf):
+    for step in (None, *path):
+        if step is not None:
+            try:
+                part = part[step]
+            except (KeyError, IndexError, TypeError):
+                return False
+        if isinstance(part, (Leaf, Unsound)):
             return True
     return False

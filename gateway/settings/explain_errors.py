@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.settings.problems import did_you_mean
+from gateway.settings.problems import did_you_mean, nearest
+from gateway.settings.secret_keys import is_secret, is_url
 from gateway.settings.source import Path_
 
 _EXPECTED = {
     "string_type": "text",
     "int_type": "an integer",
     "int_parsing": "an integer",
+    "int_parsing_size": "a smaller integer",
     "int_from_float": "an integer",
     "float_type": "a number",
     "float_parsing": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "literal_error": "{expected}",
+    "too_short": "at least {min_length} of them",
+    "string_too_short": "a text of at least {min_length} characters",
+    "ip_any_network": "a network such as 10.1.0.0/16",
 }
+_OF_TYPE = frozenset(kind for kind in _EXPECTED if kind.endswith(("_type", "_parsing")))
+_CHOICES = re.compile(r"\^\(([\w|]+)\)\$")
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One of pydantic's errors in our words. `is_of_key`: the place to show is that of the key."""
+
+    path: Path_
+    message: str
+    hint: str | None
+    code: str
+    is_of_key: bool
 
 
 def found(value: Any) -> str:
@@ -42,57 +68,101 @@ def found(value: Any) -> str:
     return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else type(value).__name__
 
 
-def explained(error: ValidationError, model: type[BaseModel] | None = None) -> Iterator[tuple[Path_, str, str | None]]:
-    """Each error as path, message and hint. A union's alternatives are told once."""
-    seen: set[Path_] = set()
+Written = Callable[[Path_], str | None]
+"""How a value stands in the file, where variables were filled in."""
+
+
+def explained(
+    error: ValidationError, given: Any, model: type[BaseModel] | None = None, written: Written = lambda path: None
+) -> Iterator[Explained]:
+    """Each error of validating `given`. A union's alternatives are told as one."""
+    by_path: dict[Path_, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
-        path = _path(details["loc"])
-        if path in seen:
-            continue
-        seen.add(path)
-        yield path, _message(details, path), _hint(details, path, model)
+        by_path.setdefault(_path(details["loc"], given), []).append(details)
+    for path, several in by_path.items():
+        details = several[0]
+        kind = details["type"]
+        is_key = details["loc"][-1:] == ("[key]",)
+        code = (
+            "unknown-key"
+            if kind == "extra_forbidden"
+            else "missing-key"
+            if kind == "missing"
+            else "wrong-type"
+            if kind in _OF_TYPE and not is_key
+            else "invalid-value"
+        )
+        yield Explained(
+            path if kind != "missing" else path[:-1],
+            _message(several, path, written),
+            _hint(details, path, model),
+            code,
+            kind in ("extra_forbidden", "missing") or is_key,
+        )
 
 
-def _path(loc: tuple[int | str, ...]) -> Path_:
+def _path(loc: tuple[int | str, ...], given: Any) -> Path_:
     """The way in the YAML: without pydantic's names for members of unions and functions."""
-    return tuple(part for part in loc if isinstance(part, int) or not _is_internal(part))
+    path: list[int | str] = []
+    for i, part in enumerate(loc):
+        if isinstance(given, dict) and part in given:
+            given = given[str(part)]
+        elif isinstance(given, list) and isinstance(part, int) and part < len(given):
+            given = given[part]
+        elif i < len(loc) - 1 or not isinstance(given, dict) or part == "[key]":
+            continue
+        path.append(part)
+    return tuple(path)
 
 
-def _is_internal(part: str) -> bool:
-    return "[" in part or part in ("str", "int", "bool", "float", "none", "list", "dict", "Deferred") or "(" in part
-
-
-_SECRET = frozenset(
-    ("signing_secrets", "signing_secret", "password", "token", "api_key", "url", "webhook_url", "headers")
-)
-
-
-def _found_at(path: Path_, value: Any) -> str:
+def _found_at(path: Path_, value: Any, written: Written) -> str:
     """As `found`, but silent about values where a secret may stand."""
-    if _SECRET.intersection(map(str, path)) and isinstance(value, (str, int, float)):
+    raw = written(path)
+    if raw is not None:
+        return raw[:80]
+    if isinstance(value, (str, int, float)) and (is_secret(path) or is_url(path)):
         return "something else"
     return found(value)
 
 
-def _message(details: ErrorDetails, path: Path_) -> str:
+def _message(several: list[ErrorDetails], path: Path_, written: Written) -> str:
+    details = several[0]
     kind = details["type"]
     if kind == "extra_forbidden":
         return f"unknown key {path[-1]}"
     if kind == "missing":
         return f"is missing {path[-1]}"
-    if kind in _EXPECTED:
-        return f"expected {_EXPECTED[kind]}, found {_found_at(path, details['input'])}"
-    if kind == "literal_error":
-        return f"expected {details['ctx']['expected']}, found {_found_at(path, details['input'])}"
+    if kind == "string_pattern_mismatch" and not _CHOICES.fullmatch(details["ctx"]["pattern"]):
+        return f"{found(details['input'])} is no name: letters, digits, _ . - only, a letter first"
+    words = [word for one in several if (word := _expected(one)) is not None]
+    if words:
+        unique = " or ".join(dict.fromkeys(words))
+        return f"expected {unique}, found {_found_at(path, details['input'], written)}"
     if kind == "value_error":
         return str(details["ctx"]["error"])
-    if kind == "string_pattern_mismatch":
-        return f"{found(details['input'])} is no name: letters, digits, _ . - only, a letter first"
     return details["msg"][:1].lower() + details["msg"][1:]
 
 
+def _expected(details: ErrorDetails) -> str | None:
+    kind = details["type"]
+    if kind == "string_pattern_mismatch":
+        choices = _CHOICES.fullmatch(details["ctx"]["pattern"])
+        return None if choices is None else choices[1].replace("|", " or ")
+    if kind == "value_error":
+        text = str(details["ctx"]["error"])
+        return text.removeprefix("expected ") if text.startswith("expected ") else None
+    template = _EXPECTED.get(kind)
+    return None if template is None else template.format(**details.get("ctx", {}))
+
+
 def _hint(details: ErrorDetails, path: Path_, model: type[BaseModel] | None) -> str | None:
-    if details["type"] != "extra_forbidden" or model is None:
+    if model is None:
+        return None
+    if details["type"] == "literal_error" and isinstance(details["input"], str):
+        known = re.findall(r"'([^']+)'", details["ctx"]["expected"])
+        near = nearest(details["input"], known)
+        return None if near is None else f"did you mean {near}?"
+    if details["type"] != "extra_forbidden":
         return None
     inner = _model_at(model, path[:-1])
     if inner is None:

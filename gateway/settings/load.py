@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.errors import TemplateError, Where
+from gateway.errors import Where
 from gateway.model import Account, ActionUse, Expression, RetryPolicy, Route
 from gateway.plugin import (
     Action,
@@ -22,14 +22,16 @@ from gateway.plugin import (
     SmtpConnection,
 )
 from gateway.registry import find_actions
-from gateway.settings.compiled import compile_with, fields_of
+from gateway.settings.compiled import Compiling, fields_of
+from gateway.settings.doubts import check_accounts, check_events, check_same, check_use
+from gateway.settings.excerpts import Excerpts
 from gateway.settings.explain_errors import explained
-from gateway.settings.problems import ConfigError, Problem, did_you_mean
-from gateway.settings.schema import AccountSettings, ActionSettings, GatewaySettings, RouteSettings
+from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, in_order, nearest
+from gateway.settings.salvage import sound_account, sound_route
+from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings
 from gateway.settings.source import Path_, Source
+from gateway.settings.template_names import Offered
 from gateway.templating import Templates
-
-_EVENT_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +88,34 @@ class _Loading:
         self.path = path
         self.source = Source(path, environ)
         self.problems = self.source.problems
-        self.warnings: list[Problem] = []
         self.templates = Templates(self.source.folder)
+        self.compiling = Compiling(self.source, self.templates, self.problems)
         self.actions: dict[str, Action[Any]] = {}
         self.used_connections: set[str] = set()
+        self.secret_paths: set[Path_] = set()
 
     def load(self) -> Config:
         value = self.source.value
         if not value:
-            raise ConfigError(str(self.path), self.problems)
+            raise self._refused()
         self._find_actions()
         connections = self._connections(value.get("connections"))
         settings = self._settings(value)
         declared = set(value["connections"]) if isinstance(value.get("connections"), dict) else set()
+        accounts = dict(self._accounts())
         routes = []
-        for name, at, route in self._valid("routes", RouteSettings):
-            routes.append(self._route(name, at, route, settings, connections, declared))
-        accounts = dict(self._accounts(settings))
+        is_sound = True
+        for name, given in self._members("routes"):
+            route, is_whole = sound_route(given)
+            is_sound = is_sound and is_whole
+            routes.append(self._route(name, ("routes", name), route, settings, accounts, connections, declared))
         self._same_listener(settings)
-        for name in sorted(declared - self.used_connections):
-            self.warnings.append(
-                Problem(self.source.where_key(("connections", name)), "no action uses this connection")
-            )
-        if self.problems or settings is None:
-            raise ConfigError(str(self.path), self.problems)
+        self.problems += check_accounts(accounts, self.source)
+        self.problems += check_same(connections, self.source)
+        if is_sound:  # else nobody can tell what is used
+            self.problems += check_use(routes, accounts, self.used_connections, declared, self.source)
+        if settings is None or any(problem.severity == "error" for problem in self.problems):
+            raise self._refused()
         extra = {file: file.read_bytes() for file in self.templates.files_read | self.plugin_files}
         return Config(
             path=self.path,
@@ -122,11 +128,21 @@ class _Loading:
             vars=settings.vars,
             files=frozenset(self.source.files | set(extra)),
             version=self.source.digest(extra),
-            warnings=tuple(self.warnings),
+            warnings=in_order(str(self.path), self._explained()),
         )
 
-    def problem(self, where: Where, message: str, hint: str | None = None) -> None:
-        self.problems.append(Problem(where, message, hint))
+    def problem(self, where: Where, message: str, hint: str | None = None, code: str = "invalid-value") -> None:
+        self.problems.append(Problem(where, message, hint, code=code))
+
+    def _refused(self) -> ConfigError:
+        return ConfigError(str(self.path), self._explained())
+
+    def _explained(self) -> list[Problem]:
+        """The problems with their excerpts."""
+        if not self.problems:
+            return []
+        excerpts = Excerpts(self.source, self.secret_paths)
+        return [excerpts.explain(problem) for problem in self.problems]
 
     # -- the parts --------------------------------------------------------------------------------------------
 
@@ -136,31 +152,36 @@ class _Loading:
         folders = [self.source.folder / name for name in names]
         self.plugin_files = {file for folder in folders if folder.is_dir() for file in folder.glob("*.py")}
         self.actions, complaints = find_actions(folders)
-        for file, message in complaints:
+        for complaint in complaints:
+            file = complaint.file
             index = next((i for i, folder in enumerate(folders) if file in (folder, *folder.glob("*.py"))), None)
-            where = self.source.where(("plugins",) if index is None else ("plugins", index))
-            shown = "" if file is None else f"{file.name}: " if file.suffix == ".py" else ""
-            self.problem(where, shown + message)
+            named = self.source.where(("plugins",) if index is None else ("plugins", index))
+            if file is None or file.suffix != ".py":
+                self.problem(named, complaint.message, code="plugin")
+            else:
+                line, column = max(complaint.line, 1), max(complaint.column, 1)
+                place, notes = Where(str(file), line, column), (Note("named", named),)
+                self.problems.append(Problem(place, complaint.message, code="plugin", notes=notes))
 
     def _settings(self, value: dict[str, Any]) -> GatewaySettings | None:
         try:
             return GatewaySettings.model_validate(value)
         except ValidationError as error:
-            for path, message, hint in explained(error, GatewaySettings):
-                at_key = message.startswith(("unknown key", "is missing"))
-                if message.startswith("is missing"):
-                    path = path[:-1]
-                self.problem(self.source.where_key(path) if at_key else self.source.where(path), message, hint)
+            self._tell(error, value, GatewaySettings, ())
             return None
 
-    def _valid(self, section: str, model: Any) -> Iterator[tuple[str, Path_, Any]]:
-        """The members of a section that are valid by themselves: so that one bad route does not hide another."""
+    def _tell(self, error: ValidationError, given: Any, model: Any, at: Path_) -> None:
+        for one in explained(error, given, model, lambda path: self.source.written((*at, *path))):
+            path = (*at, *one.path)
+            where = self.source.where_key(path) if one.is_of_key else self.source.where(path)
+            self.problem(where, one.message, one.hint, one.code)
+
+    def _members(self, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What stands in a section and could be one of its members."""
         members = self.source.value.get(section)
         for name, given in members.items() if isinstance(members, dict) else ():
-            try:
-                yield name, (section, name), model.model_validate(given)
-            except ValidationError:
-                continue  # told by _settings
+            if isinstance(given, dict):
+                yield name, given
 
     def _connections(self, given: Any) -> dict[str, ConnectionSettings]:
         types = connection_types(self.actions)
@@ -171,42 +192,32 @@ class _Loading:
                 continue
             kind = settings.get("type")
             if kind is None:
-                self.problem(self.source.where_key(at), f"is missing type: {', '.join(sorted(types))}")
+                self.problem(
+                    self.source.where_key(at), "is missing type", f"one of {', '.join(sorted(types))}", "missing-key"
+                )
                 continue
             model = types.get(kind) if isinstance(kind, str) else None
             if model is None:
                 hint = did_you_mean(str(kind), types)
                 self.problem(self.source.where((*at, "type")), f"unknown type of connection {str(kind)!r:.40}", hint)
                 continue
+            self.secret_paths.update(
+                (*at, key) for key, info in model.model_fields.items() if "Secret" in repr(info.annotation)
+            )
             try:
                 made[name] = model.model_validate(settings)
             except ValidationError as error:
-                for path, message, hint in explained(error, model):
-                    at_key = message.startswith("unknown key")
-                    full = at if message.startswith("is missing") else (*at, *path)
-                    where = self.source.where_key(full) if at_key or full == at else self.source.where(full)
-                    self.problem(where, message, hint)
+                self._tell(error, settings, model, at)
         return made
 
-    def _accounts(self, settings: GatewaySettings | None) -> Iterator[tuple[str, Account]]:
-        seen: dict[str, str] = {}
-        for name, at, account in self._valid("accounts", AccountSettings):
-            assert isinstance(account, AccountSettings)
-            secrets = tuple(secret.get_secret_value() for secret in account.signing_secrets)
-            for i, secret in enumerate(secrets):
-                place = self.source.where((*at, "signing_secrets", i))
-                if not secret:
-                    if not any(p.where == place for p in self.problems):
-                        self.problem(place, "is empty", "the whsec_... of the webhook endpoint at Stripe")
-                elif seen.setdefault(secret, name) != name:
-                    self.problem(
-                        place, f"account {seen[secret]} has the same secret: an event must belong to one account"
-                    )
+    def _accounts(self) -> Iterator[tuple[str, Account]]:
+        for name, given in self._members("accounts"):
+            account = sound_account(given)
             yield (
                 name,
                 Account(
                     name=name,
-                    signing_secrets=secrets,
+                    signing_secrets=tuple(secret.get_secret_value() for secret in account.signing_secrets),
                     livemode=account.livemode if isinstance(account.livemode, bool) else None,
                     tolerance_seconds=account.tolerance,
                     api_key=account.api_key.get_secret_value(),
@@ -217,7 +228,8 @@ class _Loading:
     def _same_listener(self, settings: GatewaySettings | None) -> None:
         if settings is not None and settings.server.listen == settings.admin.listen:
             where = self.source.where(("admin", "listen"))
-            self.problem(where, "is the same address as server.listen: the console is never on the public listener")
+            message = "is the same address as server.listen: the console is never on the public listener"
+            self.problem(where, message, code="same-listener")
 
     # -- routes -----------------------------------------------------------------------------------------------
 
@@ -227,63 +239,76 @@ class _Loading:
         at: Path_,
         route: RouteSettings,
         settings: GatewaySettings | None,
+        accounts: Mapping[str, Account],
         connections: Mapping[str, ConnectionSettings],
         declared: set[str],
     ) -> Route:
-        accounts = self.source.value.get("accounts")
-        known = set(accounts) if isinstance(accounts, dict) else set()
         for i, account in enumerate(route.accounts or ()):
-            if account not in known:
-                hint = did_you_mean(account, known)
-                self.problem(self.source.where((*at, "accounts", i)), f"unknown account {account!r}", hint)
-        for i, pattern in enumerate(route.events):
-            if not _EVENT_PATTERN.fullmatch(pattern) or pattern.count("[") != pattern.count("]"):
-                where = self.source.where((*at, "events", i))
-                self.problem(where, f"{pattern!r} is no event type or glob", "such as customer.subscription.*")
+            if account not in accounts:
+                where = self.source.where((*at, "accounts", i))
+                self.problem(where, f"unknown account {account!r}", did_you_mean(account, accounts), "unknown-account")
+        self.problems += check_events(name, route.events, self.source)
         if route.fetch is not None:
-            self.problem(self.source.where_key((*at, "fetch")), "fetch is not available in this version")
+            where = self.source.where_key((*at, "fetch"))
+            self.problem(where, "fetch is not available in this version", code="not-available")
+        at_intake = Offered(
+            constants=self._constants(),
+            account_vars={
+                account.name: account.vars
+                for account in accounts.values()
+                if route.accounts is None or account.name in route.accounts
+            },
+        )
+        in_actions = dataclasses.replace(at_intake, is_action=True, actions=frozenset(self._raw_actions(at)))
         uses = [
-            self._action(name, action_name, (*at, "actions", action_name), action, settings, connections, declared)
-            for action_name, action in route.actions.items()
+            self._action(name, (*at, "actions", name), action, settings, connections, declared, in_actions)
+            for name, action in route.actions.items()
         ]
         return Route(
             name=name,
             accounts=None if route.accounts is None else frozenset(route.accounts),
             events=tuple(route.events),
             where=self.source.where(at),
-            condition=self._expression((*at, "if"), route.if_),
-            once_per=self._expression((*at, "once_per"), route.once_per),
-            order_by=self._expression((*at, "order_by"), route.order_by),
+            condition=self._expression((*at, "if"), route.if_, at_intake),
+            once_per=self._expression((*at, "once_per"), route.once_per, at_intake),
+            order_by=self._expression((*at, "order_by"), route.order_by, at_intake),
             actions=self._in_order(at, uses),
         )
 
-    def _expression(self, at: Path_, given: str | bool | None) -> Expression | None:
+    def _constants(self) -> Mapping[str, Any]:
+        given = self.source.value.get("vars")
+        return given if isinstance(given, dict) else {}
+
+    def _raw_actions(self, at: Path_) -> Mapping[str, Any]:
+        """A route's actions as written, sound or not."""
+        given = self.source.value["routes"][at[1]].get("actions")
+        return given if isinstance(given, dict) else {}
+
+    def _expression(self, at: Path_, given: str | bool | None, offered: Offered) -> Expression | None:
         if given is None or given is True:
             return None
-        try:
-            return self.templates.expression("false" if given is False else given, self.source.where(at))
-        except TemplateError as error:
-            self.problem(error.where, error.message)
-            return None
+        return self.compiling.expression("false" if given is False else given, at, offered)
 
     def _action(
         self,
-        route: str,
         name: str,
         at: Path_,
         action: ActionSettings,
         settings: GatewaySettings | None,
         connections: Mapping[str, ConnectionSettings],
         declared: set[str],
+        offered: Offered,
     ) -> ActionUse:
         plugin = self.actions.get(action.uses)
         compiled = None
+        offered = dataclasses.replace(offered, action=name, needed=self._needed(at))
         if plugin is None:
             hint = did_you_mean(action.uses, self.actions)
-            self.problem(self.source.where((*at, "uses")), f"unknown action {action.uses!r}", hint)
+            where = self.source.where((*at, "uses"))
+            self.problem(where, f"unknown action {action.uses!r}", hint, "unknown-action")
+            self.used_connections.update(value for value in action.with_.values() if isinstance(value, str))
         else:
-            compiled, problems = compile_with(plugin, action.with_, (*at, "with"), self.source, self.templates)
-            self.problems += problems
+            compiled = self.compiling.with_(plugin, action.with_, (*at, "with"), offered)
             self._check_connection(plugin, action, at, connections, declared)
         default = settings.defaults.retry if settings is not None else None
         return ActionUse(
@@ -291,12 +316,30 @@ class _Loading:
             uses=action.uses,
             needs=tuple(dict.fromkeys(action.needs)),
             where=self.source.where(at),
-            condition=self._expression((*at, "if"), action.if_),
+            condition=self._expression((*at, "if"), action.if_, offered),
             connection=compiled.connection if compiled is not None else None,
             retry=self._retry(action, default),
             timeout_seconds=action.timeout or (settings.defaults.timeout if settings is not None else 30.0),
             settings=compiled,
         )
+
+    def _needed(self, at: Path_) -> frozenset[str] | None:
+        """All that an action needs, directly or through others; None where what is written there is not sound."""
+        actions = self._raw_actions(at)
+        found: set[str] = set()
+        todo = [str(at[-1])]
+        while todo:
+            action = actions.get(todo.pop())
+            needs = action.get("needs") if isinstance(action, dict) else None
+            if needs is not None and not isinstance(needs, list):
+                return None
+            for need in needs or ():
+                if not isinstance(need, str) or need not in actions:
+                    return None
+                if need not in found:
+                    found.add(need)
+                    todo.append(need)
+        return frozenset(found)
 
     def _retry(self, action: ActionSettings, default: Any) -> RetryPolicy:
         if default is None:
@@ -323,24 +366,25 @@ class _Loading:
             where = self.source.where((*at, "with", field))
             self.used_connections.add(name)
             if name not in declared:
-                self.problem(where, f"unknown connection {name!r}", did_you_mean(name, declared))
+                hint = did_you_mean(name, declared)
+                self.used_connections.add(nearest(name, declared) or name)  # the one that was meant
+                self.problem(where, f"unknown connection {name!r}", hint, "unknown-connection")
             elif name in connections and not isinstance(connections[name], info.connection):
                 types = connection_types(self.actions)
                 wanted = next((word for word, model in types.items() if model is info.connection), "other")
-                self.problem(
-                    where, f"{name} is a connection of type {connections[name].type}; {action.uses} needs {wanted}"
-                )
+                message = f"{name} is a connection of type {connections[name].type}; {action.uses} needs {wanted}"
+                self.problem(where, message, code="wrong-connection")
 
     def _in_order(self, at: Path_, uses: list[ActionUse]) -> tuple[ActionUse, ...]:
         """Actions such that each stands after what it needs. Reports unknown needs and cycles."""
         by_name = {use.name: use for use in uses}
+        written = set(self._raw_actions(at))
         for use in uses:
             for i, need in enumerate(use.needs):
-                if need not in by_name:
+                if need not in written:
                     where = self.source.where((*at, "actions", use.name, "needs", i))
-                    self.problem(
-                        where, f"unknown action {need!r} in needs", did_you_mean(need, set(by_name) - {use.name})
-                    )
+                    hint = did_you_mean(need, written - {use.name})
+                    self.problem(where, f"unknown action {need!r} in needs", hint, "unknown-need")
         ordered: list[ActionUse] = []
         done: set[str] = set()
         told: set[str] = set()
@@ -352,7 +396,7 @@ class _Loading:
                 cycle = (*trail[trail.index(use.name) :], use.name)
                 told.update(cycle)
                 where = self.source.where_key((*at, "actions", use.name, "needs"))
-                self.problem(where, f"needs go in a circle: {' -> '.join(cycle)}")
+                self.problem(where, f"needs go in a circle: {' -> '.join(cycle)}", code="needs-cycle")
                 return
             for need in use.needs:
                 if need in by_name:

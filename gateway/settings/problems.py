@@ -9,35 +9,127 @@ from typing import Literal
 
 from gateway.errors import GatewayError, Where
 
+Severity = Literal["error", "warning"]
+
+CODES = {
+    "action-settings": "what an action itself says of its `with`",
+    "alias": "a YAML alias that leads into itself, or grows without bound",
+    "api-key": "an api_key that does not look like one, or is of the other mode",
+    "duplicate-key": "a name that is there twice",
+    "include": "an include that names no file, or a file that holds what only gateway.yaml may",
+    "invalid-value": "a value that is not one of those that are taken",
+    "missing-key": "a key that must be there",
+    "needs-cycle": "actions that wait for each other",
+    "not-available": "what this version cannot do",
+    "plugin": "a plugin that does not load",
+    "same-connection": "two connections with the same settings",
+    "same-listener": "the public and the admin listener at one address",
+    "same-secret": "two accounts with the same signing secret",
+    "secret-file": "a ${file:...} that cannot be read",
+    "signing-secret": "a signing secret that does not look like one",
+    "synchronous-event": "an event whose answer Stripe waits for",
+    "template": "a template or an expression that does not compile",
+    "template-file": "a template file that cannot be read",
+    "template-name": "a name in a template that nothing brings",
+    "unknown-account": "an account that is not there",
+    "unknown-action": "an action that is not there",
+    "unknown-connection": "a connection that is not there",
+    "unknown-event": "a pattern that matches no type of event that Stripe has",
+    "unknown-filter": "a filter or a test that Jinja does not have",
+    "unknown-key": "a key that is not known at its place",
+    "unknown-need": "needs an action that its route does not have",
+    "unreachable-route": "a route that no event can reach",
+    "unreadable": "a file that cannot be read",
+    "unset-variable": "an environment variable that is not set",
+    "unused-account": "an account that no route takes events of",
+    "unused-connection": "a connection that no action uses",
+    "variable": "a ${...} that is no variable",
+    "wrong-connection": "a connection of another type than the action needs",
+    "wrong-type": "a value of another type",
+    "yaml": "what is no YAML, or YAML that means nothing here",
+}
+"""Every kind of problem. A code stays what it is: CI systems look for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A line of a file as it may be shown: secrets are masked. `start` and `width` are what to underline."""
+
+    text: str
+    start: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Another place that belongs to a problem, such as where a name was `first`."""
+
+    text: str
+    where: Where
+    excerpt: Excerpt | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong at one place."""
+    """One thing wrong at one place. `code` is one of CODES."""
 
     where: Where
     message: str
     hint: str | None = None
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
+    code: str = "invalid-value"
+    notes: tuple[Note, ...] = ()
+    excerpt: Excerpt | None = None
 
     def __str__(self) -> str:
         path = f" {self.where.path}:" if self.where.path else ""
         text = f"{self.where.file}:{self.where.line}:{self.where.column}:{path} {self.message}"
-        return text + (f"\n    {self.hint}" if self.hint else "")
+        text += f"\n    {self.hint}" if self.hint else ""
+        for note in self.notes:
+            text += f"\n    {note.text} at {note.where.file}:{note.where.line}:{note.where.column}"
+        return text
 
 
 class ConfigError(GatewayError):
-    """A configuration that does not load, with every problem found."""
+    """A configuration that does not load, with every problem found: errors, and warnings besides."""
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda p: (p.where.file != file, p.where.file, p.where.line)))
-        count = f"{len(self.problems)} problem" + ("" if len(self.problems) == 1 else "s")
-        super().__init__("\n".join([f"{count} in {file}", *map(str, self.problems)]))
+        self.file = file
+        self.problems = in_order(file, problems)
+        super().__init__("\n".join([f"{counted(self.problems)} in {file}", *map(_line, self.problems)]))
+
+
+def _line(problem: Problem) -> str:
+    return f"warning: {problem}" if problem.severity == "warning" else str(problem)
+
+
+def in_order(file: str, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each once, in the order of the files; those of `file` first."""
+    once = {(p.where.file, p.where.line, p.where.column, p.message): p for p in reversed(list(problems))}
+    return tuple(
+        sorted(once.values(), key=lambda p: (p.where.file != file, p.where.file, p.where.line, p.where.column))
+    )
+
+
+def counted(problems: Sequence[Problem]) -> str:
+    """`2 errors and 1 warning`."""
+    words = []
+    for severity in ("error", "warning"):
+        count = sum(1 for problem in problems if problem.severity == severity)
+        if count:
+            words.append(f"{count} {severity}{'' if count == 1 else 's'}")
+    return " and ".join(words) or "no problems"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like this one, if any is."""
+    return next(iter(difflib.get_close_matches(word[:200], sorted(set(known)), n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint that names the nearest known word, or lists them where none is near."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]}?"
+    near = nearest(word, names)
+    if near is not None:
+        return f"did you mean {near}?"
     return f"known: {', '.join(names)}" if 0 < len(names) <= 20 else None

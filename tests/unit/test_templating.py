@@ -185,10 +185,10 @@ def test_a_fault_names_what_is_wrong(source: str, message: str) -> None:
 
 
 def test_a_fault_points_to_the_line_of_a_multi_line_text() -> None:
-    for source in ("one\n\n{{ object.nope }}", "one\n\n{{ 1 | nope }}"):
+    for source, column in (("one\n\n{{ object.nope }}", 1), ("one\n\n{{ 1 | nope }}", 8)):
         with pytest.raises(TemplateError) as caught:
             render(source)
-        assert caught.value.where == Where("gateway.yaml", 12, 7, WHERE.path)
+        assert caught.value.where == Where("gateway.yaml", 12, column, WHERE.path)
 
 
 def test_a_long_source_is_shortened_to_80_characters() -> None:
@@ -211,7 +211,7 @@ def test_an_expression_is_bare(source: str, value: Any) -> None:
     [
         ("{{ object.paid }}", "{{ object.paid }}: write the expression without {{ }}"),
         (" ", "the expression is empty"),
-        ("a == 1 && b", "a == 1 && b: does not compile: unexpected char '&' at 7 (Jinja writes and, not &&)"),
+        ("a == 1 && b", "a == 1 && b: does not compile: unexpected character '&' (Jinja writes and, not &&)"),
         ("a = 1", "a = 1: does not compile: unexpected '='"),
         ("a }} {{ b", "a }} {{ b: does not compile: unexpected '}}'"),
         ("a is ood", "a is ood: does not compile: there is no test 'ood'; did you mean odd?"),
@@ -342,7 +342,7 @@ class TestFiles:
         (folder / "bad.j2").write_text("one\n{% include 't/fot.j2' %}")
         with pytest.raises(TemplateError) as caught:
             Templates(folder).file("bad.j2", WHERE)
-        assert caught.value.where == Where(str(folder / "bad.j2"), 2, 1, WHERE.path)
+        assert caught.value.where == Where(str(folder / "bad.j2"), 2, 12, WHERE.path)
         assert caught.value.message == "there is no template file 't/fot.j2'; did you mean foot.j2?"
 
     def test_an_include_that_may_be_missing_may_be_missing(self, folder: Path) -> None:

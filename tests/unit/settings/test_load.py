@@ -62,7 +62,7 @@ def test_a_good_config_loads_with_actions_in_the_order_of_their_needs(tmp_path: 
         ("whsec_a]", "whsec_a], mode: 1", "gateway.yaml:3:38: accounts.acme.mode: unknown key mode\n"
          "    did you mean livemode?"),
         ("{signing_secrets: [whsec_a]}", "{}", "gateway.yaml:3:3: accounts.acme: is missing signing_secrets"),
-        ("whsec_a", "'${NOT_SET}'", "gateway.yaml:3:28: accounts.acme.signing_secrets[0]: the environment variable NOT_SET "
+        ("whsec_a", "'${NOT_SET}'", "gateway.yaml:3:29: accounts.acme.signing_secrets[0]: the environment variable NOT_SET "
          "is not set\n    set it, or give a default: ${NOT_SET:-...}"),
         ("type: smtp", "type: stmp", "gateway.yaml:6:16: connections.mail.type: unknown type of connection 'stmp'\n"
          "    did you mean smtp?"),
@@ -111,15 +111,15 @@ def test_all_mistakes_are_told_in_one_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: [", "gateway.yaml:2:1: not YAML"),
+        ("a: [", "gateway.yaml:1:5: the file ends too early"),
         ("a: &x [*x]", "gateway.yaml:1:4: a[0]: an alias may not contain itself"),
         ("", "gateway.yaml:1:1: expected a mapping"),
         ("- 1", "gateway.yaml:1:1: expected a mapping"),
-        ("version: 1\n---\nversion: 1", "gateway.yaml:2:1: not YAML"),
+        ("version: 1\n---\nversion: 1", "gateway.yaml:2:1: a second document begins here"),
     ],
 )
 def test_what_is_no_config_at_all_is_told(tmp_path: Path, text: str, expected: str) -> None:
-    assert problems(tmp_path, text)[0].startswith(expected)
+    assert any(one.startswith(expected) for one in problems(tmp_path, text))
 
 
 def test_an_alias_bomb_is_refused(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_includes_add_routes_and_a_name_twice_is_told_with_both_places(tmp_path:
     (tmp_path / "routes/b.yaml").write_text(extra)
     found = problems(tmp_path, "include: [routes/*.yaml]\n" + GOOD)
     assert found == [
-        f"routes/b.yaml:2:3: routes.second: second is there twice\n    first at {tmp_path}/routes/a.yaml:2"
+        f"routes/b.yaml:2:3: routes.second: second is there twice\n    first at {tmp_path}/routes/a.yaml:2:3"
     ]
 
 
@@ -174,6 +174,6 @@ def test_a_plugin_folder_brings_an_action_and_its_faults_are_told(tmp_path: Path
     (tmp_path / "bad/broken.py").write_text("x = 1\nimport nothing_of_that_name\n")
     found = problems(tmp_path, text)
     assert len(found) == 1
-    assert "broken.py: does not import: line 2: ModuleNotFoundError" in found[0]
+    assert found[0].startswith("bad/broken.py:2:1: does not import: ModuleNotFoundError: No module named")
     (tmp_path / "bad/broken.py").unlink()
     assert loaded(tmp_path, text).routes[0].action("audit") is not None

@@ -1,0 +1,20 @@
+"""Which values are secrets, by the names of the keys that they stand under."""
+
+from __future__ import annotations
+
+import re
+
+SECRET_KEY = re.compile(
+    r"secret|password|passwd|passphrase|token|api_?key|credential|webhook_url|^headers$|authorization|private_key", re.I
+)
+URL_KEY = re.compile(r"(^|_)(url|dsn|uri)$", re.I)
+
+
+def is_secret(path: tuple[str | int, ...]) -> bool:
+    """Whether a value under these keys is a secret."""
+    return any(isinstance(part, str) and SECRET_KEY.search(part) is not None for part in path)
+
+
+def is_url(path: tuple[str | int, ...]) -> bool:
+    """Whether a value is a URL, which may hold credentials."""
+    return bool(path) and isinstance(path[-1], str) and URL_KEY.search(path[-1]) is not None
