@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,6 +12,7 @@ from gateway.errors import TemplateError
 from gateway.model import Account, PlannedDelivery, Route
 
 Scope = Mapping[str, Any]
+_GLOB = re.compile(r"[*?\[]")
 
 
 def wants_type(route: Route, account: str, event_type: str) -> bool:
@@ -29,13 +31,21 @@ class RouteTable:
         self.routes = tuple(routes)
         self.by_name = {route.name: route for route in routes}
         self._found: dict[tuple[str, str], tuple[Route, ...]] = {}
+        self._by_pattern: dict[str, list[int]] = {}
+        for i, route in enumerate(self.routes):
+            for pattern in route.events:
+                self._by_pattern.setdefault(pattern, []).append(i)
+        self._globs = [pattern for pattern in self._by_pattern if _GLOB.search(pattern)]
 
     def wanting(self, account: str, event_type: str) -> tuple[Route, ...]:
         """The routes that want this type from this account, in the order of the file; their `if` is not judged."""
         key = (account, event_type)
         found = self._found.get(key)
         if found is None:
-            found = tuple(route for route in self.routes if wants_type(route, account, event_type))
+            named = set(self._by_pattern.get(event_type, ()))
+            named.update(i for glob in self._globs if fnmatchcase(event_type, glob) for i in self._by_pattern[glob])
+            near = (self.routes[i] for i in sorted(named))
+            found = tuple(route for route in near if wants_type(route, account, event_type))
             if len(self._found) >= self._REMEMBERED:
                 self._found.clear()
             self._found[key] = found

@@ -3,8 +3,8 @@
 A value that is one lone `{{ expression }}` keeps its native type; anything else renders to text. Undefined names are
 errors. A key wins over a method of the same name, so `object.items.data[0].price.id` works.
 
-Every text is parsed at load, and its filters, tests and files are looked up. What could still fail to compile is compiled
-then too; plain expressions wait for their first use, because compiling costs ten times as much as parsing.
+Every text is parsed at load, and its filters, tests and files are looked up. What could still fail to compile is
+compiled then too; plain expressions wait for their first use: compiling costs ten times as much as parsing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from gateway.bounds import bounded_join
 from gateway.errors import TemplateError, Where
 from gateway.faults import compile_words, line_of, render_words, shortened
 from gateway.native import native
-from gateway.references import Reference, TreeNames, compiles_surely, names_in, taken
-from gateway.sandbox import MOST_STEPS, Sandbox, UnknownName, path_of, steps_left
+from gateway.reading import NamedFile, Read, Reader, lone_expression, parsed_expression
+from gateway.references import Reference, TreeNames, taken
+from gateway.sandbox import MOST_STEPS, Sandbox, UnknownName, steps_left
 from gateway.spots import stretch_of
 
 Place = Callable[[int, int], Where]
@@ -124,28 +125,6 @@ class Leaf:
             steps_left.reset(token)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """What reading a text once brought; its syntax tree is not kept."""
-
-    is_lone: bool  # one {{ expression }} and nothing else
-    is_path: bool
-    is_sure: bool  # compiling cannot fail
-    names: TreeNames
-    references: tuple[Reference, ...]  # what is taken, as far as this text alone tells
-    files: tuple[_NamedFile, ...]
-    faults: tuple[TemplateSyntaxError, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _NamedFile:
-    """A template file that a template includes, imports or extends."""
-
-    name: str
-    line: int  # a Spot
-    may_be_missing: bool
-
-
 class Templates:
     """Compiles. One per loaded configuration; `folder` is where template files are looked up.
 
@@ -159,8 +138,7 @@ class Templates:
         self._loader = _Loader(folder, self.files_read)
         self._sandboxes: dict[Callable[[str], str] | None, Sandbox] = {}
         self._texts: dict[str, str] = {}  # of template files
-        self._read_texts: dict[str, _Read] = {}
-        self._read_expressions: dict[str, tuple[_Read, _Code]] = {}
+        self._reader = Reader(self._sandbox(None))
         self._codes: dict[tuple[str, Callable[[str], str] | None, bool], _Code] = {}
 
     def expression(
@@ -172,21 +150,14 @@ class Templates:
         if not source.strip():
             raise TemplateError(where, "the expression is empty")
         place = place or _following(source, where)
-        if source not in self._read_expressions:
-            try:
-                body = self._parsed_expression(source)
-                read = self._reading(body)
-                code = (
-                    None
-                    if read.faults
-                    else _Code(lambda: self._assigned(self._parsed_expression(source)), read.is_sure)
-                )
-            except Exception as error:
-                raise _refused(error, source, place) from None
-            if code is None:
-                raise _all_refused(read.faults, source, place)
-            self._read_expressions[source] = read, code
-        read, code = self._read_expressions[source]
+        try:
+            read = self._reader.expression(source)
+            if not read.faults:
+                code = self._code((source, None, True), lambda: self._assigned(self._expression(source)), read)
+        except Exception as error:
+            raise _refused(error, source, place) from None
+        if read.faults:
+            raise _all_refused(read.faults, source, place)
         text = _Text(source.strip(), where, where.line if first_line is None else first_line)
         return Expression(code, text, read.is_path, read.references)
 
@@ -209,28 +180,26 @@ class Templates:
         place = place or _following(source, where)
         sandbox = self._sandbox(escape)
         try:
-            read = self._read_texts.get(source) or self._reading(Parser(sandbox, source).parse(), source=source)
+            read = self._reader.text(source)
         except Exception as error:
             raise _refused(error, source, place) from None
         if read.faults:
             raise _all_refused(read.faults, source, place)
-        self._read_texts[source] = read
         seen: dict[str, TreeNames] = {}
         self._load_named(sandbox, read.files, place, seen)
         is_lone = read.is_lone and not as_text and escape is None
-        key = (source, escape, is_lone)
         try:
-            if key not in self._codes:
-                self._codes[key] = _Code(
-                    lambda: self._lone_template(source) if is_lone else sandbox.from_string(source), read.is_sure
-                )
+            if is_lone:
+                code = self._code((source, None, True), lambda: self._assigned(self._lone(source)), read)
+            else:
+                code = self._code((source, escape, False), lambda: sandbox.from_string(source), read)
         except Exception as error:
             raise _refused(error, source, place) from None
         references = taken([read.names, *seen.values()], sandbox.globals) if seen else read.references
         if is_lone:
-            lone = Expression(self._codes[key], replace(text, source=source.strip()), read.is_path, references)
+            lone = Expression(code, replace(text, source=source.strip()), read.is_path, references)
             return Leaf(text, lone, references)
-        return Leaf(text, self._codes[key], references)
+        return Leaf(text, code, references)
 
     def file(self, path: str, where: Where, *, escape: Callable[[str], str] | None = None) -> Leaf:
         """A template file below `folder`, which may include and extend others there. It renders to text.
@@ -259,36 +228,21 @@ class Templates:
             self._sandboxes[escape] = Sandbox(self._loader, escape)
         return self._sandboxes[escape]
 
-    def _parsed_expression(self, source: str) -> nodes.Expr:
-        parser = Parser(self._sandbox(None), source, state="variable")
-        body = parser.parse_expression()
-        if not parser.stream.eos:
-            raise TemplateSyntaxError(f"unexpected {parser.stream.current.value!r}", parser.stream.current.lineno)
-        return body
+    def _code(
+        self, key: tuple[str, Callable[[str], str] | None, bool], make: Callable[[], Template], read: Read
+    ) -> _Code:
+        found = self._codes.get(key)
+        if found is None:
+            found = self._codes[key] = _Code(make, read.is_sure)
+        return found
 
-    def _reading(self, tree: nodes.Node, *, source: str = "", file: str | None = None) -> _Read:
-        stripped = source.strip()
-        lone = _lone(tree if stripped == source else Parser(self._sandbox(None), stripped).parse())
-        names = names_in(tree, file)
-        named = []
-        for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
-            given = node.template  # type: ignore[attr-defined]
-            if isinstance(given, nodes.Const) and isinstance(given.value, str):
-                named.append(_NamedFile(given.value, given.lineno, getattr(node, "ignore_missing", False)))
-        return _Read(
-            is_lone=lone is not None,
-            is_path=bool(path_of(lone if lone is not None else tree)),
-            is_sure=compiles_surely(tree),
-            names=names,
-            references=taken([names], self._sandbox(None).globals),
-            files=tuple(named),
-            faults=tuple(self._sandbox(None).unknown(tree)),
-        )
+    def _expression(self, source: str) -> nodes.Expr:
+        return parsed_expression(self._sandbox(None), source)
 
-    def _lone_template(self, source: str) -> Template:
-        body = _lone(Parser(self._sandbox(None), source.strip()).parse())
+    def _lone(self, source: str) -> nodes.Expr:
+        body = lone_expression(Parser(self._sandbox(None), source.strip()).parse())
         assert body is not None
-        return self._assigned(body)
+        return body
 
     def _assigned(self, body: nodes.Expr) -> Template:
         """An expression as a template that leaves its value in a variable."""
@@ -303,7 +257,7 @@ class Templates:
             text, file, _ = self._loader.get_source(sandbox, name)
             self._texts[file] = text
             place = _following(text, Where(file, 1, 1, where.path))
-            read = self._reading(Parser(sandbox, text, name, file).parse(), file=file)
+            read = self._reader.of_tree(Parser(sandbox, text, name, file).parse(), file)
             seen[name] = read.names
             if read.faults:
                 raise _all_refused(read.faults, None, place)
@@ -323,7 +277,7 @@ class Templates:
         return template
 
     def _load_named(
-        self, sandbox: Sandbox, named: Iterable[_NamedFile], place: Place, seen: dict[str, TreeNames]
+        self, sandbox: Sandbox, named: Iterable[NamedFile], place: Place, seen: dict[str, TreeNames]
     ) -> None:
         for file in named:
             if file.name not in seen:
@@ -340,17 +294,6 @@ class Templates:
             siblings = []
         near = difflib.get_close_matches(os.path.basename(name), siblings, n=1)
         return f"there is no template file {name!r}" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _lone(tree: nodes.Node) -> nodes.Expr | None:
-    """The expression of a text that is one `{{ expression }}`; an expression itself."""
-    if isinstance(tree, nodes.Expr):
-        return tree
-    body = tree.body if isinstance(tree, nodes.Template) else []
-    if len(body) != 1 or not isinstance(body[0], nodes.Output):
-        return None
-    parts = body[0].nodes
-    return parts[0] if len(parts) == 1 and not isinstance(parts[0], nodes.TemplateData) else None
 
 
 class _Loader(FileSystemLoader):

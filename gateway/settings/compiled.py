@@ -246,19 +246,21 @@ class Compiling:
         kept: dict[Path_, tuple[int, int]] = {}
 
         def keep(part: Any, path: Path_) -> None:
-            where = self._source.where(path)
-            kept[path] = where.line, where.column
+            mark = self._source.mark(path)
+            if mark is not None:
+                kept[path] = mark
             for key, inner in part.items() if isinstance(part, dict) else ():
                 keep(inner, (*path, key))
             for i, inner in enumerate(part if isinstance(part, list) else ()):
                 keep(inner, (*path, i))
 
         keep(given, at)
-        file = self._source.where(at).file
+        whole = self._source.where(at)
+        file, start = whole.file, (whole.line, whole.column)
 
         def where(path: Path_) -> Where:
-            length = next(length for length in range(len(path), -1, -1) if path[:length] in kept)
-            return Where(file, *kept[path[:length]], dotted(path))
+            length = next((length for length in range(len(path), 0, -1) if path[:length] in kept), None)
+            return Where(file, *(kept[path[:length]] if length is not None else start), dotted(path))
 
         return where
 

@@ -29,6 +29,8 @@ class Excerpts:
     """Gives problems their excerpts. `secret_paths` are the values that a plugin's own settings declare as secret."""
 
     def __init__(self, source: Source, secret_paths: Iterable[Path_] = ()) -> None:
+        self._folder, self._shown_folder = source.folder, source.path.parent
+        self._yaml = frozenset(source.texts)
         self._texts = dict(source.texts)
         self._masked: dict[str, list[tuple[int, int]]] = {}
         self._said: dict[str, str] = {}  # secret -> what is said in its place
@@ -51,13 +53,14 @@ class Excerpts:
                 self._masked.setdefault(file.name, []).append((first, last + 1))
 
     def explain(self, problem: Problem) -> Problem:
-        """The same with excerpts, and without any secret in its words."""
+        """The same with excerpts, without any secret in its words, and with files named as gateway.yaml is."""
         return dataclasses.replace(
             problem,
+            where=self._shown(problem.where),
             message=self._scrubbed(problem.message),
             hint=None if problem.hint is None else self._scrubbed(problem.hint),
             excerpt=self.of(problem.where),
-            notes=tuple(Note(note.text, note.where, self.of(note.where)) for note in problem.notes),
+            notes=tuple(Note(note.text, self._shown(note.where), self.of(note.where)) for note in problem.notes),
         )
 
     def of(self, where: Where) -> Excerpt | None:
@@ -75,6 +78,13 @@ class Excerpts:
         if not file.is_yaml:
             spans += _by_the_look(file, where.line, line)
         return _masked(line, spans, column, max(end, column))
+
+    def _shown(self, where: Where) -> Where:
+        """Template files and plugins lie below the folder of gateway.yaml, and are called from there."""
+        path = Path(where.file)
+        if not path.is_absolute() or where.file in self._yaml or not path.is_relative_to(self._folder):
+            return where
+        return dataclasses.replace(where, file=str(self._shown_folder / path.relative_to(self._folder)))
 
     def _note(self, secret: str, instead: str) -> None:
         if len(secret.strip()) >= _SHORTEST_SECRET:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 SECRET_KEY = re.compile(
@@ -10,9 +11,15 @@ SECRET_KEY = re.compile(
 URL_KEY = re.compile(r"(^|_)(url|dsn|uri)$", re.I)
 
 
+@functools.lru_cache(maxsize=10_000)
+def is_secret_key(key: str | int) -> bool:
+    """Whether what stands under a key is a secret."""
+    return isinstance(key, str) and SECRET_KEY.search(key) is not None
+
+
 def is_secret(path: tuple[str | int, ...]) -> bool:
     """Whether a value under these keys is a secret."""
-    return any(isinstance(part, str) and SECRET_KEY.search(part) is not None for part in path)
+    return any(map(is_secret_key, path))
 
 
 def is_url(path: tuple[str | int, ...]) -> bool:

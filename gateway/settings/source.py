@@ -28,9 +28,23 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\
 _LONGEST_NUMBER = 300
 _CONSTANTS: dict[str, Any] = {"": None, "~": None} | dict.fromkeys(("null", "Null", "NULL"))
 _CONSTANTS |= dict.fromkeys(("true", "True", "TRUE"), True) | dict.fromkeys(("false", "False", "FALSE"), False)
-_OURS = "tag:yaml.org,2002:"
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PLAIN_TAG = "tag:yaml.org,2002:str"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] - libyaml's, where it is there
+    """Composes nodes and guesses no types: what a scalar means is decided here, and `yes` stays a text."""
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        """Nothing depends on where a node stands."""
+
+    def ascend_resolver(self) -> None:
+        """Nothing depends on where a node stands."""
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
+        """A tag for what has none; `!` for a scalar that is not to be guessed at."""
+        return "!" if kind is yaml.ScalarNode and not implicit[0] else _PLAIN_TAG
+
 _Marked = tuple[TextFile, yaml.Node]
 
 
@@ -67,6 +81,11 @@ class Source:
             if found is not None:
                 return _where(*found, path)
         return Where(str(self.path), 1, 1, dotted(path))
+
+    def mark(self, path: Path_) -> tuple[int, int] | None:
+        """Line and column of a value."""
+        found = self._values.get(path)
+        return None if found is None else (found[1].start_mark.line + 1, found[1].start_mark.column + 1)
 
     def where_key(self, path: Path_) -> Where:
         """The place of the key that names a value."""
@@ -209,7 +228,7 @@ class Source:
             return None
         file = self.texts[shown] = TextFile(shown, text)
         try:
-            node = yaml.compose(text, Loader=_LOADER)
+            node = yaml.compose(text, Loader=_Loader)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             file.is_yaml = False
             fault = yaml_fault(error, text, file.line_starts)

@@ -1,0 +1,3 @@
+"""An action."""
+
+import nothing_of_that_name

@@ -1,0 +1,4 @@
+"""An action."""
+
+class Audit(:
+    pass
