@@ -7,10 +7,9 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
-import aiohttp
 from pydantic import Field
 from standardwebhooks.webhooks import Webhook
 
@@ -26,6 +25,9 @@ from gateway.plugin import (
     refusal,
     retry_after_seconds,
 )
+
+if TYPE_CHECKING:  # takes long to import: `gateway check` does without
+    import aiohttp
 
 _READ_BYTES = 64 * 1024
 _RETRIED = frozenset((408, 409, 425, 429))
@@ -53,6 +55,8 @@ class HttpForward(Action[HttpForwardSettings]):
 
     async def open(self, connection: HttpConnection, base_folder: str) -> aiohttp.ClientSession:
         """One session, whose sockets refuse what the connection may not reach."""
+        import aiohttp
+
         return guarded_session(
             allow_private=connection.allow_private,
             limit=connection.concurrency,
@@ -67,6 +71,8 @@ class HttpForward(Action[HttpForwardSettings]):
 
     async def run(self, settings: HttpForwardSettings, context: Context) -> Mapping[str, Any]:
         """Sends once. Output: status, headers, body."""
+        import aiohttp
+
         connection: HttpConnection = context.connection
         body, content_type = (
             _body(settings.body)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import aiohttp
 from pydantic import Field
 
 from gateway.plugin import (
@@ -22,6 +21,9 @@ from gateway.plugin import (
     refusal,
     retry_after_seconds,
 )
+
+if TYPE_CHECKING:  # takes long to import: `gateway check` does without
+    import aiohttp
 
 _HINTS = {
     "channel_not_found": "there is no such channel, or the bot cannot see it",
@@ -112,6 +114,8 @@ class Slack(Action[SlackSettings]):
     async def _post(
         self, context: Context, url: str, headers: dict[str, str], message: dict[str, Any]
     ) -> Mapping[str, Any]:
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(total=context.timeout_seconds)
         try:
             async with context.resource.post(

@@ -9,20 +9,11 @@ from dataclasses import dataclass, replace
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
-from gateway.references import Reference, TreeNames, compiles_surely, names_in, taken
+from gateway.references import Reference, Survey, survey, taken
 from gateway.sandbox import Sandbox, path_of
 
 _PIECE = re.compile(r"""\{\{(?![-+])(?:[^{}'"]|'[^'{}\\]*'|"[^"{}\\]*")*(?<![-+])\}\}""")
 _OTHER = re.compile(r"\{[{%#]")
-
-
-@dataclass(frozen=True, slots=True)
-class NamedFile:
-    """A template file that a template includes, imports or extends."""
-
-    name: str
-    line: int  # a Spot
-    may_be_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +22,8 @@ class Read:
 
     is_lone: bool  # one {{ expression }} and nothing else but white space around it
     is_path: bool  # such as object.lines.data[0]
-    is_sure: bool  # compiling cannot fail
-    names: TreeNames
+    survey: Survey
     references: tuple[Reference, ...]  # what it takes from its scope, as far as this text alone tells
-    files: tuple[NamedFile, ...]
     faults: tuple[TemplateSyntaxError, ...]  # filters and tests that do not exist
 
 
@@ -64,20 +53,13 @@ class Reader:
     def of_tree(self, tree: nodes.Node, file: str | None = None) -> Read:
         """What a syntax tree says. Raises RecursionError for one that is nested too deeply."""
         lone = lone_expression(tree)
-        names = names_in(tree, file)
-        named = []
-        for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
-            given = node.template  # type: ignore[attr-defined]
-            if isinstance(given, nodes.Const) and isinstance(given.value, str):
-                named.append(NamedFile(given.value, given.lineno, getattr(node, "ignore_missing", False)))
+        found = survey(tree, file)
         return Read(
             is_lone=lone is not None,
             is_path=lone is not None and bool(path_of(lone)),
-            is_sure=compiles_surely(tree),
-            names=names,
-            references=taken([names], self._sandbox.globals),
-            files=tuple(named),
-            faults=tuple(self._sandbox.unknown(tree)),
+            survey=found,
+            references=taken([found], self._sandbox.globals),
+            faults=tuple(self._sandbox.unknown(found.filters, found.tests)),
         )
 
     def _whole(self, source: str) -> Read:
@@ -104,13 +86,12 @@ class Reader:
         first = reads[0][1]
         assert first is not None
         is_lone = len(found) == 1 and found[0][0] == source.strip()
+        is_sure = all(read is not None and read.survey.is_sure for _, read in reads)
         return Read(
             is_lone=is_lone,
             is_path=is_lone and first.is_path,
-            is_sure=all(read is not None and read.is_sure for _, read in reads),
-            names=TreeNames(tuple(references), frozenset()),
+            survey=Survey(tuple(references), frozenset(), (), (), (), is_sure),
             references=tuple(references),
-            files=(),
             faults=(),
         )
 
@@ -121,7 +102,7 @@ class Reader:
                 read: Read | None = self.of_tree(Parser(self._sandbox, piece).parse())
             except (TemplateSyntaxError, RecursionError, ValueError):
                 read = None
-            self._pieces[piece] = None if read is None or read.faults or read.names.made else read
+            self._pieces[piece] = None if read is None or read.faults or read.survey.made else read
         return self._pieces[piece]
 
 

@@ -55,66 +55,119 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class TreeNames:
-    """What a syntax tree takes and makes."""
+class NamedFile:
+    """A template file that a template includes, imports or extends."""
+
+    name: str
+    line: int  # a Spot
+    may_be_missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a syntax tree takes, makes and names."""
 
     references: tuple[Reference, ...]
     made: frozenset[str]  # names that the template itself gives a value, anywhere
+    filters: tuple[tuple[str, int], ...]  # name and line, a Spot
+    tests: tuple[tuple[str, int], ...]
+    files: tuple[NamedFile, ...]
+    is_sure: bool  # of plain expressions and texts only: once parsed, with filters and tests that exist, it compiles
 
 
-def names_in(tree: nodes.Node, file: str | None = None) -> TreeNames:
-    """Every reference of one text, in order. Raises RecursionError for a tree that is nested too deeply."""
-    made: set[str] = set()
-    tested: set[tuple[Key, ...]] = set()
-    found: list[Reference] = []
+def survey(tree: nodes.Node, file: str | None = None) -> Survey:
+    """One walk through a syntax tree. Raises RecursionError for one that is nested too deeply."""
+    walk = _Walk(file)
+    walk.visit(tree, False, 0)
+    references = tuple(
+        Reference(one.path, one.stretches, True, one.file)
+        if not one.is_optional and any(one.path[: len(path)] == path for path in walk.tested)
+        else one
+        for one in walk.found
+    )
+    return Survey(
+        references, frozenset(walk.made), tuple(walk.filters), tuple(walk.tests), tuple(walk.files), walk.is_sure
+    )
 
-    def visit(node: nodes.Node, optional: bool) -> None:
+
+class _Walk:
+    """What was met on the way."""
+
+    def __init__(self, file: str | None) -> None:
+        self.file = file
+        self.made: set[str] = set()
+        self.tested: set[tuple[Key, ...]] = set()
+        self.found: list[Reference] = []
+        self.filters: list[tuple[str, int]] = []
+        self.tests: list[tuple[str, int]] = []
+        self.files: list[NamedFile] = []
+        self.is_sure = True
+
+    def visit(self, node: nodes.Node, optional: bool, depth: int) -> None:
+        """`optional`: the template copes where this node is undefined."""
+        if self.is_sure and not _is_sure(node, depth):
+            self.is_sure = False
+        inner_optional = False
         if isinstance(node, (nodes.Getattr, nodes.Getitem, nodes.Name)):
             if isinstance(node, nodes.Name) and node.ctx != "load":
-                made.add(node.name)
+                self.made.add(node.name)
                 return
             chain = _chain(node)
             if chain is not None:
-                path, stretches = chain
-                found.append(Reference(path, stretches, optional, file))
+                self.found.append(Reference(*chain, optional, self.file))
                 return
-        elif isinstance(node, nodes.Test) and node.name in ("defined", "undefined"):
-            chain = _chain(node.node)
-            if chain is not None:
-                tested.add(chain[0])
-            visit(node.node, True)
-            return
-        elif isinstance(node, nodes.Filter) and node.name in ("default", "d") and node.node is not None:
-            visit(node.node, True)
-            for part in (*node.args, *node.kwargs):
-                visit(part, False)
-            return
-        elif isinstance(node, (nodes.Macro, nodes.CallBlock)):
-            made.update(("varargs", "kwargs", "caller"))
-            if isinstance(node, nodes.Macro):
-                made.add(node.name)
-        elif isinstance(node, nodes.For):
-            made.add("loop")
-        elif isinstance(node, nodes.Block):
-            made.update(("super", "self"))
-        elif isinstance(node, nodes.Import):
-            made.add(node.target)
-        elif isinstance(node, nodes.FromImport):
-            made.update(name if isinstance(name, str) else name[1] for name in node.names)
+        elif isinstance(node, nodes.Test):
+            self.tests.append((node.name, node.lineno))
+            if node.name in ("defined", "undefined"):
+                chain = _chain(node.node)
+                inner_optional = True
+                if chain is not None:
+                    self.tested.add(chain[0])
+        elif isinstance(node, nodes.Filter):
+            self.filters.append((node.name, node.lineno))
+            if node.name in ("default", "d") and node.node is not None:
+                self.visit(node.node, True, depth + 1)
+                for part in (*node.args, *node.kwargs):
+                    self.visit(part, False, depth + 1)
+                return
+        elif not isinstance(node, _SURE):
+            self._statement(node)
         for child in node.iter_child_nodes():
-            visit(child, False)
+            self.visit(child, inner_optional, depth + 1)
 
-    visit(tree, False)
-    references = tuple(
-        Reference(one.path, one.stretches, True, one.file)
-        if not one.is_optional and any(one.path[: len(path)] == path for path in tested)
-        else one
-        for one in found
-    )
-    return TreeNames(references, frozenset(made))
+    def _statement(self, node: nodes.Node) -> None:
+        """Names that a statement makes, and files that it names."""
+        if isinstance(node, (nodes.Macro, nodes.CallBlock)):
+            self.made.update(("varargs", "kwargs", "caller"))
+            if isinstance(node, nodes.Macro):
+                self.made.add(node.name)
+        elif isinstance(node, nodes.For):
+            self.made.add("loop")
+        elif isinstance(node, nodes.Block):
+            self.made.update(("super", "self"))
+        elif isinstance(node, nodes.Import):
+            self.made.add(node.target)
+        elif isinstance(node, nodes.FromImport):
+            self.made.update(name if isinstance(name, str) else name[1] for name in node.names)
+        if isinstance(node, (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
+            given = node.template
+            if isinstance(given, nodes.Const) and isinstance(given.value, str):
+                self.files.append(NamedFile(given.value, given.lineno, getattr(node, "ignore_missing", False)))
 
 
-def taken(parts: Iterable[TreeNames], given: Collection[str]) -> tuple[Reference, ...]:
+def _is_sure(node: nodes.Node, depth: int) -> bool:
+    """Whether nothing about this node can fail to compile."""
+    if depth > _DEEPEST or not isinstance(node, _SURE):
+        return False
+    if isinstance(node, nodes.Const):
+        return not isinstance(node.value, int) or abs(node.value) <= _LARGEST_INTEGER
+    if isinstance(node, (nodes.Call, nodes.Filter, nodes.Test)):
+        names = [keyword.key for keyword in node.kwargs]
+        return len(names) == len(set(names)) and node.dyn_args is None and node.dyn_kwargs is None
+    return True
+
+
+def taken(parts: Iterable[Survey], given: Collection[str]) -> tuple[Reference, ...]:
     """The references of texts that include each other, without those to names that any of them makes or that are
     `given` by the environment.
     """
@@ -145,22 +198,3 @@ def _chain(node: nodes.Node) -> tuple[tuple[Key, ...], tuple[tuple[int, int], ..
     else:
         start, end = stretch_of(node.arg.lineno) or (start, end)
     return (*inner[0], key), (*inner[1], (start, end))
-
-
-def compiles_surely(tree: nodes.Node) -> bool:
-    """Whether a tree that parsed, and whose filters and tests exist, can be left to compile at its first use: only
-    plain expressions and texts, for which no error can come any more.
-    """
-
-    def is_sure(node: nodes.Node, depth: int) -> bool:
-        if depth > _DEEPEST or not isinstance(node, _SURE):
-            return False
-        if isinstance(node, nodes.Const) and isinstance(node.value, int) and abs(node.value) > _LARGEST_INTEGER:
-            return False
-        if isinstance(node, (nodes.Call, nodes.Filter, nodes.Test)):
-            names = [keyword.key for keyword in node.kwargs]
-            if len(names) != len(set(names)) or node.dyn_args is not None or node.dyn_kwargs is not None:
-                return False
-        return all(is_sure(child, depth + 1) for child in node.iter_child_nodes())
-
-    return is_sure(tree, 0)

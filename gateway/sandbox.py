@@ -107,20 +107,22 @@ class Sandbox(ImmutableSandboxedEnvironment):
         printing = _print if escape is None or self.writes_html else _escaping_print(escape)
         self.filters.update({_PRINT: printing, _LOOP: _loop, _JOIN: _joined})
 
-    def unknown(self, tree: nodes.Node) -> list[TemplateSyntaxError]:
-        """A fault for each filter and test that does not exist."""
-        faults = []
-        for kind, known in ((nodes.Filter, self.filters), (nodes.Test, self.tests)):
-            for node in ([tree] if isinstance(tree, kind) else []) + list(tree.find_all(kind)):
-                if node.name not in known:
-                    near = difflib.get_close_matches(node.name, [name for name in known if " " not in name], n=1)
+    def unknown(
+        self, filters: Iterable[tuple[str, int]], tests: Iterable[tuple[str, int]]
+    ) -> Iterator[TemplateSyntaxError]:
+        """A fault for each filter and test that does not exist, of those named with their lines."""
+        for word, named, known in (("filter", filters, self.filters), ("test", tests, self.tests)):
+            for name, line in named:
+                if name not in known:
+                    near = difflib.get_close_matches(name, [one for one in known if " " not in one], n=1)
                     guess = f"; did you mean {near[0]}?" if near else ""
-                    faults.append(UnknownName(f"there is no {kind.__name__.lower()} {node.name!r}{guess}", node.lineno))
-        return faults
+                    yield UnknownName(f"there is no {word} {name!r}{guess}", line)
 
     def prepare(self, tree: nodes.Template) -> nodes.Template:
         """The syntax tree that is compiled. Raises TemplateSyntaxError where a filter or a test does not exist."""
-        for fault in self.unknown(tree):
+        filters = ((node.name, node.lineno) for node in tree.find_all(nodes.Filter))
+        tests = ((node.name, node.lineno) for node in tree.find_all(nodes.Test))
+        for fault in self.unknown(filters, tests):
             raise fault
         prepared: nodes.Template = _Rewriter().visit(tree)
         prepared.set_environment(self)

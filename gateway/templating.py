@@ -13,7 +13,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from gateway.bounds import bounded_join
 from gateway.errors import TemplateError, Where
 from gateway.faults import compile_words, line_of, render_words, shortened
 from gateway.native import native
-from gateway.reading import NamedFile, Read, Reader, lone_expression, parsed_expression
-from gateway.references import Reference, TreeNames, taken
+from gateway.reading import Read, Reader, lone_expression, parsed_expression
+from gateway.references import NamedFile, Reference, Survey, taken
 from gateway.sandbox import MOST_STEPS, Sandbox, UnknownName, steps_left
 from gateway.spots import stretch_of
 
@@ -139,6 +139,7 @@ class Templates:
         self._sandboxes: dict[Callable[[str], str] | None, Sandbox] = {}
         self._texts: dict[str, str] = {}  # of template files
         self._reader = Reader(self._sandbox(None))
+        self._files: dict[tuple[str, Callable[[str], str] | None], tuple[_Code, tuple[Reference, ...]]] = {}
         self._codes: dict[tuple[str, Callable[[str], str] | None, bool], _Code] = {}
 
     def expression(
@@ -185,8 +186,8 @@ class Templates:
             raise _refused(error, source, place) from None
         if read.faults:
             raise _all_refused(read.faults, source, place)
-        seen: dict[str, TreeNames] = {}
-        self._load_named(sandbox, read.files, place, seen)
+        seen: dict[str, Survey] = {}
+        self._load_named(sandbox, read.survey.files, place, seen)
         is_lone = read.is_lone and not as_text and escape is None
         try:
             if is_lone:
@@ -195,9 +196,9 @@ class Templates:
                 code = self._code((source, escape, False), lambda: sandbox.from_string(source), read)
         except Exception as error:
             raise _refused(error, source, place) from None
-        references = taken([read.names, *seen.values()], sandbox.globals) if seen else read.references
+        references = taken([read.survey, *seen.values()], sandbox.globals) if seen else read.references
         if is_lone:
-            lone = Expression(code, replace(text, source=source.strip()), read.is_path, references)
+            lone = Expression(code, _Text(source.strip(), where, text.first_line), read.is_path, references)
             return Leaf(text, lone, references)
         return Leaf(text, code, references)
 
@@ -211,11 +212,14 @@ class Templates:
             raise TemplateError(
                 where, f"the template file {path!r} lies outside the folder of gateway.yaml", "template-file"
             )
-        seen: dict[str, TreeNames] = {}
-        sandbox = self._sandbox(escape)
-        template = self._load(sandbox, os.path.relpath(full, root).replace(os.sep, "/"), where, seen)
-        references = taken(seen.values(), sandbox.globals)
-        return Leaf(_Text(path, where, where.line), _Code(lambda: template, False), references)
+        name = os.path.relpath(full, root).replace(os.sep, "/")
+        if (name, escape) not in self._files:
+            seen: dict[str, Survey] = {}
+            sandbox = self._sandbox(escape)
+            template = self._load(sandbox, name, where, seen)
+            references = taken(seen.values(), sandbox.globals)
+            self._files[name, escape] = _Code(lambda: template, False), references
+        return Leaf(_Text(path, where, where.line), *self._files[name, escape])
 
     def in_file(self, file: str, stretch: tuple[int, int], path: str) -> Where:
         """The place of a stretch of a template file."""
@@ -233,7 +237,7 @@ class Templates:
     ) -> _Code:
         found = self._codes.get(key)
         if found is None:
-            found = self._codes[key] = _Code(make, read.is_sure)
+            found = self._codes[key] = _Code(make, read.survey.is_sure)
         return found
 
     def _expression(self, source: str) -> nodes.Expr:
@@ -250,7 +254,7 @@ class Templates:
         assign = nodes.Assign(nodes.Name(_RESULT, "store"), body, lineno=body.lineno)
         return sandbox.from_string(sandbox.prepare(nodes.Template([assign], lineno=1)))
 
-    def _load(self, sandbox: Sandbox, name: str, where: Where, seen: dict[str, TreeNames]) -> Template:
+    def _load(self, sandbox: Sandbox, name: str, where: Where, seen: dict[str, Survey]) -> Template:
         """Compiles a file and all that it names, so that a fault in any of them is found at load."""
         place: Place = lambda start, end: where  # noqa: E731 - until the file is read
         try:
@@ -258,7 +262,7 @@ class Templates:
             self._texts[file] = text
             place = _following(text, Where(file, 1, 1, where.path))
             read = self._reader.of_tree(Parser(sandbox, text, name, file).parse(), file)
-            seen[name] = read.names
+            seen[name] = read.survey
             if read.faults:
                 raise _all_refused(read.faults, None, place)
             template = sandbox.get_template(name)
@@ -273,11 +277,11 @@ class Templates:
             raise TemplateError(where, message, "template-file") from None
         except Exception as error:
             raise _refused(error, None, place) from None
-        self._load_named(sandbox, read.files, place, seen)
+        self._load_named(sandbox, read.survey.files, place, seen)
         return template
 
     def _load_named(
-        self, sandbox: Sandbox, named: Iterable[NamedFile], place: Place, seen: dict[str, TreeNames]
+        self, sandbox: Sandbox, named: Iterable[NamedFile], place: Place, seen: dict[str, Survey]
     ) -> None:
         for file in named:
             if file.name not in seen:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
-from structlog.typing import FilteringBoundLogger
+
+if TYPE_CHECKING:  # takes long to import
+    from structlog.typing import FilteringBoundLogger
 
 
 class Settings(BaseModel):

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
+if TYPE_CHECKING:  # takes long to import: `gateway check` does without
+    import aiohttp
 
 Network = IPv4Network | IPv6Network
 
@@ -89,6 +90,7 @@ def guarded_session(
 
     Redirects are the caller's to forbid (`allow_redirects=False`). The environment's proxies are not used.
     """
+    import aiohttp
 
     def make_socket(info: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, address = info

@@ -158,9 +158,8 @@ class Compiling:
         for name, part in given.items():
             field = fields.get(name)
             items = frozenset[str]() if field is None else _items(field, given)
-            tree[name] = self._part(
-                part, (*at, name), field.text if field else None, True, dataclasses.replace(offered, items=items)
-            )
+            inside = offered if items == offered.items else dataclasses.replace(offered, items=items)
+            tree[name] = self._part(part, (*at, name), field.text if field else None, True, inside)
         connection = None
         for name, field in fields.items():
             if field.connection is not None and isinstance(given.get(name), str):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -53,7 +55,22 @@ class Config:
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Loads everything; contacts nothing. Raises ConfigError with all problems."""
-    return _Loading(path, environ).load()
+    with _uncollected():
+        return _Loading(path, environ).load()
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: what a configuration is made of is kept, and looking through it again and again while it
+    grows takes longer than making it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def load_store_url(path: Path, environ: Mapping[str, str]) -> tuple[Path, str]:

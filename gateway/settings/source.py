@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 import re
@@ -94,10 +95,9 @@ class Source:
 
     def place(self, path: Path_) -> Callable[[int, int], Where]:
         """The places of stretches of a text value: of its characters after variables are filled in."""
-        whole = self.where(path)
         found = self._values.get(path)
         if found is None or not isinstance(found[1], yaml.ScalarNode):
-            return lambda start, end: whole
+            return lambda start, end: self.where(path)
         file, node = found
         filled = self._filled.get(id(node))
 
@@ -110,8 +110,8 @@ class Source:
             characters = ScalarMap(file.text, node.start_mark.index, node.end_mark.index, node.style, node.value)
             first, last = offset(start, characters, False), offset(max(start, end - 1), characters, True)
             if first is None or last is None:
-                return whole
-            return file.where(first, last + 1 if end > start else first, whole.path)
+                return self.where(path)
+            return file.where(first, last + 1 if end > start else first, dotted(path))
 
         return place
 
@@ -393,7 +393,10 @@ def _written(index: int, filled: Filled, at_end: bool) -> int:
 
 def dotted(path: Path_) -> str:
     """`routes.fulfil.events[0]` of a path."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+    if not path:
+        return ""
+    around, last = _dotted_around(path[:-1]), path[-1]
+    return f"{around}[{last}]" if isinstance(last, int) else f"{around}.{last}" if around else last
+
+
+_dotted_around = functools.lru_cache(maxsize=1000)(dotted)  # neighbours share it
