@@ -69,11 +69,15 @@ _ROUTE = """\
       ship:
         uses: http_forward
         needs: [save]
-        with: {{connection: warehouse, body: {{team: {n}, order: "{{{{ object.id }}}}", rows: "{{{{ steps.save.output.rows }}}}"}}}}
+        with:
+          connection: warehouse
+          body: {{team: {n}, order: "{{{{ object.id }}}}", rows: "{{{{ steps.save.output.rows }}}}"}}
       tell:
         uses: slack
         if: object.amount_total >= vars.big_order
-        with: {{connection: sales, text: "Big order for team {n}: {{{{ object.amount_total | money(object.currency) }}}}"}}
+        with:
+          connection: sales
+          text: "Big order for team {n}: {{{{ object.amount_total | money(object.currency) }}}}"
 """
 _FILE = """\
 {% for line in object.lines.data %}<p>{{ line.description }}</p>{% endfor %}
@@ -85,7 +89,9 @@ def write_config(folder: Path, routes: int) -> Path:
     """A configuration of that many routes with four actions each; every event type is wanted by several."""
     types = snapshot_types()
     text = _HEAD + "".join(
-        _ROUTE.format(n=n, first=types[n % len(types)], second="checkout.session.completed" if n % 20 == 0 else "payout.*")
+        _ROUTE.format(
+            n=n, first=types[n % len(types)], second="checkout.session.completed" if n % 20 == 0 else "payout.*"
+        )
         for n in range(routes)
     )
     (folder / "receipt.html.j2").write_text(_FILE)

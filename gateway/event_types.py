@@ -49,13 +49,14 @@ def matches(pattern: str) -> frozenset[str]:
 
 
 def nearest(pattern: str) -> str | None:
-    """The type that is most like a pattern that matches none; for a glob, a glob that matches some. None where nothing is
-    near.
+    """The type that is most like a pattern that matches none; for a glob, a glob that matches some. None where there is
+    nothing near.
     """
     near = _nearest(pattern, known_types())
-    if near is None or not _GLOB.search(pattern):
+    wild = _GLOB.search(pattern)
+    if near is None or wild is None:
         return near
-    fixed = pattern[: _GLOB.search(pattern).start()].rstrip(".")  # type: ignore[union-attr] - searched above
+    fixed = pattern[: wild.start()].rstrip(".")
     families = {".".join(known.split(".")[: fixed.count(".") + 1]) for known in known_types()}
     family = _nearest(fixed, families)
     return f"{family}.*" if family is not None else near

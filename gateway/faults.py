@@ -28,6 +28,8 @@ _TYPES = {
     "list": "a list",
 }
 _TYPE = re.compile(r"'(NoneType|str|int|float|bool|dict|list)'(?: object)?|\"(str|int|list)\"|\b(NoneType)\b")
+UNCLOSED = re.compile(r"^Unexpected end of template\..* that needs to be closed is '(\w+)'", re.DOTALL)
+"""Jinja's words for a block without its end."""
 _PLAIN = Environment(autoescape=True)
 
 
@@ -40,6 +42,11 @@ def shortened(source: str) -> str:
 def compile_words(error: Exception, source: str = "") -> str:
     """Why something did not compile."""
     if isinstance(error, TemplateSyntaxError):
+        unclosed = UNCLOSED.search(error.message or "")
+        if unclosed is not None:
+            return f"{{% {unclosed[1]} %}} is never closed: {{% end{unclosed[1]} %}} is missing"
+        if error.message == "unexpected 'end of template'":
+            return "it ends too early"
         for wrong, right in _OPERATORS.items():
             if wrong in source:
                 return f"{error.message} (Jinja writes {right}, not {wrong})"

@@ -182,19 +182,17 @@ def _chain(node: nodes.Node) -> tuple[tuple[Key, ...], tuple[tuple[int, int], ..
     """Path and stretches of a chain of names and constant keys; None for any other node."""
     if isinstance(node, nodes.Name):
         return (node.name,), (stretch_of(node.lineno) or (0, 0),)
+    key: Key
     if isinstance(node, nodes.Getattr):
-        inner, key = _chain(node.node), node.attr
+        key = node.attr
+        _, dot = stretch_of(node.lineno) or (0, 0)
+        stretch = (dot, dot + len(key))
     elif (
         isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, (str, int))
     ):
-        inner, key = _chain(node.node), node.arg.value
+        key = node.arg.value
+        stretch = stretch_of(node.arg.lineno) or (0, 0)
     else:
         return None
-    if inner is None:
-        return None
-    start, end = stretch_of(node.lineno) or (0, 0)
-    if isinstance(node, nodes.Getattr):  # its place is that of the dot
-        start, end = end, end + len(node.attr)
-    else:
-        start, end = stretch_of(node.arg.lineno) or (start, end)
-    return (*inner[0], key), (*inner[1], (start, end))
+    inner = _chain(node.node)
+    return None if inner is None else ((*inner[0], key), (*inner[1], stretch))

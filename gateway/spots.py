@@ -57,3 +57,16 @@ def placed_tokens(
         raise TemplateSyntaxError(
             error.message or "", spot(error.lineno, position, min(position + 1, len(text))), name, filename
         ) from None
+
+
+def unclosed_block(text: str, tag: str) -> tuple[int, int] | None:
+    """Where the last `{% tag %}` without its `{% endtag %}` begins and ends."""
+    closed = 0
+    for match in reversed(list(re.finditer(rf"\{{%[-+]?\s*(end)?{tag}\b(?:[^%]|%(?!\}}))*(?:%\}})?", text))):
+        if match[1]:
+            closed += 1
+        elif closed:
+            closed -= 1
+        else:
+            return match.span()
+    return None

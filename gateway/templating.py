@@ -22,12 +22,12 @@ from jinja2.parser import Parser
 
 from gateway.bounds import bounded_join
 from gateway.errors import TemplateError, Where
-from gateway.faults import compile_words, line_of, render_words, shortened
+from gateway.faults import UNCLOSED, compile_words, line_of, render_words, shortened
 from gateway.native import native
 from gateway.reading import Read, Reader, lone_expression, parsed_expression
 from gateway.references import NamedFile, Reference, Survey, taken
 from gateway.sandbox import MOST_STEPS, Sandbox, UnknownName, steps_left
-from gateway.spots import stretch_of
+from gateway.spots import stretch_of, unclosed_block
 
 Place = Callable[[int, int], Where]
 """The place of a stretch of a template's text, given by its first character and the one after its last."""
@@ -256,6 +256,7 @@ class Templates:
 
     def _load(self, sandbox: Sandbox, name: str, where: Where, seen: dict[str, Survey]) -> Template:
         """Compiles a file and all that it names, so that a fault in any of them is found at load."""
+        text = ""
         place: Place = lambda start, end: where  # noqa: E731 - until the file is read
         try:
             text, file, _ = self._loader.get_source(sandbox, name)
@@ -264,7 +265,7 @@ class Templates:
             read = self._reader.of_tree(Parser(sandbox, text, name, file).parse(), file)
             seen[name] = read.survey
             if read.faults:
-                raise _all_refused(read.faults, None, place)
+                raise _all_refused(read.faults, text, place)
             template = sandbox.get_template(name)
         except TemplateError:
             raise
@@ -276,13 +277,11 @@ class Templates:
             message = f"cannot read the template file {name!r}: {error.strerror}"
             raise TemplateError(where, message, "template-file") from None
         except Exception as error:
-            raise _refused(error, None, place) from None
+            raise _refused(error, text, place) from None
         self._load_named(sandbox, read.survey.files, place, seen)
         return template
 
-    def _load_named(
-        self, sandbox: Sandbox, named: Iterable[NamedFile], place: Place, seen: dict[str, Survey]
-    ) -> None:
+    def _load_named(self, sandbox: Sandbox, named: Iterable[NamedFile], place: Place, seen: dict[str, Survey]) -> None:
         for file in named:
             if file.name not in seen:
                 try:
@@ -330,19 +329,19 @@ def _following(source: str, where: Where) -> Place:
     return place
 
 
-def _refused(error: Exception, source: str | None, place: Place) -> TemplateError:
-    """The TemplateError for what did not compile; `source` is None for a file, whose line is shown anyway."""
+def _refused(error: Exception, source: str, place: Place) -> TemplateError:
+    """The TemplateError for what did not compile."""
     if isinstance(error, TemplateError):
         return error
-    stretch = stretch_of(error.lineno) if isinstance(error, TemplateSyntaxError) else None
-    begin = f"{shortened(source)}: " if source is not None else ""
+    stretch = None
+    if isinstance(error, TemplateSyntaxError):
+        unclosed = UNCLOSED.search(error.message or "")
+        stretch = unclosed_block(source, unclosed[1]) if unclosed else stretch_of(error.lineno)
     code = "unknown-filter" if isinstance(error, UnknownName) else "template"
-    return TemplateError(
-        place(*(stretch or (0, 0))), f"{begin}does not compile: {compile_words(error, source or '')}", code
-    )
+    return TemplateError(place(*(stretch or (0, 0))), f"does not compile: {compile_words(error, source)}", code)
 
 
-def _all_refused(faults: Iterable[Exception], source: str | None, place: Place) -> TemplateError:
+def _all_refused(faults: Iterable[Exception], source: str, place: Place) -> TemplateError:
     """The first of several faults as TemplateError, with the others."""
     first, *others = (_refused(fault, source, place) for fault in faults)
     first.others = tuple(others)

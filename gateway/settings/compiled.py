@@ -16,8 +16,9 @@ from gateway.errors import TemplateError, Where
 from gateway.plugin import Action, Connection, Deferred, Offers, Settings, Text
 from gateway.references import Reference
 from gateway.settings.explain_errors import explained
+from gateway.settings.nodes import Path_, dotted
 from gateway.settings.problems import Problem
-from gateway.settings.source import Path_, Source, dotted
+from gateway.settings.source import Source
 from gateway.settings.template_names import Offered, unknown_names
 from gateway.templating import Expression, Leaf, Templates
 

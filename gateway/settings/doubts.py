@@ -24,8 +24,7 @@ def check_accounts(accounts: Mapping[str, Account], source: Source) -> Iterator[
         for i, secret in enumerate(account.signing_secrets):
             where = source.where(("accounts", name, "signing_secrets", i))
             if not secret:
-                if not any(problem.where.path == where.path for problem in source.problems):
-                    yield Problem(where, "it is empty", _WHERE_SECRETS_ARE, code="signing-secret")
+                yield Problem(where, "it is empty", _WHERE_SECRETS_ARE, code="signing-secret")
             elif owners.setdefault(secret, name) != name:
                 message = f"account {owners[secret]} has the same secret: an event must belong to one account"
                 yield Problem(where, message, code="same-secret")
@@ -49,7 +48,9 @@ def _check_api_key(account: Account, source: Source) -> Iterator[Problem]:
         return
     if key.startswith(("whsec_", "pk_")):
         kind = "a signing secret" if key.startswith("whsec_") else "a publishable key"
-        yield Problem(where, f"this is {kind}: Stripe answers it nothing", "a rk_... or sk_...", code="api-key")
+        yield Problem(
+            where, f"this is {kind}: Stripe answers it nothing", "an API key begins with rk_ or sk_", code="api-key"
+        )
     elif found is None:
         message = "this does not look like an API key, which begins with rk_ or sk_"
         yield Problem(where, message, "a restricted key, rk_..., that may read what routes fetch", "warning", "api-key")
@@ -61,7 +62,7 @@ def _check_api_key(account: Account, source: Source) -> Iterator[Problem]:
 
 
 def check_events(route: str, patterns: Sequence[str], source: Source) -> Iterator[Problem]:
-    """Patterns that are none, that match no type Stripe has, or that match the one event that cannot wait in a queue."""
+    """Patterns that are none, that match no type Stripe has, or the one event that cannot wait in a queue."""
     for i, pattern in enumerate(patterns):
         where = source.where(("routes", route, "events", i))
         if not _PATTERN.fullmatch(pattern) or not _has_sound_brackets(pattern):
@@ -71,7 +72,10 @@ def check_events(route: str, patterns: Sequence[str], source: Source) -> Iterato
             hint = f"did you mean {near}?" if near else "right where the type is newer than this gateway"
             yield Problem(where, f"Stripe has no event type {pattern}", hint, "warning", "unknown-event")
         elif pattern.startswith("issuing_auth") and event_types.SYNCHRONOUS in event_types.matches(pattern):
-            message = f"{event_types.SYNCHRONOUS} waits two seconds for a decision, which this answer never holds"
+            message = (
+                f"Stripe waits two seconds for the answer to {event_types.SYNCHRONOUS} and takes it as the decision, "
+                "which a queue cannot give"
+            )
             hint = "let a service of your own answer it; issuing_authorization.created tells what came of it"
             yield Problem(where, message, hint, "warning", "synchronous-event")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from gateway.errors import Where
 from gateway.settings.files import TextFile
+from gateway.settings.nodes import Path_, characters_of
 from gateway.settings.problems import Excerpt, Note, Problem
-from gateway.settings.scalars import ScalarMap
 from gateway.settings.secret_keys import SECRET_KEY, URL_KEY, is_secret, is_url
-from gateway.settings.source import Path_, Source
+from gateway.settings.source import Source
 from gateway.settings.variables import VARIABLE
 
 MASK = "***"
@@ -39,12 +39,12 @@ class Excerpts:
             if filled is not None:
                 for secret in filled.secrets:
                     self._note(secret, node.value)
-            hides = is_secret(path) or path in declared
+            hides = is_secret(path) or (path in declared and not (is_url(path) and not node.value.startswith("http")))
             if not hides and not is_url(path):
                 continue
             spans = [(0, len(node.value))] if hides else [found.span() for found in _CREDENTIALS.finditer(node.value)]
             variables = [found.span() for found in VARIABLE.finditer(node.value)]
-            characters = ScalarMap(file.text, node.start_mark.index, node.end_mark.index, node.style, node.value)
+            characters = characters_of(file, node)
             for start, end in _without(spans, variables):
                 self._note(node.value[start:end], MASK)
                 first, last = characters.offset(start), characters.offset(end - 1)

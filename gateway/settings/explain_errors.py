@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.plugin import Deferred
+from gateway.settings.nodes import Path_
 from gateway.settings.problems import did_you_mean, nearest
 from gateway.settings.secret_keys import is_secret, is_url
-from gateway.settings.source import Path_
 
 _EXPECTED = {
     "string_type": "text",
@@ -38,7 +39,8 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "too_short": "at least {min_length} of them",
     "string_too_short": "a text of at least {min_length} characters",
-    "ip_any_network": "a network such as 10.1.0.0/16",
+    "ip_v4_network": "a network such as 10.1.0.0/16",
+    "ip_v6_network": "a network such as 10.1.0.0/16",
 }
 _OF_TYPE = frozenset(kind for kind in _EXPECTED if kind.endswith(("_type", "_parsing")))
 _CHOICES = re.compile(r"\^\(([\w|]+)\)\$")
@@ -79,8 +81,15 @@ def explained(
     by_path: dict[Path_, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         by_path.setdefault(_path(details["loc"], given), []).append(details)
+    unknown = {path for path, several in by_path.items() if several[0]["type"] == "extra_forbidden"}
     for path, several in by_path.items():
         details = several[0]
+        if details["type"] in _OF_TYPE and any(other[: len(path)] == path != other for other in by_path):
+            continue  # another alternative of a union got further
+        if details["type"] == "missing" and any(
+            other[:-1] == path[:-1] and nearest(str(other[-1]), [str(path[-1])]) for other in unknown
+        ):
+            continue  # it is there, misspelt
         kind = details["type"]
         is_key = details["loc"][-1:] == ("[key]",)
         code = (
@@ -162,6 +171,8 @@ def _hint(details: ErrorDetails, path: Path_, model: type[BaseModel] | None) -> 
         known = re.findall(r"'([^']+)'", details["ctx"]["expected"])
         near = nearest(details["input"], known)
         return None if near is None else f"did you mean {near}?"
+    if details["type"] == "list_type" and isinstance(details["input"], str) and not is_secret(path):
+        return f"write [{details['input'][:80]}]"
     if details["type"] != "extra_forbidden":
         return None
     inner = _model_at(model, path[:-1])
@@ -195,6 +206,8 @@ def _is_model(option: Any) -> bool:
 def _options(annotation: Any) -> list[Any]:
     """The alternatives of a union, unwrapped."""
     if typing.get_origin(annotation) is typing.Annotated:
+        return _options(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) is Deferred:
         return _options(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [inner for option in typing.get_args(annotation) for inner in _options(option)]

@@ -28,12 +28,15 @@ from gateway.settings.compiled import Compiling, fields_of
 from gateway.settings.doubts import check_accounts, check_events, check_same, check_use
 from gateway.settings.excerpts import Excerpts
 from gateway.settings.explain_errors import explained
+from gateway.settings.nodes import Path_
 from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, in_order, nearest
 from gateway.settings.salvage import sound_account, sound_route
 from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings
-from gateway.settings.source import Path_, Source
+from gateway.settings.source import Source
 from gateway.settings.template_names import Offered
 from gateway.templating import Templates
+
+_UNFILLED = ("unset-variable", "variable", "secret-file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +158,16 @@ class _Loading:
         return ConfigError(str(self.path), self._explained())
 
     def _explained(self) -> list[Problem]:
-        """The problems with their excerpts."""
+        """The problems with their excerpts, but for what only follows from a variable that has no value."""
         if not self.problems:
             return []
+        unfilled = {problem.where.path for problem in self.problems if problem.code in _UNFILLED}
         excerpts = Excerpts(self.source, self.secret_paths)
-        return [excerpts.explain(problem) for problem in self.problems]
+        return [
+            excerpts.explain(problem)
+            for problem in self.problems
+            if problem.code in _UNFILLED or problem.where.path not in unfilled
+        ]
 
     # -- the parts --------------------------------------------------------------------------------------------
 
@@ -378,7 +386,11 @@ class _Loading:
     ) -> None:
         for field, info in fields_of(plugin.Settings).items():
             name = action.with_.get(field)
-            if info.connection is None or not isinstance(name, str) or "{{" in name:
+            if info.connection is None or not isinstance(name, str):
+                continue
+            meant = {other for other in connections if isinstance(connections[other], info.connection)}
+            if "{{" in name:
+                self.used_connections |= meant
                 continue
             where = self.source.where((*at, "with", field))
             self.used_connections.add(name)
@@ -389,6 +401,7 @@ class _Loading:
             elif name in connections and not isinstance(connections[name], info.connection):
                 types = connection_types(self.actions)
                 wanted = next((word for word, model in types.items() if model is info.connection), "other")
+                self.used_connections |= meant
                 message = f"{name} is a connection of type {connections[name].type}; {action.uses} needs {wanted}"
                 self.problem(where, message, code="wrong-connection")
 

@@ -105,10 +105,16 @@ def _line(problem: Problem) -> str:
 
 def in_order(file: str, problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Each once, in the order of the files; those of `file` first."""
-    once = {(p.where.file, p.where.line, p.where.column, p.message): p for p in reversed(list(problems))}
-    return tuple(
-        sorted(once.values(), key=lambda p: (p.where.file != file, p.where.file, p.where.line, p.where.column))
-    )
+    once = {(_place(problem), problem.message): problem for problem in reversed(list(problems))}
+    not_yaml = {_place(problem) for problem in once.values() if problem.code == "yaml"}
+    kept = [
+        one for one in reversed(once.values()) if one.code == "yaml" or _place(one) not in not_yaml
+    ]  # not what follows from it
+    return tuple(sorted(kept, key=lambda one: (one.where.file != file, *_place(one))))
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return problem.where.file, problem.where.line, problem.where.column
 
 
 def counted(problems: Sequence[Problem]) -> str:

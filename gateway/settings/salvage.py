@@ -51,7 +51,8 @@ def _sound(model: type[S], given: dict[str, Any]) -> S:
         except ValidationError as error:
             removed = False
             for one in explained(error, left):
-                removed = _remove(left, one.path) or removed
+                path = one.path[:-1] if one.path[-1:] == ("with",) else one.path  # an action without it says too much
+                removed = _remove(left, path) or removed
             if not removed:
                 return model()
 
@@ -59,12 +60,10 @@ def _sound(model: type[S], given: dict[str, Any]) -> S:
 def _remove(tree: Any, path: tuple[str | int, ...]) -> bool:
     """Takes out what is at a path; whether it was there."""
     for step in path[:-1]:
-        if isinstance(tree, dict) and step in tree:
-            tree = tree[step]
-        elif isinstance(tree, list) and isinstance(step, int) and step < len(tree):
-            tree = tree[step]
-        else:
+        is_there = step in tree if isinstance(tree, dict) else isinstance(tree, list) and step in range(len(tree))
+        if not is_there:
             return False  # a removal before this one took it along
+        tree = tree[step]
     last = path[-1] if path else None
     if isinstance(tree, dict) and last in tree:
         del tree[last]

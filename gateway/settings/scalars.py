@@ -12,13 +12,14 @@ _PIECES = {
     ),
     "'": re.compile(rf"''|[^'{_BREAKS}]+"),
 }
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")  # an anchor, a tag
 _RUN = re.compile(rf"[^{_BREAKS}]+")
 _ESCAPES = dict(zip('0abt\tnvfre "/\\N_LP', '\0\a\b\t\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029', strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A run of the value, and where it stands in the file; both have the same length unless the file writes an escape."""
+    """A run of the value, and where it stands in the file; the lengths differ where the file writes an escape."""
 
     value_start: int
     raw_start: int
@@ -54,6 +55,8 @@ class ScalarMap:
 
 def _pieces(text: str, start: int, end: int, style: str | None, value: str) -> list[_Piece] | None:
     pattern = _PIECES.get(style or "", _RUN)
+    properties = _PROPERTIES.match(text, start, end)
+    start = properties.end() if properties else start
     if style in ("'", '"'):
         start, end = start + 1, end - 1
     elif style in ("|", ">"):

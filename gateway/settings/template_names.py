@@ -17,8 +17,23 @@ Locate = Callable[[Reference, int], Where]
 
 _METHODS = frozenset(("get", "items", "keys", "values"))
 _EVENT = frozenset(
-    "id object account api_version context created data livemode pending_webhooks request type "
-    "changes reason related_object snapshot_event".split()
+    [
+        "id",
+        "object",
+        "account",
+        "api_version",
+        "context",
+        "created",
+        "data",
+        "livemode",
+        "pending_webhooks",
+        "request",
+        "type",
+        "changes",
+        "reason",
+        "related_object",
+        "snapshot_event",
+    ]
 )
 _JINJA_WRITES = {"null": "none", "undefined": "none", "nil": "none", "NULL": "none", "TRUE": "true", "FALSE": "false"}
 _DELIVERY = frozenset(("id", "attempt"))
@@ -119,8 +134,9 @@ def _constant(before: tuple[str, ...], path: tuple[Key, ...], constants: Mapping
 def _account(path: tuple[Key, ...], offered: Offered) -> _Fault | None:
     name = path[1]
     if name not in _ACCOUNT:
-        near = did_you_mean(str(name), _ACCOUNT)
-        return 1, f"account has no {name}", f"{near}; constants of an account are in account.vars", "error"
+        near = nearest(str(name), _ACCOUNT)
+        hint = f"did you mean {near}?" if near else "constants of an account are in account.vars"
+        return 1, f"account has no {name}", hint, "error"
     if name != "vars" or len(path) < 3 or path[2] in _METHODS or not offered.account_vars:
         return None
     key = str(path[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import yaml
 
@@ -47,7 +48,8 @@ _CONTEXTS = {
     "first occurrence": "first",
 }
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_BARE_TEMPLATE = re.compile(r"""(?::|-)\s+(\{\{|\{%)""")
+_BARE_TEMPLATE = re.compile(r"(?:^|[{,])\s*(?:-\s+)*(?:[\w.-]+:\s+)?(\{\{|\{%)", re.M)
+_KEY = re.compile(r"\s*(?:-\s+)*[^\s#'\"\[{][^#]*?:(?:\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,16 @@ def yaml_fault(error: yaml.YAMLError | RecursionError | ValueError, text: str, l
         message, hint = "a tab where spaces are needed", "indent with spaces"
     elif offset >= len(text.rstrip()) and "quoted" not in (error.context or ""):
         message, hint = "the file ends too early", None
-    bare = _BARE_TEMPLATE.search(text, line_starts[_line_of(offset, line_starts)])
-    if bare is not None and _line_of(bare.start(1), line_starts) == _line_of(offset, line_starts):
+    line = _line_of(offset, line_starts)
+    bare = _BARE_TEMPLATE.search(text, line_starts[line])
+    if bare is not None and _line_of(bare.start(1), line_starts) == line:
         return YamlFault("a value that begins with {{ must stand in quotes", 'write "{{ ... }}"', bare.start(1))
+    if text.startswith("${", offset - 1) and "flow" in (error.context or ""):
+        return YamlFault("inside { } and [ ], a ${...} must stand in quotes", 'write "${...}"', offset - 1)
+    if "mapping values are not allowed" in problem:
+        return _misplaced_key(text, line_starts, line, offset)
+    if error.context_mark is not None and "quoted scalar" in (error.context or "") and "end of stream" in problem:
+        return YamlFault("these quotes are never closed", hint, _offset(error.context_mark, text, line_starts))
     context = None
     if error.context_mark is not None and error.problem_mark is not None:
         word = next((word for theirs, word in _CONTEXTS.items() if theirs in (error.context or "")), None)
@@ -109,3 +118,22 @@ def _line_of(offset: int, line_starts: list[int]) -> int:
             break
         line = i
     return line
+
+
+def _misplaced_key(text: str, line_starts: list[int], line: int, offset: int) -> YamlFault:
+    """A `: ` where none can be: the line above lacks its own, or this one is indented too far, or has two."""
+    lines = [text[start:end].rstrip() for start, end in pairwise([*line_starts[: line + 1], len(text)])]
+    here = text[line_starts[line] :].split("\n", 1)[0]
+    begin = line_starts[line] + len(here) - len(here.lstrip())
+    above = next((i for i in range(line - 1, -1, -1) if lines[i].strip() and lines[i].lstrip()[0] != "#"), None)
+    if ": " in text[begin:offset] or above is None:
+        return YamlFault("a second `: ` in one value", "put the whole value in quotes", offset)
+    start = line_starts[above] + len(lines[above]) - len(lines[above].lstrip())
+    if _KEY.match(lines[above]) is None:
+        return YamlFault("a line without `: `", "write `key: value`, with a space after the colon", start)
+    return YamlFault(
+        "this key is indented further than the one above it, which has its value already",
+        "indent the keys of one mapping alike",
+        begin,
+        ("the one above", start),
+    )

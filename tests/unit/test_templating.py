@@ -176,8 +176,8 @@ def test_another_escape_is_applied_once_to_what_expressions_bring() -> None:
             "a time is Unix seconds, or a text such as '2026-03-01T12:00:00Z', not 'now', in: {{ 'now' | timestamp }}",
         ),
         ("{% include 'nope.j2' %}", "there is no template file 'nope.j2'"),
-        ("{{ x", "{{ x: does not compile: unexpected end of template, expected 'end of print statement'."),
-        ("{{ 1 | mony }}", "{{ 1 | mony }}: does not compile: there is no filter 'mony'; did you mean money?"),
+        ("{{ x", "does not compile: unexpected end of template, expected 'end of print statement'."),
+        ("{{ 1 | mony }}", "does not compile: there is no filter 'mony'; did you mean money?"),
     ],
 )
 def test_a_fault_names_what_is_wrong(source: str, message: str) -> None:
@@ -211,10 +211,10 @@ def test_an_expression_is_bare(source: str, value: Any) -> None:
     [
         ("{{ object.paid }}", "{{ object.paid }}: write the expression without {{ }}"),
         (" ", "the expression is empty"),
-        ("a == 1 && b", "a == 1 && b: does not compile: unexpected character '&' (Jinja writes and, not &&)"),
-        ("a = 1", "a = 1: does not compile: unexpected '='"),
-        ("a }} {{ b", "a }} {{ b: does not compile: unexpected '}}'"),
-        ("a is ood", "a is ood: does not compile: there is no test 'ood'; did you mean odd?"),
+        ("a == 1 && b", "does not compile: unexpected character '&' (Jinja writes and, not &&)"),
+        ("a = 1", "does not compile: unexpected '='"),
+        ("a }} {{ b", "does not compile: unexpected '}}'"),
+        ("a is ood", "does not compile: there is no test 'ood'; did you mean odd?"),
     ],
 )
 def test_a_wrong_expression_is_refused_at_load(source: str, message: str) -> None:

@@ -17,7 +17,12 @@ from gateway.settings.report import report, rows
 
 BROKEN = Path(__file__).with_name("broken")
 CASES = sorted(folder.name for folder in BROKEN.iterdir() if folder.is_dir())
-ENVIRON = {"API_KEY": "sk_live_hunter2hunter2", "STRAY": "whsec_hunter2hunter2 ", "SHOP": "The Shop of the World", "EMPTY": ""}
+ENVIRON = {
+    "API_KEY": "sk_live_hunter2hunter2",
+    "STRAY": "whsec_hunter2hunter2 ",
+    "SHOP": "The Shop of the World",
+    "EMPTY": "",
+}
 
 
 def problems_of(case: str) -> tuple[Problem, ...]:
