@@ -12,7 +12,7 @@ from jinja2.parser import Parser
 from gateway.references import Reference, Survey, survey, taken
 from gateway.sandbox import Sandbox, path_of
 
-_PIECE = re.compile(r"""\{\{(?![-+])(?:[^{}'"]|'[^'{}\\]*'|"[^"{}\\]*")*(?<![-+])\}\}""")
+_PIECE = re.compile(r"""(?<!\{)\{\{(?![-+])(?:[^{}'"]|'[^'{}\\]*'|"[^"{}\\]*")*(?<![-+])\}\}""")
 _OTHER = re.compile(r"\{[{%#]")
 
 

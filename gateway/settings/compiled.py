@@ -168,10 +168,18 @@ class Compiling:
                 if isinstance(tree[name], Leaf):
                     where = self._source.where((*at, name))
                     self._problems.append(Problem(where, "the name of a connection cannot be a template"))
-        self._problems += self._known_beforehand(model, given, tree, at)
-        for text in model.check(given):
-            self._problems.append(Problem(self._source.where_key(at), text, code="action-settings"))
+        faults = list(self._known_beforehand(model, given, tree, at))
+        self._problems += faults or self._own_check(action, given, at)
         return CompiledWith(model, tree, fields, at, self._places(at, given), connection)
+
+    def _own_check(self, action: Action[Any], given: Mapping[str, Any], at: Path_) -> Iterator[Problem]:
+        """What the action itself says of a `with` whose types are right."""
+        where = self._source.where_key(at)
+        try:
+            for text in action.Settings.check(given):
+                yield Problem(where, text, code="action-settings")
+        except Exception as error:  # the action's own code: a fault in it is no reason to end here
+            yield Problem(where, f"the check of action {action.name} fails: {type(error).__name__}", code="plugin")
 
     def expression(self, given: str, at: Path_, offered: Offered) -> Expression | None:
         """An `if`, `once_per` or `order_by`; None where it does not compile."""

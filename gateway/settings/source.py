@@ -67,9 +67,12 @@ class Source:
         return None if found is None else (found[1].start_mark.line + 1, found[1].start_mark.column + 1)
 
     def where_key(self, path: Path_) -> Where:
-        """The place of the key that names a value."""
-        found = self._marks.keys.get(path)
-        return where_of(*found, path) if found is not None else self.where(path)
+        """The place of the key that names a value, or of the nearest thing around it that has one."""
+        for length in range(len(path), 0, -1):
+            found = self._marks.keys.get(path[:length]) or self._marks.values.get(path[:length])
+            if found is not None:
+                return where_of(*found, path)
+        return self.where(path)
 
     def place(self, path: Path_) -> Callable[[int, int], Where]:
         """The places of stretches of a text value: of its characters after variables are filled in."""

@@ -177,3 +177,16 @@ def test_a_plugin_folder_brings_an_action_and_its_faults_are_told(tmp_path: Path
     assert found[0].startswith("bad/broken.py:2:1: does not import: ModuleNotFoundError: No module named")
     (tmp_path / "bad/broken.py").unlink()
     assert loaded(tmp_path, text).routes[0].action("audit") is not None
+
+
+def test_an_action_whose_check_fails_is_told_and_not_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/odd.py").write_text(
+        "from gateway.plugin import Action, Settings\n\n\nclass OddSettings(Settings):\n    a: int = 1\n\n"
+        "    @classmethod\n    def check(cls, given):\n        raise KeyError('a')\n\n\n"
+        "class Odd(Action):\n    name = 'odd'\n    Settings = OddSettings\n"
+    )
+    text = GOOD.replace("version: 1", "version: 1\nplugins: [plugins]") + "      odd: {uses: odd}\n"
+    assert problems(tmp_path, text) == [
+        "gateway.yaml:22:7: routes.fulfil.actions.odd.with: the check of action odd fails: KeyError"
+    ]
