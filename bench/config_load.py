@@ -112,6 +112,7 @@ def routing_ms(config: Config, rounds: int) -> tuple[float, float, int]:
     body = json.dumps(make_event("checkout.session.completed", object={"metadata": {"team": "team-40"}})).encode()
     account = config.accounts["eu"]
     routing = RouteTable(config.routes)
+    routing.prepare()
 
     def once(kind: str) -> float:
         began = time.perf_counter()

@@ -66,6 +66,9 @@ class Expression(Protocol):
     def where(self) -> Where:
         """Its place in the YAML."""
 
+    def prepare(self) -> None:
+        """Does now what the first `evaluate` would do: an event need not wait for it."""
+
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """The expression's native value. Raises TemplateError."""
 

@@ -13,6 +13,7 @@ from gateway.references import Reference, Survey, survey, taken
 from gateway.sandbox import Sandbox, path_of
 
 _PIECE = re.compile(r"""(?<!\{)\{\{(?![-+])(?:[^{}'"]|'[^'{}\\]*'|"[^"{}\\]*")*(?<![-+])\}\}""")
+_QUOTED = re.compile(r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*\"""", re.DOTALL)  # as Jinja's lexer has it
 _OTHER = re.compile(r"\{[{%#]")
 
 
@@ -45,9 +46,10 @@ class Reader:
 
     def expression(self, source: str) -> Read:
         """A bare expression. Raises what parsing raises."""
-        read = self._expressions.get(source)
+        shape = _shape(source)
+        read = self._expressions.get(shape)
         if read is None:
-            read = self._expressions[source] = self.of_tree(parsed_expression(self._sandbox, source))
+            read = self._expressions[shape] = self.of_tree(parsed_expression(self._sandbox, shape))
         return read
 
     def of_tree(self, tree: nodes.Node, file: str | None = None) -> Read:
@@ -97,13 +99,24 @@ class Reader:
 
     def _piece(self, piece: str) -> Read | None:
         """One `{{ ... }}`, or None where it is at fault: then the whole text says why, and where."""
-        if piece not in self._pieces:
+        shape = _shape(piece)
+        if shape not in self._pieces:
             try:
-                read: Read | None = self.of_tree(Parser(self._sandbox, piece).parse())
+                read: Read | None = self.of_tree(Parser(self._sandbox, shape).parse())
             except (TemplateSyntaxError, RecursionError, ValueError):
                 read = None
-            self._pieces[piece] = None if read is None or read.faults or read.survey.made else read
-        return self._pieces[piece]
+            self._pieces[shape] = None if read is None or read.faults or read.survey.made else read
+        return self._pieces[shape]
+
+
+def _shape(source: str) -> str:
+    """The same with other words in its quotes: unless they are keys in [ ], they change nothing of what is read."""
+    return source if "[" in source else _QUOTED.sub(_crossed_out, source)
+
+
+def _crossed_out(quoted: re.Match[str]) -> str:
+    text = quoted[0]
+    return text if "\\" in text or "\n" in text else f"{text[0]}{'x' * (len(text) - 2)}{text[0]}"
 
 
 def _moved(references: tuple[Reference, ...], by: int) -> Iterator[Reference]:

@@ -37,6 +37,13 @@ class RouteTable:
                 self._by_pattern.setdefault(pattern, []).append(i)
         self._globs = [pattern for pattern in self._by_pattern if _GLOB.search(pattern)]
 
+    def prepare(self) -> None:
+        """Compiles what is judged when an event arrives, so that none waits for it."""
+        for route in self.routes:
+            for expression in (route.condition, route.once_per, route.order_by):
+                if expression is not None:
+                    expression.prepare()
+
     def wanting(self, account: str, event_type: str) -> tuple[Route, ...]:
         """The routes that want this type from this account, in the order of the file; their `if` is not judged."""
         key = (account, event_type)

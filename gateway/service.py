@@ -56,6 +56,7 @@ async def running(
     """A gateway at work: answers on entry, drained on exit. Raises StoreError, UsageError (an address in use)."""
     start = time.monotonic()
     table = RouteTable(config.routes)
+    table.prepare()
     intake = intake_of(config, table)
     store = open_store(config.settings.store.url.get_secret_value(), config.folder)
     await store.start()

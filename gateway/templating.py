@@ -74,6 +74,10 @@ class Expression:
         self.where = text.where
         self.references = references
 
+    def prepare(self) -> None:
+        """Compiles it now, so that its first use does not wait for that."""
+        self._code.template()
+
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """The expression's native value. Raises TemplateError."""
         token = steps_left.set([MOST_STEPS])

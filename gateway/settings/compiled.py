@@ -174,12 +174,12 @@ class Compiling:
 
     def _own_check(self, action: Action[Any], given: Mapping[str, Any], at: Path_) -> Iterator[Problem]:
         """What the action itself says of a `with` whose types are right."""
-        where = self._source.where_key(at)
         try:
             for text in action.Settings.check(given):
-                yield Problem(where, text, code="action-settings")
+                yield Problem(self._source.where_key(at), text, code="action-settings")
         except Exception as error:  # the action's own code: a fault in it is no reason to end here
-            yield Problem(where, f"the check of action {action.name} fails: {type(error).__name__}", code="plugin")
+            message = f"the check of action {action.name} fails: {type(error).__name__}"
+            yield Problem(self._source.where_key(at), message, code="plugin")
 
     def expression(self, given: str, at: Path_, offered: Offered) -> Expression | None:
         """An `if`, `once_per` or `order_by`; None where it does not compile."""

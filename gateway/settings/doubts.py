@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from gateway import event_types
+from gateway.errors import Where
 from gateway.model import Account, Route
 from gateway.plugin import ConnectionSettings
 from gateway.settings.problems import Problem
@@ -14,6 +17,7 @@ from gateway.settings.source import Source
 _PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")
 _SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
 _API_KEY = re.compile(r"(sk|rk)_(live|test)_[A-Za-z0-9_]+")
+_NOWHERE = Where("", 1, 1)
 _WHERE_SECRETS_ARE = "the whsec_... of the webhook endpoint, in Stripe's dashboard"
 
 
@@ -64,20 +68,29 @@ def _check_api_key(account: Account, source: Source) -> Iterator[Problem]:
 def check_events(route: str, patterns: Sequence[str], source: Source) -> Iterator[Problem]:
     """Patterns that are none, that match no type Stripe has, or the one event that cannot wait in a queue."""
     for i, pattern in enumerate(patterns):
-        where = source.where(("routes", route, "events", i))
-        if not _PATTERN.fullmatch(pattern) or not _has_sound_brackets(pattern):
-            yield Problem(where, f"{pattern!r:.80} is no event type or glob", "such as customer.subscription.*")
-        elif not event_types.matches(pattern):
-            near = event_types.nearest(pattern)
-            hint = f"did you mean {near}?" if near else "right where the type is newer than this gateway"
-            yield Problem(where, f"Stripe has no event type {pattern}", hint, "warning", "unknown-event")
-        elif pattern.startswith("issuing_auth") and event_types.SYNCHRONOUS in event_types.matches(pattern):
-            message = (
-                f"Stripe waits two seconds for the answer to {event_types.SYNCHRONOUS} and takes it as the decision, "
-                "which a queue cannot give"
-            )
-            hint = "let a service of your own answer it; issuing_authorization.created tells what came of it"
-            yield Problem(where, message, hint, "warning", "synchronous-event")
+        found = _event_fault(pattern)
+        if found is not None:
+            where = source.where(("routes", route, "events", i))
+            yield dataclasses.replace(found, where=where)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _event_fault(pattern: str) -> Problem | None:
+    """What is wrong with a pattern, without its place."""
+    if not _PATTERN.fullmatch(pattern) or not _has_sound_brackets(pattern):
+        return Problem(_NOWHERE, f"{pattern!r:.80} is no event type or glob", "such as customer.subscription.*")
+    if not event_types.matches(pattern):
+        near = event_types.nearest(pattern)
+        hint = f"did you mean {near}?" if near else "right where the type is newer than this gateway"
+        return Problem(_NOWHERE, f"Stripe has no event type {pattern}", hint, "warning", "unknown-event")
+    if pattern.startswith("issuing_auth") and event_types.SYNCHRONOUS in event_types.matches(pattern):
+        message = (
+            f"Stripe waits two seconds for the answer to {event_types.SYNCHRONOUS} and takes it as the decision, "
+            "which a queue cannot give"
+        )
+        hint = "let a service of your own answer it; issuing_authorization.created tells what came of it"
+        return Problem(_NOWHERE, message, hint, "warning", "synchronous-event")
+    return None
 
 
 def _has_sound_brackets(pattern: str) -> bool:

@@ -101,6 +101,10 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
     }
 
 
+def _of_type(connections: Mapping[str, ConnectionSettings], kind: type[Any]) -> set[str]:
+    return {name for name, settings in connections.items() if isinstance(settings, kind)}
+
+
 class _Loading:
     """One run over one configuration: collects problems, and what could be made."""
 
@@ -388,22 +392,21 @@ class _Loading:
             name = action.with_.get(field)
             if info.connection is None or not isinstance(name, str):
                 continue
-            meant = {other for other in connections if isinstance(connections[other], info.connection)}
             if "{{" in name:
-                self.used_connections |= meant
+                self.used_connections |= _of_type(connections, info.connection)
                 continue
-            where = self.source.where((*at, "with", field))
             self.used_connections.add(name)
+            path = (*at, "with", field)
             if name not in declared:
                 hint = did_you_mean(name, declared)
                 self.used_connections.add(nearest(name, declared) or name)  # the one that was meant
-                self.problem(where, f"unknown connection {name!r}", hint, "unknown-connection")
+                self.problem(self.source.where(path), f"unknown connection {name!r}", hint, "unknown-connection")
             elif name in connections and not isinstance(connections[name], info.connection):
                 types = connection_types(self.actions)
                 wanted = next((word for word, model in types.items() if model is info.connection), "other")
-                self.used_connections |= meant
+                self.used_connections |= _of_type(connections, info.connection)  # one of them was meant
                 message = f"{name} is a connection of type {connections[name].type}; {action.uses} needs {wanted}"
-                self.problem(where, message, code="wrong-connection")
+                self.problem(self.source.where(path), message, code="wrong-connection")
 
     def _in_order(self, at: Path_, uses: list[ActionUse]) -> tuple[ActionUse, ...]:
         """Actions such that each stands after what it needs. Reports unknown needs and cycles."""

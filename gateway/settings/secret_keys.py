@@ -22,6 +22,12 @@ def is_secret(path: tuple[str | int, ...]) -> bool:
     return any(map(is_secret_key, path))
 
 
+@functools.lru_cache(maxsize=10_000)
+def is_url_key(key: str | int) -> bool:
+    """Whether what stands under a key is a URL."""
+    return isinstance(key, str) and URL_KEY.search(key) is not None
+
+
 def is_url(path: tuple[str | int, ...]) -> bool:
     """Whether a value is a URL, which may hold credentials."""
-    return bool(path) and isinstance(path[-1], str) and URL_KEY.search(path[-1]) is not None
+    return bool(path) and is_url_key(path[-1])

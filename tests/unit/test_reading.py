@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jinja2 import TemplateSyntaxError
 from jinja2.parser import Parser
 
-from gateway.reading import Read, Reader
+from gateway.reading import Read, Reader, parsed_expression
 from gateway.sandbox import Sandbox
 
 SANDBOX = Sandbox(None, None)
@@ -132,6 +132,13 @@ def test_a_text_read_in_pieces_says_what_the_whole_text_says(source: str) -> Non
 
 def shape(read: Read) -> object:
     return read.is_lone, read.is_path, read.references, read.survey.is_sure, read.survey.files, read.faults
+
+
+@pytest.mark.parametrize("source", ["'a\"b' ~ c ~ 'd'", "a == 'x' and b['y'] == \"it's\"", "'a\\'b' ~ c", "a[('k')]", "'a' 'b' ~ c"])
+def test_what_stands_in_quotes_is_not_taken_for_names(source: str) -> None:
+    reader = Reader(SANDBOX)
+    reader.expression(source.replace("x", "z"))
+    assert shape(reader.expression(source)) == shape(reader.of_tree(parsed_expression(SANDBOX, source)))
 
 
 @given(source=SOURCES)
