@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit bench bench-peers pins clean
+.PHONY: dev test lint types unit bench bench-peers pins event-types clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -41,6 +41,7 @@ bench: bench-peers
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.deliveries
 	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.config_load
 
 bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock
@@ -50,6 +51,10 @@ bench-peers: $(VENV)/.installed-test
 pins:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml build.in -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra test pyproject.toml build.in -c requirements.txt -o requirements-test.txt
+
+# The list of Stripe's event types, after an upgrade of the stripe library.
+event-types: $(VENV)/.installed-test
+	$(BIN)/python -m tests.unit.test_event_types
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -102,18 +102,20 @@ def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -
 
 
 def plan(routes: Sequence[Route], account: str, scope: Callable[[], Scope]) -> list[PlannedDelivery]:
-    """The deliveries owed by routes that want the event's type. `scope` is called only where something is judged.
+    """The deliveries owed by routes that want the event's type. `scope` is called once, where anything is judged.
 
     Where a route's `if`, `once_per` or `order_by` raises, its deliveries are planned all the same: those without
     needs carry the error, so that nothing is lost and the others wait for them.
     """
     planned: list[PlannedDelivery] = []
+    seen: Scope | None = None
     for route in routes:
         error = None
         values: tuple[Any, Any] | None = (None, None)
         if route.condition is not None or route.once_per is not None or route.order_by is not None:
             try:
-                values = judge(route, account, scope())
+                seen = scope() if seen is None else seen
+                values = judge(route, account, seen)
             except TemplateError as failure:
                 error = str(failure)
         if values is None:

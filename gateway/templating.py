@@ -83,7 +83,8 @@ class Expression:
         token = steps_left.set([MOST_STEPS])
         try:
             template = self._code.template()
-            context = template.new_context(dict(scope))
+            known = {**template.environment.globals, **scope}
+            context = template.environment.context_class(template.environment, known, None, {})
             for _ in template.root_render_func(context):
                 pass
             return native(context.vars[_RESULT], self._is_path)

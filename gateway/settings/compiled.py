@@ -170,7 +170,7 @@ class Compiling:
                     self._problems.append(Problem(where, "the name of a connection cannot be a template"))
         faults = list(self._known_beforehand(model, given, tree, at))
         self._problems += faults or self._own_check(action, given, at)
-        return CompiledWith(model, tree, fields, at, self._places(at, given), connection)
+        return CompiledWith(model, tree, fields, at, self._source.places, connection)
 
     def _own_check(self, action: Action[Any], given: Mapping[str, Any], at: Path_) -> Iterator[Problem]:
         """What the action itself says of a `with` whose types are right."""
@@ -248,29 +248,6 @@ class Compiling:
                     path = (*at, *one.path)
                     where = self._source.where_key(path) if one.is_of_key else self._source.where(path)
                     yield Problem(where, one.message, one.hint, code=one.code)
-
-    def _places(self, at: Path_, given: Mapping[str, Any]) -> Callable[[Path_], Where]:
-        """The places of a `with` and of all in it, kept for as long as it may be rendered; the source is not kept."""
-        kept: dict[Path_, tuple[int, int]] = {}
-
-        def keep(part: Any, path: Path_) -> None:
-            mark = self._source.mark(path)
-            if mark is not None:
-                kept[path] = mark
-            for key, inner in part.items() if isinstance(part, dict) else ():
-                keep(inner, (*path, key))
-            for i, inner in enumerate(part if isinstance(part, list) else ()):
-                keep(inner, (*path, i))
-
-        keep(given, at)
-        whole = self._source.where(at)
-        file, start = whole.file, (whole.line, whole.column)
-
-        def where(path: Path_) -> Where:
-            length = next((length for length in range(len(path), 0, -1) if path[:length] in kept), None)
-            return Where(file, *(kept[path[:length]] if length is not None else start), dotted(path))
-
-        return where
 
 
 class Unsound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -61,10 +62,19 @@ class Source:
                 return where_of(*found, path)
         return Where(str(self.path), 1, 1, dotted(path))
 
-    def mark(self, path: Path_) -> tuple[int, int] | None:
-        """Line and column of a value."""
-        found = self._marks.values.get(path)
-        return None if found is None else (found[1].start_mark.line + 1, found[1].start_mark.column + 1)
+    @functools.cached_property
+    def places(self) -> Callable[[Path_], Where]:
+        """The same as `where`, to keep for as long as a configuration is in use: without the files' texts and nodes."""
+        marks = {
+            path: (file.name, node.start_mark.line + 1, node.start_mark.column + 1)
+            for path, (file, node) in self._marks.values.items()
+        }
+
+        def where(path: Path_) -> Where:
+            length = next(length for length in range(len(path), -1, -1) if path[:length] in marks)
+            return Where(*marks[path[:length]], dotted(path))
+
+        return where
 
     def where_key(self, path: Path_) -> Where:
         """The place of the key that names a value, or of the nearest thing around it that has one."""

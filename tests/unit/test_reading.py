@@ -134,7 +134,9 @@ def shape(read: Read) -> object:
     return read.is_lone, read.is_path, read.references, read.survey.is_sure, read.survey.files, read.faults
 
 
-@pytest.mark.parametrize("source", ["'a\"b' ~ c ~ 'd'", "a == 'x' and b['y'] == \"it's\"", "'a\\'b' ~ c", "a[('k')]", "'a' 'b' ~ c"])
+@pytest.mark.parametrize(
+    "source", ["'a\"b' ~ c ~ 'd'", "a == 'x' and b['y'] == \"it's\"", "'a\\'b' ~ c", "a[('k')]", "'a' 'b' ~ c"]
+)
 def test_what_stands_in_quotes_is_not_taken_for_names(source: str) -> None:
     reader = Reader(SANDBOX)
     reader.expression(source.replace("x", "z"))

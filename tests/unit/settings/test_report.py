@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from gateway.errors import Where
 from gateway.settings.excerpts import _masked
 from gateway.settings.files import TextFile
-from gateway.settings.problems import ConfigError, Excerpt, Note, Problem, counted
+from gateway.settings.problems import CODES, ConfigError, Excerpt, Note, Problem, counted
 from gateway.settings.report import report, rows
 from gateway.settings.scalars import ScalarMap
 
@@ -145,3 +148,8 @@ def test_lines_are_counted_as_editors_do() -> None:
     file = TextFile("f", "a\r\nb\rc\nd")
     assert [file.line(number)[1] for number in range(1, 6)] == ["a", "b", "c", "d", ""]
     assert file.where(3, 4, "p") == Where("f", 2, 1, "p")
+
+
+def test_the_page_of_errors_lists_every_code() -> None:
+    page = (Path(__file__).parents[3] / "docs/errors.md").read_text()
+    assert re.findall(r"^\| `([a-z-]+)` \| (.+) \|$", page, re.MULTILINE) == sorted(CODES.items())
