@@ -75,6 +75,8 @@ class Excerpts:
         end = min(where.end_column - 1, len(line)) if where.end_column else column
         spans = [(first - start, last - start) for first, last in self._masked.get(file.name, ())]
         spans += [found.span() for found in _LOOKS_SECRET.finditer(line)]
+        for secret in self._said:  # where it stands a second time
+            spans += [found.span() for found in re.finditer(re.escape(secret), line)] if secret in line else []
         if not file.is_yaml:
             spans += _by_the_look(file, where.line, line)
         return _masked(line, spans, column, max(end, column))

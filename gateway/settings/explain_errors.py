@@ -115,7 +115,7 @@ def _path(loc: tuple[int | str, ...], given: Any) -> Path_:
     path: list[int | str] = []
     for i, part in enumerate(loc):
         if isinstance(given, dict) and part in given:
-            given = given[str(part)]
+            given = given[part]
         elif isinstance(given, list) and isinstance(part, int) and part < len(given):
             given = given[part]
         elif i < len(loc) - 1 or not isinstance(given, dict) or part == "[key]":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gateway.errors import Where
 from gateway.model import Account, ActionUse, Expression, RetryPolicy, Route
@@ -99,6 +99,11 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
         for model in known
         if typing.get_args(model.model_fields["type"].annotation)
     }
+
+
+def _declared_secrets(model: type[BaseModel], at: Path_) -> set[Path_]:
+    """The values that a model keeps as SecretStr, whatever their names."""
+    return {(*at, info.alias or key) for key, info in model.model_fields.items() if "Secret" in repr(info.annotation)}
 
 
 def _of_type(connections: Mapping[str, ConnectionSettings], kind: type[Any]) -> set[str]:
@@ -230,9 +235,7 @@ class _Loading:
                 hint = did_you_mean(str(kind), types)
                 self.problem(self.source.where((*at, "type")), f"unknown type of connection {str(kind)!r:.40}", hint)
                 continue
-            self.secret_paths.update(
-                (*at, key) for key, info in model.model_fields.items() if "Secret" in repr(info.annotation)
-            )
+            self.secret_paths |= _declared_secrets(model, at)
             try:
                 made[name] = model.model_validate(settings)
             except ValidationError as error:
@@ -337,6 +340,7 @@ class _Loading:
             self.problem(where, f"unknown action {action.uses!r}", hint, "unknown-action")
             self.used_connections.update(value for value in action.with_.values() if isinstance(value, str))
         else:
+            self.secret_paths |= _declared_secrets(plugin.Settings, (*at, "with"))
             compiled = self.compiling.with_(plugin, action.with_, (*at, "with"), offered)
             self._check_connection(plugin, action, at, connections, declared)
         default = settings.defaults.retry if settings is not None else None

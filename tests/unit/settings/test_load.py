@@ -190,3 +190,20 @@ def test_an_action_whose_check_fails_is_told_and_not_a_crash(tmp_path: Path) -> 
     assert problems(tmp_path, text) == [
         "gateway.yaml:22:7: routes.fulfil.actions.odd.with: the check of action odd fails: KeyError"
     ]
+
+
+def test_what_a_plugin_keeps_as_a_secret_is_masked_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/odd.py").write_text(
+        "from pydantic import SecretStr\nfrom gateway.plugin import Action, Settings\n\n\n"
+        "class OddSettings(Settings):\n    pin: SecretStr\n    count: int\n\n\n"
+        "class Odd(Action):\n    name = 'odd'\n    Settings = OddSettings\n"
+    )
+    text = GOOD.replace("version: 1", "version: 1\nplugins: [plugins]")
+    text += "      odd: {uses: odd, with: {pin: hunter2hunter2, count: hunter2hunter2}}\n"
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text)
+    (problem,) = caught.value.problems
+    assert problem.message == "expected an integer, found text '***'"
+    assert problem.excerpt is not None
+    assert problem.excerpt.text == "      odd: {uses: odd, with: {pin: ***, count: ***}}"
