@@ -114,7 +114,8 @@ def _path(loc: tuple[int | str, ...], given: Any) -> Path_:
     """The way in the YAML: without pydantic's names for members of unions and functions."""
     path: list[int | str] = []
     for i, part in enumerate(loc):
-        if (isinstance(given, dict) and part in given) or (isinstance(given, list) and isinstance(part, int) and part < len(given)):
+        is_there = part in given if isinstance(given, dict) else isinstance(given, list) and part in range(len(given))
+        if is_there:
             given = given[part]
         elif i < len(loc) - 1 or not isinstance(given, dict) or part == "[key]":
             continue
