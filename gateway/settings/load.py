@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import typing
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from gateway.settings.compiled import Compiling, fields_of
 from gateway.settings.doubts import check_accounts, check_events, check_same, check_use
 from gateway.settings.excerpts import Excerpts
 from gateway.settings.explain_errors import explained
+from gateway.settings.needs import in_order_of_needs
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, in_order, nearest
 from gateway.settings.salvage import sound_account, sound_route
@@ -101,9 +103,10 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
     }
 
 
-def _declared_secrets(model: type[BaseModel], at: Path_) -> set[Path_]:
-    """The values that a model keeps as SecretStr, whatever their names."""
-    return {(*at, info.alias or key) for key, info in model.model_fields.items() if "Secret" in repr(info.annotation)}
+@functools.cache
+def _declared_secrets(model: type[BaseModel]) -> frozenset[str]:
+    """The keys whose values a model keeps as SecretStr, whatever their names."""
+    return frozenset(info.alias or key for key, info in model.model_fields.items() if "Secret" in repr(info.annotation))
 
 
 def _of_type(connections: Mapping[str, ConnectionSettings], kind: type[Any]) -> set[str]:
@@ -235,7 +238,7 @@ class _Loading:
                 hint = did_you_mean(str(kind), types)
                 self.problem(self.source.where((*at, "type")), f"unknown type of connection {str(kind)!r:.40}", hint)
                 continue
-            self.secret_paths |= _declared_secrets(model, at)
+            self.secret_paths.update((*at, key) for key in _declared_secrets(model))
             try:
                 made[name] = model.model_validate(settings)
             except ValidationError as error:
@@ -340,7 +343,7 @@ class _Loading:
             self.problem(where, f"unknown action {action.uses!r}", hint, "unknown-action")
             self.used_connections.update(value for value in action.with_.values() if isinstance(value, str))
         else:
-            self.secret_paths |= _declared_secrets(plugin.Settings, (*at, "with"))
+            self.secret_paths.update((*at, "with", key) for key in _declared_secrets(plugin.Settings))
             compiled = self.compiling.with_(plugin, action.with_, (*at, "with"), offered)
             self._check_connection(plugin, action, at, connections, declared)
         default = settings.defaults.retry if settings is not None else None
@@ -422,26 +425,8 @@ class _Loading:
                     where = self.source.where((*at, "actions", use.name, "needs", i))
                     hint = did_you_mean(need, written - {use.name})
                     self.problem(where, f"unknown action {need!r} in needs", hint, "unknown-need")
-        ordered: list[ActionUse] = []
-        done: set[str] = set()
-        told: set[str] = set()
-
-        def visit(use: ActionUse, trail: tuple[str, ...]) -> None:
-            if use.name in done or use.name in told:
-                return
-            if use.name in trail:
-                cycle = (*trail[trail.index(use.name) :], use.name)
-                told.update(cycle)
-                where = self.source.where_key((*at, "actions", use.name, "needs"))
-                self.problem(where, f"needs go in a circle: {' -> '.join(cycle)}", code="needs-cycle")
-                return
-            for need in use.needs:
-                if need in by_name:
-                    visit(by_name[need], (*trail, use.name))
-            if use.name not in told:
-                done.add(use.name)
-                ordered.append(use)
-
-        for use in uses:
-            visit(use, ())
-        return tuple(ordered)
+        ordered, circles = in_order_of_needs({use.name: use.needs for use in uses})
+        for circle in circles:
+            where = self.source.where_key((*at, "actions", circle[0], "needs"))
+            self.problem(where, f"needs go in a circle: {' -> '.join(circle)}", code="needs-cycle")
+        return tuple(by_name[name] for name in ordered)
