@@ -17,11 +17,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.testing import make_event, signed_request
+from gateway.testing import make_event, make_event_id, signed_request
 
 BENCH = Path(__file__).resolve().parent
 SECRET = "whsec_bench"
 BODY_BYTES = 3500
+EVENTS_A_SECOND = 5000  # as many are made in one second of Stripe's clock
 
 
 def free_port() -> int:
@@ -34,7 +35,13 @@ def free_port() -> int:
 
 def event_body(order: int) -> bytes:
     """A distinct checkout.session.completed of 3.5 KB, as Stripe prints it."""
-    event = make_event("checkout.session.completed", object={"metadata": {"order_id": str(order), "padding": ""}})
+    created = int(time.time()) - 100 + order // EVENTS_A_SECOND  # Stripe's ids sort by it
+    event = make_event(
+        "checkout.session.completed",
+        id=make_event_id(created),
+        created=created,
+        object={"metadata": {"order_id": str(order), "padding": ""}},
+    )
     body = json.dumps(event, indent=2)
     event["data"]["object"]["metadata"]["padding"] = "x" * (BODY_BYTES - len(body))
     return json.dumps(event, indent=2).encode()

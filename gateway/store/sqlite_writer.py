@@ -28,7 +28,7 @@ Arrival = tuple[Event, Sequence[PlannedDelivery]]
 Answer = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 CHECKPOINT_AFTER = 400  # events and works committed, about four pages each
-MOST_WAL_PAGES = 16_000  # 64 MiB; past it a commit empties the log itself
+MOST_WAL_PAGES = 4000  # 16 MiB; past it a commit empties the log itself
 MOST_IN_A_COMMIT = 256  # bounds how long the loop is busy with one, and so how long the first in it waits
 POLL_SECONDS = 0.5  # how soon another process's changes are seen
 LOCK_SECONDS = 10.0  # how long another process may hold the file
