@@ -240,9 +240,8 @@ async def test_a_renewed_lease_is_not_taken_over(inbox_url: str) -> None:
 
 async def test_one_that_cannot_be_kept_does_not_spoil_the_others_in_its_commit(inbox_url: str) -> None:
     async with stores(inbox_url, 1) as (store,):
-        nul = Finish(
-            DeliveryState.DEAD, Attempt(1, NOW, 0.1, AttemptOutcome.DEAD, "a\0b \ud800"), reason="no\0", output={"x": "\0\ud800"}
-        )  # fmt: skip
+        tried = Attempt(1, NOW, 0.1, AttemptOutcome.DEAD, "a\0b \ud800")
+        nul = Finish(DeliveryState.DEAD, tried, reason="no\0", output={"x": "\0\ud800"})
         await asyncio.gather(*(store.add(an_event(f"evt_{i}"), [PlannedDelivery("r", "a")]) for i in range(3)))
         claims = await store.claim(dict.fromkeys((await store.due()).lanes, 9), lease_seconds=60)
         hows = [SUCCEEDED, nul, SUCCEEDED]

@@ -19,12 +19,13 @@ def run(connection: Connection) -> None:
     context.configure(connection=connection, version_table_schema=attributes["schema"] if postgresql else None)
     with context.begin_transaction():
         if postgresql:  # gateways that start together wait here for the first, and then find nothing left to do
-            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%d, %d)" % MIGRATION_LOCK)
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{MIGRATION_LOCK}")
             connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{attributes["schema"]}"')
         context.run_migrations()
         if postgresql:
             connection.exec_driver_sql(
-                "INSERT INTO facts VALUES ('oldest_program', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                "INSERT INTO facts VALUES ('oldest_program', $1)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 (OLDEST,),
             )
 
