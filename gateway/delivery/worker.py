@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.store.base import Store
 
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = float(os.environ.get("GATEWAY_INTERNAL_LEASE_SECONDS", "60"))  # internal: for fault tests alone
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
 FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later
 NO_CONNECTION_CONCURRENCY = 16
@@ -51,6 +52,7 @@ class Worker:
         self._running: dict[str, int] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._leases: dict[str, str] = {}
+        self._lease_ends: dict[str, float] = {}  # as far as is known here: never later than the store has it
         self._wake = asyncio.Event()
         self._draining = False
 
@@ -100,11 +102,13 @@ class Worker:
                         return 0.0
             opens = [self._limits[group].opens_in(now) for group in set(groups.values())]
             return min([wait, *(seconds for seconds in opens if seconds is not None)])
+        asked_at = time.monotonic()
         claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS)
         for claim in claims:
             group = self._group(claim.delivery.lane)
             self._limits[group].take(1)
             self._leases[claim.delivery.id] = claim.token
+            self._lease_ends[claim.delivery.id] = asked_at + LEASE_SECONDS
             self._waiting.setdefault(group, deque()).append(claim)
         for group in {self._group(claim.delivery.lane) for claim in claims}:
             self._start(group)
@@ -133,6 +137,15 @@ class Worker:
         waiting = self._waiting.get(group)
         while waiting and not self._draining and self._running.get(group, 0) < self._limits[group].concurrency:
             claim = waiting.popleft()
+            if (
+                time.monotonic() >= self._lease_ends[claim.delivery.id]
+            ):  # this gateway was paused: another has it by now
+                self._limits[group].give_back(None)
+                self._forget(claim)
+                self._log.warning(
+                    "delivery.lost_lease", delivery_id=claim.delivery.id, event_id=claim.delivery.event_id
+                )
+                continue
             self._running[group] = self._running.get(group, 0) + 1
             task = asyncio.create_task(self._run_claim(group, claim), name=f"attempt {claim.delivery.id}")
             self._tasks[task] = claim
@@ -165,8 +178,12 @@ class Worker:
             await self._record(claim, ended.finish)
         finally:
             limit.give_back(seconds)
-            self._leases.pop(claim.delivery.id, None)
+            self._forget(claim)
             self._wake.set()
+
+    def _forget(self, claim: Claim) -> None:
+        self._leases.pop(claim.delivery.id, None)
+        self._lease_ends.pop(claim.delivery.id, None)
 
     async def _record(self, claim: Claim, finish: Finish) -> None:
         """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""
@@ -217,10 +234,15 @@ class Worker:
             await asyncio.sleep(LEASE_SECONDS / 3)
             if not self._leases:
                 continue
+            leases, asked_at = list(self._leases.items()), time.monotonic()
             try:
-                await self._store.renew(list(self._leases.items()), lease_seconds=LEASE_SECONDS)
+                lost = await self._store.renew(leases, lease_seconds=LEASE_SECONDS)
             except StoreError as error:
                 self._log.error("delivery.renew_failed", error=str(error))
+                continue
+            for delivery_id, token in leases:
+                if self._leases.get(delivery_id) == token:
+                    self._lease_ends[delivery_id] = 0.0 if delivery_id in lost else asked_at + LEASE_SECONDS
 
     # -- the end ----------------------------------------------------------------------------------------------
 

@@ -67,7 +67,9 @@ class PostgresStore:
     # -- opening and closing ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
+        await self._server.refuse_transaction_pooling()
         await self.migrate()
+        await self._refuse_half_a_copy()
         self._announcer = Announcer(self._server, self._changed.set)
         try:
             await self._announcer.start()
@@ -84,6 +86,7 @@ class PostgresStore:
             raise StoreOutdated(
                 f"{self.address.shown} has schema {revision}, this program knows {HEAD}; `gateway db migrate` mends it"
             )
+        await self._refuse_half_a_copy()
 
     async def migrate(self) -> str | None:
         before = await self._revision()
@@ -108,7 +111,7 @@ class PostgresStore:
             if await connection.fetchval("SELECT to_regclass($1)", f"{self.address.schema}.facts") is None:
                 return None
             revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
-            facts = dict(await connection.fetch("SELECT name, value FROM facts"))
+            facts: dict[str, str] = dict(await connection.fetch("SELECT name, value FROM facts"))
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise StoreUnavailable(
                 f"cannot read {self.address.shown}: {error.args[0] if error.args else error}"
@@ -120,11 +123,13 @@ class PostgresStore:
                 f"{self.address.shown} was brought to schema {revision} by a newer gateway, and this one "
                 f"(schema {HEAD}) cannot work on it; install the newer one here too"
             )
-        if "copying_from" in facts:
-            raise StoreUnavailable(
-                f"{self.address.shown} holds an unfinished copy of {facts['copying_from']}; run `gateway db copy` again"
-            )
         return revision
+
+    async def _refuse_half_a_copy(self) -> None:
+        for (source,) in await self._people.fetch("SELECT value FROM facts WHERE name = 'copying_from'"):
+            raise StoreUnavailable(
+                f"{self.address.shown} holds an unfinished copy of {source}; run `gateway db copy` again"
+            )
 
     async def close(self) -> None:
         await self._adds.stop()

@@ -28,6 +28,7 @@ class Announcer:
         self._channel = self.channel(server.address)
         self._wanted = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._own_pid = 0
         self._task: asyncio.Task[None] | None = None
 
     @staticmethod
@@ -36,9 +37,8 @@ class Announcer:
         return f"{address.schema}_work"
 
     async def start(self) -> None:
-        """Listens from now on. Raises StoreUnavailable, StoreError (announcements do not arrive)."""
+        """Listens from now on. Raises StoreUnavailable."""
         await self._listen()
-        await self._prove()
         self._task = asyncio.create_task(self._keep(), name="gateway-announcer")
 
     def announce(self) -> None:
@@ -56,7 +56,7 @@ class Announcer:
             return
         if self._wanted.is_set():
             with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await self._notify(connection)
+                await self._notify(connection, self._channel)
         await close(connection)
 
     async def _listen(self) -> None:
@@ -65,6 +65,7 @@ class Announcer:
             # Nothing but announcements is committed here, and they need not survive a crash.
             await connection.execute("SET synchronous_commit = off")
             await connection.add_listener(self._channel, self._on_notify)
+            self._own_pid = await connection.fetchval("SELECT pg_backend_pid()")  # the one a pooler shows is invented
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             connection.terminate()
             raise StoreUnavailable(f"cannot listen for work: {type(error).__name__}") from None
@@ -72,34 +73,11 @@ class Announcer:
         self._connection = connection
 
     def _on_notify(self, connection: Any, pid: int, channel: str, payload: object) -> None:
-        if pid != self._own_pid():
+        if pid != self._own_pid:
             self._heard()
 
-    def _own_pid(self) -> int | None:
-        return self._connection.get_server_pid() if self._connection is not None else None
-
-    async def _prove(self) -> None:
-        """A pooler that gives each transaction another connection swallows announcements: say so at the start."""
-        assert self._connection is not None
-        arrived = asyncio.Event()
-        channel = f"{self._channel}_{self._own_pid()}"
-        try:
-            await self._connection.add_listener(channel, lambda *_: arrived.set())
-            await self._connection.execute("SELECT pg_notify($1, '')", channel, timeout=ANSWER_SECONDS)
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await arrived.wait()
-            await self._connection.remove_listener(channel, lambda *_: None)
-        except TimeoutError:
-            raise StoreError(
-                "store.url leads to a pooler in transaction mode, where announcements of work get lost; "
-                "use session mode, or PostgreSQL itself"
-            ) from None
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise StoreUnavailable(f"cannot listen for work: {type(error).__name__}") from None
-
-    async def _notify(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        self._wanted.clear()
-        await connection.execute("SELECT pg_notify($1, '')", self._channel, timeout=ANSWER_SECONDS)
+    async def _notify(self, connection: asyncpg.Connection[asyncpg.Record], channel: str) -> None:
+        await connection.execute("SELECT pg_notify($1, '')", channel, timeout=ANSWER_SECONDS)
 
     async def _keep(self) -> None:
         """Announces what is wanted, and listens again after the connection was lost."""
@@ -114,7 +92,8 @@ class Announcer:
                     await self._listen()
                     self._heard()  # what was announced meanwhile was not heard
                 elif wanted:
-                    await self._notify(connection)
+                    self._wanted.clear()
+                    await self._notify(connection, self._channel)
                 else:
                     await connection.execute("SELECT 1", timeout=ANSWER_SECONDS)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):

@@ -116,6 +116,28 @@ class Server:
             raise StoreUnavailable(f"cannot reach PostgreSQL: {reason(error)}") from None
         return connection
 
+    async def refuse_transaction_pooling(self) -> None:
+        """Raises StoreError where a pooler lends one server session to several clients in turn: what a session keeps
+        (what it listens to, its prepared statements, its search path) gets lost there.
+        """
+        first = await self.open()
+        try:
+            mine = await first.fetchval("SELECT pg_backend_pid()")
+            second = await self.open()
+            try:
+                theirs = await second.fetchval("SELECT pg_backend_pid()")
+            finally:
+                await close(second)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise StoreUnavailable(f"cannot reach PostgreSQL: {reason(error)}") from None
+        finally:
+            await close(first)
+        if mine == theirs:
+            raise StoreError(
+                "store.url leads to a pooler in transaction mode, where announcements of work and prepared statements "
+                "get lost; use session mode, or PostgreSQL itself"
+            )
+
 
 class Link:
     """One connection, opened when it is first needed and again after it was lost; one statement at a time."""
