@@ -38,6 +38,13 @@ class OwnServer:
         self.stop(mode)
         self.start()
 
+    def statements(self) -> int:
+        """How many statements are in the log; they are logged where `log_statement` says so."""
+        return sum(
+            " LOG:  statement:" in line or " LOG:  execute" in line
+            for line in self._server.log.read_text().splitlines()
+        )
+
     def _ctl(self, *words: str) -> None:
         pgexec(
             "pg_ctl", ("-D", str(self._server.pgdata), "-w", *words),

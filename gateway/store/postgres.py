@@ -111,7 +111,7 @@ class PostgresStore:
             if await connection.fetchval("SELECT to_regclass($1)", f"{self.address.schema}.facts") is None:
                 return None
             revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
-            facts: dict[str, str] = dict(await connection.fetch("SELECT name, value FROM facts"))
+            facts = {row["name"]: row["value"] for row in await connection.fetch("SELECT name, value FROM facts")}
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise StoreUnavailable(
                 f"cannot read {self.address.shown}: {error.args[0] if error.args else error}"
@@ -287,7 +287,7 @@ class PostgresStore:
         rows = await self._people.fetch(
             "SELECT state, count(*) FROM deliveries GROUP BY state UNION ALL SELECT 'events', count(*) FROM events"
         )
-        return dict(rows)
+        return {row[0]: row[1] for row in rows}
 
     async def status(self) -> Status:
         row = (

@@ -111,9 +111,11 @@ async def test_a_copy_that_broke_off_goes_on_and_no_gateway_starts_on_its_half(
     with pytest.raises(StoreError, match=r"holds an unfinished copy of .*a.db; run `gateway db copy` again"):
         await PostgresStore(inbox_url).start()
     begun: dict[str, int] = {}
-    counted = await copy_store(
-        SqliteStore(tmp_path / "a.db"), PostgresStore(inbox_url), lambda table, done, _: begun.setdefault(table, done)
-    )
+
+    def begins(table: str, done: int, total: int) -> None:
+        begun.setdefault(table, done)
+
+    counted = await copy_store(SqliteStore(tmp_path / "a.db"), PostgresStore(inbox_url), begins)
     assert begun["events"] == 30
     assert begun["deliveries"] > 50
     assert counted["deliveries"] == 120

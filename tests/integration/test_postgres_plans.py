@@ -25,7 +25,7 @@ SELECT n, 'dlv_' || n, n, 'dlv_' || n, 'acme', 'r', 'a' || n % 5, '[]', false,
   CASE WHEN n <= {FINISHED - HELD - DUE - 10} THEN 'succeeded' WHEN n <= {FINISHED - 10} THEN 'pending'
     ELSE 'running' END,
   n BETWEEN {FINISHED - HELD - DUE - 8} AND {FINISHED - DUE - 10}, n, n, n, n, n + 10000000000000, 't',
-  'once ' || n, CASE WHEN n <= {FINISHED - DUE - 10} THEN 'order ' || n / {HELD} END
+  CASE WHEN n % 5 <> 1 THEN 'once ' || n END, CASE WHEN n <= {FINISHED - DUE - 10} THEN 'order ' || n / {HELD} END
 FROM generate_series(1, {FINISHED}) n;
 INSERT INTO attempts SELECT n, 1, n, 1, 'succeeded', NULL FROM generate_series(1, {FINISHED}) n;
 """
@@ -84,10 +84,11 @@ async def calls(connection: asyncpg.Connection[asyncpg.Record], sql: str, *args:
     return answer, {name: rows - before[name] for name, rows in after.items() if rows > before[name]}
 
 
+@pytest.mark.parametrize("action", ["a1", "a2"], ids=["without keys", "with keys"])
 async def test_claiming_and_finishing_read_only_what_they_claim_and_finish(
-    filled: asyncpg.Connection[asyncpg.Record],
+    filled: asyncpg.Connection[asyncpg.Record], action: str
 ) -> None:
-    seqs, read_rows = await calls(filled, work.CLAIM, None, 60_000, "token", ["acme"], ["r"], ["a1"], [100])
+    seqs, read_rows = await calls(filled, work.CLAIM, None, 60_000, "token", ["acme"], ["r"], [action], [100])
     assert len(seqs) == 100
     assert {name for name in read_rows if name.startswith("all of")} == set()
     assert sum(read_rows.values()) < 100 * 12

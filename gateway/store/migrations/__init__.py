@@ -7,11 +7,13 @@ gateways still use is changed or dropped only by a step that raises `OLDEST` in 
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 HEAD = "0001"  # the newest revision; a test compares it with versions/
 OLDEST = "0001"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
 
+_ALEMBIC = threading.Lock()  # it keeps what it works on in module globals
 _FOLDER = Path(__file__).parent
 
 
@@ -39,4 +41,5 @@ def _upgrade(**attributes: object) -> None:
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes.update(attributes)
-    command.upgrade(config, HEAD)
+    with _ALEMBIC:
+        command.upgrade(config, HEAD)

@@ -128,7 +128,7 @@ DECLARE
 BEGIN
   WITH waiting AS (
     UPDATE deliveries d SET held = true
-    WHERE d.seq = ANY (seqs) AND d.state = 'pending' AND NOT d.held AND (
+    WHERE d.seq = ANY (seqs) AND d.state = 'pending' AND d.held::integer = 0 AND (  -- not by way of deliveries_due
       d.order_key IS NOT NULL AND (
         EXISTS (SELECT FROM deliveries o WHERE o.order_key = d.order_key AND o.state = 'running')
         OR EXISTS (SELECT FROM deliveries o WHERE o.order_key = d.order_key AND o.state = 'pending' AND o.seq < d.seq)
@@ -340,7 +340,7 @@ BEGIN
     PERFORM pass_turn(their_orders, their_onces, hold_in_turn(keyed));
     taken := ARRAY(
       SELECT d.seq FROM deliveries d
-      WHERE d.seq = ANY (keyed) AND d.state = 'pending' AND NOT d.held AND d.due_at <= now_at
+      WHERE d.seq = ANY (keyed) AND d.state = 'pending' AND d.held::integer = 0 AND d.due_at <= now_at
         AND (d.order_key IS NULL OR d.order_key = ANY (their_orders))  -- a key given since then is not locked
         AND (d.once_key IS NULL OR d.once_key = ANY (their_onces))
       ORDER BY array_position(keyed, d.seq) FOR UPDATE SKIP LOCKED
@@ -375,7 +375,7 @@ BEGIN
       UPDATE deliveries d SET state = 'skipped', finished_at = now_at, reason = format('once_per: %s has done it', (
         SELECT o.id FROM deliveries o WHERE o.once_key = d.once_key AND o.state = 'succeeded' LIMIT 1
       ))
-      WHERE d.seq = ANY (seqs) AND d.state = 'pending' AND d.once_key IS NOT NULL AND EXISTS (
+      WHERE d.seq = ANY (seqs) AND d.state = 'pending' AND EXISTS (
         SELECT FROM deliveries o WHERE o.once_key = d.once_key AND o.state = 'succeeded'
       )
       RETURNING d.event_seq, d.run_id, d.action, d.has_dependents, d.order_key, d.once_key
