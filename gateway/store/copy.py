@@ -13,7 +13,7 @@ import asyncpg
 
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.store.postgres import PostgresStore
-from gateway.store.postgres_link import Server, close, reason
+from gateway.store.postgres_link import FAILURES, Server, close, reason
 from gateway.store.postgres_work import text
 from gateway.store.sqlite import SqliteStore
 
@@ -68,7 +68,7 @@ async def copy_store(source: SqliteStore, target: PostgresStore, told: Told) -> 
                 sqlite3.connect(f"{source.path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
             ) as reader:
                 return await _copy(reader, connection, str(source.path), told)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             raise StoreUnavailable(f"the copy broke off: PostgreSQL: {reason(error)}; run it again") from None
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the copy broke off: {source.path}: {error}") from None

@@ -27,7 +27,7 @@ from gateway.store.base import Added, Due, Status
 from gateway.store.migrations import HEAD, upgrade_postgresql
 from gateway.store.postgres_announce import Announcer
 from gateway.store.postgres_filters import delivery_terms, event_terms
-from gateway.store.postgres_link import Address, Link, Server, close
+from gateway.store.postgres_link import FAILURES, Address, Link, Server, close, reason
 from gateway.store.rows import (
     DELIVERY,
     DELIVERY_LISTED,
@@ -100,7 +100,7 @@ class PostgresStore:
             except StoreError:
                 raise
             except Exception as error:
-                told = getattr(error, "orig", error)
+                told = reason(getattr(error, "orig", None) or error)
                 raise StoreUnavailable(f"cannot bring {self.address.shown} to schema {HEAD}: {told}") from None
         return before
 
@@ -112,10 +112,8 @@ class PostgresStore:
                 return None
             revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
             facts = {row["name"]: row["value"] for row in await connection.fetch("SELECT name, value FROM facts")}
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise StoreUnavailable(
-                f"cannot read {self.address.shown}: {error.args[0] if error.args else error}"
-            ) from None
+        except FAILURES as error:
+            raise StoreUnavailable(f"cannot read {self.address.shown}: {reason(error)}") from None
         finally:
             await close(connection)
         if revision is not None and revision > HEAD and facts.get("oldest_program", revision) > HEAD:

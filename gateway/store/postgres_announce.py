@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from gateway.errors import StoreError, StoreUnavailable
-from gateway.store.postgres_link import Address, Server, close
+from gateway.store.postgres_link import FAILURES, Address, Server, close
 
 QUIET_SECONDS = 0.1  # announcements of one gateway are so far apart at least
 CHECK_SECONDS = 30.0  # how soon a connection that went silent is noticed
@@ -55,7 +55,7 @@ class Announcer:
         if connection is None or connection.is_closed():
             return
         if self._wanted.is_set():
-            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(*FAILURES):
                 await self._notify(connection, self._channel)
         await close(connection)
 
@@ -66,7 +66,7 @@ class Announcer:
             await connection.execute("SET synchronous_commit = off")
             await connection.add_listener(self._channel, self._on_notify)
             self._own_pid = await connection.fetchval("SELECT pg_backend_pid()")  # the one a pooler shows is invented
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             connection.terminate()
             raise StoreUnavailable(f"cannot listen for work: {type(error).__name__}") from None
         connection.add_termination_listener(lambda _: self._wanted.set())
@@ -96,7 +96,7 @@ class Announcer:
                     await self._notify(connection, self._channel)
                 else:
                     await connection.execute("SELECT 1", timeout=ANSWER_SECONDS)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except FAILURES:
                 if connection is not None:
                     connection.terminate()
                 self._wanted.set()

@@ -24,6 +24,11 @@ TRIES = 10  # of what lost to another transaction
 
 DEFAULT_SCHEMA = "gateway"
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+FAILURES = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg says where the server ended a session that was idle
+)  # fmt: skip
+"""Whatever asking PostgreSQL may raise."""
 _AGAIN = ("40001", "40P01")  # serialization failure (a row moved to the other partition), deadlock
 _PASSING = (  # classes of SQLSTATE that may be over soon, or once a person has mended the server
     "08", "25006", "28", "3D", "53", "54", "55P03", "57", "58", "F0", "XX",
@@ -99,7 +104,7 @@ class Server:
             if isinstance(error, ssl.SSLError):
                 raise StoreUnavailable(f"cannot reach PostgreSQL: TLS: {error.reason}") from None
             raise UsageError("store.url: PostgreSQL does not take this URL; see its documentation, 34.1.1.2") from None
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             raise StoreUnavailable(f"cannot reach PostgreSQL: {reason(error)}") from None
         # Not given at connecting: PgBouncer refuses start-up parameters that it does not know.
         # An empty table that fills fast looks small to the planner until it is analysed: indexes are always right here.
@@ -111,7 +116,7 @@ class Server:
                 " WHERE current_setting('synchronous_commit') = 'off'",
                 timeout=self.address.connect_seconds,
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             connection.terminate()
             raise StoreUnavailable(f"cannot reach PostgreSQL: {reason(error)}") from None
         return connection
@@ -128,7 +133,7 @@ class Server:
                 theirs = await second.fetchval("SELECT pg_backend_pid()")
             finally:
                 await close(second)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except FAILURES as error:
             raise StoreUnavailable(f"cannot reach PostgreSQL: {reason(error)}") from None
         finally:
             await close(first)
@@ -168,7 +173,7 @@ class Link:
                     if error.sqlstate in _AGAIN and tried + 1 < TRIES:
                         continue
                     raise self._told(error) from None
-                except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+                except FAILURES as error:
                     self._drop()
                     raise StoreUnavailable(f"PostgreSQL: {reason(error)}") from None
                 except asyncio.CancelledError:
@@ -210,7 +215,7 @@ async def close(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Closes, politely where the server answers."""
     try:
         await connection.close(timeout=2)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except FAILURES:
         connection.terminate()
 
 

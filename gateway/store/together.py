@@ -62,6 +62,9 @@ class Together(Generic[Item, Answer]):
             else:  # one of them cannot be kept: the others do not suffer for it
                 for one in batch:
                     await self._commit([one])
+        except Exception as error:  # a fault of ours: nobody may wait for ever because of it
+            for _, future in batch:
+                _fail(future, StoreError(f"{type(error).__name__}: {error}"))
         else:
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
