@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -71,7 +72,7 @@ class Receiver:
     first: dict[str, tuple[str, float]] = field(default_factory=dict)  # webhook-id -> who sent it first, and when
     asked: set[str] = field(default_factory=set)  # ids that were last answered with 503: to be sent again
     retried: int = 0  # times that this was done
-    repeats: list[tuple[str, float]] = field(default_factory=list)  # webhook-id and when, of what nobody asked for
+    repeats: list[tuple[str, str, float]] = field(default_factory=list)  # id, sender, when: of what nobody asked for
     shipped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # customer -> ids as first seen
     told: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # cart -> ids
     running: dict[str, str] = field(default_factory=dict)  # key -> webhook-id
@@ -89,7 +90,7 @@ class Receiver:
             self.asked.remove(id)
             self.retried += 1
         elif id in self.first:
-            self.repeats.append((id, time.monotonic()))
+            self.repeats.append((id, sender, time.monotonic()))
         else:
             if key in self.running:
                 self.beside.append((self.running[key], id))
@@ -128,35 +129,42 @@ class Fleet:
     gateways: list[GatewayProcess]
     server: OwnServer
     rng: Random
-    faults: list[tuple[float, str, str]] = field(default_factory=list)  # when, what, to whom ("": to all)
+    faults: list[tuple[str, str, float, float]] = field(default_factory=list)  # what, to whom ("": all), from, until
 
-    def _note(self, what: str, number: int | None) -> None:
-        self.faults.append((time.monotonic(), what, "" if number is None else f"g{number}"))
+    @contextlib.contextmanager
+    def _noting(self, what: str, number: int | None = None) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.faults.append((what, "" if number is None else f"g{number}", start, time.monotonic()))
 
     async def kill(self) -> None:
         """kill -9, then a new process in its place."""
         number = self.rng.randrange(len(self.gateways))
-        self._note("kill -9", number)
-        self.gateways[number].kill()
-        await self.gateways[number].start()
+        with self._noting("kill -9", number):
+            self.gateways[number].kill()
+            await self.gateways[number].start()
 
     async def freeze(self) -> None:
         """SIGSTOP for longer than a lease, then SIGCONT."""
         number = self.rng.randrange(len(self.gateways))
-        self._note("SIGSTOP", number)
-        self.gateways[number].signal(signal.SIGSTOP)
-        await asyncio.sleep(FROZEN_SECONDS)
-        self.gateways[number].signal(signal.SIGCONT)
+        with self._noting("SIGSTOP", number):
+            self.gateways[number].signal(signal.SIGSTOP)
+            await asyncio.sleep(FROZEN_SECONDS)
+            self.gateways[number].signal(signal.SIGCONT)
 
     async def restart_postgresql(self, mode: str) -> None:
         """Every session breaks off."""
-        self._note("PostgreSQL restart", None)
-        await asyncio.to_thread(self.server.restart, mode)
+        with self._noting("PostgreSQL restart"):
+            await asyncio.to_thread(self.server.restart, mode)
 
-    def cause_of(self, sender: str, sent: float, again: float) -> str:
-        """The fault between a forward and its repetition that explains it."""
-        between = [what for when, what, whom in self.faults if whom in (sender, "") and sent - 1 <= when <= again]
-        return between[-1] if between else "unknown"
+    def cause_of(self, senders: set[str], sent: float, again: float) -> str:
+        """The fault that explains a forward and its repetition, by one of these gateways each."""
+        found = [
+            what
+            for what, whom, start, end in self.faults
+            if whom in senders | {""} and start <= again and end >= sent - 1
+        ]
+        return found[-1] if found else "unknown"
 
 
 async def send_all(fleet: Fleet, events: list[dict[str, Any]], accepted: set[str]) -> None:
@@ -271,8 +279,11 @@ async def test_four_gateways_killed_frozen_and_cut_off_deliver_everything_once_a
     carts = {event["data"]["object"]["metadata"]["cart"] for event in events}
     assert set(receiver.told) == carts
     assert {len(ids) for ids in receiver.told.values()} == {1}
-    causes = Counter(fleet.cause_of(*receiver.first[id], again) for id, again in receiver.repeats)
-    faults = Counter(what for _, what, _ in fleet.faults)
+    causes = Counter(
+        fleet.cause_of({receiver.first[id][0], sender}, receiver.first[id][1], again)
+        for id, sender, again in receiver.repeats
+    )
+    faults = Counter(what for what, *_ in fleet.faults)
     repeated = len(receiver.repeats)
     print(f"\n{EVENTS} events, {len(receiver.first)} forwards, faults: {dict(faults)}")
     print(f"repeated forwards: {repeated} ({repeated / EVENTS:.2%} of events), by cause: {dict(causes)}")
