@@ -181,9 +181,14 @@ class Worker:
             self._forget(claim)
             self._wake.set()
 
+    def _is_ours(self, claim: Claim) -> bool:
+        """Whether its lease still holds, as far as is known here."""
+        id = claim.delivery.id
+        return self._leases.get(id) == claim.token and time.monotonic() < self._lease_ends[id]
+
     def _forget(self, claim: Claim) -> None:
-        self._leases.pop(claim.delivery.id, None)
-        self._lease_ends.pop(claim.delivery.id, None)
+        if self._leases.get(claim.delivery.id) == claim.token:  # not what was claimed anew after that lease was lost
+            del self._leases[claim.delivery.id], self._lease_ends[claim.delivery.id]
 
     async def _record(self, claim: Claim, finish: Finish) -> None:
         """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""

@@ -67,11 +67,11 @@ class PostgresStore:
     # -- opening and closing ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        await self._server.refuse_transaction_pooling()
-        await self.migrate()
-        await self._refuse_half_a_copy()
-        self._announcer = Announcer(self._server, self._changed.set)
         try:
+            await self._server.refuse_transaction_pooling()
+            await self.migrate()
+            await self._refuse_half_a_copy()
+            self._announcer = Announcer(self._server, self._changed.set)
             await self._announcer.start()
         except BaseException:
             await self.close()
@@ -188,7 +188,7 @@ class PostgresStore:
         lease = next((in_ms / 1000 for account, *_, in_ms in rows if account is None and in_ms is not None), None)
         later = [in_ms / 1000 for in_ms, _ in lanes if in_ms > 0]
         if lease is not None:
-            later.append(max(lease, 0.0) + 0.001)
+            later.append(max(lease + 0.001, 0.05))  # not at once where another gateway is just taking it over
         now = [pair for pair in lanes if pair[0] <= 0]
         return _Looked(Due([lane for _, lane in sorted(now)], min(later, default=None)), lease)
 
@@ -217,8 +217,9 @@ class PostgresStore:
         return await self._finishes.put((delivery_id, token, finish))
 
     async def _finish_batch(self, ended: Sequence[tuple[str, str, Finish]]) -> Sequence[bool]:
-        recorded = await work.finish(self._finishing, ended, self._now())
-        self._work_made()
+        recorded, made_work = await work.finish(self._finishing, ended, self._now())
+        if made_work:
+            self._work_made()
         return recorded
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

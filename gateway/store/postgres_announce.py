@@ -56,7 +56,7 @@ class Announcer:
             return
         if self._wanted.is_set():
             with contextlib.suppress(*FAILURES):
-                await self._notify(connection, self._channel)
+                await self._notify(connection)
         await close(connection)
 
     async def _listen(self) -> None:
@@ -76,8 +76,8 @@ class Announcer:
         if pid != self._own_pid:
             self._heard()
 
-    async def _notify(self, connection: asyncpg.Connection[asyncpg.Record], channel: str) -> None:
-        await connection.execute("SELECT pg_notify($1, '')", channel, timeout=ANSWER_SECONDS)
+    async def _notify(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        await connection.execute("SELECT pg_notify($1, '')", self._channel, timeout=ANSWER_SECONDS)
 
     async def _keep(self) -> None:
         """Announces what is wanted, and listens again after the connection was lost."""
@@ -93,7 +93,7 @@ class Announcer:
                     self._heard()  # what was announced meanwhile was not heard
                 elif wanted:
                     self._wanted.clear()
-                    await self._notify(connection, self._channel)
+                    await self._notify(connection)
                 else:
                     await connection.execute("SELECT 1", timeout=ANSWER_SECONDS)
             except FAILURES:

@@ -17,8 +17,8 @@ import asyncpg
 from gateway.errors import StoreError, StoreUnavailable, UsageError
 
 CONNECT_SECONDS = 5.0
-CALL_SECONDS = 15.0  # longer than the server's own limit, for a network that is silent
-STATEMENT_SECONDS = 10.0
+CALL_SECONDS = 8.0  # longer than the server's own limit, for a network that is silent
+STATEMENT_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 2.0
 TRIES = 10  # of what lost to another transaction
 

@@ -142,8 +142,8 @@ async def replay(
     return ids if await link.value(REPLAY, now_ms, account, event_id, *columns) else None
 
 
-async def finish(link: Link, ended: Sequence[tuple[str, str, Finish]], now_ms: int | None) -> list[bool]:
-    """Records how claims ended; for each, whether its lease still held."""
+async def finish(link: Link, ended: Sequence[tuple[str, str, Finish]], now_ms: int | None) -> tuple[list[bool], bool]:
+    """Records how claims ended; for each, whether its lease still held, and whether there may be work now."""
     rows = []
     for delivery_id, token, how in ended:
         tried = how.attempt
@@ -156,8 +156,8 @@ async def finish(link: Link, ended: Sequence[tuple[str, str, Finish]], now_ms: i
                 None if tried is None else text(tried.error), how.keys is not None, *(how.keys or (None, None)),
             )
         )  # fmt: skip
-    found: list[bool] = await link.value(FINISH, now_ms, *map(list, zip(*rows, strict=True)))
-    return found
+    *held, made_work = await link.value(FINISH, now_ms, *map(list, zip(*rows, strict=True)))
+    return held, made_work
 
 
 async def claims_of(link: Link, seqs: Sequence[int], token: str) -> list[Claim]:

@@ -410,7 +410,8 @@ END
 $$;
 
 
--- Records how claims ended and releases whoever waited for them. Returns for each whether its lease still held.
+-- Records how claims ended and releases whoever waited for them. Returns for each whether its lease still held, and at
+-- the end whether this may have made work for others.
 CREATE FUNCTION finish_claims(
   given_now bigint, f_id text[], f_token text[], f_state text[], f_wait bigint[], f_reason text[], f_rendered text[],
   f_output text[], a_outcome text[], a_started bigint[], a_duration bigint[], a_error text[], f_rekeyed boolean[],
@@ -470,7 +471,8 @@ BEGIN
   IF orders <> '{}' OR onces <> '{}' THEN
     PERFORM pass_turn(orders, onces, '{}');
   END IF;
-  RETURN ARRAY(SELECT coalesce(p.place = ANY (places), false) FROM generate_series(1, cardinality(f_id)) AS p(place));
+  RETURN ARRAY(SELECT coalesce(p.place = ANY (places), false) FROM generate_series(1, cardinality(f_id)) AS p(place))
+    || (released_events IS NOT NULL OR orders <> '{}' OR onces <> '{}' OR 'pending' = ANY (f_state));
 END
 $$;
 
