@@ -137,17 +137,12 @@ class Worker:
         waiting = self._waiting.get(group)
         while waiting and not self._draining and self._running.get(group, 0) < self._limits[group].concurrency:
             claim = waiting.popleft()
-            if (
-                time.monotonic() >= self._lease_ends[claim.delivery.id]
-            ):  # this gateway was paused: another has it by now
-                self._limits[group].give_back(None)
-                self._forget(claim)
-                self._log.warning(
-                    "delivery.lost_lease", delivery_id=claim.delivery.id, event_id=claim.delivery.event_id
-                )
-                continue
-            self._running[group] = self._running.get(group, 0) + 1
-            task = asyncio.create_task(self._run_claim(group, claim), name=f"attempt {claim.delivery.id}")
+            if self._is_ours(claim):
+                self._running[group] = self._running.get(group, 0) + 1
+                work = self._run_claim(group, claim)
+            else:  # this gateway was paused: another may have it by now
+                work = self._hand_back(group, claim)
+            task = asyncio.create_task(work, name=f"attempt {claim.delivery.id}")
             self._tasks[task] = claim
             task.add_done_callback(self._tasks.pop)
 
@@ -178,6 +173,14 @@ class Worker:
             await self._record(claim, ended.finish)
         finally:
             limit.give_back(seconds)
+            self._forget(claim)
+            self._wake.set()
+
+    async def _hand_back(self, group: str, claim: Claim) -> None:
+        try:
+            await self._record(claim, Finish(DeliveryState.PENDING))
+        finally:
+            self._limits[group].give_back(None)
             self._forget(claim)
             self._wake.set()
 
