@@ -25,7 +25,8 @@ SELECT n, 'dlv_' || n, n, 'dlv_' || n, 'acme', 'r', 'a' || n % 5, '[]', false,
   CASE WHEN n <= {FINISHED - HELD - DUE - 10} THEN 'succeeded' WHEN n <= {FINISHED - 10} THEN 'pending'
     ELSE 'running' END,
   n BETWEEN {FINISHED - HELD - DUE - 8} AND {FINISHED - DUE - 10}, n, n, n, n, n + 10000000000000, 't',
-  CASE WHEN n % 5 <> 1 THEN 'once ' || n END, CASE WHEN n % 5 <> 1 AND n <= {FINISHED - DUE - 10} THEN 'order ' || n / {HELD} END
+  CASE WHEN n % 5 <> 1 THEN 'once ' || n END,
+  CASE WHEN n % 5 <> 1 AND n <= {FINISHED - DUE - 10} THEN 'order ' || n / {HELD} END
 FROM generate_series(1, {FINISHED}) n;
 INSERT INTO attempts SELECT n, 1, n, 1, 'succeeded', NULL FROM generate_series(1, {FINISHED}) n;
 """
