@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit bench bench-peers pins event-types clean
+.PHONY: dev test lint types unit torture-postgres bench bench-peers pins event-types clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -35,9 +35,14 @@ types:
 unit:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# Four gateways on one PostgreSQL, 10,000 events, kill -9, SIGSTOP and restarts of the database. By hand: some minutes.
+torture-postgres: $(VENV)/.installed-test
+	TORTURE_EVENTS=10000 $(BIN)/python -m pytest -s tests/acceptance/test_many_gateways.py
+
 # Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
 bench: bench-peers
 	$(BIN)/python -m bench.intake
+	$(BIN)/python -m bench.intake_postgres
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.deliveries
 	$(BIN)/python -m bench.memory

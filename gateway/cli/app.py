@@ -77,14 +77,19 @@ def load_config() -> Config:
     return config
 
 
-async def attach_store() -> Store:
-    """The inbox, opened beside a gateway that may be running."""
+def named_store() -> Store:
+    """The inbox that the configuration names, not opened."""
     from gateway.cli.dev_mode import STORE_URL
     from gateway.settings.load import load_store_url
     from gateway.store import open_store
 
     folder, url = load_store_url(options.config, environment())
-    store = open_store(STORE_URL if options.dev else url, folder)
+    return open_store(STORE_URL if options.dev else url, folder)
+
+
+async def attach_store() -> Store:
+    """The inbox, opened beside a gateway that may be running."""
+    store = named_store()
     await store.attach()
     return store
 

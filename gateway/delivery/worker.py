@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.store.base import Store
 
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = float(os.environ.get("GATEWAY_INTERNAL_LEASE_SECONDS", "60"))  # internal: for fault tests alone
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
 FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later
 NO_CONNECTION_CONCURRENCY = 16
@@ -51,6 +52,7 @@ class Worker:
         self._running: dict[str, int] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._leases: dict[str, str] = {}
+        self._lease_ends: dict[str, float] = {}  # as far as is known here: never later than the store has it
         self._wake = asyncio.Event()
         self._draining = False
 
@@ -100,11 +102,13 @@ class Worker:
                         return 0.0
             opens = [self._limits[group].opens_in(now) for group in set(groups.values())]
             return min([wait, *(seconds for seconds in opens if seconds is not None)])
+        asked_at = time.monotonic()
         claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS)
         for claim in claims:
             group = self._group(claim.delivery.lane)
             self._limits[group].take(1)
             self._leases[claim.delivery.id] = claim.token
+            self._lease_ends[claim.delivery.id] = asked_at + LEASE_SECONDS
             self._waiting.setdefault(group, deque()).append(claim)
         for group in {self._group(claim.delivery.lane) for claim in claims}:
             self._start(group)
@@ -133,8 +137,12 @@ class Worker:
         waiting = self._waiting.get(group)
         while waiting and not self._draining and self._running.get(group, 0) < self._limits[group].concurrency:
             claim = waiting.popleft()
-            self._running[group] = self._running.get(group, 0) + 1
-            task = asyncio.create_task(self._run_claim(group, claim), name=f"attempt {claim.delivery.id}")
+            if self._is_ours(claim):
+                self._running[group] = self._running.get(group, 0) + 1
+                work = self._run_claim(group, claim)
+            else:  # this gateway was paused: another may have it by now
+                work = self._hand_back(group, claim)
+            task = asyncio.create_task(work, name=f"attempt {claim.delivery.id}")
             self._tasks[task] = claim
             task.add_done_callback(self._tasks.pop)
 
@@ -165,8 +173,25 @@ class Worker:
             await self._record(claim, ended.finish)
         finally:
             limit.give_back(seconds)
-            self._leases.pop(claim.delivery.id, None)
+            self._forget(claim)
             self._wake.set()
+
+    async def _hand_back(self, group: str, claim: Claim) -> None:
+        try:
+            await self._record(claim, Finish(DeliveryState.PENDING))
+        finally:
+            self._limits[group].give_back(None)
+            self._forget(claim)
+            self._wake.set()
+
+    def _is_ours(self, claim: Claim) -> bool:
+        """Whether its lease still holds, as far as is known here."""
+        id = claim.delivery.id
+        return self._leases.get(id) == claim.token and time.monotonic() < self._lease_ends[id]
+
+    def _forget(self, claim: Claim) -> None:
+        if self._leases.get(claim.delivery.id) == claim.token:  # not what was claimed anew after that lease was lost
+            del self._leases[claim.delivery.id], self._lease_ends[claim.delivery.id]
 
     async def _record(self, claim: Claim, finish: Finish) -> None:
         """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""
@@ -217,10 +242,15 @@ class Worker:
             await asyncio.sleep(LEASE_SECONDS / 3)
             if not self._leases:
                 continue
+            leases, asked_at = list(self._leases.items()), time.monotonic()
             try:
-                await self._store.renew(list(self._leases.items()), lease_seconds=LEASE_SECONDS)
+                lost = await self._store.renew(leases, lease_seconds=LEASE_SECONDS)
             except StoreError as error:
                 self._log.error("delivery.renew_failed", error=str(error))
+                continue
+            for delivery_id, token in leases:
+                if self._leases.get(delivery_id) == token:
+                    self._lease_ends[delivery_id] = 0.0 if delivery_id in lost else asked_at + LEASE_SECONDS
 
     # -- the end ----------------------------------------------------------------------------------------------
 

@@ -16,5 +16,9 @@ def open_store(url: str, folder: Path) -> Store:
 
         return SqliteStore(folder / rest.removeprefix("/"))
     if scheme in ("postgresql", "postgres"):
-        raise UsageError("store.url: PostgreSQL is not available in this version; use sqlite:///data/gateway.db")
-    raise UsageError("store.url: expected sqlite:///relative.db or sqlite:////absolute.db")
+        from gateway.store.postgres import PostgresStore
+
+        return PostgresStore(url)
+    raise UsageError(
+        "store.url: expected sqlite:///relative.db, sqlite:////absolute.db or postgresql://user@host/database"
+    )

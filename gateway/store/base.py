@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from gateway.model import (
@@ -55,6 +56,16 @@ class Due:
     next_in_seconds: float | None  # until a further lane becomes due; None: nothing is planned
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `gateway db status` shows beside the counts."""
+
+    url: str  # without a password
+    schema: str
+    oldest_pending_at: datetime | None  # None: nothing is pending
+    size_bytes: int
+
+
 class Store(Protocol):
     """The durable inbox and its deliveries."""
 
@@ -67,6 +78,11 @@ class Store(Protocol):
     async def attach(self) -> None:
         """Opens the store beside a gateway that may be running: for commands. Raises StoreUnavailable where there
         is no store yet, StoreOutdated where its schema is not this program's.
+        """
+
+    async def migrate(self) -> str | None:
+        """Brings the schema up to date, and nothing more: the revision it had, None where there was none. Raises
+        StoreLocked (a gateway works on a store of one process), StoreUnavailable, StoreOutdated.
         """
 
     async def close(self) -> None:
@@ -141,6 +157,9 @@ class Store(Protocol):
 
     async def counts(self) -> Mapping[str, int]:
         """How many deliveries are in each state, and `events`."""
+
+    async def status(self) -> Status:
+        """Where the store is and how it stands."""
 
 
 StoreFactory = Callable[[str], Store]

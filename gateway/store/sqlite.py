@@ -27,19 +27,19 @@ from gateway.model import (
     PlannedDelivery,
 )
 from gateway.store import sqlite_work as work
-from gateway.store.base import Added, Due
+from gateway.store.base import Added, Due, Status
 from gateway.store.migrations import HEAD, upgrade_sqlite
-from gateway.store.sqlite_rows import (
+from gateway.store.rows import (
     DELIVERY,
     DELIVERY_LISTED,
     EVENT,
     EVENT_LISTED,
     attempt_of,
     delivery_of,
-    delivery_terms,
     event_of,
-    event_terms,
+    moment,
 )
+from gateway.store.sqlite_rows import delivery_terms, event_terms
 from gateway.store.sqlite_writer import Arrival, Writer, connect
 
 T = TypeVar("T")
@@ -71,31 +71,29 @@ class SqliteStore:
 
     async def start(self) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # payloads are nobody else's business
-        except OSError as error:
-            await self.close()
-            raise StoreUnavailable(f"cannot open {self.path}: {error.strerror}") from None
-        except StoreLocked:
-            await self.close()
-            raise
-        try:
-            revision = self._revision()
-            if revision is None:
-                await asyncio.to_thread(upgrade_sqlite, self.path)
-            elif revision != HEAD:
-                if revision > HEAD:
-                    raise StoreOutdated(
-                        f"{self.path} was written by a newer gateway (schema {revision}, this one knows {HEAD})"
-                    )
-                await asyncio.to_thread(upgrade_sqlite, self.path)
+            await self.migrate()
             self._open()
             self.recovered = await self._do(lambda connection: work.recover(connection, self._now_ms()))
         except BaseException:
             await self.close()
             raise
         self._changed.set()
+
+    async def migrate(self) -> str | None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # payloads are nobody else's business
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open {self.path}: {error.strerror}") from None
+        revision = self._revision()
+        if revision is not None and revision > HEAD:
+            raise StoreOutdated(
+                f"{self.path} was written by a newer gateway (schema {revision}, this one knows {HEAD})"
+            )
+        if revision != HEAD:
+            await asyncio.to_thread(upgrade_sqlite, self.path)
+        return revision
 
     async def attach(self) -> None:
         if not self.path.exists():
@@ -293,3 +291,12 @@ class SqliteStore:
             return found
 
         return await self._read(count)
+
+    async def status(self) -> Status:
+        def look(connection: sqlite3.Connection) -> tuple[int | None, int]:
+            oldest = connection.execute("SELECT min(created_at) FROM deliveries WHERE state = 'pending'").fetchone()[0]
+            pages = connection.execute("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+            return oldest, pages.fetchone()[0]
+
+        oldest, size = await self._read(look)
+        return Status(f"sqlite:///{self.path}", HEAD, None if oldest is None else moment(oldest), size)

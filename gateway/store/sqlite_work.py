@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.model import AttemptOutcome, Claim, Delivery, DeliveryState, Event, Finish, Lane, PlannedDelivery
-from gateway.store.sqlite_rows import DELIVERY, delivery_of, event_of
+from gateway.store.rows import DELIVERY, delivery_of, event_of, kept_json, new_ids
 
-OUTPUT_BYTES = 64 * 1024
 NEEDED = "needed action "  # how the reason of a delivery that was skipped for another's sake begins
 
 _EVENT_COLUMNS = (
@@ -33,12 +31,6 @@ def _insert(table: str, columns: str, ignore: bool = False) -> str:
 
 _INSERT_EVENT = _insert("events", _EVENT_COLUMNS, ignore=True)
 _INSERT_DELIVERY = _insert("deliveries", _DELIVERY_COLUMNS)
-
-
-def new_ids(count: int, now_ms: int) -> list[str]:
-    """Delivery ids: 48 bits of time and 80 random ones, in hex; those made later sort later."""
-    noise = os.urandom(10 * count).hex()
-    return [f"dlv_{now_ms:012x}{noise[i : i + 20]}" for i in range(0, 20 * count, 20)]
 
 
 def _next_seq(connection: sqlite3.Connection, table: str) -> int:
@@ -286,8 +278,8 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, how: Fi
             now_ms if how.state.is_final else None,
             how.reason,
             how.attempt.error if how.attempt is not None else None,
-            _json(how.rendered),
-            _json(how.output),
+            kept_json(how.rendered),
+            kept_json(how.output),
             given_back,
             given_back,
             seq,
@@ -307,16 +299,6 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, how: Fi
         elif how.state is DeliveryState.SKIPPED:
             skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
     return True
-
-
-def _json(value: Any) -> str | None:
-    """JSON of a value to keep, cut and marked past the limit."""
-    if value is None:
-        return None
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    if len(text.encode()) > OUTPUT_BYTES:
-        text = json.dumps({"cut": True, "bytes": len(text.encode()), "begins": text[: OUTPUT_BYTES // 4]})
-    return text
 
 
 def recover(connection: sqlite3.Connection, now_ms: int) -> int:

@@ -105,6 +105,12 @@ class GatewayProcess:
         self._process.kill()
         self._process.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP, SIGCONT and the like."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
     def terminate(self) -> int:
         """SIGTERM; its exit code."""
         assert self._process is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from gateway.model import (
     Lane,
     PlannedDelivery,
 )
+from gateway.store.base import Store
 from gateway.store.migrations import HEAD
 from gateway.store.sqlite import SqliteStore
 from tests.conftest import Clock
@@ -52,22 +54,22 @@ def later(seconds: float) -> Finish:
     return Finish(DeliveryState.PENDING, attempt(AttemptOutcome.RETRY, "refused"), wait_seconds=seconds)
 
 
-async def claim_all(store: SqliteStore, limit: int = 100, lease_seconds: float = 60) -> list[Claim]:
+async def claim_all(store: Store, limit: int = 100, lease_seconds: float = 60) -> list[Claim]:
     due = await store.due()
     return await store.claim(dict.fromkeys(due.lanes, limit), lease_seconds=lease_seconds)
 
 
-async def states(store: SqliteStore) -> dict[str, str]:
+async def states(store: Store) -> dict[str, str]:
     found = await store.deliveries(DeliveryFilter(), limit=100, newest_first=False)
     return {f"{one.event_id}/{one.action}": one.state.value for one in found}
 
 
-async def test_an_event_and_its_deliveries_survive_reopening(tmp_path: Path) -> None:
-    first = SqliteStore(tmp_path / "a.db")
+async def test_an_event_and_its_deliveries_survive_reopening(place: Callable[[], Store]) -> None:
+    first = place()
     await first.start()
     assert not (await first.add(an_event(), [owed()])).is_duplicate
     await first.close()
-    second = SqliteStore(tmp_path / "a.db")
+    second = place()
     await second.start()
     (event,) = await second.event("evt_1")
     assert event.body == b'{"id": "evt_1"}'
@@ -75,7 +77,7 @@ async def test_an_event_and_its_deliveries_survive_reopening(tmp_path: Path) -> 
     await second.close()
 
 
-async def test_a_duplicate_creates_no_delivery_even_at_the_same_instant(store: SqliteStore) -> None:
+async def test_a_duplicate_creates_no_delivery_even_at_the_same_instant(store: Store) -> None:
     answers = await asyncio.gather(*(store.add(an_event(), [owed()]) for _ in range(50)))
     assert sorted(answer.is_duplicate for answer in answers) == [False] + [True] * 49
     assert (await store.add(an_event(), [owed()])).is_duplicate
@@ -83,7 +85,7 @@ async def test_a_duplicate_creates_no_delivery_even_at_the_same_instant(store: S
     assert len(await store.deliveries(DeliveryFilter(), limit=100)) == 2
 
 
-async def test_many_events_in_one_commit_keep_their_own_deliveries(store: SqliteStore) -> None:
+async def test_many_events_in_one_commit_keep_their_own_deliveries(store: Store) -> None:
     await asyncio.gather(*(store.add(an_event(f"evt_{i % 90}"), [owed("a"), owed("b", "a")]) for i in range(150)))
     found = await store.deliveries(DeliveryFilter(), limit=1000)
     assert len(found) == 180
@@ -93,7 +95,7 @@ async def test_many_events_in_one_commit_keep_their_own_deliveries(store: Sqlite
             assert one.state is DeliveryState.BLOCKED
 
 
-async def test_a_claim_is_nobody_elses_until_its_lease_is_gone(store: SqliteStore) -> None:
+async def test_a_claim_is_nobody_elses_until_its_lease_is_gone(store: Store) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     assert claim.event.body == b'{"id": "evt_1"}'
@@ -105,7 +107,7 @@ async def test_a_claim_is_nobody_elses_until_its_lease_is_gone(store: SqliteStor
     assert await states(store) == {"evt_1/save": "succeeded"}
 
 
-async def test_a_retry_runs_when_due_and_records_each_attempt(store: SqliteStore, clock: Clock) -> None:
+async def test_a_retry_runs_when_due_and_records_each_attempt(store: Store, clock: Clock) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     await store.finish(claim.delivery.id, claim.token, later(5))
@@ -122,7 +124,7 @@ async def test_a_retry_runs_when_due_and_records_each_attempt(store: SqliteStore
     assert [(one.number, one.outcome.value) for one in found[1]] == [(1, "retry"), (2, "succeeded")]
 
 
-async def test_handing_back_costs_no_attempt(store: SqliteStore) -> None:
+async def test_handing_back_costs_no_attempt(store: Store) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     await store.finish(claim.delivery.id, claim.token, Finish(DeliveryState.PENDING))
@@ -130,7 +132,7 @@ async def test_handing_back_costs_no_attempt(store: SqliteStore) -> None:
     assert again.delivery.attempts == 1
 
 
-async def test_what_ran_when_the_gateway_died_runs_again_and_says_so(tmp_path: Path) -> None:
+async def test_what_ran_when_a_sqlite_gateway_died_runs_again_at_the_next_start(tmp_path: Path) -> None:
     first = SqliteStore(tmp_path / "a.db")
     await first.start()
     await first.add(an_event(), [owed()])
@@ -147,7 +149,7 @@ async def test_what_ran_when_the_gateway_died_runs_again_and_says_so(tmp_path: P
     await second.close()
 
 
-async def test_a_dependent_starts_after_all_it_needs_and_gets_their_outputs(store: SqliteStore) -> None:
+async def test_a_dependent_starts_after_all_it_needs_and_gets_their_outputs(store: Store) -> None:
     await store.add(an_event(), [owed("a"), owed("b"), owed("c", "a", "b")])
     a, b = sorted(await claim_all(store), key=lambda claim: claim.delivery.action)
     await store.finish(a.delivery.id, a.token, replace(SUCCEEDED, output={"rows": 1}))
@@ -157,7 +159,7 @@ async def test_a_dependent_starts_after_all_it_needs_and_gets_their_outputs(stor
     assert c.outputs == {"a": {"rows": 1}, "b": None}
 
 
-async def test_what_needs_a_skipped_one_is_skipped_and_says_why(store: SqliteStore) -> None:
+async def test_what_needs_a_skipped_one_is_skipped_and_says_why(store: Store) -> None:
     await store.add(an_event(), [owed("a"), owed("b", "a"), owed("c", "b")])
     (a,) = await claim_all(store)
     await store.finish(a.delivery.id, a.token, SKIPPED)
@@ -166,7 +168,7 @@ async def test_what_needs_a_skipped_one_is_skipped_and_says_why(store: SqliteSto
     assert b.reason == "needed action a was skipped"
 
 
-async def test_what_needs_a_dead_one_waits_until_its_retry_succeeds(store: SqliteStore) -> None:
+async def test_what_needs_a_dead_one_waits_until_its_retry_succeeds(store: Store) -> None:
     await store.add(an_event(), [owed("a"), owed("b", "a")])
     (a,) = await claim_all(store)
     await store.finish(a.delivery.id, a.token, DEAD)
@@ -179,7 +181,7 @@ async def test_what_needs_a_dead_one_waits_until_its_retry_succeeds(store: Sqlit
     assert b.delivery.action == "b"
 
 
-async def test_cancelling_a_dead_one_skips_what_needs_it_and_retry_brings_both_back(store: SqliteStore) -> None:
+async def test_cancelling_a_dead_one_skips_what_needs_it_and_retry_brings_both_back(store: Store) -> None:
     await store.add(an_event(), [owed("a"), owed("b", "a")])
     (a,) = await claim_all(store)
     await store.finish(a.delivery.id, a.token, DEAD)
@@ -189,7 +191,7 @@ async def test_cancelling_a_dead_one_skips_what_needs_it_and_retry_brings_both_b
     assert await states(store) == {"evt_1/a": "pending", "evt_1/b": "blocked"}
 
 
-async def test_the_record_of_a_cancelled_attempt_is_refused(store: SqliteStore) -> None:
+async def test_the_record_of_a_cancelled_attempt_is_refused(store: Store) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     await store.cancel([claim.delivery.id], "not wanted")
@@ -197,7 +199,7 @@ async def test_the_record_of_a_cancelled_attempt_is_refused(store: SqliteStore) 
     assert await states(store) == {"evt_1/save": "cancelled"}
 
 
-async def test_what_cannot_be_retried_or_cancelled_says_why(store: SqliteStore) -> None:
+async def test_what_cannot_be_retried_or_cancelled_says_why(store: Store) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     id = claim.delivery.id
@@ -207,7 +209,7 @@ async def test_what_cannot_be_retried_or_cancelled_says_why(store: SqliteStore) 
     assert await store.cancel([id], "no") == {id: "it is succeeded"}
 
 
-async def test_order_by_runs_one_at_a_time_in_order_of_arrival(store: SqliteStore, clock: Clock) -> None:
+async def test_order_by_runs_one_at_a_time_in_order_of_arrival(store: Store, clock: Clock) -> None:
     for i in range(3):
         await store.add(an_event(f"evt_{i}"), [owed(order="sub_1")])
     await store.add(an_event("evt_other"), [owed(order="sub_2")])
@@ -231,7 +233,7 @@ async def test_order_by_runs_one_at_a_time_in_order_of_arrival(store: SqliteStor
     assert third.event.id == "evt_2"
 
 
-async def test_once_per_skips_the_later_ones_and_names_the_holder(store: SqliteStore) -> None:
+async def test_once_per_skips_the_later_ones_and_names_the_holder(store: Store) -> None:
     await store.add(an_event("evt_1"), [owed(once="cs_1")])
     await store.add(an_event("evt_2"), [owed("save", once="cs_1"), owed("mail", "save")])
     (holder,) = await claim_all(store)
@@ -243,7 +245,7 @@ async def test_once_per_skips_the_later_ones_and_names_the_holder(store: SqliteS
 
 
 @pytest.mark.parametrize("how", [DEAD, SKIPPED])
-async def test_once_per_passes_on_when_the_holder_did_nothing(store: SqliteStore, how: Finish) -> None:
+async def test_once_per_passes_on_when_the_holder_did_nothing(store: Store, how: Finish) -> None:
     await store.add(an_event("evt_1"), [owed(once="cs_1")])
     await store.add(an_event("evt_2"), [owed(once="cs_1")])
     (holder,) = await claim_all(store)
@@ -255,7 +257,7 @@ async def test_once_per_passes_on_when_the_holder_did_nothing(store: SqliteStore
     assert refused == {holder.delivery.id: f"once_per: {following.delivery.id} has done it"}
 
 
-async def test_replay_makes_new_deliveries_and_respects_once_per_unless_forced(store: SqliteStore) -> None:
+async def test_replay_makes_new_deliveries_and_respects_once_per_unless_forced(store: Store) -> None:
     await store.add(an_event(), [owed(once="cs_1")])
     (claim,) = await claim_all(store)
     await store.finish(claim.delivery.id, claim.token, SUCCEEDED)
@@ -268,7 +270,7 @@ async def test_replay_makes_new_deliveries_and_respects_once_per_unless_forced(s
     assert [again.delivery.id for again in await claim_all(store)] == forced
 
 
-async def test_a_routing_error_begins_as_a_dead_letter_that_is_judged_later(store: SqliteStore) -> None:
+async def test_a_routing_error_begins_as_a_dead_letter_that_is_judged_later(store: Store) -> None:
     await store.add(an_event(), [PlannedDelivery("fulfil", "a", error="gateway.yaml:9:5: no"), owed("b", "a")])
     assert await states(store) == {"evt_1/a": "dead", "evt_1/b": "blocked"}
     (dead,) = await store.deliveries(DeliveryFilter(states=("dead",)), limit=1)
@@ -282,7 +284,7 @@ async def test_a_routing_error_begins_as_a_dead_letter_that_is_judged_later(stor
     assert again.delivery.once_key == "once"
 
 
-async def test_a_large_output_is_kept_cut_and_marked(store: SqliteStore) -> None:
+async def test_a_large_output_is_kept_cut_and_marked(store: Store) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     await store.finish(claim.delivery.id, claim.token, replace(SUCCEEDED, output={"body": "x" * 100_000}))
@@ -292,7 +294,7 @@ async def test_a_large_output_is_kept_cut_and_marked(store: SqliteStore) -> None
     assert len(json.dumps(found[0].output)) < 65536
 
 
-async def test_a_flood_in_one_lane_leaves_the_others_their_claims(store: SqliteStore) -> None:
+async def test_a_flood_in_one_lane_leaves_the_others_their_claims(store: Store) -> None:
     for i in range(200):
         await store.add(an_event(f"evt_{i}"), [owed("flood")])
     await store.add(an_event("evt_fresh"), [owed("fresh")])
@@ -302,7 +304,7 @@ async def test_a_flood_in_one_lane_leaves_the_others_their_claims(store: SqliteS
     assert Lane("acme", "fulfil", "flood") in (await store.due()).lanes
 
 
-async def test_events_are_found_by_every_filter(store: SqliteStore) -> None:
+async def test_events_are_found_by_every_filter(store: Store) -> None:
     await store.add(an_event("evt_1", type="invoice.paid"), [owed()])
     await store.add(replace(an_event("evt_2", type="customer.created"), state=EventState.UNMATCHED), [])
 
@@ -316,18 +318,18 @@ async def test_events_are_found_by_every_filter(store: SqliteStore) -> None:
     assert await ids(until=datetime(2020, 1, 1, tzinfo=UTC)) == []
 
 
-async def test_work_is_announced_to_a_waiting_gateway(store: SqliteStore) -> None:
+async def test_work_is_announced_to_a_waiting_gateway(store: Store) -> None:
     await store.wait_for_work(0.01)
     waiting = asyncio.create_task(store.wait_for_work(30))
     await store.add(an_event(), [owed()])
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_a_commands_change_is_announced_to_a_running_gateway(store: SqliteStore) -> None:
+async def test_a_commands_change_is_announced_to_a_running_gateway(store: Store, place: Callable[[], Store]) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     await store.finish(claim.delivery.id, claim.token, DEAD)
-    beside = SqliteStore(store.path)
+    beside = place()
     await beside.attach()
     await store.wait_for_work(0.01)
     waiting = asyncio.create_task(store.wait_for_work(30))
@@ -336,10 +338,12 @@ async def test_a_commands_change_is_announced_to_a_running_gateway(store: Sqlite
     await beside.close()
 
 
-async def test_a_second_gateway_on_the_same_file_is_refused(store: SqliteStore) -> None:
-    second = SqliteStore(store.path)
+async def test_a_second_gateway_on_the_same_file_is_refused(tmp_path: Path) -> None:
+    first, second = SqliteStore(tmp_path / "inbox.db"), SqliteStore(tmp_path / "inbox.db")
+    await first.start()
     with pytest.raises(StoreLocked, match=r"another gateway \(process \d+\) already works on .*inbox.db; one SQLite"):
         await second.start()
+    await first.close()
 
 
 async def test_a_damaged_file_and_a_missing_one_are_refused_clearly(tmp_path: Path) -> None:

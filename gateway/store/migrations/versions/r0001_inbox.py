@@ -2,12 +2,14 @@
 
 from alembic import op
 
+from gateway.store.migrations import script
+
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
-STATEMENTS = (
+SQLITE = (
     """
     CREATE TABLE events (
       seq INTEGER PRIMARY KEY,
@@ -87,5 +89,10 @@ STATEMENTS = (
 
 def upgrade() -> None:
     """Makes the tables."""
-    for statement in STATEMENTS:
+    bind = op.get_bind()
+    if bind.dialect.name == "postgresql":
+        text = script("postgresql/0001.sql")
+        bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(text))  # type: ignore[union-attr]
+        return
+    for statement in SQLITE:
         op.execute(statement)

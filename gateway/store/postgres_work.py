@@ -1,0 +1,176 @@
+"""What each change asks of PostgreSQL: records -> the columns that the functions of the schema take, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from gateway.model import Claim, Event, Finish, PlannedDelivery
+from gateway.store.postgres_link import Link
+from gateway.store.rows import DELIVERY, EVENT, delivery_of, event_of, kept_json, milliseconds, new_ids
+
+NOW = "now_ms($1::bigint)"
+EVENT_BESIDE = ", ".join(f"e.{column}" for column in EVENT.split(", "))
+
+_PLANNED_TYPES = "text[], text[], text[], text[], text[], bool[], text[], text[], text[]"
+
+
+def call(function: str, types: str) -> str:
+    """The statement that calls a function of the schema; its parameters have these types."""
+    marks = ", ".join(f"${i}::{one.strip()}" for i, one in enumerate(types.split(","), 1))
+    return f"SELECT {function}({marks})"
+
+
+ADD = call(
+    "add_events",
+    "bigint, text[], text[], text[], text[], bool[], bigint[], text[], text[], text[], text[], bytea[], int[], "
+    + _PLANNED_TYPES,
+)
+REPLAY = call("replay_event", "bigint, text, text, " + _PLANNED_TYPES)
+CLAIM = call("claim_due", "bigint, bigint, text, text[], text[], text[], int[]")
+RENEW = call("renew_leases", "bigint, bigint, text[], text[]")
+FINISH = call(
+    "finish_claims",
+    "bigint, text[], text[], text[], bigint[], text[], text[], text[], text[], bigint[], bigint[], text[], bool[], "
+    "text[], text[]",
+)
+TAKE_OVER = call("take_over", "bigint, text")
+RETRY = call("retry_deliveries", "bigint, text[]")
+CANCEL = call("cancel_deliveries", "bigint, text[], text")
+
+DUE = f"""
+WITH RECURSIVE lane AS (
+  (SELECT account, route, action, due_at FROM deliveries WHERE state = 'pending' AND NOT held
+   ORDER BY account, route, action, due_at LIMIT 1)
+  UNION ALL
+  SELECT following.* FROM lane, LATERAL (
+    SELECT d.account, d.route, d.action, d.due_at FROM deliveries d
+    WHERE d.state = 'pending' AND NOT d.held
+      AND (d.account, d.route, d.action, d.due_at) > (lane.account, lane.route, lane.action, 9223372036854775807)
+    ORDER BY d.account, d.route, d.action, d.due_at LIMIT 1
+  ) following
+)
+SELECT account, route, action, due_at - {NOW} AS in_ms FROM lane
+UNION ALL
+SELECT NULL, NULL, NULL, (SELECT min(lease_until) FROM deliveries WHERE state = 'running') - {NOW}
+"""
+"""One look into an index for each lane; then, in a row without names, the lease that ends first."""
+
+CLAIMED = f"""
+SELECT {DELIVERY}, {EVENT_BESIDE} FROM deliveries d JOIN events e ON e.seq = d.event_seq
+WHERE d.seq = ANY ($1::bigint[]) AND d.state = 'running' AND d.token = $2
+"""
+OUTPUTS = """
+SELECT run_id, action, output FROM deliveries
+WHERE event_seq = ANY ($1::bigint[]) AND run_id = ANY ($2::text[]) AND state = 'succeeded'
+"""
+INTERRUPTED = (
+    "the gateway did not renew its lease during this attempt (it died, stopped or lost the database); whether it took "
+    "effect is not known"
+)
+
+
+def text(value: str | None) -> str | None:
+    """Text that PostgreSQL can keep: without NUL and half surrogate pairs, which a destination's answer may hold."""
+    if value is None or (value.isascii() and "\0" not in value):
+        return value
+    return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[str]) -> list[list[Any]]:
+    """Planned deliveries of several events as columns: the event's place (1, 2, ...), then what replay_event takes."""
+    columns: list[list[Any]] = [[] for _ in range(10)]
+    made = iter(ids)
+    for place, owed in enumerate(planned, 1):
+        if not owed:
+            continue
+        run_ids: dict[str, str] = {}
+        needed = {(p.route, need) for p in owed for need in p.needs}
+        for p in owed:
+            delivery_id = next(made)
+            row = (
+                place, delivery_id, run_ids.setdefault(p.route, delivery_id), p.route, p.action,
+                json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, p.once_key, p.order_key,
+                text(p.error),
+            )  # fmt: skip
+            for column, cell in zip(columns, row, strict=True):
+                column.append(cell)
+    return columns
+
+
+async def add(
+    link: Link, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]], now_ms: int | None, id_ms: int
+) -> list[bool]:
+    """Commits events and deliveries; whether each event was new."""
+    planned = [owed for _, owed in arrivals]
+    events = [event for event, _ in arrivals]
+    found: list[bool] = await link.value(
+        ADD,
+        now_ms,
+        [e.account for e in events],
+        [text(e.id) for e in events],
+        [text(e.type) for e in events],
+        [e.state.value for e in events],
+        [e.livemode for e in events],
+        [None if e.created_at is None else milliseconds(e.created_at) for e in events],
+        [text(e.connected_account) for e in events],
+        [text(e.object_id) for e in events],
+        [text(e.api_version) for e in events],
+        [e.source for e in events],
+        [e.body for e in events],
+        *planned_columns(planned, new_ids(sum(map(len, planned)), id_ms)),
+    )
+    return found
+
+
+async def replay(
+    link: Link,
+    account: str,
+    event_id: str,
+    planned: Sequence[PlannedDelivery],
+    now_ms: int | None,
+    id_ms: int,
+    force: bool,
+) -> list[str] | None:
+    """Makes new deliveries for a stored event; their ids, or None where there is no such event."""
+    if force:
+        planned = [replace(p, once_key=None) for p in planned]
+    ids = new_ids(len(planned), id_ms)
+    _, *columns = planned_columns([planned], ids)
+    return ids if await link.value(REPLAY, now_ms, account, event_id, *columns) else None
+
+
+async def finish(link: Link, ended: Sequence[tuple[str, str, Finish]], now_ms: int | None) -> tuple[list[bool], bool]:
+    """Records how claims ended; for each, whether its lease still held, and whether there may be work now."""
+    rows = []
+    for delivery_id, token, how in ended:
+        tried = how.attempt
+        rows.append(
+            (
+                delivery_id, token, how.state.value, max(0, round(how.wait_seconds * 1000)), text(how.reason),
+                kept_json(how.rendered), kept_json(how.output), None if tried is None else tried.outcome.value,
+                None if tried is None else milliseconds(tried.started_at),
+                None if tried is None else round(tried.duration_seconds * 1000),
+                None if tried is None else text(tried.error), how.keys is not None, *(how.keys or (None, None)),
+            )
+        )  # fmt: skip
+    *held, made_work = await link.value(FINISH, now_ms, *map(list, zip(*rows, strict=True)))
+    return held, made_work
+
+
+async def claims_of(link: Link, seqs: Sequence[int], token: str) -> list[Claim]:
+    """What was just claimed, in that order, with events and outputs."""
+    rows = {row[0]: row for row in await link.fetch(CLAIMED, seqs, token)}
+    found = [(rows[seq], delivery_of(rows[seq])) for seq in seqs if seq in rows]
+    needy = [(row[26], delivery.run_id) for row, delivery in found if delivery.needs]
+    outputs: dict[str, dict[str, Any]] = {}
+    if needy:
+        event_seqs, run_ids = zip(*needy, strict=True)
+        for run_id, action, output in await link.fetch(OUTPUTS, event_seqs, run_ids):
+            outputs.setdefault(run_id, {})[action] = json.loads(output) if output else None
+    return [
+        Claim(delivery, token, event_of(row[26:]), outputs.get(delivery.run_id, {}) if delivery.needs else {})
+        for row, delivery in found
+    ]

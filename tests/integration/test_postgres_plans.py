@@ -1,0 +1,118 @@
+"""What PostgreSQL reads for the statements that run all the time, with many finished rows: only what is still owed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import asyncpg
+import pytest
+
+from gateway.store import postgres_work as work
+from gateway.store.migrations import script
+from gateway.store.postgres import PostgresStore
+
+FINISHED = 100_000
+HELD = 20_000  # pending behind one key
+DUE = 2_000
+
+FILL = f"""
+INSERT INTO events (seq, account, id, type, state, received_at, source, body)
+SELECT n, 'acme', 'evt_' || n, 'invoice.paid', 'routed', n, 'webhook', 'x' FROM generate_series(1, {FINISHED}) n;
+INSERT INTO deliveries (seq, id, event_seq, run_id, account, route, action, needs, has_dependents, state, held, due_at,
+  created_at, finished_at, claimed_at, lease_until, token, once_key, order_key)
+SELECT n, 'dlv_' || n, n, 'dlv_' || n, 'acme', 'r', 'a' || n % 5, '[]', false,
+  CASE WHEN n <= {FINISHED - HELD - DUE - 10} THEN 'succeeded' WHEN n <= {FINISHED - 10} THEN 'pending'
+    ELSE 'running' END,
+  n BETWEEN {FINISHED - HELD - DUE - 8} AND {FINISHED - DUE - 10}, n, n, n, n, n + 10000000000000, 't',
+  CASE WHEN n % 5 <> 1 THEN 'once ' || n END,
+  CASE WHEN n % 5 <> 1 AND n <= {FINISHED - DUE - 10} THEN 'order ' || n / {HELD} END
+FROM generate_series(1, {FINISHED}) n;
+INSERT INTO attempts SELECT n, 1, n, 1, 'succeeded', NULL FROM generate_series(1, {FINISHED}) n;
+"""
+
+
+@pytest.fixture
+async def filled(inbox_url: str) -> Any:
+    """A connection to an inbox with much that is done, as the store opens one; not analysed, as after a rush."""
+    store = PostgresStore(inbox_url)
+    connection = await store._server.open()
+    await connection.execute(FILL)
+    yield connection
+    await connection.close()
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every node of a plan."""
+    return [plan, *(found for child in plan.get("Plans", []) for found in nodes(child))]
+
+
+async def read(connection: asyncpg.Connection[asyncpg.Record], sql: str, *args: Any) -> tuple[set[str], int]:
+    """Runs a statement: the indexes and tables that were scanned, and how many pages were touched."""
+    text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *args)
+    plan = json.loads(text)[0]["Plan"]
+    scanned = {
+        node.get("Index Name") or f"all of {node['Relation Name']}"
+        for node in nodes(plan)
+        if "Index Name" in node or "Relation Name" in node
+    }
+    return scanned, plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+async def test_looking_for_lanes_with_work_touches_a_few_pages_a_lane(
+    filled: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    scanned, pages = await read(filled, work.DUE.replace("now_ms($1::bigint)", "now_ms(NULL)"))
+    assert scanned == {"deliveries_due", "deliveries_leases"}
+    assert pages < 100
+
+
+async def calls(connection: asyncpg.Connection[asyncpg.Record], sql: str, *args: Any) -> tuple[Any, dict[str, int]]:
+    """Runs a call; its answer, and how often each index and table was scanned and how many rows that gave."""
+
+    async def counted() -> dict[str, int]:
+        rows = await connection.fetch(
+            "SELECT indexrelname AS name, pg_stat_get_xact_tuples_returned(indexrelid) AS rows"
+            " FROM pg_stat_user_indexes"
+            " UNION ALL SELECT 'all of ' || relname, pg_stat_get_xact_tuples_returned(relid) FROM pg_stat_user_tables"
+        )
+        return {row["name"]: row["rows"] for row in rows}
+
+    async with connection.transaction():
+        before = await counted()
+        answer = await connection.fetchval(sql, *args)
+        after = await counted()
+    return answer, {name: rows - before[name] for name, rows in after.items() if rows > before[name]}
+
+
+@pytest.mark.parametrize("action", ["a1", "a2"], ids=["without keys", "with keys"])
+async def test_claiming_and_finishing_read_only_what_they_claim_and_finish(
+    filled: asyncpg.Connection[asyncpg.Record], action: str
+) -> None:
+    seqs, read_rows = await calls(filled, work.CLAIM, None, 60_000, "token", ["acme"], ["r"], [action], [100])
+    assert len(seqs) == 100
+    assert {name for name in read_rows if name.startswith("all of")} == set()
+    assert sum(read_rows.values()) < 100 * 12
+    ids = [row["id"] for row in await filled.fetch("SELECT id FROM deliveries WHERE token = 'token'")]
+    count = len(ids)
+    nothing = [None] * count
+    done, read_rows = await calls(
+        filled, work.FINISH, None, ids, ["token"] * count, ["succeeded"] * count, [0] * count, nothing, nothing,
+        nothing, ["succeeded"] * count, [1] * count, [1] * count, nothing, [False] * count, nothing, nothing,
+    )  # fmt: skip
+    assert done == [True] * count + [action == "a2"]  # the last: whether others may have work now
+    assert {name for name in read_rows if name.startswith("all of")} == set()
+    assert sum(read_rows.values()) < 100 * 12
+
+
+async def test_a_key_with_a_long_queue_is_not_read_to_its_end(filled: asyncpg.Connection[asyncpg.Record]) -> None:
+    key = await filled.fetchval("SELECT order_key FROM deliveries WHERE held LIMIT 1")
+    _, read_rows = await calls(filled, "SELECT pass_turn($1, '{}', '{}')::text", [key])
+    assert sum(read_rows.values()) < 20
+
+
+def test_every_function_that_changes_rows_is_called_by_one_statement_of_its_own() -> None:
+    """Locks are never held across a round trip: nothing in the schema's functions waits for a client."""
+    text = script("postgresql/0001.sql")
+    assert "pg_advisory_lock(" not in text  # the kind that outlives its transaction
+    assert "pg_notify" not in text  # commits that notify run one after another
