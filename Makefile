@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit bench bench-peers pins clean
+.PHONY: dev test lint types unit reloads bench bench-peers pins clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -35,12 +35,18 @@ types:
 unit:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# Ten thousand reloads that leave nothing behind, and five minutes of reloads under load. By hand: takes 15 minutes.
+reloads: $(VENV)/.installed-test
+	GATEWAY_RELOADS=10000 $(BIN)/python -m pytest -s tests/integration/test_reload_leaks.py
+	GATEWAY_RELOAD_SECONDS=300 $(BIN)/python -m pytest -s --timeout 900 tests/acceptance/test_reload.py -k under_load
+
 # Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
 bench: bench-peers
 	$(BIN)/python -m bench.intake
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.deliveries
 	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.reload
 
 bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock

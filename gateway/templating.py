@@ -209,11 +209,11 @@ class _Loader(FileSystemLoader):
         self._read = read
 
     def get_source(self, environment: Environment, template: str) -> Any:
+        self._read.add(self._folder / template)  # also where it is missing: that it turns up is a change
         found = super().get_source(environment, template)
         path = Path(found[1])
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise TemplateNotFound(template, f"the template file {template!r} lies outside the folder of gateway.yaml")
-        self._read.add(path)
         return found
 
 

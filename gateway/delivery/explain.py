@@ -58,10 +58,10 @@ def _route(route: Route, event: Event, scope: Mapping[str, Any]) -> ExplainedRou
     if values is None:
         return ExplainedRoute(route.name, False, f"its `if` is false: {condition}", ())
     why = f"wants {event.type}" + (f", and its `if` is true: {condition}" if condition else "")
-    return ExplainedRoute(route.name, True, why, tuple(_action(action, scope) for action in route.actions))
+    return ExplainedRoute(route.name, True, why, tuple(_action(route, action, scope) for action in route.actions))
 
 
-def _action(action: ActionUse, scope: Mapping[str, Any]) -> ExplainedAction:
+def _action(route: Route, action: ActionUse, scope: Mapping[str, Any]) -> ExplainedAction:
     base = {**scope, "steps": {}, "delivery": {"id": "dlv_example", "attempt": 1}}
     try:
         if action.condition is not None and not action.condition.evaluate(base):
@@ -71,4 +71,17 @@ def _action(action: ActionUse, scope: Mapping[str, Any]) -> ExplainedAction:
     except TemplateError as error:
         why = "uses the output of an earlier step, known only when it runs" if action.needs else None
         return ExplainedAction(action.name, action.uses, action.needs, None, why, str(error))
-    return ExplainedAction(action.name, action.uses, action.needs, rendered.kept, None, None)
+    return ExplainedAction(action.name, action.uses, action.needs, rendered.kept, _dry(route, action), None)
+
+
+def _dry(route: Route, action: ActionUse) -> str | None:
+    """That nothing would be sent, and why."""
+    dry = [name for name in (action.name, *sorted(route.needed_by(action.name))) if _says_dry_run(route, name)]
+    if route.dry_run:
+        return f"dry run, nothing is sent: route {route.name} says dry_run"
+    return f"dry run, nothing is sent: action {dry[0]} says dry_run" if dry else None
+
+
+def _says_dry_run(route: Route, name: str) -> bool:
+    found = route.action(name)
+    return found is not None and found.dry_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import typing
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,14 @@ from gateway.registry import find_actions
 from gateway.settings.compiled import compile_with, fields_of
 from gateway.settings.explain_errors import explained
 from gateway.settings.problems import ConfigError, Problem, did_you_mean
-from gateway.settings.schema import AccountSettings, ActionSettings, GatewaySettings, RouteSettings
+from gateway.settings.schema import (
+    AccountSettings,
+    ActionSettings,
+    GatewaySettings,
+    ReloadSettings,
+    RouteSettings,
+    StoreSettings,
+)
 from gateway.settings.source import Path_, Source
 from gateway.templating import Templates
 
@@ -44,27 +52,41 @@ class Config:
     routes: tuple[Route, ...]
     actions: Mapping[str, Action[Any]]  # by the name after `uses:`
     vars: Mapping[str, Any]  # the constants
-    files: frozenset[Path]  # all that was read
+    files: frozenset[Path]  # all that was read, or looked for
+    digests: Mapping[Path, str]  # of templates and plugin files: what else changes with them
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Loads everything; contacts nothing. Raises ConfigError with all problems."""
-    return _Loading(path, environ).load()
+def load(path: Path, environ: Mapping[str, str], previous: Config | None = None) -> Config:
+    """Loads everything; contacts nothing. Actions of a `previous` config whose code is the same are taken over. Raises
+    ConfigError with all problems.
+    """
+    return _Loading(path, environ, previous).load()
 
 
 def load_store_url(path: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
     """The folder of gateway.yaml and its `store.url`, for commands that need no more: whatever else is wrong or unset
     does not matter. Raises ConfigError.
     """
+    folder, url = _one_setting(path, environ, "store", "url")
+    return folder, url or StoreSettings().url.get_secret_value()
+
+
+def load_control_socket(path: Path, environ: Mapping[str, str]) -> Path:
+    """Where the gateway of this configuration listens for commands; likewise. Raises ConfigError."""
+    folder, socket = _one_setting(path, environ, "reload", "socket")
+    return folder / (socket or ReloadSettings().socket)
+
+
+def _one_setting(path: Path, environ: Mapping[str, str], section: str, key: str) -> tuple[Path, str | None]:
+    """The folder of gateway.yaml and one text in it, or None where there is no such text."""
     source = Source(path, environ, lenient=True)
     if not source.value:
         raise ConfigError(str(path), source.problems)
-    store = source.value.get("store")
-    url = store.get("url") if isinstance(store, dict) else None
-    default: Any = GatewaySettings.model_fields["store"].default_factory
-    return source.folder, url if isinstance(url, str) and url else default().url.get_secret_value()
+    around = source.value.get(section)
+    found = around.get(key) if isinstance(around, dict) else None
+    return source.folder, found if isinstance(found, str) else None
 
 
 def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[ConnectionSettings]]:
@@ -82,8 +104,9 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
 class _Loading:
     """One run over one configuration: collects problems, and what could be made."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], previous: Config | None) -> None:
         self.path = path
+        self.previous = previous
         self.source = Source(path, environ)
         self.problems = self.source.problems
         self.warnings: list[Problem] = []
@@ -93,8 +116,9 @@ class _Loading:
 
     def load(self) -> Config:
         value = self.source.value
+        self.plugin_files: set[Path] = set()
         if not value:
-            raise ConfigError(str(self.path), self.problems)
+            raise self._refused()
         self._find_actions()
         connections = self._connections(value.get("connections"))
         settings = self._settings(value)
@@ -109,8 +133,9 @@ class _Loading:
                 Problem(self.source.where_key(("connections", name)), "no action uses this connection")
             )
         if self.problems or settings is None:
-            raise ConfigError(str(self.path), self.problems)
-        extra = {file: file.read_bytes() for file in self.templates.files_read | self.plugin_files}
+            raise self._refused()
+        read = self._files()
+        extra = {file: file.read_bytes() for file in read - self.source.files if file.is_file()}
         return Config(
             path=self.path,
             folder=self.source.folder,
@@ -120,10 +145,17 @@ class _Loading:
             routes=tuple(routes),
             actions=self.actions,
             vars=settings.vars,
-            files=frozenset(self.source.files | set(extra)),
+            files=read,
+            digests={file: hashlib.sha256(content).hexdigest()[:12] for file, content in extra.items()},
             version=self.source.digest(extra),
             warnings=tuple(self.warnings),
         )
+
+    def _refused(self) -> ConfigError:
+        return ConfigError(str(self.path), self.problems, self._files())
+
+    def _files(self) -> frozenset[Path]:
+        return frozenset(self.source.files | self.templates.files_read | self.plugin_files)
 
     def problem(self, where: Where, message: str, hint: str | None = None) -> None:
         self.problems.append(Problem(where, message, hint))
@@ -135,7 +167,8 @@ class _Loading:
         names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
         folders = [self.source.folder / name for name in names]
         self.plugin_files = {file for folder in folders if folder.is_dir() for file in folder.glob("*.py")}
-        self.actions, complaints = find_actions(folders)
+        known = self.previous.actions if self.previous is not None else {}
+        self.actions, complaints = find_actions(folders, known)
         for file, message in complaints:
             index = next((i for i, folder in enumerate(folders) if file in (folder, *folder.glob("*.py"))), None)
             where = self.source.where(("plugins",) if index is None else ("plugins", index))
@@ -255,6 +288,7 @@ class _Loading:
             once_per=self._expression((*at, "once_per"), route.once_per),
             order_by=self._expression((*at, "order_by"), route.order_by),
             actions=self._in_order(at, uses),
+            dry_run=route.dry_run,
         )
 
     def _expression(self, at: Path_, given: str | bool | None) -> Expression | None:
@@ -296,6 +330,7 @@ class _Loading:
             retry=self._retry(action, default),
             timeout_seconds=action.timeout or (settings.defaults.timeout if settings is not None else 30.0),
             settings=compiled,
+            dry_run=action.dry_run,
         )
 
     def _retry(self, action: ActionSettings, default: Any) -> RetryPolicy:

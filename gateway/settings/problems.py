@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from gateway.errors import GatewayError, Where
@@ -28,7 +29,8 @@ class Problem:
 class ConfigError(GatewayError):
     """A configuration that does not load, with every problem found."""
 
-    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, file: str, problems: Sequence[Problem], files: Iterable[Path] = ()) -> None:
+        self.files = frozenset(files)  # all that was read or looked for
         self.problems = tuple(sorted(problems, key=lambda p: (p.where.file != file, p.where.file, p.where.line)))
         count = f"{len(self.problems)} problem" + ("" if len(self.problems) == 1 else "s")
         super().__init__("\n".join([f"{count} in {file}", *map(str, self.problems)]))

@@ -104,6 +104,15 @@ class LogSettings(Section):
     format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json.")
 
 
+class ReloadSettings(Section):
+    """How the running gateway takes a changed configuration."""
+
+    watch: bool = Field(True, description="Reload by itself when a file of the configuration changes.")
+    socket: str = Field(
+        "data/gateway.sock", min_length=1, description="Where `gateway reload` and `gateway diff` reach the gateway."
+    )
+
+
 class AccountSettings(Section):
     """One Stripe account."""
 
@@ -131,6 +140,7 @@ class ActionSettings(Section):
     if_: str | bool | None = Field(None, alias="if", description="A Jinja expression; false: the action is skipped.")
     retry: RetrySettings | None = Field(None, description="Instead of defaults.retry, key by key.")
     timeout: Timeout | None = Field(None, description="Instead of defaults.timeout.")
+    dry_run: bool = Field(False, description="true: everything happens but the sending; what would go out is kept.")
 
 
 class RouteSettings(Section):
@@ -142,6 +152,7 @@ class RouteSettings(Section):
     fetch: FetchSettings | None = None
     once_per: str | None = Field(None, description="A Jinja expression: the route acts once for each of its values.")
     order_by: str | None = Field(None, description="A Jinja expression: one at a time, in order of arrival, per value.")
+    dry_run: bool = Field(False, description="true: a dry run of every action, to watch a route before it is armed.")
     actions: dict[Name, ActionSettings] = Field(min_length=1)
 
 
@@ -158,6 +169,7 @@ class GatewaySettings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     admin: AdminSettings = Field(default_factory=AdminSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    reload: ReloadSettings = Field(default_factory=ReloadSettings)
     defaults: Defaults = Field(default_factory=Defaults)
     accounts: dict[Name, AccountSettings] = Field(min_length=1)
     connections: dict[Name, dict[str, Any]] = Field(default_factory=dict)

@@ -115,12 +115,12 @@ class Source:
 
     def _file(self, path: Path, shown: str, at: Path_) -> Any:
         start = Where(shown, 1, 1)
+        self.files.add(path.resolve())
         try:
             content = path.read_bytes()
         except OSError as error:
             self._problem(start, f"cannot read it: {error.strerror}", self._init_hint(error))
             return None
-        self.files.add(path.resolve())
         self._digest.update(str(path).encode() + b"\0" + content)
         try:
             text = content.decode("utf-8-sig")
@@ -217,9 +217,9 @@ class Source:
         if inner.startswith("file:"):
             file = Path(inner.removeprefix("file:"))
             path = file if file.is_absolute() else self.folder / file
+            self.files.add(path)
             try:
                 content = path.read_bytes()
-                self.files.add(path)
                 self._digest.update(content)
                 return content.decode().removesuffix("\n")
             except OSError as error:
