@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.plugin import Action, Connection, Context, DatabaseConnection, Deferred, Reject, Settings
+from gateway.plugin import (
+    Action,
+    Connection,
+    Context,
+    DatabaseConnection,
+    Deferred,
+    Finding,
+    ProbeContext,
+    Reject,
+    Settings,
+)
 
 if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does without
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,23 +33,40 @@ class Newest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    column: str
-    value: Any
+    column: str = Field(description="The column that says how new a row is.", examples=["stripe_created"])
+    value: Any = Field(
+        description="What this row has there; equal overwrites, lower does not.", examples=["{{ event.created }}"]
+    )
 
 
 class DbUpsertSettings(Settings):
     """`with` of db_upsert."""
 
-    connection: Annotated[str, Connection(DatabaseConnection)] = Field(description="A connection of type database.")
-    table: str = Field(min_length=1, description="The table, or schema.table.")
-    key: Deferred[dict[str, Any]] = Field(description="Columns that identify the row; they need a unique index.")
-    values: Deferred[dict[str, Any]] | None = Field(None, description="The other columns.")
-    newest: Deferred[Newest] | None = Field(None, description="column and value: an older row never overwrites.")
-    on_conflict: str = Field(
-        "update", pattern="^(update|ignore)$", description="update, or ignore: keep what is there."
+    connection: Annotated[str, Connection(DatabaseConnection)] = Field(
+        description="A connection of type database.", examples=["shop"]
     )
-    for_each: list[Any] | None = Field(None, description="One row for each element, called item; all or none.")
-    ensure_table: bool = Field(False, description="Creates the table if there is none.")
+    table: str = Field(min_length=1, description="The table, or schema.table.", examples=["orders"])
+    key: Deferred[dict[str, Any]] = Field(
+        description="Columns that identify the row; they need a unique index.",
+        examples=[{"session_id": "{{ object.id }}"}],
+    )
+    values: Deferred[dict[str, Any]] | None = Field(
+        None, description="The other columns.", examples=[{"amount": "{{ object.amount_total }}"}]
+    )
+    newest: Deferred[Newest] | None = Field(
+        None,
+        description="column and value: an older row never overwrites.",
+        examples=[{"column": "stripe_created", "value": "{{ event.created }}"}],
+    )
+    on_conflict: Literal["update", "ignore"] = Field(
+        "update", description="update, or ignore: keep what is there.", examples=["ignore"]
+    )
+    for_each: list[Any] | None = Field(
+        None,
+        description="One row for each element, called item; all or none.",
+        examples=["{{ object.line_items.data }}"],
+    )
+    ensure_table: bool = Field(False, description="Creates the table if there is none.", examples=[True])
 
     @classmethod
     def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
@@ -106,6 +133,13 @@ class DbUpsert(Action[DbUpsertSettings]):
     async def close(self, resource: _Database) -> None:
         """Closes the engine's connections."""
         await resource.engine.dispose()
+
+    async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
+        """The database answers; each table, its columns and its unique index are there."""
+        from actions.database_probe import findings
+
+        async for finding in findings(context.resource.engine, context.resource.url, context.uses):
+            yield finding
 
     async def run(self, settings: DbUpsertSettings, context: Context) -> dict[str, Any]:
         """Writes all rows in one transaction. Output: rows, changed."""

@@ -1,6 +1,6 @@
 """The command line: one small file per command."""
 
-from gateway.cli import actions, check, deliveries, dev, events, explain, init, schema, send, serve
+from gateway.cli import actions, check, deliveries, dev, doctor, events, explain, init, schema, send, serve
 from gateway.cli.app import app, main
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "check",
     "deliveries",
     "dev",
+    "doctor",
     "events",
     "explain",
     "init",

