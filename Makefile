@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit bench bench-peers pins clean
+.PHONY: dev test lint types unit bench bench-peers pins generated clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -34,6 +34,10 @@ types:
 
 unit:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# Files made from the code: the editor's schema and docs/configuration.md. A test compares them.
+generated: $(VENV)/.installed-test
+	$(BIN)/python -m tests.docs.generated
 
 # Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
 bench: bench-peers
