@@ -166,7 +166,8 @@ class PlannedDelivery:
     """What routing decided is owed for an event: one action of one route.
 
     `needs` are names of actions planned for the same route in the same run. `error` is set where routing
-    could not decide (an `if` that raised): the delivery begins as a dead letter with that text, unjudged.
+    could not decide (an `if` that raised): the delivery begins as a dead letter with that text. Those that need it are
+    planned beside it, unjudged as well: their keys are known once the route is judged.
     """
 
     route: str
@@ -175,6 +176,7 @@ class PlannedDelivery:
     once_key: str | None = None
     order_key: str | None = None
     error: str | None = None
+    is_judged: bool = True  # False only after a routing error
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -241,20 +243,36 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How a claim ended, for the store to record.
-
-    `state` is SUCCEEDED, SKIPPED, DEAD, or PENDING. A PENDING one runs again after `wait_seconds`; with
-    `attempt` None the claim is handed back and costs no attempt. `keys` replaces `(once_key, order_key)` and marks
-    the delivery as judged.
-    """
+    """How the attempt of a claim ended: SUCCEEDED, SKIPPED, DEAD, or PENDING, to run again after `wait_seconds`."""
 
     state: DeliveryState
-    attempt: Attempt | None = None
+    attempt: Attempt
     reason: str | None = None
     wait_seconds: float = 0.0
     rendered: Any = None
     output: Any = None
-    keys: tuple[str | None, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """A claim that is given up without an attempt, and costs none. It keeps its place, or waits for `wait_seconds`."""
+
+    reason: str | None = None  # why it waits
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A claim of an unjudged delivery whose route has been judged now. It takes its turn by its keys, and this costs no
+    attempt.
+    """
+
+    once_key: str | None
+    order_key: str | None
+
+
+Ending = Finish | HandBack | Judged
+"""What becomes of a claim."""
 
 
 @dataclass(frozen=True, slots=True)

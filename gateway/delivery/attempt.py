@@ -15,7 +15,18 @@ from structlog.typing import FilteringBoundLogger
 from gateway.delivery.resources import Resources, connection_of
 from gateway.envelope import parse_json
 from gateway.errors import EnvelopeError, TemplateError
-from gateway.model import ActionUse, Attempt, AttemptOutcome, Claim, DeliveryState, Finish, Route
+from gateway.model import (
+    ActionUse,
+    Attempt,
+    AttemptOutcome,
+    Claim,
+    DeliveryState,
+    Ending,
+    Finish,
+    HandBack,
+    Judged,
+    Route,
+)
 from gateway.plugin import Context, Reject, Retry
 from gateway.retry import next_wait
 from gateway.routing import RouteTable, judge, keys_for, scope_of
@@ -28,9 +39,9 @@ _ERROR_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended, and what the connection should do about it."""
+    """What became of a claim, and what the connection should do about it."""
 
-    finish: Finish
+    ending: Ending
     pause_seconds: float | None = None
 
 
@@ -49,9 +60,9 @@ class Bench:
 class _Done(Exception):  # noqa: N818
     """Ends an attempt before the action runs."""
 
-    def __init__(self, finish: Finish) -> None:
+    def __init__(self, ending: Ending) -> None:
         super().__init__()
-        self.finish = finish
+        self.ending = ending
 
 
 async def run_attempt(claim: Claim, bench: Bench) -> Ended:
@@ -104,7 +115,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
             )
         )
     except _Done as done:
-        return Ended(done.finish)
+        return Ended(done.ending)
     except (TemplateError, EnvelopeError) as error:
         return Ended(dead(str(error), kept))
     except Reject as error:
@@ -152,7 +163,7 @@ def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:
         since = datetime.fromisoformat(delivery.reason.removeprefix(begins))
     if (bench.now() - since).total_seconds() < UNKNOWN_SECONDS:  # another gateway, or the next reload, may know it
         reason = begins + since.isoformat(timespec="seconds")
-        raise _Done(Finish(DeliveryState.PENDING, reason=reason, wait_seconds=UNKNOWN_WAIT_SECONDS))
+        raise _Done(HandBack(reason, UNKNOWN_WAIT_SECONDS))
     error = f"gateway.yaml has no {missing} any more; put it back and retry, or cancel"
     attempt = Attempt(delivery.attempts, bench.now(), 0.0, AttemptOutcome.DEAD, error)
     raise _Done(Finish(DeliveryState.DEAD, attempt, reason=error))
@@ -183,8 +194,7 @@ def _judge(
         if values is None:
             reason = "the route's `if` is false"
             raise _Done(Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED, None), reason=reason))
-        keys = keys_for(route, action.name, delivery.account, values)
-        raise _Done(Finish(DeliveryState.PENDING, keys=keys))
+        raise _Done(Judged(*keys_for(route, action.name, delivery.account, values)))
     if action.condition is not None and not action.condition.evaluate(scope):
         reason = f"its `if` is false: {action.condition.source}"
         raise _Done(Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED, None), reason=reason))

@@ -15,7 +15,7 @@ from gateway.delivery.attempt import Bench, Ended, run_attempt
 from gateway.delivery.limits import Limit, allot
 from gateway.delivery.resources import Resources
 from gateway.errors import StoreError
-from gateway.model import Attempt, AttemptOutcome, Claim, DeliveryState, Finish, Lane
+from gateway.model import Attempt, AttemptOutcome, Claim, DeliveryState, Ending, Finish, HandBack, Lane
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.store.base import Store
@@ -24,7 +24,7 @@ LEASE_SECONDS = 60.0
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
 FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later
 NO_CONNECTION_CONCURRENCY = 16
-Observer = Callable[[Claim, Finish], None]
+Observer = Callable[[Claim, Ending], None]
 
 
 class Worker:
@@ -162,18 +162,18 @@ class Worker:
             if not self._draining:
                 self._start(group)
         try:
-            await self._record(claim, ended.finish)
+            await self._record(claim, ended.ending)
         finally:
             limit.give_back(seconds)
             self._leases.pop(claim.delivery.id, None)
             self._wake.set()
 
-    async def _record(self, claim: Claim, finish: Finish) -> None:
+    async def _record(self, claim: Claim, ending: Ending) -> None:
         """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""
         wait = 0.1
         while True:
             try:
-                recorded = await self._store.finish(claim.delivery.id, claim.token, finish)
+                recorded = await self._store.finish(claim.delivery.id, claim.token, ending)
                 break
             except StoreError as error:
                 self._log.error("delivery.record_failed", delivery_id=claim.delivery.id, error=str(error))
@@ -181,35 +181,35 @@ class Worker:
                     return
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
-        self._report(claim, finish, recorded)
+        self._report(claim, ending, recorded)
 
-    def _report(self, claim: Claim, finish: Finish, recorded: bool) -> None:
+    def _report(self, claim: Claim, ending: Ending, recorded: bool) -> None:
         delivery = claim.delivery
         if not recorded:
             self._log.warning("delivery.lost_lease", delivery_id=delivery.id, event_id=delivery.event_id)
             return
-        if finish.attempt is not None:
+        if isinstance(ending, Finish):
             log = self._log.info
-            if finish.state is DeliveryState.DEAD:
+            if ending.state is DeliveryState.DEAD:
                 log = self._log.error
-            elif finish.state is DeliveryState.PENDING:
+            elif ending.state is DeliveryState.PENDING:
                 log = self._log.warning
-            details = {"error": finish.attempt.error} if finish.attempt.error else {}
-            if finish.state is DeliveryState.PENDING:
-                details["retry_in"] = f"{finish.wait_seconds:.1f}s"
+            details = {"error": ending.attempt.error} if ending.attempt.error else {}
+            if ending.state is DeliveryState.PENDING:
+                details["retry_in"] = f"{ending.wait_seconds:.1f}s"
             log(
-                f"delivery.{finish.attempt.outcome.value}",
+                f"delivery.{ending.attempt.outcome.value}",
                 account=delivery.account,
                 event_id=delivery.event_id,
                 delivery_id=delivery.id,
                 route=delivery.route,
                 action=delivery.action,
                 attempt=delivery.attempts,
-                milliseconds=round(finish.attempt.duration_seconds * 1000),
+                milliseconds=round(ending.attempt.duration_seconds * 1000),
                 **details,
             )
         if self._observer is not None:
-            self._observer(claim, finish)
+            self._observer(claim, ending)
 
     async def _renew(self) -> None:
         """Keeps the leases of all that is claimed here."""
@@ -235,7 +235,7 @@ class Worker:
                 claim = waiting.popleft()
                 self._limits[group].give_back(None)
                 try:
-                    await self._store.finish(claim.delivery.id, claim.token, Finish(DeliveryState.PENDING))
+                    await self._store.finish(claim.delivery.id, claim.token, HandBack())
                 except StoreError:
                     break  # the next start takes them over
         if self._tasks:

@@ -32,9 +32,9 @@ from gateway.model import (
     Claim,
     Delivery,
     DeliveryFilter,
+    Ending,
     Event,
     EventFilter,
-    Finish,
     Lane,
     PlannedDelivery,
 )
@@ -81,7 +81,7 @@ class Store(Protocol):
         """Commits an event and its deliveries together. An event whose `(account, id)` is known, or was within the
         last 45 days, is a duplicate and changes nothing. Raises StoreUnavailable.
 
-        A planned delivery with `error` begins dead and unjudged, with that reason. One with `needs` begins blocked.
+        A planned delivery with `error` begins dead, with that reason. One with `needs` begins blocked.
         """
 
     async def replay(
@@ -104,9 +104,12 @@ class Store(Protocol):
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         """Extends leases, given as (delivery id, token). Returns the ids whose lease was lost to others."""
 
-    async def finish(self, delivery_id: str, token: str, finish: Finish) -> bool:
-        """Records how a claim ended and releases whoever waited for it. False, and no change, where the lease was
+    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+        """Records what became of a claim and releases whoever waited for it. False, and no change, where the lease was
         lost or a person cancelled the delivery meanwhile. An output over 64 KiB is kept cut and marked.
+
+        A HandBack or a Judged leaves the delivery pending and costs no attempt; a HandBack without a wait keeps its
+        due time, and so its place.
         """
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

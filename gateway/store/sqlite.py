@@ -20,9 +20,9 @@ from gateway.model import (
     Claim,
     Delivery,
     DeliveryFilter,
+    Ending,
     Event,
     EventFilter,
-    Finish,
     Lane,
     PlannedDelivery,
 )
@@ -232,8 +232,8 @@ class SqliteStore:
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         return await self._do(lambda c: work.renew(c, claims, int(lease_seconds * 1000), self._now_ms()))
 
-    async def finish(self, delivery_id: str, token: str, finish: Finish) -> bool:
-        return await self._do(lambda c: work.finish(c, delivery_id, token, finish, self._now_ms()))
+    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+        return await self._do(lambda c: work.finish(c, delivery_id, token, ending, self._now_ms()))
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -10,7 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.model import AttemptOutcome, Claim, Delivery, DeliveryState, Event, Finish, Lane, PlannedDelivery
+from gateway.model import (
+    AttemptOutcome,
+    Claim,
+    Delivery,
+    DeliveryState,
+    Ending,
+    Event,
+    Finish,
+    HandBack,
+    Judged,
+    Lane,
+    PlannedDelivery,
+)
 from gateway.store.sqlite_rows import DELIVERY, delivery_of, event_of
 
 OUTPUT_BYTES = 64 * 1024
@@ -91,7 +103,8 @@ def insert_deliveries(
             row = (
                 seq + i, ids[i], event_seq, run_ids.setdefault(p.route, ids[i]), account, p.route, p.action,
                 json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, state, 0, now_ms, now_ms,
-                now_ms if p.error is not None else None, p.error is None, p.once_key, p.order_key, p.error,
+                now_ms if p.error is not None else None, p.is_judged and p.error is None, p.once_key,
+                p.order_key, p.error,
             )  # fmt: skip
             (plain if p.once_key is None and p.order_key is None else keyed).append(row)
             i += 1
@@ -252,8 +265,8 @@ def renew(connection: sqlite3.Connection, claims: Sequence[tuple[str, str]], lea
     return lost
 
 
-def finish(connection: sqlite3.Connection, delivery_id: str, token: str, how: Finish, now_ms: int) -> bool:
-    """Records how a claim ended and releases whoever waited for it."""
+def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending: Ending, now_ms: int) -> bool:
+    """Records what became of a claim and releases whoever waited for it."""
     row = connection.execute(
         "SELECT seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs FROM deliveries"
         " WHERE id = ? AND token = ? AND state = 'running'",
@@ -262,51 +275,65 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, how: Fi
     if row is None:
         return False
     seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs = row
-    if how.attempt is not None:
+    if isinstance(ending, HandBack):
+        _hand_back(connection, seq, ending, now_ms)
+        return True
+    if isinstance(ending, Judged):
+        _hand_back(connection, seq, HandBack(), now_ms)
         connection.execute(
-            "INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                seq,
-                runs,
-                int(how.attempt.started_at.timestamp() * 1000),
-                round(how.attempt.duration_seconds * 1000),
-                how.attempt.outcome.value,
-                how.attempt.error,
-            ),
+            "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?",
+            (ending.once_key, ending.order_key, seq),
         )
-    given_back = int(how.attempt is None)
+        hold_in_turn(connection, seq, once_key=ending.once_key, order_key=ending.order_key)
+        return True
+    _record(connection, seq, runs, ending, now_ms)
+    if ending.state.is_final and (once_key is not None or order_key is not None):
+        pass_turn(connection, once_key=once_key, order_key=order_key)
+    if has_dependents:
+        if ending.state is DeliveryState.SUCCEEDED:
+            release_dependents(connection, event_seq, run_id, now_ms)
+        elif ending.state is DeliveryState.SKIPPED:
+            skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
+    return True
+
+
+def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, now_ms: int) -> None:
+    connection.execute(
+        "INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            seq,
+            runs,
+            int(how.attempt.started_at.timestamp() * 1000),
+            round(how.attempt.duration_seconds * 1000),
+            how.attempt.outcome.value,
+            how.attempt.error,
+        ),
+    )
     connection.execute(
         "UPDATE deliveries SET state = ?, token = NULL, lease_until = NULL, due_at = ?, finished_at = ?, reason = ?,"
-        " last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered), output = COALESCE(?, output),"
-        " attempts = attempts - ?, runs = runs - ? WHERE seq = ?",
+        " last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered), output = COALESCE(?, output)"
+        " WHERE seq = ?",
         (
             how.state.value,
             now_ms + max(0, round(how.wait_seconds * 1000)),
             now_ms if how.state.is_final else None,
             how.reason,
-            how.attempt.error if how.attempt is not None else None,
+            how.attempt.error,
             _json(how.rendered),
             _json(how.output),
-            given_back,
-            given_back,
             seq,
         ),
     )
-    if how.keys is not None:
-        once_key, order_key = how.keys
-        connection.execute(
-            "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?", (once_key, order_key, seq)
-        )
-        hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
-    elif how.state.is_final and (once_key is not None or order_key is not None):
-        pass_turn(connection, once_key=once_key, order_key=order_key)
-    if has_dependents:
-        if how.state is DeliveryState.SUCCEEDED:
-            release_dependents(connection, event_seq, run_id, now_ms)
-        elif how.state is DeliveryState.SKIPPED:
-            skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
-    return True
+
+
+def _hand_back(connection: sqlite3.Connection, seq: int, how: HandBack, now_ms: int) -> None:
+    due_at = now_ms + round(how.wait_seconds * 1000) if how.wait_seconds > 0 else None
+    connection.execute(
+        "UPDATE deliveries SET state = 'pending', token = NULL, lease_until = NULL, due_at = COALESCE(?, due_at),"
+        " reason = ?, attempts = attempts - 1, runs = runs - 1 WHERE seq = ?",
+        (due_at, how.reason, seq),
+    )
 
 
 def _json(value: Any) -> str | None:
