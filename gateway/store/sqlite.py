@@ -18,6 +18,8 @@ from gateway.errors import StoreLocked, StoreOutdated, StoreUnavailable
 from gateway.model import (
     Attempt,
     Claim,
+    ConnectionChange,
+    ConnectionStatus,
     Delivery,
     DeliveryFilter,
     Ending,
@@ -25,9 +27,11 @@ from gateway.model import (
     EventFilter,
     Lane,
     PlannedDelivery,
+    SharedRate,
 )
+from gateway.store import sqlite_upkeep as upkeep
 from gateway.store import sqlite_work as work
-from gateway.store.base import Added, Due
+from gateway.store.base import Added, Due, Purged
 from gateway.store.migrations import HEAD, upgrade_sqlite
 from gateway.store.sqlite_rows import (
     DELIVERY,
@@ -54,6 +58,8 @@ def clock_ms() -> int:
 
 class SqliteStore:
     """See `gateway.store.base.Store` for what each method promises."""
+
+    is_shared = False
 
     def __init__(self, path: Path, now_ms: Callable[[], int] = clock_ms) -> None:
         self.path = path
@@ -226,8 +232,10 @@ class SqliteStore:
             next_in_seconds=None if later is None else (later - now) / 1000,
         )
 
-    async def claim(self, wanted: Mapping[Lane, int], *, lease_seconds: float) -> list[Claim]:
-        return await self._do(lambda c: work.claim(c, wanted, int(lease_seconds * 1000), self._now_ms()))
+    async def claim(
+        self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
+    ) -> list[Claim]:
+        return await self._do(lambda c: work.claim(c, wanted, rates, int(lease_seconds * 1000), self._now_ms()))
 
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         return await self._do(lambda c: work.renew(c, claims, int(lease_seconds * 1000), self._now_ms()))
@@ -240,6 +248,29 @@ class SqliteStore:
             async with asyncio.timeout(timeout_seconds):
                 await self._changed.wait()
         self._changed.clear()
+
+    # -- connections and upkeep -------------------------------------------------------------------------------
+
+    async def connections(self) -> Mapping[str, ConnectionStatus]:
+        return await self._read(lambda c: upkeep.connections(c, self._now_ms()))
+
+    async def change_connection(self, name: str, version: int, change: ConnectionChange) -> ConnectionStatus | None:
+        return await self._do(lambda c: upkeep.change_connection(c, name, version, change, self._now_ms()))
+
+    async def purge(
+        self,
+        *,
+        retention_seconds: float,
+        dead_retention_seconds: float | None,
+        cursor: int = 0,
+        limit: int = 100,
+    ) -> Purged:
+        def step(connection: sqlite3.Connection) -> Purged:
+            now = self._now_ms()
+            dead = None if dead_retention_seconds is None else now - int(dead_retention_seconds * 1000)
+            return upkeep.purge(connection, cursor, limit, now - int(retention_seconds * 1000), dead, now)
+
+        return await self._do(step)
 
     # -- people -----------------------------------------------------------------------------------------------
 
@@ -289,7 +320,7 @@ class SqliteStore:
     async def counts(self) -> Mapping[str, int]:
         def count(connection: sqlite3.Connection) -> dict[str, int]:
             found: dict[str, int] = dict(connection.execute("SELECT state, count(*) FROM deliveries GROUP BY state"))
-            found["events"] = connection.execute("SELECT count(*) FROM events").fetchone()[0]
+            found["events"] = connection.execute("SELECT count(*) FROM events WHERE seq > 0").fetchone()[0]
             return found
 
         return await self._read(count)

@@ -10,6 +10,8 @@ from typing import Any
 from gateway.model import (
     Attempt,
     AttemptOutcome,
+    ConnectionState,
+    ConnectionStatus,
     Delivery,
     DeliveryFilter,
     DeliveryState,
@@ -29,6 +31,7 @@ EVENT = (
     "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version,"
     " source, body"
 )
+CONNECTION = "name, version, state, since, until, reason, failures, pauses, failed_delivery"
 EVENT_LISTED = EVENT.replace("body", "x''")
 
 
@@ -92,6 +95,23 @@ def attempt_of(row: Sequence[Any]) -> Attempt:
     return Attempt(row[0], moment(row[1]), row[2] / 1000, AttemptOutcome(row[3]), row[4])
 
 
+def connection_of(row: Sequence[Any], now_ms: int) -> ConnectionStatus:
+    """A ConnectionStatus from the columns CONNECTION."""
+    name, version, state, since, until, reason, failures, pauses, failed_delivery = row
+    return ConnectionStatus(
+        name=name,
+        state=ConnectionState(state),
+        version=version,
+        since=moment(since),
+        until=None if until is None else moment(until),
+        left_seconds=None if until is None else max(0, until - now_ms) / 1000,
+        reason=reason,
+        failures=failures,
+        pauses=pauses,
+        failed_delivery=failed_delivery,
+    )
+
+
 def _in(column: str, values: Sequence[str], terms: list[str], args: list[Any]) -> None:
     if values:
         terms.append(f"{column} IN ({','.join('?' * len(values))})")
@@ -99,8 +119,8 @@ def _in(column: str, values: Sequence[str], terms: list[str], args: list[Any]) -
 
 
 def event_terms(where: EventFilter) -> tuple[str, list[Any]]:
-    """The WHERE of a filter on events, and its values."""
-    terms: list[str] = ["1"]
+    """The WHERE of a filter on events, and its values. What purging left of an event has a negative seq."""
+    terms: list[str] = ["seq > 0"]
     args: list[Any] = []
     _in("id", where.ids, terms, args)
     _in("account", where.accounts, terms, args)

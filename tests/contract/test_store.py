@@ -26,6 +26,7 @@ from gateway.model import (
     Lane,
     PlannedDelivery,
 )
+from gateway.store.base import Store
 from gateway.store.migrations import HEAD
 from gateway.store.sqlite import SqliteStore
 from tests.conftest import Clock
@@ -54,7 +55,7 @@ def later(seconds: float) -> Finish:
     return Finish(DeliveryState.PENDING, attempt(AttemptOutcome.RETRY, "refused"), wait_seconds=seconds)
 
 
-async def claim_all(store: SqliteStore, limit: int = 100, lease_seconds: float = 60) -> list[Claim]:
+async def claim_all(store: Store, limit: int = 100, lease_seconds: float = 60) -> list[Claim]:
     due = await store.due()
     return await store.claim(dict.fromkeys(due.lanes, limit), lease_seconds=lease_seconds)
 
