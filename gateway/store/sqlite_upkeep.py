@@ -124,7 +124,8 @@ def _shrink(connection: sqlite3.Connection) -> bool:
     spare = free - max(LEAST_FREE_PAGES, _pragma(connection, "page_count") // 20)
     if spare <= 0:
         return False
-    connection.execute(f"PRAGMA incremental_vacuum({min(spare, PAGES_A_STEP)})").fetchall()
+    for _ in range(min(spare, PAGES_A_STEP)):
+        connection.execute("PRAGMA incremental_vacuum(1)")  # of more, Python's sqlite3 does only the first
     return _pragma(connection, "freelist_count") < free
 
 
