@@ -15,6 +15,7 @@ from pydantic import Field
 from standardwebhooks.webhooks import Webhook
 
 from gateway.plugin import (
+    UNTIL_RESUMED,
     Action,
     Connection,
     Context,
@@ -29,7 +30,6 @@ from gateway.plugin import (
 
 _READ_BYTES = 64 * 1024
 _RETRIED = frozenset((408, 409, 425, 429))
-_GONE_PAUSE_SECONDS = 3600.0
 _RESERVED = frozenset(("host", "content-length", "transfer-encoding", "connection"))
 
 
@@ -134,7 +134,7 @@ async def _answer(response: aiohttp.ClientResponse, context: Context) -> Mapping
         pause = after if status in (429, 503) else None
         raise Retry(message, after_seconds=after, pause_seconds=pause)
     if status == 410:
-        raise Reject(f"{message} (gone: the connection rests for an hour)", pause_seconds=_GONE_PAUSE_SECONDS)
+        raise Reject(f"{message} (gone: the connection rests until it is resumed)", pause_seconds=UNTIL_RESUMED)
     if 300 <= status < 400:
         raise Reject(f"answered {status}, a redirect, which is never followed; put the final address in the connection")
     raise Reject(message)

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.delivery.connections import ConnectionObserver
 from gateway.delivery.resources import Resources
+from gateway.delivery.retention import Retention
 from gateway.delivery.worker import Observer, Worker
 from gateway.errors import UsageError
 from gateway.intake.handler import Handler, Intake, route
@@ -51,7 +53,11 @@ def replan(config: Config, event: Event) -> tuple[PlannedDelivery, ...]:
 
 @contextlib.asynccontextmanager
 async def running(
-    config: Config, log: FilteringBoundLogger, observer: Observer | None = None, drain_seconds: float = DRAIN_SECONDS
+    config: Config,
+    log: FilteringBoundLogger,
+    observer: Observer | None = None,
+    drain_seconds: float = DRAIN_SECONDS,
+    connection_observer: ConnectionObserver | None = None,
 ) -> AsyncIterator[Ready]:
     """A gateway at work: answers on entry, drained on exit. Raises StoreError, UsageError (an address in use)."""
     start = time.monotonic()
@@ -63,7 +69,14 @@ async def running(
         stack.push_async_callback(store.close)
         resources = Resources(str(config.folder), log)
         stack.push_async_callback(resources.close)
-        worker = Worker(store, lambda: (config, table), resources, log, observer=observer)
+        worker = Worker(
+            store,
+            lambda: (config, table),
+            resources,
+            log,
+            observer=observer,
+            connection_observer=connection_observer,
+        )
         working = asyncio.create_task(worker.run(), name="gateway-worker")
 
         async def stop_working() -> None:
@@ -71,6 +84,15 @@ async def running(
             await working
 
         stack.push_async_callback(stop_working)
+        purging = asyncio.create_task(
+            Retention(store, lambda: config.settings.store, log).run(), name="gateway-retention"
+        )
+
+        async def stop_purging() -> None:
+            purging.cancel()
+            await asyncio.gather(purging, return_exceptions=True)
+
+        stack.push_async_callback(stop_purging)
         listener = Listener(Handler(store, lambda: intake, log), log)
         stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
         try:

@@ -27,7 +27,7 @@ from gateway.model import (
     Judged,
     Route,
 )
-from gateway.plugin import Context, Reject, Retry
+from gateway.plugin import UNTIL_RESUMED, Context, Reject, Retry
 from gateway.retry import next_wait
 from gateway.routing import RouteTable, judge, keys_for, scope_of
 from gateway.settings.load import Config
@@ -42,7 +42,8 @@ class Ended:
     """What became of a claim, and what the connection should do about it."""
 
     ending: Ending
-    pause_seconds: float | None = None
+    pause_seconds: float | None = None  # asked for by the destination; infinite: until a person resumes
+    is_failure: bool = False  # of the connection: a Retry, a timeout or a network error of the action
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
     kept: Any = None
     action: ActionUse | None = None
     pause: float | None = None
+    is_failure = is_at_action = False
     try:
         route, action = find(claim, bench)
         scope = scope_for(claim, bench, route)
@@ -88,6 +90,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         kept = rendered.kept
         plugin = bench.config.actions[action.uses]
         connection = connection_of(bench.config.connections, action.connection)
+        is_at_action = True
         async with asyncio.timeout(action.timeout_seconds):
             resource = await bench.resources.get(plugin, action.connection, connection)
             context = Context(
@@ -121,12 +124,13 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
     except Reject as error:
         return Ended(dead(error.message, kept), error.pause_seconds)
     except Retry as error:
-        message, after, pause = error.message, error.after_seconds, error.pause_seconds
+        message, after, pause, is_failure = error.message, error.after_seconds, error.pause_seconds, is_at_action
     except TimeoutError:
         seconds = action.timeout_seconds if action else 0
         message, after = f"no end after {seconds:g} s (its timeout); whether it took effect is not known", None
+        is_failure = is_at_action
     except OSError as error:
-        message, after = f"{type(error).__name__}: {error}", None
+        message, after, is_failure = f"{type(error).__name__}: {error}", None, is_at_action
     except Exception as error:
         # A fault of the action itself. Its place helps its author; its values could hold secrets.
         trace = error.__traceback__
@@ -136,11 +140,17 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         uses = action.uses if action else "?"
         message, after = f"the action {uses} failed{place}: {type(error).__name__}: {error}", None
     assert action is not None
+    if pause is not None and pause != UNTIL_RESUMED:
+        pause = min(pause, action.retry.max_seconds)
     wait = next_wait(action.retry, delivery.attempts, bench.rng, after)
     if wait is None:
-        return Ended(dead(f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)", kept), pause)
+        return Ended(
+            dead(f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)", kept),
+            pause,
+            is_failure,
+        )
     failed = attempt(AttemptOutcome.RETRY, message)
-    return Ended(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause)
+    return Ended(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause, is_failure)
 
 
 def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:

@@ -5,26 +5,50 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from random import Random
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.delivery.attempt import Bench, Ended, run_attempt
-from gateway.delivery.limits import Limit, allot
+from gateway.delivery.breaker import evidence_of
+from gateway.delivery.connections import ConnectionObserver, Connections
+from gateway.delivery.groups import Group, GroupFigures, Groups
+from gateway.delivery.limits import shared_rate
 from gateway.delivery.resources import Resources
 from gateway.errors import StoreError
-from gateway.model import Attempt, AttemptOutcome, Claim, DeliveryState, Ending, Finish, HandBack, Lane
+from gateway.model import (
+    Attempt,
+    AttemptOutcome,
+    Claim,
+    ConnectionStatus,
+    DeliveryState,
+    Ending,
+    Finish,
+    HandBack,
+    Lane,
+    SharedRate,
+)
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
-from gateway.store.base import Store
+from gateway.store.base import Due, Store
 
 LEASE_SECONDS = 60.0
+LEASE_MARGIN_SECONDS = 2.0  # an attempt whose lease cannot be renewed is cut off so long before it ends
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
 FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later
-NO_CONNECTION_CONCURRENCY = 16
+SHORTEST_SECONDS = 0.005  # of a sleep
+MANY_LANES = 200  # looking through so many takes a millisecond or two
+LOOK_SHARE = 0.1  # of the time at most goes into looking for lanes with work, where they are many
+LOOK_SECONDS = 0.25  # ... but no look is older
 Observer = Callable[[Claim, Ending], None]
+
+
+@dataclass(slots=True)
+class _Lease:
+    token: str
+    until: float  # monotonic, counted from before it was asked for
 
 
 class Worker:
@@ -38,6 +62,7 @@ class Worker:
         log: FilteringBoundLogger,
         *,
         observer: Observer | None = None,
+        connection_observer: ConnectionObserver | None = None,
         rng: Random | None = None,
     ) -> None:
         self._store = store
@@ -46,13 +71,25 @@ class Worker:
         self._log = log
         self._observer = observer
         self._rng = rng or Random()  # noqa: S311 - varies waits, guards nothing
-        self._limits: dict[str, Limit] = {}
-        self._waiting: dict[str, deque[Claim]] = {}  # claimed, not yet run, by group
-        self._running: dict[str, int] = {}
-        self._tasks: dict[asyncio.Task[None], Claim] = {}
-        self._leases: dict[str, str] = {}
+        self._connections = Connections(store, log, connection_observer)
+        self._groups = Groups(config)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._attempts: dict[
+            str, asyncio.Task[None]
+        ] = {}  # by delivery id, until they have ended; then comes recording
+        self._leases: dict[str, _Lease] = {}
+        self._due = Due((), None)
+        self._looks_at = 0.0  # monotonic: until then the last look does
         self._wake = asyncio.Event()
         self._draining = False
+
+    def figures(self) -> list[GroupFigures]:
+        """What runs and what is ready, by connection."""
+        return self._groups.figures()
+
+    def connections(self) -> Mapping[str, ConnectionStatus]:
+        """How the connections stand that ever failed or were paused, as last seen."""
+        return self._connections.statuses()
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -78,94 +115,187 @@ class Worker:
         room = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait((work, room), return_when=asyncio.FIRST_COMPLETED, timeout=seconds)
+            if work.done():
+                self._connections.announce()
         finally:
             for task in (work, room):
                 task.cancel()
             await asyncio.gather(work, room, return_exceptions=True)
         self._wake.clear()
 
+    async def _look(self) -> None:
+        """Which lanes have work. Where looking takes long, because they are many, the last look does for a while."""
+        start = time.monotonic()
+        if start >= self._looks_at:
+            self._due = await self._store.due()
+            took = time.monotonic() - start
+            is_long = len(self._due.lanes) > MANY_LANES
+            self._looks_at = start + min(LOOK_SECONDS, took / LOOK_SHARE) if is_long else 0.0
+
     async def _claim_once(self) -> float:
         """Claims what there is room for and starts it. Seconds to sleep; 0: look again at once."""
-        due = await self._store.due()
-        now = time.monotonic()
-        groups = {lane: self._group(lane) for lane in due.lanes}
-        wanted = allot(due.lanes, groups.__getitem__, self._limits, now)
-        wait = IDLE_SECONDS if due.next_in_seconds is None else min(IDLE_SECONDS, due.next_in_seconds + 0.001)
+        await self._look()
+        lanes: dict[str, list[Lane]] = {}
+        groups: dict[str, Group] = {}
+        for lane in self._due.lanes:
+            group = self._groups.of(lane)
+            groups[group.name] = group
+            lanes.setdefault(group.name, []).append(lane)
+        if lanes:
+            await self._connections.refresh()
+        wanted: dict[Lane, int] = {}
+        rates: list[SharedRate] = []
+        for group in groups.values():
+            shares = group.limit.turns.share(lanes[group.name], await self._room(group))
+            wanted |= shares
+            if shares and group.connection is not None and group.limit.rate is not None:
+                rates.append(shared_rate(group.connection, group.limit.rate, shares))
+        for group in self._groups.all():
+            await self._hand_back_paused(group)
         if not wanted:
-            if due.lanes:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(FULL_SECONDS):
-                        await self._wake.wait()
-                        self._wake.clear()
-                        return 0.0
-            opens = [self._limits[group].opens_in(now) for group in set(groups.values())]
-            return min([wait, *(seconds for seconds in opens if seconds is not None)])
-        claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS)
+            return await self._no_room(groups.values())
+        asked_at = time.monotonic()
+        claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS, rates=rates)
+        self._take(wanted, claims, asked_at)
+        return 0.0 if claims else min(self._next_look(), 0.05)
+
+    async def _room(self, group: Group) -> int:
+        """How many more of a group may be claimed: on a connection that is probed one, on a paused one none."""
+        room = group.limit.room(time.monotonic())
+        if group.connection is None or self._connections.is_working(group.connection):
+            return room
+        await self._connections.try_probe(group.connection)
+        return min(room, int(self._connections.wants_probe(group.connection)))
+
+    def _take(self, wanted: Mapping[Lane, int], claims: list[Claim], asked_at: float) -> None:
+        """Takes in what was claimed and starts it."""
+        given = dict.fromkeys(wanted, 0)
         for claim in claims:
-            group = self._group(claim.delivery.lane)
-            self._limits[group].take(1)
-            self._leases[claim.delivery.id] = claim.token
-            self._waiting.setdefault(group, deque()).append(claim)
-        for group in {self._group(claim.delivery.lane) for claim in claims}:
-            self._start(group)
-        return 0.0 if claims else min(wait, 0.05)
+            group = self._groups.of(claim.delivery.lane)
+            given[claim.delivery.lane] += 1
+            self._leases[claim.delivery.id] = _Lease(claim.token, asked_at + LEASE_SECONDS)
+            if group.connection is not None and self._connections.wants_probe(group.connection):
+                self._connections.begin_probe(group.connection, claim.delivery.id)
+            group.ready.append(claim)
+        taken: dict[str, int] = {}
+        for lane, count in given.items():
+            name = self._groups.of(lane).name
+            taken[name] = taken.get(name, 0) + count
+        for group in self._groups.all():
+            if group.name in taken:
+                group.limit.take(taken[group.name], time.monotonic())
+                self._start(group)
+        if self._looks_at:  # this look is used again, but for the lanes that it has emptied
+            left = [lane for lane in self._due.lanes if given.get(lane, 1) >= wanted.get(lane, 0)]
+            self._due = Due(left, self._due.next_in_seconds)
 
-    def _group(self, lane: Lane) -> str:
-        """What a lane shares limits with: its connection, or its action where it has none."""
-        config, table = self._config()
-        route = table.by_name.get(lane.route)
-        action = route.action(lane.action) if route else None
-        name = "unknown" if action is None else f"action {action.uses}"
-        concurrency, rate = NO_CONNECTION_CONCURRENCY, None
-        if action is not None and action.connection is not None:
-            name = f"connection {action.connection}"
-            connection = config.connections.get(action.connection)
-            if connection is not None:
-                concurrency, rate = connection.concurrency, connection.rate
-        limit = self._limits.get(name)
-        if limit is None:
-            limit = self._limits[name] = Limit(concurrency, rate, filled_at=time.monotonic(), tokens=1.0)
-        limit.concurrency, limit.rate = concurrency, rate
-        return name
+    def _next_look(self) -> float:
+        """Seconds until there may be work by the passing of time."""
+        waits = [IDLE_SECONDS]
+        if self._due.next_in_seconds is not None:
+            waits.append(self._due.next_in_seconds + 0.001)
+        if self._looks_at:
+            waits.append(self._looks_at - time.monotonic())
+        return max(SHORTEST_SECONDS, min(waits))
 
-    def _start(self, group: str) -> None:
-        """Runs waiting claims of a group as far as its concurrency allows."""
-        waiting = self._waiting.get(group)
-        while waiting and not self._draining and self._running.get(group, 0) < self._limits[group].concurrency:
-            claim = waiting.popleft()
-            self._running[group] = self._running.get(group, 0) + 1
+    async def _no_room(self, groups: Iterable[Group]) -> float:
+        """Waits a little for room, where that is all that is missing. Seconds to sleep; 0: there is some."""
+        waits = [self._next_look()]
+        now = time.monotonic()
+        is_full = False
+        for group in groups:
+            if group.connection is None or self._connections.is_working(group.connection):
+                opens_in = group.limit.opens_in(now)
+                is_full = is_full or opens_in is None
+            else:
+                opens_in = self._connections.opens_in(group.connection)
+                looks_in = self._connections.looks_in()
+                waits += [] if looks_in is None else [looks_in]
+            waits += [] if opens_in is None else [opens_in]
+        if is_full:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FULL_SECONDS):
+                    await self._wake.wait()
+                    self._wake.clear()
+                    return 0.0
+        return max(SHORTEST_SECONDS, min(waits))
+
+    # -- claims that run --------------------------------------------------------------------------------------
+
+    def _start(self, group: Group) -> None:
+        """Runs ready claims of a group as far as its concurrency allows. Those of a paused connection stay: they are
+        handed back.
+        """
+        if group.connection is not None and self._connections.is_in_doubt(group.connection):
+            return
+        while group.ready and not self._draining and group.running < group.limit.concurrency:
+            if not self._may_start(group, group.ready[0]):
+                return
+            claim = group.ready.popleft()
+            if self._is_lost(claim.delivery.id):
+                self._drop(group, claim)
+                continue
+            group.running += 1
             task = asyncio.create_task(self._run_claim(group, claim), name=f"attempt {claim.delivery.id}")
-            self._tasks[task] = claim
-            task.add_done_callback(self._tasks.pop)
+            self._tasks.add(task)
+            self._attempts[claim.delivery.id] = task
+            task.add_done_callback(self._tasks.discard)
 
-    async def _run_claim(self, group: str, claim: Claim) -> None:
-        config, table = self._config()
-        limit = self._limits[group]
-        start = time.monotonic()
-        started_at = Bench(config, table, self._resources, self._rng, self._log).now()
-        seconds: float | None = None
-        ended: Ended | None = None
+    def _may_start(self, group: Group, claim: Claim) -> bool:
+        return group.connection is None or self._connections.may_start(group.connection, claim.delivery.id)
+
+    async def _hand_back_paused(self, group: Group) -> None:
+        """Hands back what was claimed before its connection was paused. It keeps its place and costs no attempt."""
+        paused = [claim for claim in group.ready if not self._may_start(group, claim)]
+        for claim in paused:
+            group.ready.remove(claim)
+        await asyncio.gather(*(self._hand_back(group, claim) for claim in paused))
+
+    async def _hand_back(self, group: Group, claim: Claim) -> None:
+        """Raises nothing: where the store is away, the lease's end gives it to others, or the next start."""
         try:
-            ended = await run_attempt(claim, Bench(config, table, self._resources, self._rng, self._log))
+            await self._store.finish(claim.delivery.id, claim.token, HandBack())
+        except StoreError as error:
+            self._log.error("delivery.record_failed", delivery_id=claim.delivery.id, error=str(error))
+        self._drop(group, claim)
+
+    def _drop(self, group: Group, claim: Claim) -> None:
+        """Forgets a claim that did not run."""
+        group.limit.give_back(None)
+        self._forget_lease(claim)
+
+    def _forget_lease(self, claim: Claim) -> None:
+        lease = self._leases.get(claim.delivery.id)
+        if lease is not None and lease.token == claim.token:  # it may be claimed anew by now
+            del self._leases[claim.delivery.id]
+
+    async def _run_claim(self, group: Group, claim: Claim) -> None:
+        config, table = self._config()
+        bench = Bench(config, table, self._resources, self._rng, self._log)
+        start, started_at = time.monotonic(), bench.now()
+        seconds: float | None = None
+        try:
+            ended = await run_attempt(claim, bench)
             seconds = time.monotonic() - start
-        except asyncio.CancelledError:  # only drain cancels: what ran is handed back, its attempt recorded
-            error = "the gateway stopped during this attempt; whether it took effect is not known"
+        except asyncio.CancelledError:  # by drain, or because its lease is lost: handed back, its attempt recorded
+            why = "the gateway stopped" if self._draining else "the gateway lost its lease"
+            error = f"{why} during this attempt; whether it took effect is not known"
             attempt = Attempt(
                 claim.delivery.attempts, started_at, time.monotonic() - start, AttemptOutcome.INTERRUPTED, error
             )
             ended = Ended(Finish(DeliveryState.PENDING, attempt))
         finally:
-            self._running[group] -= 1
-            if ended is not None and ended.pause_seconds:
-                limit.paused_until = max(limit.paused_until, time.monotonic() + ended.pause_seconds)
-                self._log.warning("connection.paused", connection=group, seconds=round(ended.pause_seconds, 1))
-            if not self._draining:
-                self._start(group)
+            self._attempts.pop(claim.delivery.id, None)
+        group.running -= 1
+        if group.connection is not None:
+            await self._connections.report(group.connection, evidence_of(claim.delivery.id, ended), group.breaker)
+        if not self._draining:
+            self._start(group)
         try:
             await self._record(claim, ended.ending)
         finally:
-            limit.give_back(seconds)
-            self._leases.pop(claim.delivery.id, None)
+            group.limit.give_back(seconds)
+            self._forget_lease(claim)
             self._wake.set()
 
     async def _record(self, claim: Claim, ending: Ending) -> None:
@@ -211,16 +341,42 @@ class Worker:
         if self._observer is not None:
             self._observer(claim, ending)
 
+    # -- leases -----------------------------------------------------------------------------------------------
+
     async def _renew(self) -> None:
-        """Keeps the leases of all that is claimed here."""
+        """Keeps the leases of all that is claimed here, and cuts off attempts that have lost theirs."""
+        wait = LEASE_SECONDS / 3
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            if not self._leases:
-                continue
+            await asyncio.sleep(wait)
+            wait = LEASE_SECONDS / 3
+            lost: set[str] = set()
             try:
-                await self._store.renew(list(self._leases.items()), lease_seconds=LEASE_SECONDS)
-            except StoreError as error:
-                self._log.error("delivery.renew_failed", error=str(error))
+                async with asyncio.timeout(LEASE_SECONDS / 3):
+                    lost = await self._renew_once()
+            except (StoreError, TimeoutError) as error:
+                self._log.error("delivery.renew_failed", error=str(error) or "the store does not answer")
+                wait = 1.0
+            for delivery_id in list(self._attempts):
+                if delivery_id in lost or self._is_lost(delivery_id):
+                    self._attempts.pop(delivery_id).cancel()
+
+    async def _renew_once(self) -> set[str]:
+        """Renews everything. The ids of the leases that are lost."""
+        await self._connections.keep_probes()
+        claims = [(delivery_id, lease.token) for delivery_id, lease in self._leases.items()]
+        asked_at = time.monotonic()
+        lost = await self._store.renew(claims, lease_seconds=LEASE_SECONDS) if claims else set()
+        for delivery_id, _ in claims:
+            if delivery_id in self._leases and delivery_id not in lost:
+                self._leases[delivery_id].until = asked_at + LEASE_SECONDS
+        return lost
+
+    def _is_lost(self, delivery_id: str) -> bool:
+        """Whether another gateway may run it by now. A store of one gateway gives a claim to nobody else."""
+        lease = self._leases.get(delivery_id)
+        if lease is None or not self._store.is_shared:
+            return False
+        return time.monotonic() > lease.until - LEASE_MARGIN_SECONDS
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -230,14 +386,10 @@ class Worker:
         """
         self._draining = True
         self._wake.set()
-        for group, waiting in self._waiting.items():
-            while waiting:
-                claim = waiting.popleft()
-                self._limits[group].give_back(None)
-                try:
-                    await self._store.finish(claim.delivery.id, claim.token, HandBack())
-                except StoreError:
-                    break  # the next start takes them over
+        for group in self._groups.all():
+            ready = list(group.ready)
+            group.ready.clear()
+            await asyncio.gather(*(self._hand_back(group, claim) for claim in ready))
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=within_seconds)
         for task in list(self._tasks):

@@ -17,8 +17,9 @@ An action may run twice for one delivery (a crash between the work and its recor
 `context.delivery_id`; make a second run harmless.
 """
 
-from gateway.plugin.action import Action, Context, Reject, Retry, Settings
+from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Reject, Retry, Settings
 from gateway.plugin.connections import (
+    BreakerSettings,
     ConnectionSettings,
     DatabaseConnection,
     HttpConnection,
@@ -41,8 +42,10 @@ from gateway.plugin.fields import (
 from gateway.plugin.outbound import AddressRefused, guarded_session, refusal, retry_after_seconds
 
 __all__ = [
+    "UNTIL_RESUMED",
     "Action",
     "AddressRefused",
+    "BreakerSettings",
     "Connection",
     "ConnectionSettings",
     "Context",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,11 +25,16 @@ class Settings(BaseModel):
         return ()
 
 
+UNTIL_RESUMED = math.inf
+"""A `pause_seconds` without an end: the connection rests until a person resumes it."""
+
+
 class Retry(Exception):  # noqa: N818 - read as what the author asks for
     """The attempt failed in a way that may pass: try again later.
 
     `after_seconds` is what the destination asked for, if it did. `pause_seconds` asks that the whole
-    connection rests for so long.
+    connection rests for so long, or UNTIL_RESUMED. A Retry counts as a failure of the connection: after several in a
+    row it is paused by itself.
     """
 
     def __init__(self, message: str, *, after_seconds: float | None = None, pause_seconds: float | None = None) -> None:
@@ -39,7 +45,11 @@ class Retry(Exception):  # noqa: N818 - read as what the author asks for
 
 
 class Reject(Exception):  # noqa: N818
-    """The attempt failed for good: a dead letter. Say what is wrong and what would mend it."""
+    """The attempt failed for good: a dead letter. Say what is wrong and what would mend it.
+
+    It does not count as a failure of the connection, unless `pause_seconds` asks that it rests for so long, or
+    UNTIL_RESUMED.
+    """
 
     def __init__(self, message: str, *, pause_seconds: float | None = None) -> None:
         super().__init__(message)

@@ -11,14 +11,35 @@ from typing_extensions import Annotated, Self  # noqa: UP035 - pydantic wants it
 from gateway.plugin.fields import Duration, Rate, check_url
 
 
+class BreakerSettings(BaseModel):
+    """When a connection that fails is paused. Its backlog is kept meanwhile, and is charged no attempts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    failures: int = Field(5, ge=1, le=1000, description="So many failures in a row pause it.")
+    pause: Duration = Field(30.0, description="The first pause; then one delivery probes. Each next is twice as long.")
+    max: Duration = Field(600.0, description="No pause is longer.")
+
+
+def _breaker(value: Any) -> Any:
+    return None if value is False else {} if value is True else value
+
+
 class ConnectionSettings(BaseModel):
     """What every connection has."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: str
-    rate: Rate | None = Field(None, description="At most so many attempts in a time, such as 20/s.")
-    concurrency: int = Field(8, ge=1, le=1000, description="At most so many attempts at once.")
+    rate: Rate | None = Field(
+        None, description="At most so many attempts in a time, such as 20/s, by all gateways on one store together."
+    )
+    concurrency: int = Field(8, ge=1, le=1000, description="At most so many attempts at once, of each gateway.")
+    breaker: Annotated[
+        BreakerSettings | None, BeforeValidator(_breaker, json_schema_input_type=BreakerSettings | Literal[False])
+    ] = Field(
+        BreakerSettings(), description="When failures in a row pause it: {failures, pause, max}, or false: never."
+    )
 
 
 class DatabaseConnection(ConnectionSettings):
@@ -139,6 +160,7 @@ def secrets_of(value: SecretStr | list[SecretStr] | None) -> tuple[str, ...]:
 
 
 __all__ = [
+    "BreakerSettings",
     "ConnectionSettings",
     "DatabaseConnection",
     "HttpConnection",

@@ -65,7 +65,12 @@ class StoreSettings(Section):
         SecretStr("sqlite:///data/gateway.db"),
         description="sqlite:///relative.db, sqlite:////absolute.db, or postgresql://... (shared by many gateways).",
     )
-    retention: Duration = Field(90 * 86400.0, description="Finished events older than this are purged.")
+    retention: Duration = Field(
+        90 * 86400.0, description="Finished events older than this are purged; their ids are known for 45d at least."
+    )
+    dead_retention: Duration | None = Field(
+        None, description="Dead letters older than this are purged too. Left out: kept until a person resolves them."
+    )
 
 
 class RetrySettings(Section):
