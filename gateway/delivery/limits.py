@@ -50,7 +50,8 @@ class Turns:
             for key in ((lane.account,), (lane.account, lane.route), (lane.account, lane.route, lane.action)):
                 served[key] = self._count
         if len(served) > MOST_REMEMBERED:
-            known = {(account,) for account in tree} | {(a, route) for a in tree for route in tree[a]}
+            known: set[tuple[str, ...]] = {(account,) for account in tree}
+            known |= {(account, route) for account in tree for route in tree[account]}
             known |= {(lane.account, lane.route, lane.action) for lane in wanted}
             self._served = {key: count for key, count in served.items() if key in known}
         return wanted

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from random import Random
 
 from structlog.typing import FilteringBoundLogger
@@ -15,6 +15,7 @@ from gateway.delivery.attempt import Bench, Ended, run_attempt
 from gateway.delivery.breaker import evidence_of
 from gateway.delivery.connections import ConnectionObserver, Connections
 from gateway.delivery.groups import Group, GroupFigures, Groups
+from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
 from gateway.delivery.limits import shared_rate
 from gateway.delivery.resources import Resources
 from gateway.errors import StoreError
@@ -32,23 +33,15 @@ from gateway.model import (
 )
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
-from gateway.store.base import Due, Store
+from gateway.store.base import Store
 
-LEASE_SECONDS = 60.0
-LEASE_MARGIN_SECONDS = 2.0  # an attempt whose lease cannot be renewed is cut off so long before it ends
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
 FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later
 SHORTEST_SECONDS = 0.005  # of a sleep
 MANY_LANES = 200  # looking through so many takes a millisecond or two
 LOOK_SHARE = 0.1  # of the time at most goes into looking for lanes with work, where they are many
-LOOK_SECONDS = 0.25  # ... but no look is older
+LOOK_SECONDS = 0.5  # ... but no look is older
 Observer = Callable[[Claim, Ending], None]
-
-
-@dataclass(slots=True)
-class _Lease:
-    token: str
-    until: float  # monotonic, counted from before it was asked for
 
 
 class Worker:
@@ -77,9 +70,11 @@ class Worker:
         self._attempts: dict[
             str, asyncio.Task[None]
         ] = {}  # by delivery id, until they have ended; then comes recording
-        self._leases: dict[str, _Lease] = {}
-        self._due = Due((), None)
+        self._leases = Leases(store)
+        self._with_work: dict[str, tuple[Group, list[Lane]]] = {}  # by the last look
+        self._next_due_at = math.inf  # monotonic
         self._looks_at = 0.0  # monotonic: until then the last look does
+        self._is_news = False  # work was announced since the last look
         self._wake = asyncio.Event()
         self._draining = False
 
@@ -116,6 +111,7 @@ class Worker:
         try:
             await asyncio.wait((work, room), return_when=asyncio.FIRST_COMPLETED, timeout=seconds)
             if work.done():
+                self._is_news = True
                 self._connections.announce()
         finally:
             for task in (work, room):
@@ -127,33 +123,33 @@ class Worker:
         """Which lanes have work. Where looking takes long, because they are many, the last look does for a while."""
         start = time.monotonic()
         if start >= self._looks_at:
-            self._due = await self._store.due()
-            took = time.monotonic() - start
-            is_long = len(self._due.lanes) > MANY_LANES
-            self._looks_at = start + min(LOOK_SECONDS, took / LOOK_SHARE) if is_long else 0.0
+            self._is_news = False
+            due = await self._store.due()
+            self._with_work = {}
+            for lane in due.lanes:
+                group = self._groups.of(lane)
+                self._with_work.setdefault(group.name, (group, []))[1].append(lane)
+            now = time.monotonic()
+            self._next_due_at = math.inf if due.next_in_seconds is None else now + due.next_in_seconds + 0.001
+            is_long = len(due.lanes) > MANY_LANES
+            self._looks_at = start + min(LOOK_SECONDS, (now - start) / LOOK_SHARE) if is_long else 0.0
 
     async def _claim_once(self) -> float:
         """Claims what there is room for and starts it. Seconds to sleep; 0: look again at once."""
         await self._look()
-        lanes: dict[str, list[Lane]] = {}
-        groups: dict[str, Group] = {}
-        for lane in self._due.lanes:
-            group = self._groups.of(lane)
-            groups[group.name] = group
-            lanes.setdefault(group.name, []).append(lane)
-        if lanes:
+        if self._with_work:
             await self._connections.refresh()
         wanted: dict[Lane, int] = {}
         rates: list[SharedRate] = []
-        for group in groups.values():
-            shares = group.limit.turns.share(lanes[group.name], await self._room(group))
+        for group, lanes in self._with_work.values():
+            shares = group.limit.turns.share(lanes, await self._room(group))
             wanted |= shares
             if shares and group.connection is not None and group.limit.rate is not None:
                 rates.append(shared_rate(group.connection, group.limit.rate, shares))
         for group in self._groups.all():
             await self._hand_back_paused(group)
         if not wanted:
-            return await self._no_room(groups.values())
+            return await self._no_room()
         asked_at = time.monotonic()
         claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS, rates=rates)
         self._take(wanted, claims, asked_at)
@@ -173,7 +169,7 @@ class Worker:
         for claim in claims:
             group = self._groups.of(claim.delivery.lane)
             given[claim.delivery.lane] += 1
-            self._leases[claim.delivery.id] = _Lease(claim.token, asked_at + LEASE_SECONDS)
+            self._leases.add(claim, asked_at)
             if group.connection is not None and self._connections.wants_probe(group.connection):
                 self._connections.begin_probe(group.connection, claim.delivery.id)
             group.ready.append(claim)
@@ -186,24 +182,21 @@ class Worker:
                 group.limit.take(taken[group.name], time.monotonic())
                 self._start(group)
         if self._looks_at:  # this look is used again, but for the lanes that it has emptied
-            left = [lane for lane in self._due.lanes if given.get(lane, 1) >= wanted.get(lane, 0)]
-            self._due = Due(left, self._due.next_in_seconds)
+            for _, lanes in self._with_work.values():
+                lanes[:] = [lane for lane in lanes if lane not in wanted or given[lane] == wanted[lane]]
 
     def _next_look(self) -> float:
         """Seconds until there may be work by the passing of time."""
-        waits = [IDLE_SECONDS]
-        if self._due.next_in_seconds is not None:
-            waits.append(self._due.next_in_seconds + 0.001)
-        if self._looks_at:
-            waits.append(self._looks_at - time.monotonic())
-        return max(SHORTEST_SECONDS, min(waits))
+        now = time.monotonic()
+        wait = min(IDLE_SECONDS, self._next_due_at - now)
+        return max(SHORTEST_SECONDS, min(wait, self._looks_at - now) if self._is_news else wait)
 
-    async def _no_room(self, groups: Iterable[Group]) -> float:
+    async def _no_room(self) -> float:
         """Waits a little for room, where that is all that is missing. Seconds to sleep; 0: there is some."""
         waits = [self._next_look()]
         now = time.monotonic()
         is_full = False
-        for group in groups:
+        for group, _ in self._with_work.values():
             if group.connection is None or self._connections.is_working(group.connection):
                 opens_in = group.limit.opens_in(now)
                 is_full = is_full or opens_in is None
@@ -232,7 +225,7 @@ class Worker:
             if not self._may_start(group, group.ready[0]):
                 return
             claim = group.ready.popleft()
-            if self._is_lost(claim.delivery.id):
+            if self._leases.is_lost(claim.delivery.id):
                 self._drop(group, claim)
                 continue
             group.running += 1
@@ -262,12 +255,7 @@ class Worker:
     def _drop(self, group: Group, claim: Claim) -> None:
         """Forgets a claim that did not run."""
         group.limit.give_back(None)
-        self._forget_lease(claim)
-
-    def _forget_lease(self, claim: Claim) -> None:
-        lease = self._leases.get(claim.delivery.id)
-        if lease is not None and lease.token == claim.token:  # it may be claimed anew by now
-            del self._leases[claim.delivery.id]
+        self._leases.forget(claim)
 
     async def _run_claim(self, group: Group, claim: Claim) -> None:
         config, table = self._config()
@@ -295,7 +283,7 @@ class Worker:
             await self._record(claim, ended.ending)
         finally:
             group.limit.give_back(seconds)
-            self._forget_lease(claim)
+            self._leases.forget(claim)
             self._wake.set()
 
     async def _record(self, claim: Claim, ending: Ending) -> None:
@@ -345,38 +333,21 @@ class Worker:
 
     async def _renew(self) -> None:
         """Keeps the leases of all that is claimed here, and cuts off attempts that have lost theirs."""
-        wait = LEASE_SECONDS / 3
+        wait = RENEW_SECONDS
         while True:
             await asyncio.sleep(wait)
-            wait = LEASE_SECONDS / 3
+            wait = RENEW_SECONDS
             lost: set[str] = set()
             try:
-                async with asyncio.timeout(LEASE_SECONDS / 3):
-                    lost = await self._renew_once()
+                async with asyncio.timeout(RENEW_SECONDS):
+                    await self._connections.keep_probes()
+                    lost = await self._leases.renew()
             except (StoreError, TimeoutError) as error:
                 self._log.error("delivery.renew_failed", error=str(error) or "the store does not answer")
                 wait = 1.0
             for delivery_id in list(self._attempts):
-                if delivery_id in lost or self._is_lost(delivery_id):
+                if delivery_id in lost or self._leases.is_lost(delivery_id):
                     self._attempts.pop(delivery_id).cancel()
-
-    async def _renew_once(self) -> set[str]:
-        """Renews everything. The ids of the leases that are lost."""
-        await self._connections.keep_probes()
-        claims = [(delivery_id, lease.token) for delivery_id, lease in self._leases.items()]
-        asked_at = time.monotonic()
-        lost = await self._store.renew(claims, lease_seconds=LEASE_SECONDS) if claims else set()
-        for delivery_id, _ in claims:
-            if delivery_id in self._leases and delivery_id not in lost:
-                self._leases[delivery_id].until = asked_at + LEASE_SECONDS
-        return lost
-
-    def _is_lost(self, delivery_id: str) -> bool:
-        """Whether another gateway may run it by now. A store of one gateway gives a claim to nobody else."""
-        lease = self._leases.get(delivery_id)
-        if lease is None or not self._store.is_shared:
-            return False
-        return time.monotonic() > lease.until - LEASE_MARGIN_SECONDS
 
     # -- the end ----------------------------------------------------------------------------------------------
 

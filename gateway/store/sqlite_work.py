@@ -120,12 +120,6 @@ def insert_deliveries(
 # -- turns and needs ------------------------------------------------------------------------------------------
 
 
-_KEYED = {  # each with the words of its index, without which SQLite does not take it
-    "order_key": "order_key = ?1 AND state IN ('pending', 'running')",
-    "once_key": "once_key = ?1 AND state IN ('pending', 'running', 'succeeded')",
-}
-
-
 def hold_in_turn(connection: sqlite3.Connection, seq: int, *, once_key: str | None, order_key: str | None) -> None:
     """Puts a delivery that has just become pending in its place among those with the same keys.
 
@@ -135,7 +129,7 @@ def hold_in_turn(connection: sqlite3.Connection, seq: int, *, once_key: str | No
     for column, key in (("order_key", order_key), ("once_key", once_key)):
         if key is None:
             continue
-        one = f"EXISTS (SELECT 1 FROM deliveries WHERE {_KEYED[column]} AND state ="
+        one = f"EXISTS (SELECT 1 FROM deliveries WHERE {column} = ?1 AND state ="
         (others,) = connection.execute(
             f"SELECT {one} 'running' AND seq <> ?2) OR {one} 'pending' AND held = 0 AND seq < ?2)"
             f" OR {one} 'pending' AND held = 1 AND seq < ?2)",
@@ -143,7 +137,7 @@ def hold_in_turn(connection: sqlite3.Connection, seq: int, *, once_key: str | No
         ).fetchone()
         held = held or others
         connection.execute(
-            f"UPDATE deliveries SET held = 1 WHERE {_KEYED[column]} AND state = 'pending' AND held = 0 AND seq > ?2",
+            f"UPDATE deliveries SET held = 1 WHERE {column} = ?1 AND state = 'pending' AND held = 0 AND seq > ?2",
             (key, seq),
         )
     connection.execute("UPDATE deliveries SET held = ? WHERE seq = ?", (held, seq))
@@ -156,8 +150,8 @@ def pass_turn(connection: sqlite3.Connection, *, once_key: str | None, order_key
             continue
         following = connection.execute(
             "SELECT seq, once_key, order_key FROM deliveries WHERE seq = (SELECT min(seq) FROM ("
-            f"SELECT min(seq) AS seq FROM deliveries WHERE {_KEYED[column]} AND state = 'pending' AND held = 0"
-            f" UNION ALL SELECT min(seq) FROM deliveries WHERE {_KEYED[column]} AND state = 'pending' AND held = 1))",
+            f"SELECT min(seq) AS seq FROM deliveries WHERE {column} = ?1 AND state = 'pending' AND held = 0"
+            f" UNION ALL SELECT min(seq) FROM deliveries WHERE {column} = ?1 AND state = 'pending' AND held = 1))",
             (key,),
         ).fetchone()
         if following:
@@ -269,7 +263,7 @@ def _done_by(connection: sqlite3.Connection, once_key: str, seq: int) -> str | N
     """The id of another delivery that succeeded on this once_key, also where it is purged and only that is known."""
     for sql, args in (
         (
-            f"SELECT id FROM deliveries WHERE {_KEYED['once_key']} AND state = 'succeeded' AND seq <> ?2 LIMIT 1",
+            "SELECT id FROM deliveries WHERE once_key = ?1 AND state = 'succeeded' AND seq <> ?2 LIMIT 1",
             (once_key, seq),
         ),
         ("SELECT delivery_id FROM done_once WHERE once_key = ?", (once_key,)),

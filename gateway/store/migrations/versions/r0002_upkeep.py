@@ -40,14 +40,18 @@ STATEMENTS = (
     "CREATE INDEX done_once_age ON done_once (done_at)",
     "DROP INDEX deliveries_order",
     "DROP INDEX deliveries_once",
+    # one for each state, so that a query's `state = '...'` is the index's own, and `held` the next column of it
     """
-    CREATE INDEX deliveries_order ON deliveries (order_key, state, held)
-    WHERE order_key IS NOT NULL AND state IN ('pending', 'running')
+    CREATE INDEX deliveries_order_pending ON deliveries (order_key, held)
+    WHERE order_key IS NOT NULL AND state = 'pending'
     """,
+    "CREATE INDEX deliveries_order_running ON deliveries (order_key) WHERE order_key IS NOT NULL AND state = 'running'",
     """
-    CREATE INDEX deliveries_once ON deliveries (once_key, state, held)
-    WHERE once_key IS NOT NULL AND state IN ('pending', 'running', 'succeeded')
+    CREATE INDEX deliveries_once_pending ON deliveries (once_key, held)
+    WHERE once_key IS NOT NULL AND state = 'pending'
     """,
+    "CREATE INDEX deliveries_once_running ON deliveries (once_key) WHERE once_key IS NOT NULL AND state = 'running'",
+    "CREATE INDEX deliveries_once_done ON deliveries (once_key) WHERE once_key IS NOT NULL AND state = 'succeeded'",
 )
 
 
