@@ -132,7 +132,7 @@ async def _answer(response: aiohttp.ClientResponse, context: Context) -> Mapping
     after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
     if status in _RETRIED or status >= 500:
         pause = after if status in (429, 503) else None
-        raise Retry(message, after_seconds=after, pause_seconds=pause)
+        raise Retry(message, after_seconds=after, pause_seconds=pause, of_connection=status != 409)
     if status == 410:
         raise Reject(f"{message} (gone: the connection rests until it is resumed)", pause_seconds=UNTIL_RESUMED)
     if 300 <= status < 400:

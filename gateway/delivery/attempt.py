@@ -43,7 +43,7 @@ class Ended:
 
     ending: Ending
     pause_seconds: float | None = None  # asked for by the destination; infinite: until a person resumes
-    is_failure: bool = False  # of the connection: a Retry, a timeout or a network error of the action
+    is_failure: bool = False  # of the connection: a Retry that is, a timeout or a network error of the action
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,8 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
     except Reject as error:
         return Ended(dead(error.message, kept), error.pause_seconds)
     except Retry as error:
-        message, after, pause, is_failure = error.message, error.after_seconds, error.pause_seconds, is_at_action
+        message, after, pause = error.message, error.after_seconds, error.pause_seconds
+        is_failure = is_at_action and error.of_connection
     except TimeoutError:
         seconds = action.timeout_seconds if action else 0
         message, after = f"no end after {seconds:g} s (its timeout); whether it took effect is not known", None

@@ -33,12 +33,20 @@ class Retry(Exception):  # noqa: N818 - read as what the author asks for
     """The attempt failed in a way that may pass: try again later.
 
     `after_seconds` is what the destination asked for, if it did. `pause_seconds` asks that the whole
-    connection rests for so long, or UNTIL_RESUMED. A Retry counts as a failure of the connection: after several in a
-    row it is paused by itself.
+    connection rests for so long, or UNTIL_RESUMED. A Retry counts as a failure of the connection, which is paused after
+    several in a row, unless `of_connection` is False: what failed is this delivery's own, such as one recipient.
     """
 
-    def __init__(self, message: str, *, after_seconds: float | None = None, pause_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        after_seconds: float | None = None,
+        pause_seconds: float | None = None,
+        of_connection: bool = True,
+    ) -> None:
         super().__init__(message)
+        self.of_connection = of_connection
         self.message = message
         self.after_seconds = after_seconds
         self.pause_seconds = pause_seconds

@@ -19,6 +19,7 @@ from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
 from gateway.errors import StoreUnavailable
 from gateway.model import (
+    ConnectionChange,
     ConnectionState,
     ConnectionStatus,
     DeliveryFilter,
@@ -395,3 +396,52 @@ async def test_an_attempt_goes_on_past_its_lease_where_nobody_else_can_take_it(
     go_on.set()
     await shop.until_done()
     assert len(shop.service.times) == 1
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_what_is_a_deliverys_own_fault_does_not_pause_the_connection(shop: Shop, status: int) -> None:
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=status)
+
+    shop.service.answer = refuse
+    await shop.add(8)
+    shop.start("concurrency: 1, breaker: {failures: 3}")
+    await shop.until(lambda: _is(len(shop.service.times) >= 8))
+    assert (await shop.store.connections()) == {}
+
+
+async def test_a_probe_that_ends_without_telling_anything_is_followed_by_another(shop: Shop) -> None:
+    async def refuse(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=404)
+
+    shop.service.answer = refuse
+    paused = ConnectionChange(ConnectionState.PAUSED, 0.1, "it was down")
+    await shop.store.change_connection("shop", 0, paused)
+    await shop.add(5)
+    shop.start()
+    await shop.until(lambda: _is(len(shop.service.times) >= 3))
+    assert shop.service.most_at_once == 1
+    shop.service.answer = ok
+    await shop.until_state(ConnectionState.WORKING)
+
+
+async def test_of_two_gateways_one_probes(shop: Shop) -> None:
+    """Two workers on one store: each has its own view, and only what the store says decides."""
+    release = asyncio.Event()
+
+    async def wait(request: web.BaseRequest) -> web.Response:
+        await release.wait()
+        return web.Response()
+
+    shop.service.answer = wait
+    await shop.store.change_connection("shop", 0, ConnectionChange(ConnectionState.PAUSED, 0.1, "it was down"))
+    await shop.add(20, "a", "b")
+    shop.start()
+    shop.start()
+    await shop.until(lambda: _is(len(shop.service.times) >= 1))
+    await asyncio.sleep(0.5)
+    assert len(shop.service.times) == 1
+    release.set()
+    await shop.until_done()
+    assert (await shop.store.counts())["succeeded"] == 40
+    assert sum(change.is_own for change in shop.changes) == 1
