@@ -40,7 +40,7 @@ FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new w
 SHORTEST_SECONDS = 0.005  # of a sleep
 MANY_LANES = 200  # looking through so many takes a millisecond or two
 LOOK_SHARE = 0.1  # of the time at most goes into looking for lanes with work, where they are many
-LOOK_SECONDS = 0.5  # ... but no look is older
+LOOK_SECONDS = 0.3  # ... but no look is older
 Observer = Callable[[Claim, Ending], None]
 
 
