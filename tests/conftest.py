@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store.sqlite import SqliteStore
+from tests.stripe_standin import StripeStandin
 
 
 class Clock:
@@ -37,3 +38,12 @@ async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
     await made.start()
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[StripeStandin]:
+    """A stand-in for Stripe's API, listening."""
+    made = StripeStandin()
+    await made.start()
+    yield made
+    await made.stop()
