@@ -53,9 +53,9 @@ def _route(route: Route, event: Event, scope: Mapping[str, Any], fetched: Mappin
     if not wants_type(route, event.account, event.type):
         return ExplainedRoute(route.name, False, f"wants {', '.join(route.events)}; this is {event.type}", ())
     if not wants_connected(route, event.connected_account):
-        of = f"connected account {event.connected_account}" if event.connected_account else f"account {event.account}"
+        of = event.connected_account or f"account {event.account} itself"
         wanted = ", ".join(sorted(route.connected_accounts))
-        return ExplainedRoute(route.name, False, f"wants connected_accounts: {wanted}; this is of {of} itself", ())
+        return ExplainedRoute(route.name, False, f"wants connected_accounts: {wanted}; this is of {of}", ())
     try:
         values = judge(route, event.account, scope)
     except TemplateError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -10,12 +12,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     SecretStr,
-    StringConstraints,
     model_validator,
 )
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 from gateway.model import RetryPolicy
 from gateway.plugin import Duration, Name, Rate, Size, Url
@@ -131,11 +133,37 @@ class StripeSettings(Section):
     timeout: Timeout = Field(10.0, description="How long one request to the API may take.")
 
 
-ApiVersion = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}(\.[a-z_]+)?$")]
-"""A version of Stripe's API, such as 2026-10-28.endive."""
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Marks text of a form, with an error that says which."""
 
-ConnectedId = Annotated[str, StringConstraints(pattern=r"^acct_[A-Za-z0-9]+$")]
-"""The id of a connected account."""
+    pattern: str
+    expected: str
+
+    def check(self, value: str) -> str:
+        """The same. Raises ValueError."""
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(f"expected {self.expected}, found text {value[:60]!r}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^({self.pattern})$"}
+
+
+ApiVersion = Annotated[
+    str, _Form(r"\d{4}-\d{2}-\d{2}(\.[a-z_]+)?", "a version of Stripe's API, such as 2026-10-28.endive")
+]
+ConnectedId = Annotated[str, _Form("acct_[A-Za-z0-9]+", "the id of a connected account, such as acct_1Sb9KxQ4mTz7Yp2L")]
+WantedConnected = Annotated[
+    str, _Form(r"acct_[A-Za-z0-9]+|\*|none", 'the id of a connected account (acct_...), "*" or none')
+]
+Expand = Annotated[
+    str,
+    _Form(r"[a-z]\w*(\.[a-z]\w*){0,3}", "a field to expand, at most four deep, such as line_items.data.price"),
+]
 
 
 class ConnectedAccountSettings(Section):
@@ -168,15 +196,14 @@ class AccountSettings(Section):
     )
 
 
-Expand = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){0,3}$")]
-"""A field to expand, at most four deep: https://docs.stripe.com/api/expanding_objects"""
-
-
 class FetchSettings(Section):
     """Asks Stripe for the object as it is when the delivery runs. true: with nothing expanded; false: not at all."""
 
     wanted: bool = Field(True, description="false: the same as `fetch: false`.")
-    expand: list[Expand] = Field(default_factory=list, description="Fields to expand, such as line_items.")
+    expand: list[Expand] = Field(
+        default_factory=list,
+        description="Fields to expand, such as line_items: https://docs.stripe.com/api/expanding_objects",
+    )
     api_version: ApiVersion | None = Field(None, description="Instead of the account's or the event's.")
     again: bool = Field(False, description="Ask at every attempt, instead of once for all actions of an event.")
 
@@ -205,7 +232,7 @@ class RouteSettings(Section):
     """Which events, on which condition, lead to which actions."""
 
     accounts: list[Name] | None = Field(None, min_length=1, description="Default: every account.")
-    connected_accounts: list[ConnectedId | Literal["*", "none"]] = Field(
+    connected_accounts: list[WantedConnected] = Field(
         default_factory=lambda: ["none"],
         min_length=1,
         description='Events of which connected accounts: ids, "*" (every one), none (the account\'s own; the default).',
