@@ -105,9 +105,9 @@ def test_a_good_config_loads_with_actions_in_the_order_of_their_needs(tmp_path: 
         ("[checkout.session.completed]", "[v1.customer.created]", "gateway.yaml:9:14: routes.fulfil.events[0]: "
          "v1.customer.created is a thin event: it names its object and does not hold it\n    add fetch: true, or fetch: "
          "false if the actions need no more than object.id"),
-        ("{signing_secrets: [whsec_a]}", "{signing_secrets: [whsec_a], api_version: latest}", "gateway.yaml:3:53: "
+        ("{signing_secrets: [whsec_a]}", "{signing_secrets: [whsec_a], api_version: latest}", "gateway.yaml:3:51: "
          "accounts.acme.api_version: expected a version of Stripe's API, such as 2026-10-28.endive, found text 'latest'"),
-        ("{signing_secrets: [whsec_a]}", "{signing_secrets: [whsec_a], connected_accounts: {shop: {}}}", "gateway.yaml:3:66"
+        ("{signing_secrets: [whsec_a]}", "{signing_secrets: [whsec_a], connected_accounts: {shop: {}}}", "gateway.yaml:3:65"
          ": accounts.acme.connected_accounts.shop: expected the id of a connected account, such as "
          "acct_1Sb9KxQ4mTz7Yp2L, found text 'shop'"),
         ("version: 1", "version: 1\nstripe: {api_base: \"http://stripe.example\"}", "gateway.yaml:2:20: stripe.api_base: "
