@@ -98,7 +98,7 @@ def question(envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> tup
     path = path_of(value)
     if path is None:
         raise StripeRefused(
-            f"{value.get('object') or 'this object'} cannot be fetched: Stripe keeps no such object by itself; give "
+            f"{value.get('object') or 'this object'} cannot be fetched: it has no place of its own at Stripe; give "
             f"{envelope.get('type')} a route without fetch"
         )
     return path, value, Asking(connected_account=connected, api_version=version)

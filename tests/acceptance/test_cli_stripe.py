@@ -48,6 +48,7 @@ def test_types_searches_what_stripe_has(tmp_path: Path) -> None:
 async def test_send_makes_thin_and_connect_events(tmp_path: Path) -> None:
     routes = ROUTES.replace("fetch: true", "fetch: false").replace("if: not object.deleted\n", "\n")
     async with gateway(tmp_path, config(routes, "http://127.0.0.1:9")) as running:
+
         async def send(*words: str) -> tuple[int, str, str]:
             return await asyncio.to_thread(run, tmp_path, "send", *words, "--url", f"{running.url}/webhooks/acme")
 

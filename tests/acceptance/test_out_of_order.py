@@ -54,6 +54,7 @@ def subscription(subscription_id: str, state: dict[str, Any]) -> dict[str, Any]:
     return {"id": subscription_id, "object": "subscription", "livemode": False, **state}
 
 
+@pytest.mark.timeout(900)
 async def test_every_order_of_a_subscription_s_life_ends_in_one_right_row(
     tmp_path: Path, standin: StripeStandin
 ) -> None:
@@ -76,7 +77,7 @@ async def test_every_order_of_a_subscription_s_life_ends_in_one_right_row(
             happened = max(happened, step)  # whatever came before the event has happened at Stripe as well
             standin.put(subscription(life, LIFE[happened][1]))
             await running.post(events[life, step])
-            await running.post(events[life, step])
+        await running.post(events[life, order[len(life) % len(order)]])  # and one of them twice
 
     async with gateway(tmp_path, config(FETCH, standin.url, concurrency=WORKERS)) as running:
         waiting = list(zip(lives, orders, strict=True))

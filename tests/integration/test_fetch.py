@@ -220,7 +220,7 @@ async def test_what_has_no_place_at_stripe_is_a_dead_letter(tmp_path: Path, stan
         await running.post(make_event("customer.discount.created", object={"id": "di_1", "object": "discount"}))
         await running.until_finished()
         assert running.deliveries()[0][2] == (
-            "discount cannot be fetched: Stripe keeps no such object by itself; give customer.discount.created a route "
+            "discount cannot be fetched: it has no place of its own at Stripe; give customer.discount.created a route "
             "without fetch"
         )
 
