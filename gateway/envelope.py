@@ -46,6 +46,7 @@ class _Snapshot(msgspec.Struct):
     livemode: bool
     data: _Data
     account: str | None = None
+    context: str | None = None
     api_version: str | None = None
 
 
@@ -68,8 +69,8 @@ def parse_json(body: bytes) -> dict[str, Any]:
 
 
 def connected_account(account: object, context: object) -> str | None:
-    """The connected account that an event belongs to, by its `account` or, in a thin one, its `context`; None: it is
-    the account's own. A context may be a path; its last part is the account: https://docs.stripe.com/context
+    """The connected account that an event belongs to, by its `account` or else its `context`; None: it is the account's
+    own. A context may be a path; its last part is the account: https://docs.stripe.com/context
     """
     if isinstance(account, str) and account:
         return account
@@ -94,7 +95,7 @@ def parse_event(body: bytes, account: str, received_at: datetime) -> Event:
         received_at=received_at,
         body=body,
         created_at=_from_unix(snapshot.created),
-        connected_account=snapshot.account,
+        connected_account=connected_account(snapshot.account, snapshot.context),
         object_id=object_id if isinstance(object_id, str) else None,
         api_version=snapshot.api_version,
     )

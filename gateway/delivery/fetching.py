@@ -92,7 +92,9 @@ def question(envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> tup
         # It names no object: all there is to know is in the event itself, whole.
         return f"/v2/core/events/{envelope.get('id')}", {"id": envelope.get("id"), "object": THIN}, asking
     value = own_object(envelope)
-    connected = envelope.get("account")
+    connected, context = envelope.get("account"), envelope.get("context")
+    if connected is not None:
+        context = None  # it says the same
     if value.get("object") == "account" and value.get("id") == connected:
         connected = None  # the platform reads an account connected to it by its id
     path = path_of(value)
@@ -101,7 +103,7 @@ def question(envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> tup
             f"{value.get('object') or 'this object'} cannot be fetched: it has no place of its own at Stripe; give "
             f"{envelope.get('type')} a route without fetch"
         )
-    return path, value, Asking(connected_account=connected, api_version=version)
+    return path, value, Asking(connected_account=connected, context=context, api_version=version)
 
 
 def own_object(envelope: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -315,3 +315,32 @@ async def test_asking_goes_on_while_the_gateway_takes_events(tmp_path: Path, sta
         assert all(answer == {"received": True} for answer in answers)
         await running.until("SELECT count(*) FROM deliveries WHERE state = 'succeeded'", [(20,)])
         assert running.rows("SELECT count(*) FROM deliveries WHERE state = 'running'") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("envelope", "told"),
+    [
+        ({"account": "acct_1"}, ("acct_1", None)),
+        ({"account": "acct_1", "context": "acct_1"}, ("acct_1", None)),
+        ({"context": "ws_1/acct_1"}, (None, "ws_1/acct_1")),
+    ],
+)
+async def test_a_snapshot_event_s_object_is_asked_for_on_its_connected_account_s_behalf(
+    tmp_path: Path, standin: StripeStandin, envelope: dict[str, str], told: tuple[str | None, str | None]
+) -> None:
+    standin.put(customer(), account="acct_1")
+    async with gateway(tmp_path, config(save(), standin.url)) as running:
+        await running.post(old_event(**envelope))
+        assert await values(running) == ["new@example.com"]
+        assert running.rows("SELECT connected_account FROM events") == [("acct_1",)]
+    (asked,) = standin.requests
+    assert (asked.headers.get("Stripe-Account"), asked.headers.get("Stripe-Context")) == told
+
+
+async def test_a_connected_account_itself_is_read_by_the_platform(tmp_path: Path, standin: StripeStandin) -> None:
+    standin.put({"id": "acct_1", "object": "account", "email": "seller@example.com"})
+    async with gateway(tmp_path, config(save(events="account.updated"), standin.url)) as running:
+        await running.post(
+            make_event("account.updated", account="acct_1", object={"id": "acct_1", "object": "account"})
+        )
+        assert await values(running) == ["seller@example.com"]
