@@ -107,6 +107,10 @@ class DbUpsert(Action[DbUpsertSettings]):
         """Closes the engine's connections."""
         await resource.engine.dispose()
 
+    def rehearse(self, settings: DbUpsertSettings, context: Context) -> None:
+        """Makes the rows."""
+        _rows(settings)
+
     async def run(self, settings: DbUpsertSettings, context: Context) -> dict[str, Any]:
         """Writes all rows in one transaction. Output: rows, changed."""
         rows = _rows(settings)

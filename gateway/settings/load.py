@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Config:
     files: frozenset[Path]  # all that was read
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)  # that variables brought: to mask where shown
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
@@ -123,6 +124,7 @@ class _Loading:
             files=frozenset(self.source.files | set(extra)),
             version=self.source.digest(extra),
             warnings=tuple(self.warnings),
+            secrets=frozenset(self.source.secrets),
         )
 
     def problem(self, where: Where, message: str, hint: str | None = None) -> None:

@@ -20,6 +20,7 @@ INCLUDABLE = ("accounts", "connections", "routes", "vars")
 
 _VARIABLE = re.compile(r"\$(\$)?\{([^{}]*)\}")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.S)
+_SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|KEY|AUTH|WEBHOOK|DSN", re.I)
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _CONSTANTS: dict[str, Any] = {"": None, "~": None} | dict.fromkeys(("null", "Null", "NULL"))
@@ -38,6 +39,7 @@ class Source:
         self.values: dict[Path_, Where] = {}
         self.keys: dict[Path_, Where] = {}
         self.files: set[Path] = set()
+        self.secrets: set[str] = set()  # what came from secret files, and from variables named as secrets are
         self._environ = environ
         self._lenient = lenient
         self._digest = hashlib.sha256()
@@ -215,13 +217,17 @@ class Source:
             return "${" + match[2] + "}"
         inner = match[2]
         if inner.startswith("file:"):
+            if inner in self._environ:  # a test gives its own
+                return self._environ[inner]
             file = Path(inner.removeprefix("file:"))
             path = file if file.is_absolute() else self.folder / file
             try:
                 content = path.read_bytes()
                 self.files.add(path)
                 self._digest.update(content)
-                return content.decode().removesuffix("\n")
+                text = content.decode().removesuffix("\n")
+                self.secrets.add(text)
+                return text
             except OSError as error:
                 self._unset(where, f"cannot read the secret file {file}: {error.strerror}")
             except UnicodeDecodeError:
@@ -240,6 +246,8 @@ class Source:
                 return ""
             value = named[2]
         self._digest.update(value.encode())
+        if _SECRET_NAME.search(named[1]):
+            self.secrets.add(value)
         return value
 
     def _unset(self, where: Where, message: str, name: str | None = None) -> None:
