@@ -51,8 +51,8 @@ class Configs:
         return self._loaded[key]
 
 
-@app.command()
-def test(
+@app.command("test")
+def run_cases(
     files: Annotated[list[Path] | None, typer.Argument(help=f"Default: {CASES} beside gateway.yaml.")] = None,
     wanted: Annotated[str | None, typer.Option("--filter", help="Only cases whose name holds this text.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array of cases.")] = False,

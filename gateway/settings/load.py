@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Config:
     files: frozenset[Path]  # all that was read
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)  # that variables brought: to mask where shown
+    secrets: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)  # that variables brought: to mask where shown
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
