@@ -97,9 +97,9 @@ class Action(Generic[S]):
         raise NotImplementedError
 
     def rehearse(self, settings: S, context: Context) -> None:
-        """What `run` would do short of reaching anything, for `gateway test` and `gateway explain`: renders what is
-        deferred, and raises Reject for what `run` would refuse by itself. `context.resource` is None. This one renders
-        each deferred part once, without further names.
+        """What `run` would do short of reaching anything, for a dry run, `gateway test` and `gateway explain`: renders
+        what is deferred, and raises Reject for what `run` would refuse by itself. `context.resource` is None. This one
+        renders each deferred part once, without further names.
         """
         for name in type(settings).model_fields:
             part = getattr(settings, name)

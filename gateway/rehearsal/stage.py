@@ -101,8 +101,9 @@ class Stage:
         found = self._table.by_name[planned.route]
         action = found.action(planned.action)
         assert action is not None
-        unknown = {name: _Unknown(name) for name in found.needed_by(action.name)}
-        outputs = {**unknown, **self._stand_in.assumed.outputs}
+        ran = [name for name in found.needed_by(action.name) if _may_have_output(ended[found.name, name])]
+        unknown = {name: _Unknown(name) for name in ran}
+        outputs = {name: self._stand_in.assumed.outputs.get(name, unknown[name]) for name in ran}
         claim = Claim(_delivery(event, planned, delivery_id), "rehearsal", event, outputs)
         scope = scope_for(claim, bench, found)
         finish = self._before(planned, found, ended)
@@ -143,6 +144,10 @@ class Stage:
         if planned.once_key is not None and planned.once_key in self._taken:
             return Finish(DeliveryState.SKIPPED, reason=f"once_per: {self._taken[planned.once_key]} has done it")
         return None
+
+
+def _may_have_output(one: Rehearsed) -> bool:
+    return one.state in (DeliveryState.SUCCEEDED, DeliveryState.PENDING)
 
 
 _NEEDED = "needed action "
@@ -221,6 +226,10 @@ class _Unknown(Mapping[str, Any]):
 
     def __len__(self) -> int:
         raise self._ask()
+
+    def items(self) -> Any:
+        """Empty for whoever walks through the whole scope; a template's `.items()` asks by name first."""
+        return ()
 
     def __str__(self) -> str:
         raise self._ask()
