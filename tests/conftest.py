@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.store.sqlite import SqliteStore
+from tests.cli import CommandLine
 
 
 class Clock:
@@ -37,3 +38,9 @@ async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
     await made.start()
     yield made
     await made.close()
+
+
+@pytest.fixture
+def gateway_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line."""
+    return CommandLine(monkeypatch, capsys)

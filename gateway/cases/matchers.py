@@ -109,7 +109,10 @@ def differences(expected: Any, found: Any, at: Path_, name: Path_, *, exact: boo
         for key in found if exact else ():
             if key not in expected:
                 yield Difference(at, (*name, key), "is there too", ABSENT, found[key])
-    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+    elif isinstance(expected, list) and isinstance(found, list):
+        if len(expected) != len(found):
+            yield Difference(at, name, "differs", expected, found)
+            return
         for i, (one, other) in enumerate(zip(expected, found, strict=True)):
             yield from differences(one, other, (*at, i), (*name, i), exact=exact)
     elif found is ABSENT:

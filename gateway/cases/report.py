@@ -38,6 +38,8 @@ def _difference(failure: Failure) -> Iterator[Line]:
     if expected is ABSENT and found is ABSENT:
         return
     one, other = _text(expected), _text(found)
+    if isinstance(expected, str) and isinstance(found, str) and "\n" in expected + found:
+        one, other = expected, found
     is_short = all("\n" not in text and len(text) <= _LONGEST_LINE for text in (one, other))
     if is_short or expected is ABSENT or found is ABSENT or is_matcher(expected):
         yield from (("expected", f"expected  {line}") for line in one.splitlines() or [""])
@@ -55,7 +57,7 @@ def _text(value: Any) -> str:
     if value is ABSENT:
         return "nothing"
     if isinstance(value, str):
-        return value if "\n" in value else json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, (Mapping, list)):
         flow = json.dumps(value, ensure_ascii=False, default=str)
         if len(flow) <= _LONGEST_LINE:

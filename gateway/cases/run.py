@@ -201,12 +201,13 @@ class _Comparison:
     def _told(self, found: Iterator[Difference]) -> Iterator[Failure]:
         for one in found:
             name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in one.name).lstrip(".")
-            yield self._failure(one.at, name, one.message, one.expected, one.found)
+            where = self._case.source.where((*self._at, *one.at))
+            yield Failure(where, name, one.message, one.expected, one.found)
 
     def _failure(
         self, at: Path_, what: str, message: str, expected: Any, found: Any, why: tuple[str, ...] = ()
     ) -> Failure:
-        return Failure(self._case.source.where((*self._at, *at)), what, message, expected, found, why)
+        return Failure(self._case.source.where_key((*self._at, *at)), what, message, expected, found, why)
 
 
 def _is_wanted(expected: Any) -> bool:

@@ -107,9 +107,7 @@ def _choices(
                 asks=asks,
             ),
         ),
-        database=_ask(
-            database, "URL of the shop's database", standard.database, _DATABASE, database_hint, asks=asks
-        ),
+        database=_ask(database, "URL of the shop's database", standard.database, _DATABASE, database_hint, asks=asks),
         mail_from=_ask(
             mail_from,
             "Send mail from (an address; empty: no mail)",

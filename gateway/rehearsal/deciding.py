@@ -64,10 +64,12 @@ def decided_by(expression: Expression, scope: Mapping[str, Any]) -> tuple[str, .
     """What made a condition what it is: the values that its deciding parts saw, each in a sentence. Raises
     TemplateError where the whole does not evaluate.
     """
-    parts = _Judging(expression, scope).parts()
-    if len(parts) == 1 and parts[0].operands:
-        return (parts[0].seen,)
-    return tuple(str(part) for part in parts if part.operands)
+    node = Parser(_SYNTAX, expression.source, state="variable").parse_expression()
+    parts = _Judging(expression, scope).parts(node, bool(expression.evaluate(scope)))
+    while isinstance(node, nodes.Not):
+        node = node.node
+    is_one_part = not isinstance(node, (nodes.And, nodes.Or, nodes.CondExpr))
+    return tuple(part.seen if is_one_part else str(part) for part in parts if part.operands)
 
 
 class _Judging:
@@ -76,10 +78,6 @@ class _Judging:
         self._scope = scope
         self._templates = Templates(Path())
 
-    def parts(self) -> tuple[Part, ...]:
-        node = Parser(_SYNTAX, self._expression.source, state="variable").parse_expression()
-        return tuple(self._parts(node, bool(self._expression.evaluate(self._scope))))
-
     def _value(self, node: nodes.Node) -> Any:
         """What a part of the expression is, or `_MISSING` where it does not evaluate."""
         try:
@@ -87,22 +85,22 @@ class _Judging:
         except TemplateError:
             return _MISSING
 
-    def _parts(self, node: nodes.Node, truth: bool) -> list[Part]:
+    def parts(self, node: nodes.Node, truth: bool) -> list[Part]:
         """The parts that make `node` be `truth`."""
         if isinstance(node, nodes.Not):
-            return self._parts(node.node, not truth)
+            return self.parts(node.node, not truth)
         if isinstance(node, (nodes.And, nodes.Or)):
             both = truth is isinstance(node, nodes.And)  # a true `and`, a false `or`: each side says so
             sides = []
             for side in (node.left, node.right):
                 value = self._value(side)
                 if value is not _MISSING and (both or bool(value) is truth):
-                    sides += self._parts(side, truth)
+                    sides += self.parts(side, truth)
             return sides
         if isinstance(node, nodes.CondExpr):
             test = bool(self._value(node.test))
             chosen = node.expr1 if test else node.expr2
-            return self._parts(node.test, test) + (self._parts(chosen, truth) if chosen is not None else [])
+            return self.parts(node.test, test) + (self.parts(chosen, truth) if chosen is not None else [])
         return [Part(unparse(node), truth, tuple(self._operands(node)))]
 
     def _operands(self, node: nodes.Node) -> list[Operand]:

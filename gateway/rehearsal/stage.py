@@ -134,7 +134,8 @@ class Stage:
         """How a delivery ends, or waits, without an attempt; None where it gets one."""
         if planned.error is not None:
             return Finish(DeliveryState.DEAD, reason=planned.error)
-        needed = {name: ended[found.name, name] for name in found.needed_by(planned.action)}
+        all_needed = found.needed_by(planned.action)
+        needed = {one.name: ended[found.name, one.name] for one in found.actions if one.name in all_needed}
         for name, one in needed.items():
             if one.state is DeliveryState.SKIPPED and not _was_skipped_for_another(one):
                 return Finish(DeliveryState.SKIPPED, reason=f"{_NEEDED}{name} was skipped")

@@ -48,7 +48,9 @@ class Config:
     files: frozenset[Path]  # all that was read
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
-    secrets: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)  # that variables brought: to mask where shown
+    secrets: frozenset[str] = dataclasses.field(
+        default=frozenset(), repr=False
+    )  # that variables brought: to mask where shown
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
