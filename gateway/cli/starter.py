@@ -89,7 +89,7 @@ def _config(choices: Choices) -> str:
         parts += [_PAYMENT_FAILED] if mail else []
     if choices.subscriptions:
         parts.append(_SUBSCRIPTIONS)
-        parts += [part for wanted, part in ((forward, _PASS_ON), (slack, _TELL_CANCELLED)) if wanted]
+        parts += [part for wanted, part in ((forward, _FORWARD_CHANGES), (slack, _TELL_CANCELLED)) if wanted]
         parts += [_INVOICE_FAILED] if mail else []
     return _fill("".join(parts), choices)
 
@@ -251,7 +251,7 @@ _SUBSCRIPTIONS = """
             price: "{{ object.items.data[0].price.id }}"
           newest: {column: stripe_created, value: "{{ event.created }}"}   # an older event never overwrites
 """
-_PASS_ON = """\
+_FORWARD_CHANGES = """\
       pass-on:
         uses: http_forward
         needs: [save]

@@ -70,8 +70,8 @@ async def really(config: Config, store: SqliteStore, envelope: dict[str, Any]) -
 
 
 def told(state: DeliveryState, reason: str | None) -> str | None:
-    """The reason without ids; a store gives none for what is blocked. Which of several skipped needs is named depends on
-    which of them ended first.
+    """The reason without ids; a store gives none for what is blocked. Which of several skipped needs is named
+    depends on which of them ended first.
     """
     if state is DeliveryState.BLOCKED or reason is None:
         return None
