@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cases.schema import CaseFile, CaseSettings, Expected, ExpectedDelivery
 from gateway.cli.dev_mode import DevEnvironment
 from gateway.settings.load import load
 from tests.cli import CommandLine
@@ -66,3 +67,20 @@ def test_each_example_says_what_it_is_for_and_has_cases_where_nothing_happens(
     assert len(cases) >= 5
     texts = "".join(file.read_text() for file in path.parent.glob("config/tests/*.yaml"))
     assert "expect: nothing" in texts or "unmatched" in texts
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/testing-routes.md"])
+def test_the_cases_in_the_docs_pass(page: str, tmp_path: Path, gateway_cli: CommandLine) -> None:
+    blocks = re.findall(r"```yaml\n(cases:\n.*?)```", (ROOT / page).read_text(), re.S)
+    assert blocks
+    for i, block in enumerate(blocks):
+        (tmp_path / f"{i}.yaml").write_text(block)
+    ran = gateway_cli("--config", ROOT / "gateway.yaml", "test", *tmp_path.iterdir())
+    assert ran.code == 0, ran.out
+
+
+def test_the_docs_name_every_key_of_a_test_file() -> None:
+    page = (ROOT / "docs/testing-routes.md").read_text()
+    for model in (CaseFile, CaseSettings, Expected, ExpectedDelivery):
+        for name, field in model.model_fields.items():
+            assert f"`{field.alias or name}`" in page, name

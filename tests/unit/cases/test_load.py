@@ -75,7 +75,7 @@ def test_a_good_file_loads(tmp_path: Path) -> None:
          "t.yaml:13:11: cases.a paid order.expect.deliveries.orders.tel: route orders has no action 'tel'\n"
          "    did you mean tell?"),
         ("after: []", "after: [shp]",
-         "t.yaml:12:50: cases.a paid order.expect.deliveries.orders.save.after[0]: route orders has no action 'shp'\n"
+         "t.yaml:12:49: cases.a paid order.expect.deliveries.orders.save.after[0]: route orders has no action 'shp'\n"
          "    did you mean ship?"),
         ("{ship: {status", "{shp: {status",
          "t.yaml:7:15: cases.a paid order.outputs.shp: unknown action 'shp'\n    did you mean ship?"),

@@ -55,7 +55,7 @@ async def test_what_is_as_expected_passes(tmp_path: Path, event: str, expect: st
     [
         (PAID, "nothing", """\
 FAILED t.yaml: a case
-  t.yaml:4:13: routes.orders: matches
+  t.yaml:4:5: routes.orders: matches
       expected  nothing
       found     {"save": "succeeded", "receipt": "succeeded", "ship": "succeeded", "tell": "skipped"}
       orders wants checkout.session.completed by checkout.session.*, and its `if` is true: object.payment_status == 'paid'
@@ -81,25 +81,25 @@ FAILED t.yaml: a case
       tell is skipped: its `if` is false: object.amount_total >= 10000"""),
         (PAID, "{routes: {orders: [receipt, save, ship]}}", """\
 FAILED t.yaml: a case
-  t.yaml:4:24: routes.orders: receipt is listed before save, and waits for it
+  t.yaml:4:32: routes.orders: receipt is listed before save, and waits for it
       expected  ["receipt", "save", "ship"]
       found     ["save", "receipt", "ship"]"""),
         (PAID, "{state: ignored, routes: []}", """\
 FAILED t.yaml: a case
-  t.yaml:4:21: state: differs
+  t.yaml:4:14: state: differs
       expected  "ignored"
       found     "routed"
-  t.yaml:4:38: routes.orders: matches too
+  t.yaml:4:30: routes.orders: matches too
       expected  nothing
       found     {"save": "succeeded", "receipt": "succeeded", "ship": "succeeded", "tell": "skipped"}
       orders wants checkout.session.completed by checkout.session.*, and its `if` is true: object.payment_status == 'paid'
         object.payment_status is 'paid'"""),
         (PAID, "{deliveries: {orders: {save: {with: {key: {id: cs_2}, vlues: 1}}}}}", """\
 FAILED t.yaml: a case
-  t.yaml:4:61: orders.save.with.key.id: differs
+  t.yaml:4:60: orders.save.with.key.id: differs
       expected  "cs_2"
       found     "cs_1"
-  t.yaml:4:75: orders.save.with.vlues: is missing
+  t.yaml:4:74: orders.save.with.vlues: is missing
       expected  1
       found     nothing"""),
         (PAID, "{deliveries: {orders: {save: {exactly: {connection: shop, table: orders, key: {id: cs_1}}}}}}", """\
@@ -109,7 +109,7 @@ FAILED t.yaml: a case
       found     {"amount": 4500}"""),
         (PAID, "{deliveries: {orders: {save: {skipped: true}}}}", """\
 FAILED t.yaml: a case
-  t.yaml:4:52: orders.save: ends otherwise
+  t.yaml:4:43: orders.save: ends otherwise
       expected  "skipped"
       found     "succeeded\""""),
         (PAID, "{deliveries: {orders: {tell: {skipped: once_per}}}}", """\
@@ -132,7 +132,7 @@ FAILED t.yaml: a case
       found     null"""),
         ("{type: checkout.session.completed, object: {amount_total: 20000}}", "{deliveries: {orders: {tell: }}}", """\
 FAILED t.yaml: a case
-  t.yaml:4:34: orders.tell: ends otherwise
+  t.yaml:4:36: orders.tell: ends otherwise
       expected  "succeeded"
       found     "pending"
       needs the output of ship, which is known once that ran
@@ -172,7 +172,7 @@ async def test_an_event_for_a_live_account_is_live(tmp_path: Path) -> None:
 
 async def test_long_texts_are_shown_line_by_line(tmp_path: Path) -> None:
     found = await lines(tmp_path, PAID, '{deliveries: {orders: {receipt: {with: {text: "a\\nb"}}}}}')
-    assert found[2:] == ["      - expected", "      + found", "      - a", "      - b", "      + €45.00"]
+    assert found[2:] == ["      - expected", "      + found", "      + €45.00", "      - a", "      - b"]
 
 
 async def test_reports_for_programs_hold_each_case(tmp_path: Path) -> None:
