@@ -115,6 +115,9 @@ def _env(choices: Choices, secrets: Secrets) -> str:
 def _cases(choices: Choices) -> str:
     mail, forward, slack = bool(choices.mail_from), bool(choices.forward), choices.slack
     parts = [_CASES_HEAD]
+    if choices.database.startswith("${"):
+        parts.append(_CASES_ENV.replace("<shop variable>", choices.database.strip("${}")))
+    parts.append("cases:\n")
     if choices.orders:
         names = ["save"] + [name for wanted, name in ((mail, "receipt"), (forward, "ship"), (slack, "tell")) if wanted]
         parts.append(_ORDER_CASE.replace("<actions>", ", ".join(names)))
@@ -291,7 +294,9 @@ _RECEIPT = """\
 _CASES_HEAD = """\
 # What the routes do, as tests. `gateway test` runs them, sends nothing, and needs no secrets: good for CI.
 account: "<account>"
-cases:
+"""
+_CASES_ENV = """\
+env: {<shop variable>: "sqlite:///data/shop.db"}   # what ${<shop variable>} is here; others have harmless placeholders
 """
 _ORDER_CASE = """\
   a paid order is fulfilled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ import typer
 
 from gateway.cli.app import BadUsage, app, clean, options, print_json, run
 from gateway.cli.dev_mode import DevEnvironment
+from gateway.errors import UsageError
 
 if TYPE_CHECKING:
     from gateway.cases.load import Case
@@ -42,13 +43,25 @@ class Configs:
         self._loaded: dict[frozenset[tuple[str, str]], Config] = {}
 
     def get(self, env: Mapping[str, str]) -> Config:
-        """Raises ConfigError."""
+        """Raises UsageError with all that is wrong."""
         from gateway.settings.load import load
+        from gateway.settings.problems import ConfigError
 
         key = frozenset(env.items())
         if key not in self._loaded:
-            self._loaded[key] = load(self._path, CaseEnvironment(env))
+            environ = CaseEnvironment(env)
+            try:
+                self._loaded[key] = load(self._path, environ)
+            except ConfigError as error:
+                raise UsageError(f"{error}{_about_placeholders(environ.invented)}") from None
         return self._loaded[key]
+
+
+def _about_placeholders(invented: Set[str]) -> str:
+    if not invented:
+        return ""
+    names = ", ".join(sorted(invented))
+    return f"\nplaceholders stand in for {names}: where one does not fit, give a value under env: in the test file"
 
 
 @app.command("test")

@@ -78,7 +78,7 @@ MATCHES orders: wants checkout.session.completed by checkout.session.*, and its 
 
 no      invoices: is for live, not for account acme
 
-no      refunds: wants charge.refunded and 1 other, none of them this type
+no      refunds: wants refund.created and 1 other, none of them this type
 """
     )
 

@@ -131,6 +131,14 @@ def test_in_a_git_repository_the_secrets_are_ignored(tmp_path: Path, gateway_cli
     assert (tmp_path / ".gitignore").read_text() == "/data/\n*.log\ngateway.env\n"
 
 
+def _read_until(terminal: int, end: bytes) -> bytes:
+    """What a program prints until it waits for an answer."""
+    shown = b""
+    while not shown.rstrip(b"\r\n").endswith(end):
+        shown += os.read(terminal, 4096)
+    return shown
+
+
 def test_at_a_terminal_the_questions_are_asked_and_a_wrong_answer_is_asked_again(tmp_path: Path) -> None:
     answers = ["shop", "everything", "both", "", "orders@shop.example", "", "y", "", "whsec_typed", ""]
     master, slave = pty.openpty()
@@ -138,16 +146,12 @@ def test_at_a_terminal_the_questions_are_asked_and_a_wrong_answer_is_asked_again
     command = [sys.executable, "-m", "gateway", "--config", str(tmp_path / "gateway.yaml"), "init"]
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environ, start_new_session=True) as run:
         os.close(slave)
-        os.write(master, "".join(f"{answer}\n" for answer in answers).encode())
         shown = b""
-        while True:
-            try:
-                part = os.read(master, 4096)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            shown += part
+        for answer in answers:
+            question = _read_until(master, b": ")
+            shown += question
+            os.write(master, f"{answer}\n".encode())
+        shown += _read_until(master, b"gateway serve")
         assert run.wait(60) == 0, shown.decode()
     os.close(master)
     assert b"expected orders, subscriptions or both" in shown

@@ -92,6 +92,17 @@ def test_a_config_that_does_not_load_is_told(config: Path, gateway_cli: CommandL
     assert "unknown action 'slak'" in ran.err
 
 
+def test_a_placeholder_that_does_not_fit_is_told(config: Path, gateway_cli: CommandLine) -> None:
+    config.write_text(config.read_text().replace('"postgresql://me:pass-topsecret@db.example/shop"', '"${SHOP_URL}"'))
+    ran = gateway_cli("--config", config, "test")
+    assert ran.code == 1
+    assert ran.err.endswith(
+        "\nplaceholders stand in for SHOP_URL: where one does not fit, give a value under env: in the test file\n"
+    )
+    (config.parent / "config/tests/a.yaml").write_text("env: {SHOP_URL: 'sqlite:///shop.db'}\n" + GOOD)
+    assert gateway_cli("--config", config, "test").code == 0
+
+
 def test_json_holds_each_case(config: Path, gateway_cli: CommandLine) -> None:
     (config.parent / "config/tests/b.yaml").write_text(BAD)
     ran = gateway_cli("--config", config, "test", "--json")
