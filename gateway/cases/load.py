@@ -148,10 +148,12 @@ def _unknown_expected(case: Case, expected: Expected, config: Config) -> Iterato
     given = expected.routes or []
     for i, name in enumerate(given):
         is_list = isinstance(given, list)
-        actions = {} if is_list else {("routes", name, k): action for k, action in enumerate(given[name] or ())}
+        actions: dict[Path_, str] = {}
+        if not is_list:
+            actions.update({("routes", name, k): action for k, action in enumerate(given[name] or ())})
         named.append((("routes", i if is_list else name), name, actions))
     for name, deliveries in expected.deliveries.items():
-        actions = {("deliveries", name, action): action for action in deliveries}
+        actions = dict[Path_, str]({("deliveries", name, action): action for action in deliveries})
         for action, delivery in deliveries.items():
             after = delivery.after if delivery is not None and delivery.after is not None else []
             actions.update({("deliveries", name, action, "after", k): one for k, one in enumerate(after)})

@@ -55,12 +55,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 def _is_type(wanted: Any, found: Any) -> bool:
     if isinstance(found, bool):
-        return wanted == "boolean"
+        return bool(wanted == "boolean")
     return found is not ABSENT and isinstance(found, _KINDS[wanted])
 
 
 _MATCHERS: dict[str, Callable[[Any, Any], bool]] = {
-    "$absent": lambda wanted, found: (found is ABSENT) is wanted,
+    "$absent": lambda wanted, found: bool(wanted) is (found is ABSENT),
     "$contains": _contains,
     "$exactly": lambda wanted, found: found is not ABSENT and _same(wanted, found),
     "$matches": _matches,
@@ -89,8 +89,10 @@ def mistakes(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, str, str | Non
             yield (*at, name), "expected true or false", None
         elif name == "$one_of" and not isinstance(wanted, list):
             yield (*at, name), "expected a list", None
-        elif name == "$type" and wanted not in _KINDS:
+        elif name == "$type" and (not isinstance(wanted, str) or wanted not in _KINDS):
             yield (*at, name), f"expected one of {', '.join(_KINDS)}", None
+        elif name in ("$contains", "$exactly", "$one_of"):
+            yield from mistakes(wanted, (*at, name))
         return
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:

@@ -173,7 +173,7 @@ class _Comparison:
         what = f"{found.route}.{found.action.name}"
         state, key = _wanted_state(wanted)
         if found.state is not state:
-            why = (found.reason,) if found.reason else ()
+            why: tuple[str, ...] = (found.reason,) if found.reason else ()
             if found.unknown is not None:
                 why += (f"say what it returns: outputs: {{{found.unknown}: {{...}}}}",)
             here = at if key is None else (*at, key)

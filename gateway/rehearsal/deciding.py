@@ -104,6 +104,7 @@ class _Judging:
         return [Part(unparse(node), truth, tuple(self._operands(node)))]
 
     def _operands(self, node: nodes.Node) -> list[Operand]:
+        looked_at: list[nodes.Node]
         if isinstance(node, nodes.Compare):
             looked_at = [node.expr, *(one.expr for one in node.ops)]
         elif isinstance(node, nodes.Test):

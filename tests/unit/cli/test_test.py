@@ -58,7 +58,7 @@ def test_a_filter_takes_the_cases_whose_name_holds_it(config: Path, gateway_cli:
     [
         (("--filter", "nobody"), "no case has 'nobody' in its name\n"),
         (("no.yaml",), "there is no file no.yaml\n"),
-        (("--junit", "/dev/null/x.xml"), "--junit /dev/null/x.xml: Not a directory\n"),
+        (("--junit", "/dev/null/x.xml"), "--junit /dev/null/x.xml: File exists\n"),
     ],
 )
 def test_bad_usage_is_exit_2(config: Path, gateway_cli: CommandLine, words: tuple[str, ...], message: str) -> None:
