@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit bench bench-peers pins clean
+.PHONY: dev test lint types unit storm bench bench-peers pins clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -34,6 +34,10 @@ types:
 
 unit:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The storm of tests/acceptance/test_out_of_order.py at its full size: 1,000 objects, 10 updates each, all sent twice.
+storm: $(VENV)/.installed-test
+	STORM_OBJECTS=1000 $(BIN)/python -m pytest -q -s -k storm tests/acceptance/test_out_of_order.py
 
 # Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
 bench: bench-peers

@@ -9,8 +9,8 @@ from gateway.settings.load import Config, load
 HEAD = """\
 version: 1
 accounts:
-  acme: {signing_secrets: [whsec_topsecret1]}
-  live: {signing_secrets: [whsec_topsecret2], livemode: true}
+  acme: {signing_secrets: [whsec_topsecret1], api_key: sk_test_topsecret4}
+  live: {signing_secrets: [whsec_topsecret2], api_key: sk_live_topsecret5, livemode: true}
 connections:
   shop: {type: database, url: "postgresql://me:pass-topsecret@db.example/shop"}
   mail: {type: smtp, host: localhost, from: a@b.example, password: mail-topsecret}

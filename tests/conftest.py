@@ -9,6 +9,7 @@ import pytest
 
 from gateway.store.sqlite import SqliteStore
 from tests.cli import CommandLine
+from tests.stripe_standin import StripeStandin
 
 
 class Clock:
@@ -44,3 +45,12 @@ async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
 def gateway_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """The command line."""
     return CommandLine(monkeypatch, capsys)
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[StripeStandin]:
+    """A stand-in for Stripe's API, listening."""
+    made = StripeStandin()
+    await made.start()
+    yield made
+    await made.stop()

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.cases.events import EventMistake, case_event
+from gateway.cases.events import EventMistake, case_event, case_object
 from gateway.cases.load import Case
 from gateway.cases.matchers import ABSENT, Difference, differences, text_difference
 from gateway.cases.schema import Expected, ExpectedDelivery
-from gateway.envelope import parse_event
+from gateway.envelope import parse_event, parse_json
 from gateway.errors import EnvelopeError, Where
 from gateway.model import DeliveryState, Event
 from gateway.rehearsal import Assumed, Rehearsal, Rehearsed, Stage
@@ -76,7 +76,16 @@ async def _rehearsed(case: Case, config: Config) -> Rehearsal:
             _event(case, config, given, ("earlier", i)), Assumed(settings.outputs), f"dlv_earlier_{i + 1}"
         )
     event = _event(case, config, settings.event, ("event",))
-    return await stage.rehearse(event, Assumed(settings.outputs, settings.failures))
+    return await stage.rehearse(event, Assumed(settings.outputs, settings.failures, _fetched(case, event)))
+
+
+def _fetched(case: Case, event: Event) -> dict[str, Any] | None:
+    if case.settings.fetch is None:
+        return None
+    try:
+        return case_object(case.settings.fetch, case.folder, parse_json(event.body))
+    except EventMistake as mistake:
+        raise _mistaken(case, ("fetch",), mistake) from None
 
 
 def _event(case: Case, config: Config, given: Any, at: Path_) -> Event:
@@ -85,11 +94,15 @@ def _event(case: Case, config: Config, given: Any, at: Path_) -> Event:
         envelope = case_event(given, case.folder, f"{case.name} {at}", account.livemode)
         return parse_event(json.dumps(envelope).encode(), account.name, datetime.now(UTC))
     except EventMistake as mistake:
-        where = case.source.where((*case.at, *at, *mistake.at))
-        why = (mistake.hint,) if mistake.hint else ()
-        raise _Mistake(Failure(where, "event", mistake.message, ABSENT, ABSENT, why)) from None
+        raise _mistaken(case, at, mistake) from None
     except EnvelopeError as error:
         raise _Mistake(Failure(case.source.where((*case.at, *at)), "event", str(error), ABSENT, ABSENT)) from None
+
+
+def _mistaken(case: Case, at: Path_, mistake: EventMistake) -> _Mistake:
+    where = case.source.where((*case.at, *at, *mistake.at))
+    why = (mistake.hint,) if mistake.hint else ()
+    return _Mistake(Failure(where, str(at[0]), mistake.message, ABSENT, ABSENT, why))
 
 
 class _Comparison:

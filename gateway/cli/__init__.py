@@ -1,6 +1,6 @@
 """The command line: one small file per command."""
 
-from gateway.cli import actions, check, deliveries, dev, events, explain, init, schema, send, serve, test
+from gateway.cli import actions, check, deliveries, dev, events, explain, init, schema, send, serve, test, types
 from gateway.cli.app import app, main
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "send",
     "serve",
     "test",
+    "types",
 ]

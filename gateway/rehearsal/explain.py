@@ -13,7 +13,7 @@ from gateway.model import DeliveryState, Event, EventState, Expression, Route
 from gateway.rehearsal.deciding import decided_by
 from gateway.rehearsal.masking import Masker, masker_of
 from gateway.rehearsal.stage import Assumed, Rehearsed, Stage
-from gateway.routing import matching_pattern, scope_of
+from gateway.routing import matching_pattern, scope_of, wants_connected
 from gateway.settings.load import Config
 
 
@@ -38,6 +38,7 @@ class ExplainedRoute:
     matched: bool
     why: str
     decided_by: Sequence[str]  # the values that its `if` saw
+    is_fetch_assumed: bool  # the route asks Stripe for the object; the event's own stands in here
     once_per: Any
     order_by: Any
     actions: tuple[ExplainedAction, ...]
@@ -47,13 +48,23 @@ async def explain(config: Config, event: Event, assumed: Assumed | None = None) 
     """Every route, in the order of the file. Raises EnvelopeError."""
     rehearsal = await Stage(config).rehearse(event, assumed)
     masker = masker_of(config)
+    is_told = assumed is not None and assumed.fetched is not None
     return [
-        _route(config, route, rehearsal.event, [one for one in rehearsal.deliveries if one.route == route.name], masker)
+        _route(
+            config,
+            route,
+            rehearsal.event,
+            [one for one in rehearsal.deliveries if one.route == route.name],
+            masker,
+            is_fetch_assumed=route.fetch is not None and not is_told,
+        )
         for route in config.routes
     ]
 
 
-def _route(config: Config, route: Route, event: Event, deliveries: list[Rehearsed], masker: Masker) -> ExplainedRoute:
+def _route(
+    config: Config, route: Route, event: Event, deliveries: list[Rehearsed], masker: Masker, *, is_fetch_assumed: bool
+) -> ExplainedRoute:
     why, values = why_matched(config, route, event)
     first = deliveries[0] if deliveries else None
     return ExplainedRoute(
@@ -61,6 +72,7 @@ def _route(config: Config, route: Route, event: Event, deliveries: list[Rehearse
         matched=first is not None,
         why=masker.mask(why),
         decided_by=masker.mask(values),
+        is_fetch_assumed=is_fetch_assumed and first is not None,
         once_per=masker.mask(first.once_per) if first is not None else None,
         order_by=masker.mask(first.order_by) if first is not None else None,
         actions=tuple(_action(one, masker) for one in deliveries),
@@ -100,6 +112,10 @@ def why_matched(config: Config, route: Route, event: Event) -> tuple[str, list[s
     pattern = matching_pattern(route, event.type)
     if pattern is None:
         return _no_pattern(route, event.type), []
+    if not wants_connected(route, event.connected_account):
+        wanted = ", ".join(sorted(route.connected_accounts))
+        of = f"of connected account {event.connected_account}" if event.connected_account else "of the account's own"
+        return f"wants {pattern} of connected_accounts: {wanted}; this is {of}", []
     by = f"wants {event.type}" + ("" if pattern == event.type else f" by {pattern}")
     if route.condition is None:
         return by, []

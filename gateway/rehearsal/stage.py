@@ -16,11 +16,23 @@ from typing import Any, ClassVar
 import structlog
 
 from gateway.delivery.attempt import Bench, run_attempt, scope_for
+from gateway.delivery.fetching import own_object
 from gateway.delivery.resources import Resources
 from gateway.intake.handler import Intake, route
-from gateway.model import ActionUse, Claim, Delivery, DeliveryState, Event, Finish, PlannedDelivery, Route
+from gateway.model import (
+    Account,
+    ActionUse,
+    Claim,
+    Delivery,
+    DeliveryState,
+    Event,
+    Fetch,
+    Finish,
+    PlannedDelivery,
+    Route,
+)
 from gateway.plugin import Action, Context, Reject, Settings
-from gateway.routing import RouteTable
+from gateway.routing import RouteTable, with_fetched
 from gateway.settings.load import Config
 
 EXAMPLE_DELIVERY = "dlv_example"
@@ -28,10 +40,13 @@ EXAMPLE_DELIVERY = "dlv_example"
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """What only the outside could say: what actions return, and which of them fail. By the action's name."""
+    """What only the outside could say: what actions return, and which of them fail, by the action's name; and the
+    object that `fetch` would bring (None: as the event tells it).
+    """
 
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    fetched: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +96,8 @@ class Stage:
         event, planned = route(self._intake, event)
         log = structlog.get_logger()
         resources = Resources(str(self._config.folder), log)
-        bench = Bench(self._config, self._table, resources, Random(0), log)  # noqa: S311 - varies waits, guards nothing
+        fetcher = _Bringer(self._stand_in.assumed.fetched)
+        bench = Bench(self._config, self._table, resources, fetcher, Random(0), log)  # noqa: S311 - varies waits, guards nothing
         ended: dict[tuple[str, str], Rehearsed] = {}
         try:
             for one in planned:
@@ -106,6 +122,9 @@ class Stage:
         outputs = {name: self._stand_in.assumed.outputs.get(name, unknown[name]) for name in ran}
         claim = Claim(_delivery(event, planned, delivery_id), "rehearsal", event, outputs)
         scope = scope_for(claim, bench, found)
+        if found.fetch is not None:
+            account = self._config.accounts[event.account]
+            scope = with_fetched(scope, await bench.fetcher.fetch(claim, scope["event"], account, found.fetch))
         finish = self._before(planned, found, ended)
         had_attempt = finish is None
         if finish is None:
@@ -206,6 +225,18 @@ class _StandIn(Action[Any]):
         if context.action in self.assumed.failures:
             raise Reject(self.assumed.failures[context.action])
         return None
+
+
+class _Bringer:
+    """Brings what is assumed to be at Stripe, else the object as the event tells it."""
+
+    def __init__(self, fetched: Mapping[str, Any] | None) -> None:
+        self._fetched = fetched
+
+    async def fetch(
+        self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
+    ) -> Mapping[str, Any]:
+        return own_object(envelope) if self._fetched is None else self._fetched
 
 
 class _Unknown(Mapping[str, Any]):

@@ -28,6 +28,7 @@ from gateway.settings.explain_errors import explained
 from gateway.settings.problems import ConfigError, Problem, did_you_mean
 from gateway.settings.schema import AccountSettings, ActionSettings, GatewaySettings, RouteSettings
 from gateway.settings.source import Path_, Source
+from gateway.settings.stripe_checks import fetch_of, stripe_problems
 from gateway.templating import Templates
 
 _EVENT_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")
@@ -215,7 +216,10 @@ class _Loading:
                     livemode=account.livemode if isinstance(account.livemode, bool) else None,
                     tolerance_seconds=account.tolerance,
                     api_key=account.api_key.get_secret_value(),
+                    api_version=account.api_version,
+                    api_per_second=account.api_rate.count / account.api_rate.per_seconds if account.api_rate else None,
                     vars=account.vars,
+                    connected_vars={name: one.vars for name, one in account.connected_accounts.items()},
                 ),
             )
 
@@ -245,8 +249,8 @@ class _Loading:
             if not _EVENT_PATTERN.fullmatch(pattern) or pattern.count("[") != pattern.count("]"):
                 where = self.source.where((*at, "events", i))
                 self.problem(where, f"{pattern!r} is no event type or glob", "such as customer.subscription.*")
-        if route.fetch is not None:
-            self.problem(self.source.where_key((*at, "fetch")), "fetch is not available in this version")
+        if settings is not None:
+            self.problems += stripe_problems(route, at, settings, self.source)
         uses = [
             self._action(name, action_name, (*at, "actions", action_name), action, settings, connections, declared)
             for action_name, action in route.actions.items()
@@ -260,6 +264,8 @@ class _Loading:
             once_per=self._expression((*at, "once_per"), route.once_per),
             order_by=self._expression((*at, "order_by"), route.order_by),
             actions=self._in_order(at, uses),
+            connected_accounts=frozenset(route.connected_accounts),
+            fetch=fetch_of(route),
         )
 
     def _expression(self, at: Path_, given: str | bool | None) -> Expression | None:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SecretStr,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from gateway.model import RetryPolicy
-from gateway.plugin import Duration, Name, Size
+from gateway.plugin import Duration, Name, Rate, Size, Url
 
 MAX_TIMEOUT_SECONDS = 600.0  # contract, section 8: an attempt ends after at most 10m
 
@@ -104,6 +117,63 @@ class LogSettings(Section):
     format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json.")
 
 
+def _api_base(value: str) -> str:
+    host = value.partition("://")[2].partition("/")[0].rpartition(":")[0] or value.partition("://")[2].partition("/")[0]
+    if not value.startswith("https://") and host not in ("127.0.0.1", "localhost", "[::1]"):
+        raise ValueError("expected https://..., because API keys are sent there")
+    return value.rstrip("/")
+
+
+class StripeSettings(Section):
+    """How Stripe's API is reached, for every account."""
+
+    api_base: Annotated[Url, AfterValidator(_api_base)] = Field(
+        "https://api.stripe.com", description="Where the API is; another only for a proxy or a stand-in."
+    )
+    timeout: Timeout = Field(10.0, description="How long one request to the API may take.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Marks text of a form, with an error that says which."""
+
+    pattern: str
+    expected: str
+
+    def check(self, value: str) -> str:
+        """The same. Raises ValueError."""
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(f"expected {self.expected}, found text {value[:60]!r}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^({self.pattern})$"}
+
+
+ApiVersion = Annotated[
+    str, _Form(r"\d{4}-\d{2}-\d{2}(\.[a-z_]+)?", "a version of Stripe's API, such as 2026-10-28.endive")
+]
+ConnectedId = Annotated[str, _Form("acct_[A-Za-z0-9]+", "the id of a connected account, such as acct_1Sb9KxQ4mTz7Yp2L")]
+WantedConnected = Annotated[
+    str, _Form(r"acct_[A-Za-z0-9]+|\*|none", 'the id of a connected account (acct_...), "*" or none')
+]
+Expand = Annotated[
+    str,
+    _Form(r"[a-z]\w*(\.[a-z]\w*){0,3}", "a field to expand, at most four deep, such as line_items.data.price"),
+]
+
+
+class ConnectedAccountSettings(Section):
+    """What is known of one connected account."""
+
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="Constants for templates: connected_account.vars.NAME."
+    )
+
+
 class AccountSettings(Section):
     """One Stripe account."""
 
@@ -114,12 +184,37 @@ class AccountSettings(Section):
     livemode: bool | Literal["any"] = Field("any", description="true or false: events of the other mode are ignored.")
     tolerance: Duration = Field(300.0, description="How old a signature may be.")
     vars: dict[str, Any] = Field(default_factory=dict, description="Constants for templates: account.vars.NAME.")
+    api_version: ApiVersion | None = Field(
+        None, description="What the templates were written for: events of another version are flagged."
+    )
+    api_rate: Rate | None = Field(
+        None,
+        description="At most so many requests to Stripe's API. Default: 100/s with a live key, 25/s with a test key.",
+    )
+    connected_accounts: dict[ConnectedId, ConnectedAccountSettings] = Field(
+        default_factory=dict, description="What is known of connected accounts, by id."
+    )
 
 
 class FetchSettings(Section):
-    """Asks Stripe for the object as it is when the delivery runs."""
+    """Asks Stripe for the object as it is when the delivery runs. true: with nothing expanded; false: not at all."""
 
-    expand: list[str] = Field(default_factory=list, description="Fields to expand, such as line_items.")
+    wanted: bool = Field(True, description="false: the same as `fetch: false`.")
+    expand: list[Expand] = Field(
+        default_factory=list,
+        description="Fields to expand, such as line_items: https://docs.stripe.com/api/expanding_objects",
+    )
+    api_version: ApiVersion | None = Field(None, description="Instead of the account's or the event's.")
+    again: bool = Field(False, description="Ask at every attempt, instead of once for all actions of an event.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_bool(cls, given: Any) -> Any:
+        return {"wanted": given} if isinstance(given, bool) else given
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "boolean"}, handler.resolve_ref_schema(handler(schema))]}
 
 
 class ActionSettings(Section):
@@ -137,6 +232,11 @@ class RouteSettings(Section):
     """Which events, on which condition, lead to which actions."""
 
     accounts: list[Name] | None = Field(None, min_length=1, description="Default: every account.")
+    connected_accounts: list[WantedConnected] = Field(
+        default_factory=lambda: ["none"],
+        min_length=1,
+        description='Events of which connected accounts: ids, "*" (every one), none (the account\'s own; the default).',
+    )
     events: list[str] = Field(min_length=1, description="Event types, globs allowed: customer.subscription.*")
     if_: str | bool | None = Field(None, alias="if", description="A Jinja expression, judged when the event arrives.")
     fetch: FetchSettings | None = None
@@ -159,6 +259,7 @@ class GatewaySettings(Section):
     admin: AdminSettings = Field(default_factory=AdminSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     defaults: Defaults = Field(default_factory=Defaults)
+    stripe: StripeSettings = Field(default_factory=StripeSettings)
     accounts: dict[Name, AccountSettings] = Field(min_length=1)
     connections: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     routes: dict[Name, RouteSettings] = Field(default_factory=dict)

@@ -16,6 +16,7 @@ from gateway.model import (
     Event,
     EventFilter,
     EventState,
+    Fetched,
 )
 
 DELIVERY = (
@@ -27,7 +28,7 @@ DELIVERY = (
 DELIVERY_LISTED = DELIVERY.replace("d.rendered, d.output", "NULL, NULL")
 EVENT = (
     "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version,"
-    " source, body"
+    " source, written_for, body"
 )
 EVENT_LISTED = EVENT.replace("body", "x''")
 
@@ -55,7 +56,8 @@ def event_of(row: Sequence[Any]) -> Event:
         object_id=row[9],
         api_version=row[10],
         source=row[11],
-        body=row[12],
+        written_for=row[12],
+        body=row[13],
     )
 
 
@@ -90,6 +92,12 @@ def delivery_of(row: Sequence[Any]) -> Delivery:
 def attempt_of(row: Sequence[Any]) -> Attempt:
     """An Attempt from number, started_at, duration_ms, outcome, error."""
     return Attempt(row[0], moment(row[1]), row[2] / 1000, AttemptOutcome(row[3]), row[4])
+
+
+def fetched_of(text: str) -> Fetched:
+    """A Fetched from the column `fetched`."""
+    asked, seconds, value = json.loads(text)
+    return Fetched(asked, datetime.fromtimestamp(seconds, UTC), value)
 
 
 def _in(column: str, values: Sequence[str], terms: list[str], args: list[Any]) -> None:

@@ -15,7 +15,7 @@ import structlog
 from gateway.delivery.attempt import Bench, run_attempt
 from gateway.delivery.resources import Resources
 from gateway.envelope import parse_event
-from gateway.model import DeliveryFilter, DeliveryState, Lane
+from gateway.model import Account, Claim, DeliveryFilter, DeliveryState, Fetch, Lane
 from gateway.plugin import Action, Context, Settings
 from gateway.rehearsal import Assumed, Stage
 from gateway.routing import RouteTable
@@ -52,6 +52,16 @@ class Succeeds(Action[Any]):
         return {}
 
 
+class NoFetcher:
+    """Is never asked: these routes fetch nothing."""
+
+    async def fetch(
+        self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
+    ) -> Mapping[str, Any]:
+        """Fails."""
+        raise AssertionError
+
+
 async def really(config: Config, store: SqliteStore, envelope: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
     """How the store and attempts end an event's deliveries."""
     event = parse_event(json.dumps(envelope).encode(), "acme", datetime.now(UTC))
@@ -59,7 +69,7 @@ async def really(config: Config, store: SqliteStore, envelope: dict[str, Any]) -
     log = structlog.get_logger()
     resources = Resources(str(config.folder), log)
     actions = dict.fromkeys(config.actions, Succeeds())
-    bench = Bench(replace(config, actions=actions), RouteTable(config.routes), resources, Random(0), log)
+    bench = Bench(replace(config, actions=actions), RouteTable(config.routes), resources, NoFetcher(), Random(0), log)
     lanes = {Lane("acme", config.routes[0].name, name): 10 for name in NAMES}
     while claims := await store.claim(lanes, lease_seconds=30):
         for claim in claims:

@@ -10,18 +10,18 @@ import pytest
 from gateway.cases.load import load_cases
 from gateway.cases.report import as_json, as_junit, failure_lines
 from gateway.cases.run import CaseResult, run_case
-from tests.configs import loaded
+from tests.configs import ORDERS, loaded
 
 
-async def ran(folder: Path, event: str, expect: str, more: str = "") -> CaseResult:
+async def ran(folder: Path, event: str, expect: str, more: str = "", routes: str = ORDERS) -> CaseResult:
     (folder / "t.yaml").write_text(f"cases:\n  a case:\n    event: {event}\n    expect: {expect}\n{more}")
     (case,), problems = load_cases(folder / "t.yaml")
     assert not problems, problems
-    return await run_case(case, loaded(folder))
+    return await run_case(case, loaded(folder, routes))
 
 
-async def lines(folder: Path, event: str, expect: str, more: str = "") -> list[str]:
-    result = await ran(folder, event, expect, more)
+async def lines(folder: Path, event: str, expect: str, more: str = "", routes: str = ORDERS) -> list[str]:
+    result = await ran(folder, event, expect, more, routes)
     return [text.replace(f"{folder}/", "") for _, text in failure_lines(result)] if not result.passed else []
 
 
@@ -168,6 +168,16 @@ async def test_an_event_for_a_live_account_is_live(tmp_path: Path) -> None:
     assert await lines(tmp_path, PAID, "{routes: [orders]}", "    account: live\n") == []
     event = "{type: checkout.session.completed, livemode: false}"
     assert await lines(tmp_path, event, "{state: ignored}", "    account: live\n") == []
+
+
+async def test_what_fetch_brings_is_given_by_the_case(tmp_path: Path) -> None:
+    routes = ORDERS.replace("    once_per", "    fetch: {expand: [line_items]}\n    once_per")
+    expect = "{deliveries: {orders: {save: {with: {values: {amount: 7}}}}}}"
+    assert await lines(tmp_path, PAID, expect, "    fetch: {amount_total: 7}\n", routes) == []
+    assert (await lines(tmp_path, PAID, expect, "    fetch: no.json\n", routes))[1:] == [
+        "  t.yaml:5:12: fetch: cannot read 'no.json': No such file or directory",
+        "      paths start at the folder of the test file",
+    ]
 
 
 async def test_long_texts_are_shown_line_by_line(tmp_path: Path) -> None:

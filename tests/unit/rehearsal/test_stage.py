@@ -142,6 +142,32 @@ routes:
     assert "item.id: no such field" in str(missing.deliveries[0].reason)
 
 
+async def test_what_fetch_would_bring_is_seen_by_the_action_and_not_by_the_routes_if(tmp_path: Path) -> None:
+    routes = """\
+routes:
+  r:
+    events: ['*']
+    if: object.amount_total == 4500
+    fetch: true
+    actions:
+      a: {uses: http_forward, if: object.amount_total == 1, with: {connection: warehouse, body: "{{ object.deleted }}"}}
+"""
+    stage = Stage(loaded(tmp_path, routes))
+    assert ends(await stage.rehearse(event()))["a"][0] == "skipped"
+    found = await stage.rehearse(event(), Assumed(fetched={"amount_total": 1}))
+    assert (found.deliveries[0].state, found.deliveries[0].rendered["body"]) == (DeliveryState.SUCCEEDED, False)
+
+
+async def test_an_event_of_a_connected_account_goes_to_routes_that_name_it(tmp_path: Path) -> None:
+    routes = "routes:\n  own: {events: ['*'], ACTIONS}\n  theirs: {connected_accounts: ['*'], events: ['*'], ACTIONS}\n"
+    actions = "actions: {a: {uses: http_forward, with: {connection: warehouse}}}"
+    stage = Stage(loaded(tmp_path, routes.replace("ACTIONS", actions)))
+    assert (await stage.rehearse(event())).routes == ("own",)
+    assert (await stage.rehearse(parse_event(event().body[:-1] + b', "account": "acct_1"}', "acme", NOW))).routes == (
+        "theirs",
+    )
+
+
 async def test_what_an_action_would_refuse_by_itself_is_a_dead_letter(tmp_path: Path) -> None:
     routes = """\
 routes:
