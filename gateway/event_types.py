@@ -53,9 +53,10 @@ def nearest(pattern: str) -> str | None:
     is near.
     """
     near = _nearest(pattern, known_types())
-    if near is None or not _GLOB.search(pattern):
+    wild = _GLOB.search(pattern)
+    if near is None or wild is None:
         return near
-    fixed = pattern[: _GLOB.search(pattern).start()].rstrip(".")  # type: ignore[union-attr] - searched above
+    fixed = pattern[: wild.start()].rstrip(".")
     families = {".".join(known.split(".")[: fixed.count(".") + 1]) for known in known_types()}
     family = _nearest(fixed, families)
     return f"{family}.*" if family is not None else near

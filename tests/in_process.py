@@ -82,7 +82,7 @@ class InProcess:
 
     def deliveries(self) -> list[tuple[str, str, str | None]]:
         """Action, state and reason or last error of every delivery, in order of arrival."""
-        return self.rows("SELECT action, state, COALESCE(reason, last_error) FROM deliveries ORDER BY seq")  # type: ignore[return-value]
+        return self.rows("SELECT action, state, COALESCE(reason, last_error) FROM deliveries ORDER BY seq")
 
 
 @contextlib.asynccontextmanager

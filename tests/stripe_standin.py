@@ -354,7 +354,7 @@ class StripeStandin:
             return self.endpoints[endpoint_id]
         if "url" not in given or not enabled:
             raise StripeError(400, "Missing required param: url or enabled_events.", "parameter_missing")
-        made = {
+        made: dict[str, Any] = {
             "id": f"we_{secrets.token_hex(8)}",
             "object": "webhook_endpoint",
             "status": "enabled",

@@ -137,7 +137,7 @@ class Storm:
             await running.until_finished()
             assert running.rows("SELECT DISTINCT state FROM deliveries") == [("succeeded",)]
             assert running.rows("SELECT count(*) FROM events") == [(OBJECTS * UPDATES,)]
-            return dict(running.shop("SELECT id, quantity FROM subscriptions"))  # type: ignore[arg-type]
+            return dict(running.shop("SELECT id, quantity FROM subscriptions"))
 
 
 @pytest.mark.timeout(1800)
