@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,14 @@ class Leaf:
 
 
 class Templates:
-    """Compiles. One per loaded configuration; `folder` is where template files are looked up."""
+    """Compiles. One per loaded configuration; `folder` is where template files are looked up, and `only` these files
+    can be read where it is given.
+    """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, only: Collection[Path] | None = None) -> None:
         self.files_read: set[Path] = set()
         self._folder = folder
-        self._loader = _Loader(folder, self.files_read)
+        self._loader = _Loader(folder, self.files_read, only)
         self._sandboxes: dict[Callable[[str], str] | None, Sandbox] = {}
 
     def expression(self, source: str, where: Where) -> Expression:
@@ -203,9 +205,10 @@ class Templates:
 class _Loader(FileSystemLoader):
     """Reads files below a folder, links followed, and notes which."""
 
-    def __init__(self, folder: Path, read: set[Path]) -> None:
+    def __init__(self, folder: Path, read: set[Path], only: Collection[Path] | None) -> None:
         super().__init__(folder)
         self._folder = folder
+        self._only = None if only is None else {path.resolve() for path in only}
         self._read = read
 
     def get_source(self, environment: Environment, template: str) -> Any:
@@ -213,6 +216,8 @@ class _Loader(FileSystemLoader):
         path = Path(found[1])
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise TemplateNotFound(template, f"the template file {template!r} lies outside the folder of gateway.yaml")
+        if self._only is not None and path.resolve() not in self._only:
+            raise TemplateNotFound(template, f"the template file {template!r} is not one that gateway.yaml uses")
         self._read.add(path)
         return found
 

@@ -25,10 +25,11 @@ from gateway.registry import find_actions
 from gateway.settings.compiled import compile_with, fields_of
 from gateway.settings.explain_errors import explained
 from gateway.settings.problems import ConfigError, Problem, did_you_mean
-from gateway.settings.schema import AccountSettings, ActionSettings, GatewaySettings, RouteSettings
+from gateway.settings.schema import AccountSettings, ActionSettings, GatewaySettings, RouteSettings, split_listen
 from gateway.settings.source import Path_, Source
 from gateway.templating import Templates
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _EVENT_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")
 
 
@@ -51,7 +52,7 @@ class Config:
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Loads everything; contacts nothing. Raises ConfigError with all problems."""
-    return _Loading(path, environ).load()
+    return Loading(path, environ).load()
 
 
 def load_store_url(path: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
@@ -79,12 +80,12 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
     }
 
 
-class _Loading:
+class Loading:
     """One run over one configuration: collects problems, and what could be made."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], source: Source | None = None) -> None:
         self.path = path
-        self.source = Source(path, environ)
+        self.source = source or Source(path, environ)
         self.problems = self.source.problems
         self.warnings: list[Problem] = []
         self.templates = Templates(self.source.folder)
@@ -104,6 +105,7 @@ class _Loading:
             routes.append(self._route(name, at, route, settings, connections, declared))
         accounts = dict(self._accounts(settings))
         self._same_listener(settings)
+        self._admin(settings)
         for name in sorted(declared - self.used_connections):
             self.warnings.append(
                 Problem(self.source.where_key(("connections", name)), "no action uses this connection")
@@ -218,6 +220,23 @@ class _Loading:
         if settings is not None and settings.server.listen == settings.admin.listen:
             where = self.source.where(("admin", "listen"))
             self.problem(where, "is the same address as server.listen: the console is never on the public listener")
+
+    def _admin(self, settings: GatewaySettings | None) -> None:
+        """Nobody but this machine reaches the console without a token, and the two tokens tell two roles apart."""
+        if settings is None:
+            return
+        admin = settings.admin
+        operator, viewer = admin.token.get_secret_value(), admin.viewer_token.get_secret_value()
+        host, _ = split_listen(admin.listen)
+        if not operator and host not in LOOPBACK:
+            hint = "set admin.token, or listen on 127.0.0.1"
+            self.problem(
+                self.source.where(("admin", "listen")),
+                f"without admin.token only this machine may reach the console, not {host}",
+                hint,
+            )
+        if operator and operator == viewer:
+            self.problem(self.source.where(("admin", "viewer_token")), "is the same as admin.token")
 
     # -- routes -----------------------------------------------------------------------------------------------
 

@@ -55,6 +55,9 @@ class AdminSettings(Section):
 
     listen: Listen = Field("127.0.0.1:8081", description="Address of the admin listener, host:port.")
     token: SecretStr = Field(SecretStr(""), description="Empty: loopback only, with a one-time token printed at start.")
+    viewer_token: SecretStr = Field(
+        SecretStr(""), description="Signs people in who may see everything, change nothing."
+    )
     metrics_public: bool = Field(False, description="true: /metrics answers without the token.")
 
 

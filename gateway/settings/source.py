@@ -116,7 +116,7 @@ class Source:
     def _file(self, path: Path, shown: str, at: Path_) -> Any:
         start = Where(shown, 1, 1)
         try:
-            content = path.read_bytes()
+            content = self._read(path)
         except OSError as error:
             self._problem(start, f"cannot read it: {error.strerror}", self._init_hint(error))
             return None
@@ -137,6 +137,9 @@ class Source:
             self._problem(start, f"not YAML: {str(error).splitlines()[0]}")
             return None
         return None if node is None else self._value(node, shown, at, ())
+
+    def _read(self, path: Path) -> bytes:
+        return path.read_bytes()
 
     def _init_hint(self, error: OSError) -> str | None:
         return "`gateway init` writes one to start from" if isinstance(error, FileNotFoundError) else None

@@ -29,6 +29,7 @@ from gateway.model import (
 from gateway.store import sqlite_work as work
 from gateway.store.base import Added, Due
 from gateway.store.migrations import HEAD, upgrade_sqlite
+from gateway.store.sqlite_queries import ConsoleQueries
 from gateway.store.sqlite_rows import (
     DELIVERY,
     DELIVERY_LISTED,
@@ -52,11 +53,12 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class SqliteStore:
+class SqliteStore(ConsoleQueries):
     """See `gateway.store.base.Store` for what each method promises."""
 
     def __init__(self, path: Path, now_ms: Callable[[], int] = clock_ms) -> None:
         self.path = path
+        super().__init__()
         self._now_ms = now_ms
         self._lock_file: int | None = None
         self._writer: Writer | None = None
@@ -116,6 +118,7 @@ class SqliteStore:
             if reader is not None:
                 await asyncio.get_running_loop().run_in_executor(self._reading, reader.close)
         self._reading.shutdown(wait=False)
+        await self._console.close()
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None

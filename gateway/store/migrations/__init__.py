@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-HEAD = "0001"  # the newest revision; a test compares it with versions/
+HEAD = "0002"  # the newest revision; a test compares it with versions/
 
 
 def upgrade_sqlite(path: Path) -> None:
