@@ -41,6 +41,7 @@ bench: bench-peers
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.deliveries
 	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.console
 
 bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock
