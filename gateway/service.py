@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
@@ -77,8 +78,8 @@ class AtWork:
         if limit is None:
             return ConnectionState(name, "ok", concurrency=concurrency)
         paused = max(0.0, limit.paused_until - time.monotonic())
-        state = "paused" if paused else "slow" if limit.mean_seconds > SLOW_SECONDS else "ok"
-        return ConnectionState(name, state, paused, busy, concurrency, limit.mean_seconds)  # type: ignore[arg-type]
+        state: Literal["ok", "slow", "paused"] = "slow" if limit.mean_seconds > SLOW_SECONDS else "ok"
+        return ConnectionState(name, "paused" if paused else state, paused, busy, concurrency, limit.mean_seconds)
 
     def replan(self, event: Event) -> Sequence[PlannedDelivery]:
         """What the configuration in force owes for a stored event."""

@@ -81,14 +81,19 @@ def parse_cursor(cursor: str | None) -> int | None:
 
 
 def _span(
-    connection: sqlite3.Connection, table: str, column: str, since: datetime | None, until: datetime | None
+    connection: sqlite3.Connection,
+    table: str,
+    column: str,
+    since: datetime | None,
+    until: datetime | None,
+    slack_ms: int = STEP_BACK_MS,
 ) -> range:
-    """The seqs among which everything from a stretch of time lies."""
+    """The seqs among which everything from a stretch of time lies, and what came up to `slack_ms` before or after."""
     low, high = EVERYTHING.start, EVERYTHING.stop
     if since is not None:
-        low = first_seq(connection, table, column, milliseconds(since) - STEP_BACK_MS)
+        low = first_seq(connection, table, column, milliseconds(since) - slack_ms)
     if until is not None:
-        high = first_seq(connection, table, column, milliseconds(until) + STEP_BACK_MS)
+        high = first_seq(connection, table, column, milliseconds(until) + slack_ms)
     return range(low, max(low, high))
 
 
@@ -205,14 +210,11 @@ def count_events(connection: sqlite3.Connection, where: EventFilter, at_most: in
     """See Store.count_events."""
     if where.text:
         raise UsageError("a search by text cannot be counted: it looks through a part at a time")
-    terms, args = event_terms(where)
-    if where.ids or where.object_id is not None or where.since is not None or where.until is not None:
-        span = _span(connection, "events", "received_at", where.since, where.until)
-        sql = f"SELECT count(*) FROM (SELECT 1 FROM events WHERE {terms} AND seq >= ? AND seq < ? LIMIT ?)"
-        if where.ids or where.object_id is not None:
-            return int(connection.execute(sql, (*args, span.start, span.stop, at_most)).fetchone()[0])
-    else:
-        span = EVERYTHING
+    span = _span(connection, "events", "received_at", where.since, where.until, slack_ms=0)
+    if where.ids or where.object_id is not None:
+        terms, args = event_terms(where)
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM events WHERE {terms} LIMIT ?)"
+        return int(connection.execute(sql, (*args, at_most)).fetchone()[0])
     return _count(connection, EVENTS, _wants_event(where), span, at_most)
 
 
@@ -253,7 +255,7 @@ def _by_kind(where: DeliveryFilter) -> bool:
 
 def _running(connection: sqlite3.Connection, where: DeliveryFilter, span: range) -> list[int]:
     """The seqs of running deliveries that a filter wants: they are few."""
-    if where.states and "running" not in where.states:
+    if (where.states and "running" not in where.states) or (where.lanes is not None and not where.lanes):
         return []
     terms, args = delivery_terms(where)
     # The + keeps SQLite from walking all seqs of the span instead of the few that run.
@@ -298,7 +300,7 @@ def delivery_page(
 
 def count_deliveries(connection: sqlite3.Connection, where: DeliveryFilter, at_most: int) -> int:
     """See Store.count_deliveries."""
-    span = _span(connection, "deliveries", "created_at", where.since, where.until)
+    span = _span(connection, "deliveries", "created_at", where.since, where.until, slack_ms=0)
     if where.ids or where.event_ids:
         return len(_delivery_seqs(connection, where, span, at_most, True))
     running = len(_running(connection, where, span))

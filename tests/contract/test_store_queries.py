@@ -100,6 +100,10 @@ async def test_times_narrow_to_the_second_and_count_the_same(store: Store, clock
     assert await all_ids(store, between, limit=2) == ["evt_12", "evt_11", "evt_10"]
     narrowed = EventFilter(since=between.since, until=between.until, types=("invoice.*",))
     assert await all_ids(store, narrowed, limit=2) == ["evt_12", "evt_10"]
+    assert await store.count_events(narrowed, at_most=100) == 2
+    assert await store.count_events(between, at_most=100) == 3
+    made = DeliveryFilter(since=between.since, until=between.until, actions=("save",))
+    assert await store.count_deliveries(made, at_most=100) == 3
     assert await store.count_events(EventFilter(types=("invoice.*",)), at_most=1000) == 20
     assert await store.count_events(EventFilter(types=("invoice.*",)), at_most=7) == 7
     assert await store.count_events(EventFilter(object_id="in_1"), at_most=1000) == 10
