@@ -119,7 +119,7 @@ def event_terms(where: EventFilter) -> tuple[str, list[Any]]:
         terms.append("(" + " OR ".join(["type GLOB ?"] * len(where.types)) + ")")
         args.extend(where.types)
     if where.object_id is not None:
-        terms.append("object_id = ?")
+        terms.append("seq IN (SELECT seq FROM events INDEXED BY events_object WHERE object_id = ?)")
         args.append(where.object_id)
     _between("received_at", where.since, where.until, terms, args)
     if where.text:

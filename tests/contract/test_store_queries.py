@@ -82,6 +82,7 @@ async def all_ids(store: Store, where: EventFilter, *, limit: int, oldest_first:
         EventFilter(text="number 2"),
         EventFilter(text="number 2", types=("invoice.*",)),
         EventFilter(text="nowhere"),
+        EventFilter(text="number 2", object_id="in_2"),
     ],
 )
 async def test_pages_are_the_whole_list_in_order_without_repeats(

@@ -10,7 +10,9 @@ depends_on = None
 STATEMENTS = (
     # One entry an event, next to those like it: pages merge the kinds that a filter wants, each already in order.
     "CREATE INDEX events_kind ON events (account, type, state)",
-    "CREATE INDEX events_object ON events (object_id) WHERE object_id IS NOT NULL",
+    # In order of arrival, so that intake only appends: an index by object_id alone is written all over, which costs
+    # intake a tenth. Looking an object up reads all of it: 55 ms for a million events.
+    "CREATE INDEX events_object ON events (received_at, object_id)",
     # Without `running`: a claim then touches it once and the end once, and what runs is few and has its own index.
     "CREATE INDEX deliveries_kind ON deliveries (account, route, action, state) WHERE state <> 'running'",
     "CREATE INDEX deliveries_finished ON deliveries (finished_at, state, created_at) WHERE finished_at IS NOT NULL",
