@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.envelope import parse_event, parse_json
 from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
-from gateway.intake.messages import Head, Request, Response, error
+from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 from gateway.intake.signature import find_account, verify
 from gateway.model import Account, Event, EventState, PlannedDelivery
 from gateway.routing import RouteTable, plan, scope_of
@@ -30,7 +30,6 @@ _NOT_FOUND = error(404, "not_found", "There is nothing here.")
 _UNKNOWN_ACCOUNT = error(404, "unknown_account", "There is no such account.")
 _USE_POST = error(405, "method_not_allowed", "Use POST.", (("Allow", "POST"),))
 _USE_GET = error(405, "method_not_allowed", "Use GET.", (("Allow", "GET, HEAD"),))
-_UNAVAILABLE = error(503, "unavailable", "Try again later.", (("Retry-After", "5"),))
 UNMATCHED_LOG_SECONDS = 3600.0
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -111,7 +110,7 @@ class Handler:
         body = request.body
         if self._waiting >= MOST_WAITING or self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
             self._log_refusal(name or "", "overloaded")
-            return _UNAVAILABLE
+            return UNAVAILABLE
         header = request.head.header(b"stripe-signature")
         now = time.time()
         try:
@@ -136,7 +135,7 @@ class Handler:
             added = await self._store.add(event, planned)
         except StoreUnavailable as failure:
             self._log_refusal("", "store", str(failure))
-            return _UNAVAILABLE
+            return UNAVAILABLE
         finally:
             self._waiting -= 1
             self._waiting_bytes -= len(body)

@@ -18,7 +18,7 @@ from typing import Protocol, cast
 import httptools
 from structlog.typing import FilteringBoundLogger
 
-from gateway.intake.messages import Head, Request, Response, error
+from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 
 HEAD_BYTES = 8192  # contract, section 8
 HEAD_SECONDS = 10.0  # from a connection's or a request's first byte to the end of its headers
@@ -35,7 +35,6 @@ _MALFORMED = error(400, "malformed", "The request could not be read.")
 _HEAD_TOO_LARGE = error(431, "headers_too_large", "The headers are too large.")
 _BODY_TOO_LARGE = error(413, "too_large", "The body is too large.")
 _TOO_SLOW = error(408, "timeout", "The request did not arrive in time.")
-_FULL = error(503, "unavailable", "Try again later.", (("Retry-After", "5"),))
 _FAILED = error(500, "failed", "The request could not be handled.")
 
 
@@ -184,7 +183,7 @@ class _Connection(asyncio.Protocol):
         listener = self._listener
         listener.connections.add(self)
         if listener.is_closing or len(listener.connections) > MOST_CONNECTIONS:
-            self._refuse(_FULL)
+            self._refuse(UNAVAILABLE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._queue.clear()

@@ -52,3 +52,7 @@ class Response:
 def error(status: int, code: str, message: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """The answer to what is refused; it tells an attacker nothing."""
     return Response(status, f'{{"error": {{"code": "{code}", "message": "{message}"}}}}'.encode(), headers)
+
+
+UNAVAILABLE = error(503, "unavailable", "Try again later.", (("Retry-After", "5"),))
+"""For whatever passes by itself: the store cannot commit, too much waits, too many are connected."""
