@@ -65,6 +65,33 @@ class StoreOutdated(StoreError):  # noqa: N818
     """The store's schema is not the one that this program knows."""
 
 
+class StripeApiError(GatewayError):
+    """Stripe's API did not give what it was asked for."""
+
+
+class StripeUnavailable(StripeApiError):  # noqa: N818
+    """Stripe does not answer now: down, slow, or too many requests. Trying again may succeed.
+
+    `after_seconds` is what Stripe asked for, if it did.
+    """
+
+    def __init__(self, message: str, after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
+class StripeRefused(StripeApiError):  # noqa: N818
+    """Stripe will never answer this question as it is asked: a permission is missing, or the question is wrong."""
+
+
+class StripeKeyRefused(StripeRefused):
+    """Stripe does not know the API key: rolled, expired, or mistyped. Right again once the configuration is mended."""
+
+
+class StripeMissing(StripeApiError):  # noqa: N818
+    """There is no such object at Stripe, or no longer."""
+
+
 class TemplateError(GatewayError):
     """A template or an expression did not compile or did not render. `where` is its place in the YAML or in a template
     file, `code` the kind of problem. `others` are further faults of the same template.

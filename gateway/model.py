@@ -92,6 +92,7 @@ class Account:
     livemode: bool | None  # None: any
     tolerance_seconds: float
     api_key: str = field(default="", repr=False)
+    api_per_second: float | None = None  # requests to Stripe's API; None: what Stripe allows by default
     vars: Mapping[str, Any] = field(default_factory=dict)
 
 
