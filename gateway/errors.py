@@ -57,6 +57,10 @@ class StoreUnavailable(StoreError):  # noqa: N818 - reads as what it is
     """The store cannot commit now: disk full, read-only, connection lost. Trying again may succeed."""
 
 
+class StoreMissing(StoreUnavailable):
+    """There is no store yet where the configuration names one."""
+
+
 class StoreLocked(StoreError):  # noqa: N818
     """Another gateway already works on this SQLite file."""
 

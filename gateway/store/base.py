@@ -76,8 +76,8 @@ class Store(Protocol):
         """
 
     async def attach(self) -> None:
-        """Opens the store beside a gateway that may be running: for commands. Raises StoreUnavailable where there
-        is no store yet, StoreOutdated where its schema is not this program's.
+        """Opens the store beside a gateway that may be running: for commands. Raises StoreMissing where there is no
+        store yet, StoreOutdated where its schema is not this program's, StoreUnavailable.
         """
 
     async def migrate(self) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import asyncpg
 
-from gateway.errors import StoreError, StoreOutdated, StoreUnavailable
+from gateway.errors import StoreError, StoreMissing, StoreOutdated, StoreUnavailable
 from gateway.model import (
     Attempt,
     Claim,
@@ -81,7 +81,7 @@ class PostgresStore:
     async def attach(self) -> None:
         revision = await self._revision()
         if revision is None:
-            raise StoreUnavailable(f"there is no inbox at {self.address.shown} yet; `gateway serve` makes it")
+            raise StoreMissing(f"there is no inbox at {self.address.shown} yet; `gateway serve` makes it")
         if revision < HEAD:
             raise StoreOutdated(
                 f"{self.address.shown} has schema {revision}, this program knows {HEAD}; `gateway db migrate` mends it"
@@ -139,7 +139,10 @@ class PostgresStore:
             await link.close()
 
     async def ping(self) -> None:
-        await self._people.value("SELECT pg_current_xact_id()::text")  # only a server that can write gives one out
+        # a standby gives out no transaction id; a server whose disk is full is often set to read only
+        asked = "SELECT current_setting('transaction_read_only'), pg_current_xact_id()::text"
+        if await self._people.value(asked) == "on":
+            raise StoreUnavailable(f"{self.address.shown} only reads now: its transactions are set to read only")
 
     def _now(self) -> int | None:
         return self._clock() if self._clock is not None else None

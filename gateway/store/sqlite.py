@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.errors import StoreLocked, StoreOutdated, StoreUnavailable
+from gateway.errors import StoreLocked, StoreMissing, StoreOutdated, StoreUnavailable
 from gateway.model import (
     Attempt,
     Claim,
@@ -97,7 +97,7 @@ class SqliteStore:
 
     async def attach(self) -> None:
         if not self.path.exists():
-            raise StoreUnavailable(f"there is no inbox at {self.path} yet; `gateway serve` makes it")
+            raise StoreMissing(f"there is no inbox at {self.path} yet; `gateway serve` makes it")
         revision = self._revision()
         if revision != HEAD:
             raise StoreOutdated(

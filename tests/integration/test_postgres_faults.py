@@ -165,6 +165,29 @@ async def test_a_command_before_the_first_gateway_says_what_to_do(postgresql_ser
         await PostgresStore(f"{postgresql_server}&schema=nobody").attach()
 
 
+async def test_a_schema_that_an_admin_made_needs_no_right_on_the_database(inbox_url: str) -> None:
+    connection = await asyncpg.connect(inbox_url)
+    await connection.execute("CREATE ROLE tenant LOGIN; CREATE SCHEMA two AUTHORIZATION tenant")
+    try:
+        assert await PostgresStore(inbox_url.replace("//postgres:@", "//tenant@") + "&schema=two").migrate() is None
+    finally:
+        await connection.execute("DROP OWNED BY tenant; DROP ROLE tenant")
+        await connection.close()
+
+
+async def test_a_server_that_is_set_to_read_only_is_not_ready(inbox_url: str) -> None:
+    connection = await asyncpg.connect(inbox_url)
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await connection.close()
+    store = PostgresStore(inbox_url)
+    await store.attach()
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.ping()
+    await store.close()
+    assert str(caught.value) == (f"{store.address.shown} only reads now: its transactions are set to read only")
+
+
 async def test_two_inboxes_in_one_database_by_schema(inbox_url: str) -> None:
     joint = "&" if "?" in inbox_url else "?"
     async with stores(f"{inbox_url}{joint}schema=shop_two", 1) as (other,), stores(inbox_url, 1) as (store,):

@@ -20,7 +20,9 @@ def run(connection: Connection) -> None:
     with context.begin_transaction():
         if postgresql:  # gateways that start together wait here for the first, and then find nothing left to do
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{MIGRATION_LOCK}")
-            connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{attributes["schema"]}"')
+            # IF NOT EXISTS would ask for the right to create, also where an admin has made the schema
+            if connection.exec_driver_sql("SELECT to_regnamespace($1)::oid", (attributes["schema"],)).scalar() is None:
+                connection.exec_driver_sql(f'CREATE SCHEMA "{attributes["schema"]}"')
         context.run_migrations()
         if postgresql:
             connection.exec_driver_sql(
