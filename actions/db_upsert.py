@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,9 +40,7 @@ class DbUpsertSettings(Settings):
     newest: Annotated[Deferred[Newest] | None, _ITEM] = Field(
         None, description="column and value: an older row never overwrites."
     )
-    on_conflict: str = Field(
-        "update", pattern="^(update|ignore)$", description="update, or ignore: keep what is there."
-    )
+    on_conflict: Literal["update", "ignore"] = Field("update", description="update, or ignore: keep what is there.")
     for_each: list[Any] | None = Field(None, description="One row for each element, called item; all or none.")
     ensure_table: bool = Field(False, description="Creates the table if there is none.")
 

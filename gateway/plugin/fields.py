@@ -107,7 +107,8 @@ Size = Annotated[
 Url = Annotated[str, BeforeValidator(check_url), WithJsonSchema({"type": "string", "format": "uri"})]
 """An absolute http or https URL."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A name that ops give to an account, a connection, a route or an action."""
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.plugin import Deferred
+from gateway.plugin.fields import NAME_PATTERN
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import did_you_mean, nearest
 from gateway.settings.secret_keys import is_secret, is_url
@@ -38,12 +39,12 @@ _EXPECTED = {
     "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
     "too_short": "at least {min_length} of them",
+    "string_pattern_mismatch": "text that matches {pattern}",
     "string_too_short": "a text of at least {min_length} characters",
     "ip_v4_network": "a network such as 10.1.0.0/16",
     "ip_v6_network": "a network such as 10.1.0.0/16",
 }
 _OF_TYPE = frozenset(kind for kind in _EXPECTED if kind.endswith(("_type", "_parsing")))
-_CHOICES = re.compile(r"\^\(([\w|]+)\)\$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _message(several: list[ErrorDetails], path: Path_, written: Written) -> str:
         return f"unknown key {path[-1]}"
     if kind == "missing":
         return f"is missing {path[-1]}"
-    if kind == "string_pattern_mismatch" and not _CHOICES.fullmatch(details["ctx"]["pattern"]):
+    if kind == "string_pattern_mismatch" and details["ctx"]["pattern"] == NAME_PATTERN:
         return f"{found(details['input'])} is no name: letters, digits, _ . - only, a letter first"
     words = [word for one in several if (word := _expected(one)) is not None]
     if words:
@@ -153,9 +154,6 @@ def _message(several: list[ErrorDetails], path: Path_, written: Written) -> str:
 
 def _expected(details: ErrorDetails) -> str | None:
     kind = details["type"]
-    if kind == "string_pattern_mismatch":
-        choices = _CHOICES.fullmatch(details["ctx"]["pattern"])
-        return None if choices is None else choices[1].replace("|", " or ")
     if kind == "value_error":
         text = str(details["ctx"]["error"])
         return text.removeprefix("expected ") if text.startswith("expected ") else None
