@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit torture-postgres bench bench-peers pins event-types clean
+.PHONY: dev test lint types unit torture-postgres bench bench-peers pins event-types generated clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -38,6 +38,10 @@ unit:
 # Four gateways on one PostgreSQL, 10,000 events, kill -9, SIGSTOP and restarts of the database. By hand: some minutes.
 torture-postgres: $(VENV)/.installed-test
 	TORTURE_EVENTS=10000 $(BIN)/python -m pytest -s tests/acceptance/test_many_gateways.py
+
+# Files made from the code: the editor's schema and docs/configuration.md. A test compares them.
+generated: $(VENV)/.installed-test
+	$(BIN)/python -m tests.docs.generated
 
 # Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
 bench: bench-peers

@@ -156,14 +156,22 @@ def outcome(error: Exception, url: str, table: str) -> Retry | Reject | None:
     known = (exc.SQLAlchemyError, OSError, ValueError, OverflowError)  # drivers raise the last two about a value
     if not isinstance(error, known) and type(error).__module__.partition(".")[0] not in _DRIVERS:
         return None
-    # SQLAlchemy wraps its adapter's error, which wraps the driver's: the innermost speaks plainest
-    cause: BaseException = error
-    if isinstance(error, exc.DBAPIError) and error.orig is not None:
-        cause = error.orig.__cause__ or error.orig
-    said = redacted(_said(cause), url)[:_ERROR_CHARACTERS]
+    cause, said = _cause(error), told(error, url)
     if _may_pass(error, cause):
         return Retry(f"{table} could not be written now: {said}")
     return Reject(f"{table}: the database refused the row: {said}")
+
+
+def told(error: Exception, url: str) -> str:
+    """What a database or its driver says, without statement, values and password."""
+    return redacted(_said(_cause(error)), url)[:_ERROR_CHARACTERS]
+
+
+def _cause(error: Exception) -> BaseException:
+    """SQLAlchemy wraps its adapter's error, which wraps the driver's: the innermost speaks plainest."""
+    if isinstance(error, exc.DBAPIError) and error.orig is not None:
+        return error.orig.__cause__ or error.orig
+    return error
 
 
 def _said(cause: BaseException) -> str:

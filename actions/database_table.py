@@ -99,17 +99,22 @@ def complaint(
                     + (f" (did you mean {near[0]}?)" if near else "")
                     + f"; to add it: ALTER TABLE {table} ADD COLUMN {preparer.quote_identifier(column)} {kind}"
                 )
-    for key in keys:
-        if key not in known.unique:
-            ordered = [column for column in known.types if column in key]
-            names = ", ".join(preparer.quote_identifier(column) for column in ordered)
-            index = "_".join([_split(name)[1], *ordered, "key"])[:_INDEX_NAME_CHARACTERS]
-            return (
-                f"table {name} has no primary key or unique index on exactly ({', '.join(ordered)}), so a second run "
-                f"could not find its row; to add one: CREATE UNIQUE INDEX {preparer.quote_identifier(index)} "
-                f"ON {table} ({names})"
-            )
-    return None
+    lacking = next((key for key in keys if key not in known.unique), None)
+    return "; to add one: ".join(lacking_index(engine, name, lacking, known)) if lacking is not None else None
+
+
+def lacking_index(engine: AsyncEngine, name: str, key: frozenset[str], known: KnownTable) -> tuple[str, str]:
+    """That a key has no unique index, in words, and the SQL that adds one."""
+    preparer = engine.dialect.identifier_preparer
+    ordered = [column for column in known.types if column in key]
+    names = ", ".join(preparer.quote_identifier(column) for column in ordered)
+    index = "_".join([_split(name)[1], *ordered, "key"])[:_INDEX_NAME_CHARACTERS]
+    table = preparer.format_table(known.table)
+    return (
+        f"table {name} has no primary key or unique index on exactly ({', '.join(ordered)}), so a second run "
+        "could not find its row",
+        f"CREATE UNIQUE INDEX {preparer.quote_identifier(index)} ON {table} ({names})",
+    )
 
 
 def _split(name: str) -> tuple[str | None, str]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.plugin import Action, Connection, Context, DatabaseConnection, Deferred, Offers, Reject, Settings
+from gateway.plugin import (
+    Action,
+    Connection,
+    Context,
+    DatabaseConnection,
+    Deferred,
+    Finding,
+    Offers,
+    ProbeContext,
+    Reject,
+    Settings,
+)
 
 if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does without
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,25 +35,40 @@ class Newest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    column: str
-    value: Any
+    column: str = Field(description="The column that says how new a row is.", examples=["stripe_created"])
+    value: Any = Field(
+        description="What this row has there; equal overwrites, lower does not.", examples=["{{ event.created }}"]
+    )
 
 
 class DbUpsertSettings(Settings):
     """`with` of db_upsert."""
 
-    connection: Annotated[str, Connection(DatabaseConnection)] = Field(description="A connection of type database.")
-    table: str = Field(min_length=1, description="The table, or schema.table.")
+    connection: Annotated[str, Connection(DatabaseConnection)] = Field(
+        description="A connection of type database.", examples=["shop"]
+    )
+    table: str = Field(min_length=1, description="The table, or schema.table.", examples=["orders"])
     key: Annotated[Deferred[dict[str, Any]], _ITEM] = Field(
-        description="Columns that identify the row; they need a unique index."
+        description="Columns that identify the row; they need a unique index.",
+        examples=[{"session_id": "{{ object.id }}"}],
     )
-    values: Annotated[Deferred[dict[str, Any]] | None, _ITEM] = Field(None, description="The other columns.")
+    values: Annotated[Deferred[dict[str, Any]] | None, _ITEM] = Field(
+        None, description="The other columns.", examples=[{"amount": "{{ object.amount_total }}"}]
+    )
     newest: Annotated[Deferred[Newest] | None, _ITEM] = Field(
-        None, description="column and value: an older row never overwrites."
+        None,
+        description="column and value: an older row never overwrites.",
+        examples=[{"column": "stripe_created", "value": "{{ event.created }}"}],
     )
-    on_conflict: Literal["update", "ignore"] = Field("update", description="update, or ignore: keep what is there.")
-    for_each: list[Any] | None = Field(None, description="One row for each element, called item; all or none.")
-    ensure_table: bool = Field(False, description="Creates the table if there is none.")
+    on_conflict: Literal["update", "ignore"] = Field(
+        "update", description="update, or ignore: keep what is there.", examples=["ignore"]
+    )
+    for_each: list[Any] | None = Field(
+        None,
+        description="One row for each element, called item; all or none.",
+        examples=["{{ object.line_items.data }}"],
+    )
+    ensure_table: bool = Field(False, description="Creates the table if there is none.", examples=[True])
 
     @classmethod
     def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
@@ -109,6 +135,13 @@ class DbUpsert(Action[DbUpsertSettings]):
     async def close(self, resource: _Database) -> None:
         """Closes the engine's connections."""
         await resource.engine.dispose()
+
+    async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
+        """The database answers; each table, its columns and its unique index are there."""
+        from actions.database_probe import findings
+
+        async for finding in findings(context.resource.engine, context.resource.url, context.uses):
+            yield finding
 
     async def run(self, settings: DbUpsertSettings, context: Context) -> dict[str, Any]:
         """Writes all rows in one transaction. Output: rows, changed."""

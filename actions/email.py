@@ -7,7 +7,7 @@ import base64
 import binascii
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -19,7 +19,19 @@ import aiosmtplib
 import markupsafe
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.plugin import Action, Connection, Context, Reject, Retry, Settings, SmtpConnection, Text
+from actions.smtp_probe import greeting, refused, sender_finding, senders
+from gateway.plugin import (
+    Action,
+    Connection,
+    Context,
+    Finding,
+    ProbeContext,
+    Reject,
+    Retry,
+    Settings,
+    SmtpConnection,
+    Text,
+)
 
 MOST_BYTES = 10 * 1024 * 1024
 _CONNECT_SECONDS = 15.0
@@ -35,30 +47,51 @@ class Attachment(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    filename: str
-    content: str | None = None
-    base64: str | None = None
-    path: str | None = None
-    content_type: str = "application/octet-stream"
+    filename: str = Field(description="The name that the reader sees.", examples=["receipt.txt"])
+    content: str | None = Field(None, description="The file as text.", examples=["Order {{ object.id }}"])
+    base64: str | None = Field(None, description="The file in base64.", examples=["T3JkZXI="])
+    path: str | None = Field(
+        None, description="A file below the folder of gateway.yaml.", examples=["config/terms.pdf"]
+    )
+    content_type: str = Field("application/octet-stream", description="Its media type.", examples=["text/plain"])
 
 
 class EmailSettings(Settings):
     """`with` of email."""
 
-    connection: Annotated[str, Connection(SmtpConnection)] = Field(description="A connection of type smtp.")
-    to: Addresses = Field(description="One address or several.")
-    cc: Addresses = Field(default_factory=list)
-    bcc: Addresses = Field(default_factory=list)
-    reply_to: Addresses = Field(default_factory=list)
-    from_: str | None = Field(None, alias="from", description="Instead of the connection's.")
-    subject: Annotated[str, Text()]
-    text: Annotated[str | None, Text()] = None
-    html: Annotated[str | None, Text(escape=markupsafe.escape)] = Field(
-        None, description="What templates bring in is escaped."
+    connection: Annotated[str, Connection(SmtpConnection)] = Field(
+        description="A connection of type smtp.", examples=["mail"]
     )
-    headers: dict[str, str] = Field(default_factory=dict)
+    to: Addresses = Field(description="One address or several.", examples=["{{ object.customer_details.email }}"])
+    cc: Addresses = Field(default_factory=list, description="Who gets a copy.", examples=["sales@acme.example"])
+    bcc: Addresses = Field(
+        default_factory=list,
+        description="Who gets a copy that the others do not see.",
+        examples=[["archive@acme.example", "books@acme.example"]],
+    )
+    reply_to: Addresses = Field(default_factory=list, description="Where answers go.", examples=["help@acme.example"])
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="The sender, instead of the connection's.",
+        examples=["Acme EU <orders@eu.acme.example>"],
+    )
+    subject: Annotated[str, Text()] = Field(description="One line.", examples=["Your order {{ object.id }}"])
+    text: Annotated[str | None, Text()] = Field(
+        None,
+        description="The mail as text; this, html, or both.",
+        examples=["Thank you: {{ object.amount_total | money(object.currency) }}"],
+    )
+    html: Annotated[str | None, Text(escape=markupsafe.escape)] = Field(
+        None,
+        description="The mail as HTML. What templates bring in is escaped.",
+        examples=[{"template": "config/templates/receipt.html.j2"}],
+    )
+    headers: dict[str, str] = Field(default_factory=dict, description="Further headers.", examples=[{"X-Tag": "order"}])
     attachments: list[Attachment] = Field(
-        default_factory=list, description="filename and one of content, base64, path; content_type."
+        default_factory=list,
+        description="Files: filename and one of content, base64, path; content_type.",
+        examples=[[{"filename": "terms.pdf", "path": "config/terms.pdf", "content_type": "application/pdf"}]],
     )
 
     @classmethod
@@ -142,6 +175,26 @@ class Email(Action[EmailSettings]):
     async def close(self, resource: _Pool) -> None:
         """Says goodbye to the server."""
         await resource.close()
+
+    async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
+        """The server answers, its certificate holds, it takes the login and each sender. Nothing is sent."""
+        connection: SmtpConnection = context.connection
+        try:
+            client = await context.resource.take()
+        except (Retry, Reject, OSError) as error:
+            yield refused(connection, error)
+            return
+        try:
+            yield greeting(client, connection, context.now())
+            for sender, use in senders(connection, context.uses):
+                try:
+                    address = _addresses(sender, "from")[0].addr_spec
+                except Reject as error:
+                    yield Finding.bad(error.message, "write it as Acme <orders@acme.example>", use=use)
+                    continue
+                yield await sender_finding(client, address, use)
+        finally:
+            context.resource.give(client)
 
     async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:
         """Sends once. Output: message_id, accepted, refused."""

@@ -6,8 +6,8 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urljoin, urlsplit
 
 from pydantic import Field
@@ -17,7 +17,9 @@ from gateway.plugin import (
     Action,
     Connection,
     Context,
+    Finding,
     HttpConnection,
+    ProbeContext,
     Reject,
     Retry,
     Settings,
@@ -38,13 +40,23 @@ _RESERVED = frozenset(("host", "content-length", "transfer-encoding", "connectio
 class HttpForwardSettings(Settings):
     """`with` of http_forward."""
 
-    connection: Annotated[str, Connection(HttpConnection)] = Field(description="A connection of type http.")
-    body: Any = Field(None, description="Sent instead of the raw event: text, or a mapping or list, sent as JSON.")
-    method: str | None = Field(
-        None, pattern="^(POST|PUT|PATCH|GET|DELETE)$", description="Instead of the connection's."
+    connection: Annotated[str, Connection(HttpConnection)] = Field(
+        description="A connection of type http.", examples=["warehouse"]
     )
-    url: str | None = Field(None, description="A path or URL at the connection's own origin.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Sent besides the connection's.")
+    body: Any = Field(
+        None,
+        description="Sent instead of the raw event: text, or a mapping or list, sent as JSON.",
+        examples=[{"order": "{{ object.id }}"}],
+    )
+    method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] | None = Field(
+        None, description="Instead of the connection's.", examples=["PUT"]
+    )
+    url: str | None = Field(
+        None, description="A path or URL at the connection's own origin.", examples=["/orders/{{ object.id }}"]
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="Sent besides the connection's.", examples=[{"X-Shop": "{{ account.name }}"}]
+    )
 
 
 class HttpForward(Action[HttpForwardSettings]):
@@ -68,6 +80,22 @@ class HttpForward(Action[HttpForwardSettings]):
     async def close(self, resource: aiohttp.ClientSession) -> None:
         """Closes the session."""
         await resource.close()
+
+    async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
+        """The service answers OPTIONS, a request without body that asks for nothing to be done; each address once."""
+        from actions.http_probe import probed
+
+        connection: HttpConnection = context.connection
+        places: dict[str, str] = {connection.url: ""}
+        for use in context.uses:
+            url = use.settings.get("url")
+            if isinstance(url, str):
+                try:
+                    places.setdefault(_target(connection.url, url), use.place)
+                except Reject as error:
+                    yield Finding.bad(error.message, "give a path, or another connection", use=use.place)
+        for url, place in places.items():
+            yield await probed(context.resource, connection, url, place, context.timeout_seconds)
 
     async def run(self, settings: HttpForwardSettings, context: Context) -> Mapping[str, Any]:
         """Sends once. Output: status, headers, body."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -12,6 +14,8 @@ from gateway.plugin import (
     Action,
     Connection,
     Context,
+    Finding,
+    ProbeContext,
     Reject,
     Retry,
     Settings,
@@ -61,13 +65,27 @@ def escape(text: str) -> str:
 class SlackSettings(Settings):
     """`with` of slack."""
 
-    connection: Annotated[str, Connection(SlackConnection)] = Field(description="A connection of type slack.")
-    text: Annotated[str | None, Text(escape=escape)] = Field(None, description="The message, in Slack's mrkdwn.")
-    blocks: Annotated[list[Any] | None, Text(escape=escape)] = Field(
-        None, description="Block Kit; text is the fallback."
+    connection: Annotated[str, Connection(SlackConnection)] = Field(
+        description="A connection of type slack.", examples=["sales"]
     )
-    channel: str | None = Field(None, description="Instead of the connection's; only with a token.")
-    thread_ts: str | None = Field(None, description="The ts of the message to answer; only with a token.")
+    text: Annotated[str | None, Text(escape=escape)] = Field(
+        None,
+        description="The message, in Slack's mrkdwn; this, blocks, or both.",
+        examples=["New order: {{ object.amount_total | money(object.currency) }}"],
+    )
+    blocks: Annotated[list[Any] | None, Text(escape=escape)] = Field(
+        None,
+        description="Block Kit; text is the fallback.",
+        examples=[[{"type": "section", "text": {"type": "mrkdwn", "text": "*{{ object.id }}*"}}]],
+    )
+    channel: str | None = Field(
+        None, description="Instead of the connection's; only with a token.", examples=["#big-orders"]
+    )
+    thread_ts: str | None = Field(
+        None,
+        description="The ts of the message to answer; only with a token.",
+        examples=["{{ steps.tell.output.ts }}"],
+    )
 
     @classmethod
     def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
@@ -89,6 +107,46 @@ class Slack(Action[SlackSettings]):
     async def close(self, resource: aiohttp.ClientSession) -> None:
         """Closes the session."""
         await resource.close()
+
+    async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
+        """The token is asked of auth.test. A webhook gets an empty message, which Slack refuses as such where it
+        is good. https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
+        """
+        import aiohttp
+
+        connection: SlackConnection = context.connection
+        token = connection.token.get_secret_value()
+        webhook = connection.webhook_url.get_secret_value()
+        if not token and not webhook:
+            yield Finding.bad("has neither webhook_url nor token", "give one of them")
+            return
+        url = connection.api_url.rstrip("/") + "/auth.test" if token else webhook
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        timeout = aiohttp.ClientTimeout(total=context.timeout_seconds)
+        try:
+            async with context.resource.post(
+                url, json={}, headers=headers, allow_redirects=False, timeout=timeout
+            ) as response:
+                text = (await response.content.read(65536)).decode("utf-8", "replace")
+                scopes = response.headers.get("x-oauth-scopes")
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError) as error:
+            cause = getattr(error, "os_error", None) or type(error).__name__
+            yield Finding.bad(f"{urlsplit(url).hostname} does not answer: {cause}", "look at network and address")
+            return
+        if status == 429 or status >= 500:
+            yield Finding.note(f"Slack answers {status}: not to be known now", "ask again later")
+        elif token:
+            yield _token_finding(text, scopes)
+        else:
+            yield _webhook_finding(status, text.strip())
+        for use in context.uses:
+            if not token and (use.settings.get("channel") or use.settings.get("thread_ts")):
+                text = "channel and thread_ts need a bot token; an incoming webhook has its own channel"
+                yield Finding.bad(text, "give the connection a token, or leave them out", use=use.place)
+            elif token and not connection.channel and not use.settings.get("channel"):
+                text = "a bot token needs a channel"
+                yield Finding.bad(text, "give channel, here or in the connection", use=use.place)
 
     async def run(self, settings: SlackSettings, context: Context) -> Mapping[str, Any]:
         """Posts once. Output: ts, channel."""
@@ -147,6 +205,32 @@ class Slack(Action[SlackSettings]):
         if word in _PASSING:
             raise Retry(f"Slack says {word}")
         raise Reject(_explained(word))
+
+
+def _token_finding(text: str, scopes: str | None) -> Finding:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        return Finding.bad("what answers is not Slack's Web API", "look at api_url")
+    if not answer.get("ok"):
+        word = str(answer.get("error", "unknown"))[:80]
+        return Finding.bad(f"Slack says {word}", _HINTS.get(word, "look the word up among the errors of auth.test"))
+    who = f"{answer.get('user', 'the bot')} in {answer.get('team', 'its workspace')}"
+    if scopes is not None and "chat:write" not in re.split(r"[,\s]+", scopes):
+        return Finding.bad(f"the token of {who} lacks the scope chat:write", _HINTS["missing_scope"])
+    return Finding.good(f"the token is good: {who}")
+
+
+def _webhook_finding(status: int, text: str) -> Finding:
+    if status == 400 and text in ("no_text", "invalid_payload", "missing_text_or_fallback_or_attachments"):
+        return Finding.good("the webhook is good: it refuses an empty message, and nothing was posted")
+    if 200 <= status < 300:
+        return Finding.bad("what answers is not Slack: it took an empty message", "look at webhook_url")
+    word = text[:80] if text.isprintable() else ""
+    fix = _HINTS.get(word, "make a new webhook in the Slack app's settings, and put it into webhook_url")
+    return Finding.bad(f"Slack answers {status}" + (f": {word}" if word else ""), fix)
 
 
 def _limited(after: float | None) -> Retry:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from gateway.plugin import Action, Context
+from gateway.plugin import Action, Context, Finding, ProbeContext, ProbedUse, Unrendered
 
 
 def signed_request(body: bytes, secret: str, *, timestamp: int | None = None) -> dict[str, str]:
@@ -235,3 +235,30 @@ async def run_action(
         return await action.run(action.Settings.model_validate(settings), context)
     finally:
         await action.close(resource)
+
+
+async def probe_action(
+    action: Action[Any],
+    *uses: Mapping[str, Any],
+    connection: Any = None,
+    base_folder: str = ".",
+    now: Callable[[], datetime] = _now,
+) -> list[Finding]:
+    """What an action's probe finds, as `gateway doctor` would ask. `uses` are the `with` of its uses, as written; they
+    are called `test.1`, `test.2`, ... Raises what the probe raises.
+    """
+    resource = await action.open(connection, base_folder)
+    try:
+        probed = tuple(ProbedUse(f"test.{i}", _unrendered(given)) for i, given in enumerate(uses, 1))
+        context = ProbeContext(connection, resource, probed, base_folder, 10.0, now, structlog.get_logger())
+        return [finding async for finding in action.probe(context)]
+    finally:
+        await action.close(resource)
+
+
+def _unrendered(part: Any) -> Any:
+    if isinstance(part, str):
+        return Unrendered(part) if "{{" in part or "{%" in part else part
+    if isinstance(part, Mapping):
+        return {key: _unrendered(value) for key, value in part.items()}
+    return [_unrendered(value) for value in part] if isinstance(part, list) else part

@@ -1,6 +1,6 @@
 """The command line: one small file per command."""
 
-from gateway.cli import actions, check, db, deliveries, dev, events, explain, init, schema, send, serve
+from gateway.cli import actions, check, db, deliveries, dev, doctor, events, explain, init, schema, send, serve
 from gateway.cli.app import app, main
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "db",
     "deliveries",
     "dev",
+    "doctor",
     "events",
     "explain",
     "init",

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from gateway.cli.app import app, options, print_json
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    included: Annotated[bool, typer.Option("--included", help="Of a file that `include` names, instead.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The same as a page for people.")] = False,
+) -> None:
     """Print the JSON Schema of gateway.yaml, the plugins of this config included."""
+    from gateway.event_types import snapshot_types, thin_types
     from gateway.registry import find_actions
+    from gateway.settings.reference import reference
     from gateway.settings.schema_json import json_schema
     from gateway.settings.source import Source
 
@@ -17,4 +26,8 @@ def schema() -> None:
         source = Source(options.config, {}, lenient=True)
         listed = source.value.get("plugins")
         folders = [source.folder / name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    print_json(json_schema(find_actions(folders)[0]))
+    made = json_schema(find_actions(folders)[0], [*snapshot_types(), *thin_types()], is_included=included)
+    if markdown:
+        print(reference(made), end="")
+    else:
+        print_json(made)

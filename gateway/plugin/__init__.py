@@ -40,6 +40,7 @@ from gateway.plugin.fields import (
     parse_size,
 )
 from gateway.plugin.outbound import AddressRefused, guarded_session, refusal, retry_after_seconds
+from gateway.plugin.probing import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
 
 __all__ = [
     "Action",
@@ -50,9 +51,12 @@ __all__ = [
     "DatabaseConnection",
     "Deferred",
     "Duration",
+    "Finding",
     "HttpConnection",
     "Name",
     "Offers",
+    "ProbeContext",
+    "ProbedUse",
     "Rate",
     "Reject",
     "Retry",
@@ -61,7 +65,9 @@ __all__ = [
     "SlackConnection",
     "SmtpConnection",
     "Text",
+    "Unrendered",
     "Url",
+    "Verdict",
     "guarded_session",
     "parse_duration",
     "parse_rate",

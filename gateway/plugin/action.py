@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+
+from gateway.plugin.probing import Finding, ProbeContext
 
 if TYPE_CHECKING:  # takes long to import
     from structlog.typing import FilteringBoundLogger
@@ -95,3 +97,11 @@ class Action(Generic[S]):
     async def run(self, settings: S, context: Context) -> Mapping[str, Any] | None:
         """Does the work once. Returns the output that later actions see as `steps.<action>.output`."""
         raise NotImplementedError
+
+    async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
+        """For `gateway doctor`: looks whether what `run` needs is there; changes nothing, sends nothing that a person
+        would see. An async generator that yields findings; called once for each connection, also for one that no route
+        uses. Retry, Reject and OSError end it as a bad finding with their text.
+        """
+        return
+        yield  # makes it a generator that finds nothing

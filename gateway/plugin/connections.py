@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from typing_extensions import Annotated, Self  # noqa: UP035 - pydantic wants its own on 3.11
 
-from gateway.plugin.fields import Duration, Rate, check_url
+from gateway.plugin.fields import Rate, Url, check_url
 
 
 class ConnectionSettings(BaseModel):
@@ -17,8 +17,8 @@ class ConnectionSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: str
-    rate: Rate | None = Field(None, description="At most so many attempts in a time, such as 20/s.")
-    concurrency: int = Field(8, ge=1, le=1000, description="At most so many attempts at once.")
+    rate: Rate | None = Field(None, description="At most so many attempts in a time. Left out: no limit.")
+    concurrency: int = Field(8, ge=1, le=1000, description="At most so many attempts at once.", examples=[4])
 
 
 class DatabaseConnection(ConnectionSettings):
@@ -28,7 +28,8 @@ class DatabaseConnection(ConnectionSettings):
 
     type: Literal["database"]
     url: SecretStr = Field(
-        description="sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host/db, mysql://..."
+        description="sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host/db, mysql://...",
+        examples=["${SHOP_DATABASE_URL:-sqlite:///data/shop.db}"],
     )
 
     @field_validator("url")
@@ -52,17 +53,22 @@ class SmtpConnection(ConnectionSettings):
     """A mail server."""
 
     type: Literal["smtp"]
-    host: str = Field(min_length=1)
-    port: int = Field(587, ge=1, le=65535)
+    host: str = Field(min_length=1, description="The server's name or address.", examples=["smtp.example.com"])
+    port: int = Field(587, ge=1, le=65535, description="587 for starttls, 465 for implicit.", examples=[465])
     tls: Literal["starttls", "implicit", "none"] = Field(
         "starttls",
         description="starttls (port 587), implicit (port 465), or none (a catcher or a local relay).",
+        examples=["implicit"],
     )
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    from_: str = Field(alias="from", min_length=3, description="The sender, such as Acme <orders@acme.example>.")
-    ca_file: str | None = Field(None, description="Certificates to trust instead of the system's.")
-    concurrency: int = Field(2, ge=1, le=100, description="Connections kept open at most.")
+    username: str = Field("", description="Empty: no login.", examples=["gateway"])
+    password: SecretStr = Field(SecretStr(""), description="For the login.", examples=["${SMTP_PASSWORD}"])
+    from_: str = Field(
+        alias="from", min_length=3, description="The sender of every mail.", examples=["Acme <orders@acme.example>"]
+    )
+    ca_file: str | None = Field(
+        None, description="Certificates to trust instead of the system's, PEM.", examples=["config/tls/ca.pem"]
+    )
+    concurrency: int = Field(2, ge=1, le=100, description="Connections kept open at most.", examples=[4])
 
 
 def _networks(value: Any) -> Any:
@@ -73,23 +79,31 @@ class HttpConnection(ConnectionSettings):
     """A service that takes forwards."""
 
     type: Literal["http"]
-    url: str
-    method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = "POST"
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    url: Url = Field(description="Where forwards go.", examples=["https://warehouse.example/hooks"])
+    method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = Field(
+        "POST", description="How forwards are sent.", examples=["PUT"]
+    )
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Sent with every forward.",
+        examples=[{"Authorization": "Bearer ${WAREHOUSE_TOKEN}"}],
+    )
     signing_secret: SecretStr | list[SecretStr] = Field(
-        default=SecretStr(""), description="One secret, or two while it is being rolled: [new, old]."
+        default=SecretStr(""),
+        description="One secret, or two while it is being rolled: [new, old].",
+        examples=["${WAREHOUSE_SECRET}"],
     )
     signature: Literal["standard", "stripe", "none"] | None = Field(
-        None, description="How forwards are signed; standard where there is a signing_secret, else none."
+        None,
+        description="How forwards are signed. Left out: standard where there is a signing_secret, else none.",
+        examples=["stripe"],
     )
     allow_private: Annotated[bool | list[IPv4Network | IPv6Network], BeforeValidator(_networks)] = Field(
-        False, description="true, or the private networks that may be reached, such as [10.1.0.0/16]."
+        False,
+        title="true, false or list of networks",
+        description="true, or the private networks that may be reached. Link-local and metadata addresses never are.",
+        examples=[["10.1.0.0/16"]],
     )
-
-    @field_validator("url", mode="before")
-    @classmethod
-    def _url(cls, value: object) -> str:
-        return check_url(value)
 
     @field_validator("signature")
     @classmethod
@@ -114,11 +128,20 @@ class SlackConnection(ConnectionSettings):
     """A Slack workspace: an incoming webhook, or a bot token."""
 
     type: Literal["slack"]
-    webhook_url: SecretStr = SecretStr("")
-    token: SecretStr = SecretStr("")
-    channel: str = ""
-    api_url: str = Field("https://slack.com/api", description="Where the Web API answers.")
-    timeout: Duration = 30.0
+    webhook_url: SecretStr = Field(
+        SecretStr(""),
+        description="An incoming webhook, which has a channel of its own.",
+        examples=["${SLACK_WEBHOOK_URL}"],
+    )
+    token: SecretStr = Field(
+        SecretStr(""),
+        description="A bot token with the scope chat:write, instead of a webhook.",
+        examples=["${SLACK_BOT_TOKEN}"],
+    )
+    channel: str = Field("", description="Where a bot posts, unless the action says otherwise.", examples=["#orders"])
+    api_url: Url = Field(
+        "https://slack.com/api", description="Where the Web API answers.", examples=["https://slack-gov.com/api"]
+    )
 
     @field_validator("webhook_url")
     @classmethod
@@ -126,11 +149,6 @@ class SlackConnection(ConnectionSettings):
         if value.get_secret_value():
             check_url(value.get_secret_value())
         return value
-
-    @field_validator("api_url", mode="before")
-    @classmethod
-    def _api(cls, value: object) -> str:
-        return check_url(value)
 
 
 def secrets_of(value: SecretStr | list[SecretStr] | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, StringConstraints, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -59,7 +59,7 @@ class Rate:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^{_RATE.pattern}$", "examples": ["20/s", "100/m"]}
+        return {"title": "rate", "type": "string", "pattern": f"^{_RATE.pattern}$", "examples": ["20/s", "100/m"]}
 
 
 def parse_rate(value: object) -> Rate:
@@ -70,6 +70,22 @@ def parse_rate(value: object) -> Rate:
     if match is None or float(match[1]) <= 0:
         raise ValueError("expected a rate such as 20/s or 100/m")
     return Rate(float(match[1]), _RATE_UNITS[match[2]])
+
+
+def duration_text(seconds: float) -> str:
+    """As `parse_duration` reads it, in the largest unit that leaves no fraction."""
+    milliseconds = round(seconds * 1000)
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(milliseconds, round(_DURATION_UNITS[unit] * 1000))
+        if count and not rest:
+            return f"{count}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def size_text(count: int) -> str:
+    """As `parse_size` reads it, in the largest unit that leaves no fraction."""
+    unit = next((unit for unit in ("GiB", "MiB", "KiB") if count and count % _SIZE_UNITS[unit] == 0), "B")
+    return f"{count // _SIZE_UNITS[unit]}{unit}"
 
 
 def check_url(value: object) -> str:
@@ -89,9 +105,10 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     WithJsonSchema(
         {
+            "title": "duration",
             "type": "string",
             "pattern": f"^{_DURATION.pattern}$",
-            "examples": ["200ms", "5s", "10m", "6h", "30d"],
+            "examples": ["5s", "10m", "30d"],
         }
     ),
 ]
@@ -100,15 +117,18 @@ Duration = Annotated[
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
-    WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["512KiB", "1MiB"]}),
+    WithJsonSchema(
+        {"title": "size", "type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["512KiB", "1MiB"]}
+    ),
 ]
 """Bytes, written `512KiB 1MiB`."""
 
-Url = Annotated[str, BeforeValidator(check_url), WithJsonSchema({"type": "string", "format": "uri"})]
+_URL_SCHEMA = {"title": "URL", "type": "string", "pattern": "^https?://", "examples": ["https://host.example/path"]}
+Url = Annotated[str, BeforeValidator(check_url), WithJsonSchema(_URL_SCHEMA)]
 """An absolute http or https URL."""
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Field(title="name")]
 """A name that ops give to an account, a connection, a route or an action."""
 
 

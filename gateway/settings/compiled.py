@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from gateway.errors import TemplateError, Where
-from gateway.plugin import Action, Connection, Deferred, Offers, Settings, Text
+from gateway.plugin import Action, Connection, Deferred, Offers, Settings, Text, Unrendered
 from gateway.references import Reference
 from gateway.settings.explain_errors import explained
 from gateway.settings.nodes import Path_, dotted
@@ -63,6 +63,11 @@ class CompiledWith:
         self._at = at
         self._where = where
 
+    def known(self) -> dict[str, Any]:
+        """`with` as far as it is known without an event; an Unrendered stands for each template."""
+        known: dict[str, Any] = _known(self._tree)
+        return known
+
     def render(self, scope: Mapping[str, Any]) -> Rendered:
         """Renders every leaf and validates the whole. Raises TemplateError with the place of the leaf that failed, or
         whose value the action does not take.
@@ -101,6 +106,14 @@ class CompiledWith:
     def _refused(self, error: ValidationError, given: Any, below: Path_) -> TemplateError:
         first = next(iter(explained(error, given)))
         return TemplateError(self._where((*self._at, *below, *first.path)), first.message)
+
+
+def _known(part: Any) -> Any:
+    if isinstance(part, Leaf):
+        return Unrendered(part.source)
+    if isinstance(part, dict):
+        return {key: _known(value) for key, value in part.items()}
+    return [_known(value) for value in part] if isinstance(part, list) else part
 
 
 def _jsonable(value: Any) -> Any:

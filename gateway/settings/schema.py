@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from gateway.model import RetryPolicy
-from gateway.plugin import Duration, Name, Size
+from gateway.plugin import Duration, Name, Size, Url
 
 MAX_TIMEOUT_SECONDS = 600.0  # contract, section 8: an attempt ends after at most 10m
 
@@ -25,7 +25,11 @@ def _listen(value: object) -> object:
     return value
 
 
-Listen = Annotated[str, BeforeValidator(_listen)]
+Listen = Annotated[
+    str,
+    BeforeValidator(_listen),
+    WithJsonSchema({"title": "host:port", "type": "string", "pattern": r":\d+$", "examples": ["127.0.0.1:8080"]}),
+]
 """host:port; an IPv6 host stands in brackets."""
 
 
@@ -38,24 +42,30 @@ def split_listen(listen: str) -> tuple[str, int]:
 class TlsSettings(Section):
     """TLS on the public listener itself, where no proxy ends it in front."""
 
-    cert: str = Field(description="File with the certificate chain, PEM.")
-    key: str = Field(description="File with the private key, PEM.")
+    cert: str = Field(description="File with the certificate chain, PEM.", examples=["config/tls/fullchain.pem"])
+    key: str = Field(description="File with the private key, PEM.", examples=["config/tls/privkey.pem"])
 
 
 class ServerSettings(Section):
     """Where Stripe posts."""
 
-    listen: Listen = Field("127.0.0.1:8080", description="Address of the public listener, host:port.")
-    max_body: Size = Field(1024 * 1024, description="Larger requests are refused with 413.")
+    listen: Listen = Field(
+        "127.0.0.1:8080", description="Address of the public listener; [::]:8080 for IPv6.", examples=["0.0.0.0:8080"]
+    )
+    max_body: Size = Field(1024 * 1024, description="Larger requests are refused with 413.", examples=["512KiB"])
     tls: TlsSettings | None = Field(None, description="Only where no proxy ends TLS in front.")
 
 
 class AdminSettings(Section):
     """Console, API and metrics: never on the public listener."""
 
-    listen: Listen = Field("127.0.0.1:8081", description="Address of the admin listener, host:port.")
-    token: SecretStr = Field(SecretStr(""), description="Empty: loopback only, with a one-time token printed at start.")
-    metrics_public: bool = Field(False, description="true: /metrics answers without the token.")
+    listen: Listen = Field("127.0.0.1:8081", description="Address of the admin listener.", examples=["10.0.0.5:8081"])
+    token: SecretStr = Field(
+        SecretStr(""),
+        description="Empty: loopback only, with a one-time token printed at start.",
+        examples=["${GATEWAY_ADMIN_TOKEN:-}"],
+    )
+    metrics_public: bool = Field(False, description="true: /metrics answers without the token.", examples=[True])
 
 
 class StoreSettings(Section):
@@ -64,17 +74,20 @@ class StoreSettings(Section):
     url: SecretStr = Field(
         SecretStr("sqlite:///data/gateway.db"),
         description="sqlite:///relative.db, sqlite:////absolute.db, or postgresql://... (shared by many gateways).",
+        examples=["sqlite:///data/gateway.db", "postgresql://gateway:${DB_PASSWORD}@db.internal/gateway"],
     )
-    retention: Duration = Field(90 * 86400.0, description="Finished events older than this are purged.")
+    retention: Duration = Field(
+        90 * 86400.0, description="Finished events older than this are purged.", examples=["180d"]
+    )
 
 
 class RetrySettings(Section):
     """When failed deliveries run again. Keys left out keep the default's value."""
 
-    attempts: int = Field(20, ge=1, le=1000, description="Runs in all, the first included.")
-    first: Duration = Field(5.0, description="Wait before the second run.")
-    factor: float = Field(4.0, ge=1, le=100, description="Each wait is so many times the one before.")
-    max: Duration = Field(21600.0, description="No wait is longer, whatever Retry-After says.")
+    attempts: int = Field(20, ge=1, le=1000, description="Runs in all, the first included.", examples=[50])
+    first: Duration = Field(5.0, description="Wait before the second run.", examples=["10s"])
+    factor: float = Field(4.0, ge=1, le=100, description="Each wait is so many times the one before.", examples=[2])
+    max: Duration = Field(21600.0, description="No wait is longer, whatever Retry-After says.", examples=["1h"])
 
     def policy(self) -> RetryPolicy:
         """The same as a plain record."""
@@ -93,72 +106,172 @@ Timeout = Annotated[Duration, AfterValidator(_timeout)]
 class Defaults(Section):
     """What holds for every action that does not say otherwise."""
 
-    timeout: Timeout = Field(30.0, description="An attempt ends after so long; at most 10m.")
-    retry: RetrySettings = Field(default_factory=RetrySettings)
+    timeout: Timeout = Field(30.0, description="An attempt ends after so long; at most 10m.", examples=["20s"])
+    retry: RetrySettings = Field(
+        default_factory=RetrySettings,
+        description="When failed deliveries run again. The defaults span 3.3 days: a weekend.",
+    )
 
 
 class LogSettings(Section):
     """What the log shows, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="The least that is shown. Payloads and secrets are never shown, whatever the level.",
+        examples=["warning"],
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else json.", examples=["json"]
+    )
+
+
+def _api_base(value: str) -> str:
+    host = value.partition("://")[2].partition("/")[0].rpartition(":")[0] or value.partition("://")[2].partition("/")[0]
+    if not value.startswith("https://") and host not in ("127.0.0.1", "localhost", "[::1]"):
+        raise ValueError("expected https://..., because API keys are sent there")
+    return value.rstrip("/")
+
+
+class StripeSettings(Section):
+    """How Stripe's API is reached, for every account."""
+
+    api_base: Annotated[Url, AfterValidator(_api_base)] = Field(
+        "https://api.stripe.com", description="Where the API is; another only for a proxy or a stand-in."
+    )
+    timeout: Timeout = Field(10.0, description="How long one request to the API may take.")
 
 
 class AccountSettings(Section):
     """One Stripe account."""
 
     signing_secrets: list[SecretStr] = Field(
-        min_length=1, description="The whsec_... of its webhook endpoints; several while one is being rolled."
+        min_length=1,
+        description="The whsec_... of its webhook endpoints; several while one is being rolled.",
+        examples=[["${ACME_SIGNING_SECRET}"]],
     )
-    api_key: SecretStr = Field(SecretStr(""), description="Only for fetch, backfill and endpoint checks.")
-    livemode: bool | Literal["any"] = Field("any", description="true or false: events of the other mode are ignored.")
-    tolerance: Duration = Field(300.0, description="How old a signature may be.")
-    vars: dict[str, Any] = Field(default_factory=dict, description="Constants for templates: account.vars.NAME.")
+    api_key: SecretStr = Field(
+        SecretStr(""),
+        description="Only for fetch, backfill and endpoint checks. A restricted key that may read is enough.",
+        examples=["${ACME_API_KEY:-}"],
+    )
+    livemode: bool | Literal["any"] = Field(
+        "any", description="true or false: events of the other mode are ignored.", examples=[True]
+    )
+    tolerance: Duration = Field(300.0, description="How old a signature may be.", examples=["10m"])
+    vars: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Constants for templates: account.vars.NAME.",
+        examples=[{"sender": "Shop EU <orders@eu.shop.example>"}],
+    )
 
 
 class FetchSettings(Section):
     """Asks Stripe for the object as it is when the delivery runs."""
 
-    expand: list[str] = Field(default_factory=list, description="Fields to expand, such as line_items.")
+    expand: list[str] = Field(default_factory=list, description="Fields to expand.", examples=[["line_items"]])
 
 
 class ActionSettings(Section):
     """One named use of an action inside a route."""
 
-    uses: str = Field(description="The action: db_upsert, email, http_forward, slack, or a plugin's name.")
-    with_: dict[str, Any] = Field(default_factory=dict, alias="with", description="The action's own settings.")
-    needs: list[Name] = Field(default_factory=list, description="Actions of this route that must succeed first.")
-    if_: str | bool | None = Field(None, alias="if", description="A Jinja expression; false: the action is skipped.")
+    uses: str = Field(
+        title="name of an action",
+        description="The action: db_upsert, email, http_forward, slack, or a plugin's name.",
+        examples=["http_forward"],
+    )
+    with_: dict[str, Any] = Field(
+        default_factory=dict,
+        alias="with",
+        description="The action's own settings.",
+        examples=[{"connection": "warehouse"}],
+    )
+    needs: list[Name] = Field(
+        default_factory=list, description="Actions of this route that must succeed first.", examples=[["save"]]
+    )
+    if_: str | bool | None = Field(
+        None,
+        alias="if",
+        title="expression",
+        description="Judged when the delivery runs, with the output of what it needs; false: the action is skipped.",
+        examples=["object.amount_total >= 100000"],
+    )
     retry: RetrySettings | None = Field(None, description="Instead of defaults.retry, key by key.")
-    timeout: Timeout | None = Field(None, description="Instead of defaults.timeout.")
+    timeout: Timeout | None = Field(None, description="Instead of defaults.timeout.", examples=["2m"])
 
 
 class RouteSettings(Section):
     """Which events, on which condition, lead to which actions."""
 
-    accounts: list[Name] | None = Field(None, min_length=1, description="Default: every account.")
-    events: list[str] = Field(min_length=1, description="Event types, globs allowed: customer.subscription.*")
-    if_: str | bool | None = Field(None, alias="if", description="A Jinja expression, judged when the event arrives.")
-    fetch: FetchSettings | None = None
-    once_per: str | None = Field(None, description="A Jinja expression: the route acts once for each of its values.")
-    order_by: str | None = Field(None, description="A Jinja expression: one at a time, in order of arrival, per value.")
-    actions: dict[Name, ActionSettings] = Field(min_length=1)
+    accounts: list[Name] | None = Field(
+        None,
+        min_length=1,
+        description="The accounts whose events it takes. Left out: every account.",
+        examples=[["acme"]],
+    )
+    events: list[str] = Field(
+        min_length=1,
+        description="Types of event; * stands for any characters.",
+        examples=[["checkout.session.completed", "customer.subscription.*"]],
+    )
+    if_: str | bool | None = Field(
+        None,
+        alias="if",
+        title="expression",
+        description="Judged when the event arrives, from the event alone; false: the route does not take it.",
+        examples=["object.payment_status != 'unpaid'"],
+    )
+    fetch: FetchSettings | None = Field(
+        None, description="Asks Stripe for the object as it is when the delivery runs: `object` becomes that."
+    )
+    once_per: str | None = Field(
+        None,
+        title="expression",
+        description="The route acts once for each of its values, whichever event came first.",
+        examples=["object.id"],
+    )
+    order_by: str | None = Field(
+        None,
+        title="expression",
+        description="Deliveries with the same value run one at a time, in order of arrival.",
+        examples=["object.id"],
+    )
+    actions: dict[Name, ActionSettings] = Field(
+        min_length=1,
+        description="What is done, by names of your own; all at once but for `needs`.",
+        examples=[{"ship": {"uses": "http_forward", "with": {"connection": "warehouse"}}}],
+    )
 
 
 class GatewaySettings(Section):
-    """gateway.yaml. `connections` and each action's `with` are checked against the types that plugins bring."""
+    """What the gateway does: where it listens, whom it trusts, and what is to happen for which events."""
 
-    version: Literal[1] = Field(description="The version of this file's format.")
+    # `connections` and each action's `with` are checked against the types that plugins bring
+
+    version: Literal[1] = Field(description="The version of this file's format.", examples=[1])
     include: list[str] = Field(
-        default_factory=list, description="Further files or globs: accounts, connections, routes."
+        default_factory=list,
+        description="Further files or globs: accounts, connections, routes, vars.",
+        examples=[["config/routes/*.yaml"]],
     )
-    plugins: list[str] = Field(default_factory=list, description="Folders with action plugins, *.py.")
-    vars: dict[str, Any] = Field(default_factory=dict, description="Constants for templates.")
+    plugins: list[str] = Field(
+        default_factory=list, description="Folders with action plugins, *.py.", examples=[["config/plugins"]]
+    )
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="Constants for templates: vars.NAME.", examples=[{"big_order": 100000}]
+    )
     log: LogSettings = Field(default_factory=LogSettings)
     server: ServerSettings = Field(default_factory=ServerSettings)
     admin: AdminSettings = Field(default_factory=AdminSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
     defaults: Defaults = Field(default_factory=Defaults)
-    accounts: dict[Name, AccountSettings] = Field(min_length=1)
-    connections: dict[Name, dict[str, Any]] = Field(default_factory=dict)
-    routes: dict[Name, RouteSettings] = Field(default_factory=dict)
+    stripe: StripeSettings = Field(default_factory=StripeSettings)
+    accounts: dict[Name, AccountSettings] = Field(
+        min_length=1, description="Stripe accounts, by names of your own. Stripe posts to /webhooks/NAME."
+    )
+    connections: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict, description="Outside systems, by names of your own: address, credentials, limits."
+    )
+    routes: dict[Name, RouteSettings] = Field(
+        default_factory=dict, description="What is to happen for which events, by names of your own."
+    )

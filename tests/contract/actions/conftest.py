@@ -16,6 +16,10 @@ import asyncmy
 import asyncpg
 import pytest
 
+from tests.contract.actions.servers import mail, service
+
+__all__ = ["mail", "service"]  # fixtures
+
 
 @pytest.fixture(scope="session")
 def mariadb_socket() -> Iterator[Path]:

@@ -1,0 +1,50 @@
+"""The files that are made from the code, and what each should hold: `python -m tests.docs.generated` writes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from gateway.event_types import snapshot_types, thin_types
+from gateway.registry import find_actions
+from gateway.settings.reference import reference
+from gateway.settings.schema_json import json_schema
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "docs" / "configuration.template.md"
+_NOTE = "<!-- Made from docs/configuration.template.md and the code by `make generated`: change those. -->\n\n"
+
+
+def generated() -> dict[Path, str]:
+    """Each file's text."""
+    actions, complaints = find_actions([])
+    assert not complaints, complaints
+    event_types = [*snapshot_types(), *thin_types()]
+    schema = json_schema(actions, event_types)
+    included = json_schema(actions, event_types, is_included=True)
+    text = TEMPLATE.read_text().replace("<!-- reference -->\n", reference(schema))
+    return {
+        ROOT / "config" / "schema" / "gateway.schema.json": _json(schema),
+        ROOT / "config" / "schema" / "included.schema.json": _json(included),
+        ROOT / "docs" / "configuration.md": _NOTE + text.replace("<!-- contents -->", _contents(text)),
+    }
+
+
+def anchor(title: str) -> str:
+    """Where a heading is found on a page."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def _contents(text: str) -> str:
+    titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    return "\n".join(f"- [{title}](#{anchor(title)})" for title in titles)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    for path, content in generated().items():
+        path.write_text(content)
