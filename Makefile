@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit torture-postgres bench bench-peers pins event-types generated clean
+.PHONY: dev test lint types unit torture-postgres storm bench bench-peers pins event-types generated clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -42,6 +42,10 @@ torture-postgres: $(VENV)/.installed-test
 # Files made from the code: the editor's schema and docs/configuration.md. A test compares them.
 generated: $(VENV)/.installed-test
 	$(BIN)/python -m tests.docs.generated
+
+# The storm of tests/acceptance/test_out_of_order.py at its full size: 1,000 objects, 10 updates each, all sent twice.
+storm: $(VENV)/.installed-test
+	STORM_OBJECTS=1000 $(BIN)/python -m pytest -q -s -k storm tests/acceptance/test_out_of_order.py
 
 # Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
 bench: bench-peers

@@ -33,6 +33,7 @@ class _Envelope(msgspec.Struct):
     api_version: str | None = None
     data: Any = None
     related_object: Any = None
+    snapshot_event: str | None = None
 
 
 class _Snapshot(msgspec.Struct):
@@ -45,8 +46,11 @@ class _Snapshot(msgspec.Struct):
     livemode: bool
     data: _Data
     account: str | None = None
+    context: str | None = None
     api_version: str | None = None
 
+
+THIN = "v2.core.event"  # what a thin event says that it is
 
 _snapshot = msgspec.json.Decoder(_Snapshot)
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -62,6 +66,15 @@ def parse_json(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise EnvelopeError("a Stripe event is a JSON object")
     return value
+
+
+def connected_account(account: object, context: object) -> str | None:
+    """The connected account that an event belongs to, by its `account` or else its `context`; None: it is the account's
+    own. A context may be a path; its last part is the account: https://docs.stripe.com/context
+    """
+    if isinstance(account, str) and account:
+        return account
+    return context.rpartition("/")[2] or None if isinstance(context, str) else None
 
 
 def parse_event(body: bytes, account: str, received_at: datetime) -> Event:
@@ -82,7 +95,7 @@ def parse_event(body: bytes, account: str, received_at: datetime) -> Event:
         received_at=received_at,
         body=body,
         created_at=_from_unix(snapshot.created),
-        connected_account=snapshot.account,
+        connected_account=connected_account(snapshot.account, snapshot.context),
         object_id=object_id if isinstance(object_id, str) else None,
         api_version=snapshot.api_version,
     )
@@ -106,7 +119,7 @@ def _parse_other(body: bytes, account: str, received_at: datetime) -> Event:
             raise EnvelopeError("not a Stripe event: created is not a Unix time")
         found = data["object"].get("id")
         created_at = _from_unix(envelope.created)
-    elif envelope.object == "v2.core.event":
+    elif envelope.object == THIN:
         found = envelope.related_object.get("id") if isinstance(envelope.related_object, dict) else None
         created_at = _from_text(str(envelope.created))
     else:
@@ -120,9 +133,10 @@ def _parse_other(body: bytes, account: str, received_at: datetime) -> Event:
         received_at=received_at,
         body=body,
         created_at=created_at,
-        connected_account=envelope.account or envelope.context,
+        connected_account=connected_account(envelope.account, envelope.context),
         object_id=found if isinstance(found, str) else None,
         api_version=envelope.api_version,
+        snapshot_event=envelope.snapshot_event if envelope.object == THIN else None,
     )
 
 

@@ -92,8 +92,23 @@ class Account:
     livemode: bool | None  # None: any
     tolerance_seconds: float
     api_key: str = field(default="", repr=False)
+    api_version: str | None = None  # what the templates were written for
     api_per_second: float | None = None  # requests to Stripe's API; None: what Stripe allows by default
     vars: Mapping[str, Any] = field(default_factory=dict)
+    connected_vars: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by connected account
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A route's `fetch`: what to ask Stripe for when a delivery runs."""
+
+    expand: tuple[str, ...] = ()
+    api_version: str | None = None  # None: the account's, else the event's
+    again: bool = False  # at every attempt, instead of once for all of an event's actions
+
+
+OWN = "none"  # in `connected_accounts`: events of the account itself
+EVERY_CONNECTED = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +141,8 @@ class Route:
     once_per: Expression | None = None
     order_by: Expression | None = None
     actions: tuple[ActionUse, ...] = ()
+    connected_accounts: frozenset[str] = frozenset({OWN})  # ids, EVERY_CONNECTED, OWN
+    fetch: Fetch | None = None
 
     def action(self, name: str) -> ActionUse | None:
         """The action of that name, or None."""
@@ -147,6 +164,9 @@ class Route:
 # -- the inbox ------------------------------------------------------------------------------------------------
 
 
+TEST_EVENT_ID = "evt_00000000000000"  # of every test event that the old Dashboard sent
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One verified Stripe event as it lies in the inbox. Its key is `(account, id)`."""
@@ -163,6 +183,23 @@ class Event:
     object_id: str | None = None
     api_version: str | None = None
     source: str = "webhook"
+    snapshot_event: str | None = None  # of a thin event: the id of the snapshot event that says the same
+    twin: str | None = None  # what both forms of one event share, where routes want both; not read back from the store
+    written_for: str | None = None  # the version that the account's templates were written for, where it is another
+
+    @property
+    def is_test(self) -> bool:
+        """Whether the Dashboard made it up: such events share one id at Stripe and name objects that do not exist."""
+        return self.id.startswith(TEST_EVENT_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An object as it was at Stripe, kept with the run of deliveries that asked for it."""
+
+    asked: str  # what was asked, as text: another question is another answer
+    at: datetime
+    object: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

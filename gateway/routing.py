@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from gateway.envelope import THIN, connected_account
 from gateway.errors import TemplateError
-from gateway.model import Account, PlannedDelivery, Route
+from gateway.model import EVERY_CONNECTED, OWN, Account, Event, PlannedDelivery, Route
 
 Scope = Mapping[str, Any]
 _GLOB = re.compile(r"[*?\[]")
@@ -20,6 +21,13 @@ def wants_type(route: Route, account: str, event_type: str) -> bool:
     if route.accounts is not None and account not in route.accounts:
         return False
     return any(pattern == event_type or fnmatchcase(event_type, pattern) for pattern in route.events)
+
+
+def wants_connected(route: Route, connected: str | None) -> bool:
+    """Whether a route's `connected_accounts` name the connected account of an event, or its absence."""
+    if connected is None:
+        return OWN in route.connected_accounts
+    return EVERY_CONNECTED in route.connected_accounts or connected in route.connected_accounts
 
 
 class RouteTable:
@@ -59,20 +67,49 @@ class RouteTable:
         return found
 
 
+def twin_of(event: Event, table: RouteTable) -> str | None:
+    """What the snapshot form and the thin form of one event share, where routes want both forms: the snapshot event's
+    id. The thin form of `customer.created` is `v1.customer.created`.
+    https://docs.stripe.com/webhooks/migrate-snapshot-to-thin-events
+    """
+    shared, other = event.id, f"v1.{event.type}"
+    if event.snapshot_event is not None:
+        shared, other = event.snapshot_event, event.type.removeprefix("v1.")
+    return shared if table.wanting(event.account, other) else None
+
+
 def scope_of(envelope: Mapping[str, Any], account: Account, constants: Mapping[str, Any]) -> dict[str, Any]:
-    """What expressions and templates see of an event. A thin event has no `object`."""
+    """What expressions and templates see of an event. Of a thin event, `object` is what it says of the object that it
+    names: `id` and `object`, its type.
+    """
+    connected = connected_account(envelope.get("account"), envelope.get("context"))
     scope: dict[str, Any] = {
         "event": envelope,
         "previous": {},
         "account": {"name": account.name, "livemode": account.livemode, "vars": account.vars},
+        "connected_account": None
+        if connected is None
+        else {"id": connected, "vars": account.connected_vars.get(connected, {})},
         "vars": constants,
     }
+    if envelope.get("object") == THIN:
+        related, changes = envelope.get("related_object"), envelope.get("changes")
+        if isinstance(related, Mapping):
+            scope["object"] = {"id": related.get("id"), "object": related.get("type")}
+        if isinstance(changes, Mapping):
+            scope["previous"] = changes.get("before") or {}
+        return scope
     data = envelope.get("data")
     if isinstance(data, Mapping):
         if "object" in data:
             scope["object"] = data["object"]
         scope["previous"] = data.get("previous_attributes") or {}
     return scope
+
+
+def with_fetched(scope: Scope, fetched: Mapping[str, Any]) -> dict[str, Any]:
+    """The same scope, where `object` is what `fetch` brought. `object.deleted` is there even where it is false."""
+    return {**scope, "object": {"deleted": False, **fetched}}
 
 
 def key_of(*parts: object) -> str:

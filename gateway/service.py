@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.delivery.fetching import Fetcher, StripeFetcher
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Observer, Worker
 from gateway.errors import UsageError
@@ -24,6 +25,7 @@ from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.settings.schema import split_listen
 from gateway.store import open_store
+from gateway.stripe_api import StripeApis
 
 DRAIN_SECONDS = 20.0  # attempts under way at SIGTERM get so long; then they are handed back
 SHUTDOWN_SECONDS = 5.0  # requests under way get so long
@@ -51,9 +53,15 @@ def replan(config: Config, event: Event) -> tuple[PlannedDelivery, ...]:
 
 @contextlib.asynccontextmanager
 async def running(
-    config: Config, log: FilteringBoundLogger, observer: Observer | None = None, drain_seconds: float = DRAIN_SECONDS
+    config: Config,
+    log: FilteringBoundLogger,
+    observer: Observer | None = None,
+    drain_seconds: float = DRAIN_SECONDS,
+    fetcher: Fetcher | None = None,
 ) -> AsyncIterator[Ready]:
-    """A gateway at work: answers on entry, drained on exit. Raises StoreError, UsageError (an address in use)."""
+    """A gateway at work: answers on entry, drained on exit. `fetcher` answers in Stripe's place. Raises StoreError,
+    UsageError (an address in use).
+    """
     start = time.monotonic()
     table = RouteTable(config.routes)
     table.prepare()
@@ -64,7 +72,10 @@ async def running(
         stack.push_async_callback(store.close)
         resources = Resources(str(config.folder), log)
         stack.push_async_callback(resources.close)
-        worker = Worker(store, lambda: (config, table), resources, log, observer=observer)
+        apis = StripeApis(config.settings.stripe.api_base, config.settings.stripe.timeout)
+        stack.push_async_callback(apis.close)
+        fetching = fetcher or StripeFetcher(store, apis)
+        worker = Worker(store, lambda: (config, table), resources, fetching, log, observer=observer)
         working = asyncio.create_task(worker.run(), name="gateway-worker")
 
         async def stop_working() -> None:
@@ -105,6 +116,7 @@ async def serve(
     log: FilteringBoundLogger,
     on_ready: Callable[[Ready], None] | None = None,
     observer: Observer | None = None,
+    fetcher: Fetcher | None = None,
 ) -> None:
     """Runs a gateway until SIGTERM or SIGINT, then drains it."""
     sys.setswitchinterval(0.00005)  # the thread that waits for the disk gets its short turns at once
@@ -112,7 +124,7 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config, log, observer) as ready:
+    async with running(config, log, observer, fetcher=fetcher) as ready:
         gc.collect()
         gc.freeze()  # what a gateway is made of is not garbage: do not look through it again and again
         gc.set_threshold(10_000, 20, 20)

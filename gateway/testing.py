@@ -127,6 +127,7 @@ _OBJECTS: dict[str, dict[str, Any]] = {
         "metadata": {},
         "status": "succeeded",
     },
+    "billing.meter": {"id": "mtr_test_", "display_name": "Requests", "event_name": "requests", "status": "active"},
     "product": {"id": "prod_", "active": True, "description": None, "metadata": {}, "name": "T-shirt"},
 }
 _ENDINGS: dict[str, dict[str, Any]] = {  # what else is so, when these things happen
@@ -181,11 +182,21 @@ def make_event(type: str = "checkout.session.completed", **overrides: Any) -> di
     }
 
 
+def line_items() -> dict[str, Any]:
+    """The expanded `line_items` of a Checkout Session."""
+    item = {"id": "li_1SbdZdaCd8jD5HB7", "object": "item", "quantity": 2, "description": "T-shirt", "currency": "eur"}
+    item |= {"amount_subtotal": 4500, "amount_total": 4500, "price": {**_PRICE, "type": "one_time"}}
+    return {"object": "list", "data": [item], "has_more": False}
+
+
 def thin_event(type: str = "v1.billing.meter.error_report_triggered", **overrides: Any) -> dict[str, Any]:
-    """A thin event: it names its object and does not hold it. https://docs.stripe.com/api/v2/core/events"""
+    """A thin event: it names its object and does not hold it. One of a snapshot event's type also names that event.
+    https://docs.stripe.com/api/v2/core/events
+    """
+    from gateway.stripe_api import path_of  # slow to import
+
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    meter = "mtr_test_" + secrets.token_hex(8)
-    return {
+    made: dict[str, Any] = {
         "id": "evt_test_" + secrets.token_hex(12),
         "object": "v2.core.event",
         "type": type,
@@ -193,9 +204,19 @@ def thin_event(type: str = "v1.billing.meter.error_report_triggered", **override
         "livemode": False,
         "reason": None,
         "context": None,
-        "related_object": {"id": meter, "type": "billing.meter", "url": f"/v1/billing/meters/{meter}"},
-        **overrides,
     }
+    if type.startswith("v2."):
+        kind = type.rpartition(".")[0]
+        known = f"acct_1S{secrets.token_hex(7)}" if kind == "v2.core.account" else f"id_test_{secrets.token_hex(8)}"
+        made["related_object"] = {"id": known, "type": kind, "url": f"/{kind.replace('.', '/')}s/{known}"}
+    else:
+        snapshot = make_event(type.removeprefix("v1."))
+        value = snapshot["data"]["object"]
+        path = path_of(value)
+        made["related_object"] = path and {"id": value["id"], "type": value["object"], "url": path}
+        if value["object"] != "billing.meter":  # whose events have no snapshot form
+            made["snapshot_event"] = snapshot["id"]
+    return {**made, **overrides}
 
 
 def _now() -> datetime:

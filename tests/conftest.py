@@ -15,6 +15,7 @@ import pytest
 
 from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
+from tests.stripe_standin import StripeStandin
 
 
 class Clock:
@@ -90,3 +91,12 @@ async def inbox_url(postgresql_server: str, inbox_template: str) -> AsyncIterato
     yield database_url(postgresql_server, name)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()
+
+
+@pytest.fixture
+async def standin() -> AsyncIterator[StripeStandin]:
+    """A stand-in for Stripe's API, listening."""
+    made = StripeStandin()
+    await made.start()
+    yield made
+    await made.stop()

@@ -1,6 +1,6 @@
 """The command line: one small file per command."""
 
-from gateway.cli import actions, check, db, deliveries, dev, doctor, events, explain, init, schema, send, serve
+from gateway.cli import actions, check, db, deliveries, dev, doctor, events, explain, init, schema, send, serve, types
 from gateway.cli.app import app, main
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "schema",
     "send",
     "serve",
+    "types",
 ]

@@ -69,7 +69,7 @@ def dev() -> None:
     """Run the gateway with catchers for mail, HTTP and Slack. No account needed."""
     from gateway import logs
     from gateway.cli.catchers import caught, show
-    from gateway.cli.dev_mode import DevEnvironment, overlay
+    from gateway.cli.dev_mode import DevEnvironment, DevFetcher, overlay
     from gateway.cli.serve import run_loop
     from gateway.service import serve
     from gateway.settings.load import load
@@ -98,7 +98,7 @@ def dev() -> None:
                     for title, text in rows_of(led, finish.rendered):
                         show(title, text)
 
-            await serve(led, log=log, on_ready=on_ready, observer=observer)
+            await serve(led, log=log, on_ready=on_ready, observer=observer, fetcher=DevFetcher())
 
     run_loop(main())
 

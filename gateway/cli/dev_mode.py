@@ -6,9 +6,10 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gateway.model import Account, Claim, Fetch
     from gateway.settings.load import Config
 
 STORE_URL = "sqlite:///data/dev/gateway.db"
@@ -80,3 +81,22 @@ def overlay(config: Config) -> Config:
     settings = config.settings.model_copy(update={"store": store})
     accounts = {name: replace(account, livemode=None) for name, account in config.accounts.items()}
     return replace(config, settings=settings, accounts=accounts, connections=connections)
+
+
+class DevFetcher:
+    """Answers `fetch` in Stripe's place: the event's own object, or a plausible one where the event is thin."""
+
+    async def fetch(
+        self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
+    ) -> Mapping[str, Any]:
+        from gateway.delivery.fetching import own_object
+        from gateway.testing import line_items, make_event
+
+        value = dict(own_object(envelope))
+        if not value:
+            named = envelope.get("related_object") or {}
+            made = make_event(str(envelope.get("type")).removeprefix("v1."))
+            value = made["data"]["object"] | {"id": named.get("id"), "object": named.get("type")}
+        if "line_items" in {path.partition(".")[0] for path in fetch.expand}:
+            value.setdefault("line_items", line_items())
+        return value

@@ -37,6 +37,18 @@ def row(event: Event) -> dict[str, Any]:
     }
 
 
+def details(event: Event) -> dict[str, Any]:
+    """What `show` tells of an event beside `row`."""
+    return {
+        **row(event),
+        "connected_account": event.connected_account,
+        "source": event.source,
+        "test": event.is_test,
+        "api_version": event.api_version,
+        "written_for": event.written_for,
+    }
+
+
 def _filter(
     ids: list[str] | None,
     type: list[str] | None,
@@ -104,10 +116,13 @@ def show_event(event_id: str, account: One = None, as_json: Json = False) -> Non
     own = [delivery_row(d) for d in deliveries if d.account == event.account]
     body = json.loads(event.body)
     if as_json:
-        print_json({**row(event), "body": body, "deliveries": own})
+        print_json({**details(event), "body": body, "deliveries": own})
         return
-    for key, value in row(event).items():
-        print(f"{key:12} {clean(value)}")
+    for key, value in details(event).items():
+        if value is not None and value is not False:
+            print(f"{key:17} {clean(value)}")
+    if event.written_for is not None:
+        print(f"the templates were written for {clean(event.written_for)}: fields may have moved since")
     print_table(["delivery", "route", "action", "state", "attempts", "last error"], [
         [d["id"], d["route"], d["action"], d["state"], d["attempts"], d["last_error"]] for d in own
     ])  # fmt: skip

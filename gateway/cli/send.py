@@ -43,12 +43,17 @@ def is_file(source: str) -> bool:
     return source.endswith(".json") or "/" in source or Path(source).is_file()
 
 
-def event_from(source: str) -> dict[str, Any]:
-    """An event from a file, or a plausible one of a type. Raises BadUsage."""
+def event_from(source: str, *, thin: bool = False) -> dict[str, Any]:
+    """An event from a file, or a plausible one of a type; `thin`: in its thin form. Raises BadUsage."""
     if not is_file(source):
-        from gateway.testing import make_event
+        from gateway.event_types import is_thin
+        from gateway.testing import make_event, thin_event
 
-        return make_event(source)
+        if is_thin(source):
+            return thin_event(source)
+        return thin_event(f"v1.{source}") if thin else make_event(source)
+    if thin:
+        raise BadUsage("--thin makes an event of a type; a file is sent as it is")
     try:
         event = json.loads(Path(source).read_bytes())
     except OSError as error:
@@ -60,6 +65,13 @@ def event_from(source: str) -> dict[str, Any]:
     return event
 
 
+def connect(event: dict[str, Any], account_id: str) -> None:
+    """Makes it an event of a connected account. Raises BadUsage."""
+    if not account_id.startswith("acct_"):
+        raise BadUsage(f"--connected-account {account_id}: it begins with acct_")
+    event["context" if event.get("object") == "v2.core.event" else "account"] = account_id
+
+
 @app.command()
 def send(
     source: Annotated[str, typer.Argument(metavar="EVENT.json|TYPE", help="A file, or a type such as invoice.paid.")],
@@ -69,17 +81,23 @@ def send(
     same_id: Annotated[
         bool, typer.Option("--same-id", help="Keep the file's event id instead of a fresh one.")
     ] = False,
+    thin: Annotated[bool, typer.Option("--thin", help="In its thin form: v1.TYPE.")] = False,
+    connected_account: Annotated[
+        str | None, typer.Option(metavar="ACCT", help="As an event of this connected account.")
+    ] = None,
 ) -> None:
     """Sign an event and post it to the gateway."""
     from gateway.testing import make_event_id
 
-    event = event_from(source)
+    event = event_from(source, thin=thin)
+    if connected_account is not None:
+        connect(event, connected_account)
     for assignment in overrides or ():
         override(event, assignment)
     if not same_id and is_file(source):
         event["id"] = make_event_id()
     # A file that is not to change goes out byte for byte.
-    as_it_is = is_file(source) and same_id and not overrides
+    as_it_is = is_file(source) and same_id and not overrides and connected_account is None
     body = Path(source).read_bytes() if as_it_is else json.dumps(event).encode()
     config = load_config()
     name = account or next(iter(config.accounts))

@@ -12,13 +12,14 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.delivery.fetching import Fetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.envelope import parse_json
-from gateway.errors import EnvelopeError, TemplateError
+from gateway.errors import EnvelopeError, StripeApiError, StripeKeyRefused, StripeUnavailable, TemplateError
 from gateway.model import ActionUse, Attempt, AttemptOutcome, Claim, DeliveryState, Finish, Route
 from gateway.plugin import Context, Reject, Retry
 from gateway.retry import next_wait
-from gateway.routing import RouteTable, judge, keys_for, scope_of
+from gateway.routing import RouteTable, judge, keys_for, scope_of, with_fetched
 from gateway.settings.load import Config
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
@@ -41,6 +42,7 @@ class Bench:
     config: Config
     table: RouteTable
     resources: Resources
+    fetcher: Fetcher
     rng: Random
     log: FilteringBoundLogger
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -69,15 +71,25 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
     kept: Any = None
     action: ActionUse | None = None
     pause: float | None = None
+    is_asking = False
     try:
         route, action = find(claim, bench)
         scope = scope_for(claim, bench, route)
-        _judge(claim, route, action, scope, attempt)
-        rendered = action.settings.render(scope)
-        kept = rendered.kept
-        plugin = bench.config.actions[action.uses]
-        connection = connection_of(bench.config.connections, action.connection)
+        if not delivery.is_judged:
+            raise _Done(_judge_late(claim, route, action, scope, attempt))
         async with asyncio.timeout(action.timeout_seconds):
+            if route.fetch is not None:
+                is_asking = True
+                account = bench.config.accounts[delivery.account]
+                scope = with_fetched(scope, await bench.fetcher.fetch(claim, scope["event"], account, route.fetch))
+                is_asking = False
+            if action.condition is not None and not action.condition.evaluate(scope):
+                reason = f"its `if` is false: {action.condition.source}"
+                raise _Done(Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason=reason))
+            rendered = action.settings.render(scope)
+            kept = rendered.kept
+            plugin = bench.config.actions[action.uses]
+            connection = connection_of(bench.config.connections, action.connection)
             resource = await bench.resources.get(plugin, action.connection, connection)
             context = Context(
                 delivery_id=delivery.id,
@@ -109,11 +121,19 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         return Ended(dead(str(error), kept))
     except Reject as error:
         return Ended(dead(error.message, kept), error.pause_seconds)
+    except StripeUnavailable as error:
+        message, after = str(error), error.after_seconds
+    except StripeKeyRefused as error:
+        message, after = str(error), None
+    except StripeApiError as error:
+        return Ended(dead(str(error)))
     except Retry as error:
         message, after, pause = error.message, error.after_seconds, error.pause_seconds
     except TimeoutError:
         seconds = action.timeout_seconds if action else 0
-        message, after = f"no end after {seconds:g} s (its timeout); whether it took effect is not known", None
+        what = "Stripe did not bring the object; the action has not begun"
+        what = what if is_asking else "whether it took effect is not known"
+        message, after = f"no end after {seconds:g} s (its timeout); {what}", None
     except OSError as error:
         message, after = f"{type(error).__name__}: {error}", None
     except Exception as error:
@@ -169,22 +189,16 @@ def scope_for(claim: Claim, bench: Bench, route: Route) -> dict[str, Any]:
     return scope
 
 
-def _judge(
+def _judge_late(
     claim: Claim,
     route: Route,
     action: ActionUse,
     scope: Mapping[str, Any],
-    attempt: Callable[[AttemptOutcome, str | None], Attempt],
-) -> None:
-    """Judges the route's `if` where routing could not, and the action's own."""
-    delivery = claim.delivery
-    if not delivery.is_judged:
-        values = judge(route, delivery.account, scope)
-        if values is None:
-            reason = "the route's `if` is false"
-            raise _Done(Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED, None), reason=reason))
-        keys = keys_for(route, action.name, delivery.account, values)
-        raise _Done(Finish(DeliveryState.PENDING, keys=keys))
-    if action.condition is not None and not action.condition.evaluate(scope):
-        reason = f"its `if` is false: {action.condition.source}"
-        raise _Done(Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED, None), reason=reason))
+    attempt: Callable[[AttemptOutcome], Attempt],
+) -> Finish:
+    """Judges the route's `if` where routing could not, from the event alone."""
+    values = judge(route, claim.delivery.account, scope)
+    if values is None:
+        reason = "the route's `if` is false"
+        return Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason=reason)
+    return Finish(DeliveryState.PENDING, keys=keys_for(route, action.name, claim.delivery.account, values))

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.envelope import parse_json
 from gateway.errors import TemplateError
 from gateway.model import ActionUse, Event, Route
-from gateway.routing import judge, scope_of, wants_type
+from gateway.routing import judge, scope_of, wants_connected, wants_type, with_fetched
 from gateway.settings.load import Config
 
 
@@ -35,21 +35,27 @@ class ExplainedRoute:
     actions: tuple[ExplainedAction, ...]
 
 
-def explain(config: Config, event: Event) -> list[ExplainedRoute]:
-    """Every route, in the order of the file. Raises EnvelopeError."""
+def explain(config: Config, event: Event, fetched: Mapping[str, Any] | None = None) -> list[ExplainedRoute]:
+    """Every route, in the order of the file. `fetched` is what `fetch` would bring; without it, what the event itself
+    tells of its object stands in. Raises EnvelopeError.
+    """
     account = config.accounts[event.account]
     scope = scope_of(parse_json(event.body), account, config.vars)
     if account.livemode is not None and event.livemode is not None and event.livemode != account.livemode:
         why = f"account {account.name} takes only livemode: {str(account.livemode).lower()}; the event is ignored"
         return [ExplainedRoute(route.name, False, why, ()) for route in config.routes]
-    return [_route(route, event, scope) for route in config.routes]
+    return [_route(route, event, scope, fetched) for route in config.routes]
 
 
-def _route(route: Route, event: Event, scope: Mapping[str, Any]) -> ExplainedRoute:
+def _route(route: Route, event: Event, scope: Mapping[str, Any], fetched: Mapping[str, Any] | None) -> ExplainedRoute:
     if route.accounts is not None and event.account not in route.accounts:
         return ExplainedRoute(route.name, False, f"is not for account {event.account}", ())
     if not wants_type(route, event.account, event.type):
         return ExplainedRoute(route.name, False, f"wants {', '.join(route.events)}; this is {event.type}", ())
+    if not wants_connected(route, event.connected_account):
+        of = event.connected_account or f"account {event.account} itself"
+        wanted = ", ".join(sorted(route.connected_accounts))
+        return ExplainedRoute(route.name, False, f"wants connected_accounts: {wanted}; this is of {of}", ())
     try:
         values = judge(route, event.account, scope)
     except TemplateError as error:
@@ -58,17 +64,22 @@ def _route(route: Route, event: Event, scope: Mapping[str, Any]) -> ExplainedRou
     if values is None:
         return ExplainedRoute(route.name, False, f"its `if` is false: {condition}", ())
     why = f"wants {event.type}" + (f", and its `if` is true: {condition}" if condition else "")
-    return ExplainedRoute(route.name, True, why, tuple(_action(action, scope) for action in route.actions))
+    unsure = None
+    if route.fetch is not None:
+        scope = with_fetched(scope, scope.get("object", {}) if fetched is None else fetched)
+        unsure = "fetch asks Stripe when it runs; this is with the event's own object" if fetched is None else None
+    return ExplainedRoute(route.name, True, why, tuple(_action(action, scope, unsure) for action in route.actions))
 
 
-def _action(action: ActionUse, scope: Mapping[str, Any]) -> ExplainedAction:
+def _action(action: ActionUse, scope: Mapping[str, Any], unsure: str | None) -> ExplainedAction:
+    """`unsure`: why it may turn out otherwise, or None."""
     base = {**scope, "steps": {}, "delivery": {"id": "dlv_example", "attempt": 1}}
     try:
         if action.condition is not None and not action.condition.evaluate(base):
-            note = f"skipped: its `if` is false: {action.condition.source}"
+            note = f"skipped: its `if` is false: {action.condition.source}" + (f" ({unsure})" if unsure else "")
             return ExplainedAction(action.name, action.uses, action.needs, None, note, None)
         rendered = action.settings.render(base)
     except TemplateError as error:
-        why = "uses the output of an earlier step, known only when it runs" if action.needs else None
+        why = "uses the output of an earlier step, known only when it runs" if action.needs else unsure
         return ExplainedAction(action.name, action.uses, action.needs, None, why, str(error))
-    return ExplainedAction(action.name, action.uses, action.needs, rendered.kept, None, None)
+    return ExplainedAction(action.name, action.uses, action.needs, rendered.kept, unsure, None)

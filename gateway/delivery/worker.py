@@ -13,6 +13,7 @@ from random import Random
 from structlog.typing import FilteringBoundLogger
 
 from gateway.delivery.attempt import Bench, Ended, run_attempt
+from gateway.delivery.fetching import Fetcher
 from gateway.delivery.limits import Limit, allot
 from gateway.delivery.resources import Resources
 from gateway.errors import StoreError
@@ -36,6 +37,7 @@ class Worker:
         store: Store,
         config: Callable[[], tuple[Config, RouteTable]],
         resources: Resources,
+        fetcher: Fetcher,
         log: FilteringBoundLogger,
         *,
         observer: Observer | None = None,
@@ -44,6 +46,7 @@ class Worker:
         self._store = store
         self._config = config
         self._resources = resources
+        self._fetcher = fetcher
         self._log = log
         self._observer = observer
         self._rng = rng or Random()  # noqa: S311 - varies waits, guards nothing
@@ -148,13 +151,14 @@ class Worker:
 
     async def _run_claim(self, group: str, claim: Claim) -> None:
         config, table = self._config()
+        bench = Bench(config, table, self._resources, self._fetcher, self._rng, self._log)
         limit = self._limits[group]
         start = time.monotonic()
-        started_at = Bench(config, table, self._resources, self._rng, self._log).now()
+        started_at = bench.now()
         seconds: float | None = None
         ended: Ended | None = None
         try:
-            ended = await run_attempt(claim, Bench(config, table, self._resources, self._rng, self._log))
+            ended = await run_attempt(claim, bench)
             seconds = time.monotonic() - start
         except asyncio.CancelledError:  # only drain cancels: what ran is handed back, its attempt recorded
             error = "the gateway stopped during this attempt; whether it took effect is not known"

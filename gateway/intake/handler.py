@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,8 +16,9 @@ from gateway.envelope import parse_event, parse_json
 from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
 from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 from gateway.intake.signature import find_account, verify
-from gateway.model import Account, Event, EventState, PlannedDelivery
-from gateway.routing import RouteTable, plan, scope_of
+from gateway.intake.versions import VersionWatch
+from gateway.model import TEST_EVENT_ID, Account, Event, EventState, PlannedDelivery
+from gateway.routing import RouteTable, plan, scope_of, twin_of, wants_connected
 from gateway.store.base import Store
 
 _RECEIVED = Response(200, b'{"received": true}')
@@ -50,11 +52,18 @@ def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
     account = intake.accounts[event.account]
     if account.livemode is not None and event.livemode is not None and event.livemode != account.livemode:
         return replace(event, state=EventState.IGNORED), []
-    routes = intake.table.wanting(event.account, event.type)
+    if account.api_version is not None and event.api_version not in (None, account.api_version):
+        event = replace(event, written_for=account.api_version)
+    routes = [
+        one for one in intake.table.wanting(event.account, event.type) if wants_connected(one, event.connected_account)
+    ]
     if not routes:
         return replace(event, state=EventState.UNMATCHED), []
     planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, intake.constants))
-    return (event, planned) if planned else (replace(event, state=EventState.UNMATCHED), [])
+    if not planned:
+        return replace(event, state=EventState.UNMATCHED), []
+    twin = twin_of(event, intake.table)
+    return event if twin is None else replace(event, twin=twin), planned
 
 
 class Handler:
@@ -64,7 +73,8 @@ class Handler:
         self._store = store
         self._intake = intake
         self._log = log
-        self._unmatched_logged: dict[str, float] = {}
+        self.versions = VersionWatch(log)
+        self._unmatched_logged: dict[tuple[str, bool], float] = {}
         self._refusals_logged: dict[str, float] = {}
         self._waiting = 0  # for their commit
         self._waiting_bytes = 0
@@ -128,6 +138,8 @@ class Handler:
             return _MALFORMED
         except KeyError:  # a reload took the account away since `refuse`
             return _UNKNOWN_ACCOUNT
+        if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
+            event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
         event, planned = route(intake, event)
         self._waiting += 1
         self._waiting_bytes += len(body)
@@ -142,6 +154,7 @@ class Handler:
         if added.is_duplicate:
             self._log.info("event.duplicate", account=event.account, event_id=event.id, type=event.type)
             return _DUPLICATE
+        self.versions.saw(event, now)
         if event.state is EventState.UNMATCHED:
             self._log_unmatched(event, now)
         else:
@@ -156,17 +169,19 @@ class Handler:
 
     def _log_unmatched(self, event: Event, now: float) -> None:
         """Once for each type an hour, so that nothing vanishes silently and nothing floods."""
-        if now - self._unmatched_logged.get(event.type, 0.0) < UNMATCHED_LOG_SECONDS:
+        kind = (event.type, event.connected_account is None)
+        if now - self._unmatched_logged.get(kind, 0.0) < UNMATCHED_LOG_SECONDS:
             return
         if len(self._unmatched_logged) > 1000:
             self._unmatched_logged.clear()
-        self._unmatched_logged[event.type] = now
+        self._unmatched_logged[kind] = now
+        which = "this type" if event.connected_account is None else "this type from this connected account"
         self._log.warning(
             "event.unmatched",
             account=event.account,
             event_id=event.id,
             type=event.type,
-            hint="no route wants this type; it is kept, and said once an hour",
+            hint=f"no route wants {which}; it is kept, and said once an hour",
         )
 
     def _log_refusal(self, account: str, reason: str, why: str | None = None) -> None:

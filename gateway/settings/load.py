@@ -35,6 +35,7 @@ from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, 
 from gateway.settings.salvage import sound_account, sound_route
 from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings
 from gateway.settings.source import Source
+from gateway.settings.stripe_checks import check_fetch, fetch_of
 from gateway.settings.template_names import Offered
 from gateway.templating import Templates
 
@@ -173,13 +174,17 @@ class _Loading:
         """The problems with their excerpts, but for what only follows from a variable that has no value."""
         if not self.problems:
             return []
-        unfilled = {problem.where.path for problem in self.problems if problem.code in _UNFILLED}
+        unfilled = self._unfilled()
         excerpts = Excerpts(self.source, self.secret_paths)
         return [
             excerpts.explain(problem)
             for problem in self.problems
             if problem.code in _UNFILLED or problem.where.path not in unfilled
         ]
+
+    def _unfilled(self) -> set[str]:
+        """Where a variable has no value."""
+        return {problem.where.path for problem in self.problems if problem.code in _UNFILLED}
 
     # -- the parts --------------------------------------------------------------------------------------------
 
@@ -256,7 +261,10 @@ class _Loading:
                     livemode=account.livemode if isinstance(account.livemode, bool) else None,
                     tolerance_seconds=account.tolerance,
                     api_key=account.api_key.get_secret_value(),
+                    api_version=account.api_version,
+                    api_per_second=account.api_rate.count / account.api_rate.per_seconds if account.api_rate else None,
                     vars=account.vars,
+                    connected_vars={name: one.vars for name, one in account.connected_accounts.items()},
                 ),
             )
 
@@ -283,9 +291,7 @@ class _Loading:
                 where = self.source.where((*at, "accounts", i))
                 self.problem(where, f"unknown account {account!r}", did_you_mean(account, accounts), "unknown-account")
         self.problems += check_events(name, route.events, self.source)
-        if route.fetch is not None:
-            where = self.source.where_key((*at, "fetch"))
-            self.problem(where, "fetch is not available in this version", code="not-available")
+        self.problems += check_fetch(at, route, accounts, self._unfilled(), self.source)
         at_intake = Offered(
             constants=self._constants(),
             account_vars={
@@ -308,6 +314,8 @@ class _Loading:
             once_per=self._expression((*at, "once_per"), route.once_per, at_intake),
             order_by=self._expression((*at, "order_by"), route.order_by, at_intake),
             actions=self._in_order(at, uses),
+            connected_accounts=frozenset(route.connected_accounts),
+            fetch=fetch_of(route),
         )
 
     def _constants(self) -> Mapping[str, Any]:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from gateway.model import RetryPolicy
-from gateway.plugin import Duration, Name, Size, Url
+from gateway.plugin import Duration, Name, Rate, Size, Url
+from gateway.settings.forms import ApiVersion, ConnectedId, Expand, WantedConnected
 
 MAX_TIMEOUT_SECONDS = 600.0  # contract, section 8: an attempt ends after at most 10m
 
@@ -142,6 +154,16 @@ class StripeSettings(Section):
     timeout: Timeout = Field(10.0, description="How long one request to the API may take.")
 
 
+class ConnectedAccountSettings(Section):
+    """What is known of one connected account."""
+
+    vars: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Constants for templates: connected_account.vars.NAME.",
+        examples=[{"name": "Tea by the sea"}],
+    )
+
+
 class AccountSettings(Section):
     """One Stripe account."""
 
@@ -164,12 +186,47 @@ class AccountSettings(Section):
         description="Constants for templates: account.vars.NAME.",
         examples=[{"sender": "Shop EU <orders@eu.shop.example>"}],
     )
+    api_version: ApiVersion | None = Field(
+        None,
+        description="What the templates were written for: events of another version are flagged.",
+        examples=["2026-10-28.endive"],
+    )
+    api_rate: Rate | None = Field(
+        None,
+        description="At most so many requests to Stripe's API. Default: 100/s with a live key, 25/s with a test key.",
+        examples=["50/s"],
+    )
+    connected_accounts: dict[ConnectedId, ConnectedAccountSettings] = Field(
+        default_factory=dict,
+        description="What is known of connected accounts, by id.",
+        examples=[{"acct_1Sb9KxQ4mTz7Yp2L": {"vars": {"name": "Tea by the sea"}}}],
+    )
 
 
 class FetchSettings(Section):
-    """Asks Stripe for the object as it is when the delivery runs."""
+    """Asks Stripe for the object as it is when the delivery runs. true: with nothing expanded; false: not at all."""
 
-    expand: list[str] = Field(default_factory=list, description="Fields to expand.", examples=[["line_items"]])
+    wanted: bool = Field(True, description="false: the same as `fetch: false`.", examples=[False])
+    expand: list[Expand] = Field(
+        default_factory=list,
+        description="Fields to expand: https://docs.stripe.com/api/expanding_objects",
+        examples=[["line_items"]],
+    )
+    api_version: ApiVersion | None = Field(
+        None, description="Instead of the account's or the event's.", examples=["2026-10-28.endive"]
+    )
+    again: bool = Field(
+        False, description="Ask at every attempt, instead of once for all actions of an event.", examples=[True]
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_bool(cls, given: Any) -> Any:
+        return {"wanted": given} if isinstance(given, bool) else given
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "boolean"}, handler.resolve_ref_schema(handler(schema))]}
 
 
 class ActionSettings(Section):
@@ -209,6 +266,12 @@ class RouteSettings(Section):
         description="The accounts whose events it takes. Left out: every account.",
         examples=[["acme"]],
     )
+    connected_accounts: list[WantedConnected] = Field(
+        default_factory=lambda: ["none"],
+        min_length=1,
+        description='Events of which connected accounts: ids, "*" (every one), none (the account\'s own; the default).',
+        examples=[["*"], ["acct_1Sb9KxQ4mTz7Yp2L", "none"]],
+    )
     events: list[str] = Field(
         min_length=1,
         description="Types of event; * stands for any characters.",
@@ -222,7 +285,10 @@ class RouteSettings(Section):
         examples=["object.payment_status != 'unpaid'"],
     )
     fetch: FetchSettings | None = Field(
-        None, description="Asks Stripe for the object as it is when the delivery runs: `object` becomes that."
+        None,
+        title="true, false or mapping",
+        description="Asks Stripe for the object as it is when the delivery runs: `object` becomes that.",
+        examples=[{"expand": ["line_items"]}],
     )
     once_per: str | None = Field(
         None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.plugin.fields import duration_text, size_text
+from gateway.plugin.fields import NAME_PATTERN, duration_text, size_text
 
 Schema = dict[str, Any]
 
@@ -100,7 +100,7 @@ class Values:
             ((pattern, value),) = named.items()
             made["additionalProperties"] = value
             made["propertyNames"] = {"pattern": pattern}
-        if "propertyNames" in made:
+        if made.get("propertyNames", {}).get("pattern") == NAME_PATTERN:
             made["propertyNames"]["errorMessage"] = "expected a name: letters, digits, _ . - only, a letter first"
         if isinstance(made.get("additionalProperties"), dict):
             made["additionalProperties"] = self.of(made["additionalProperties"])

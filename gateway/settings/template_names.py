@@ -36,6 +36,7 @@ _EVENT = frozenset(
     ]
 )
 _JINJA_WRITES = {"null": "none", "undefined": "none", "nil": "none", "NULL": "none", "TRUE": "true", "FALSE": "false"}
+_CONNECTED = frozenset(("id", "vars"))
 _DELIVERY = frozenset(("id", "attempt"))
 _OUTPUT = frozenset(("output",))
 
@@ -96,6 +97,8 @@ def _fault(reference: Reference, offered: Offered) -> _Fault | None:
         return _step(path, offered)
     if root == "delivery" and name not in _DELIVERY:
         return 1, f"delivery has no {name}", did_you_mean(str(name), _DELIVERY), "error"
+    if root == "connected_account" and name not in _CONNECTED:
+        return 1, f"connected_account has no {name}", did_you_mean(str(name), _CONNECTED), "error"
     if root == "event" and name not in _EVENT:
         near = nearest(str(name), _EVENT)
         hint = f"did you mean event.{near}?" if near else "the fields of Stripe's object are in `object`"

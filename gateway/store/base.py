@@ -35,6 +35,7 @@ from gateway.model import (
     DeliveryFilter,
     Event,
     EventFilter,
+    Fetched,
     Finish,
     Lane,
     PlannedDelivery,
@@ -95,7 +96,8 @@ class Store(Protocol):
 
     async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
         """Commits an event and its deliveries together. An event whose `(account, id)` is known, or was within the
-        last 45 days, is a duplicate and changes nothing. Raises StoreUnavailable.
+        last 45 days, is a duplicate and changes nothing; so is one whose `twin` another event of the account has.
+        Raises StoreUnavailable.
 
         A planned delivery with `error` begins dead and unjudged, with that reason. One with `needs` begins blocked.
         """
@@ -115,6 +117,14 @@ class Store(Protocol):
     async def claim(self, wanted: Mapping[Lane, int], *, lease_seconds: float) -> list[Claim]:
         """Takes up to so many due deliveries of each lane, in order of due time, in the order of `wanted`. Those
         whose `once_key` is held by one that succeeded are not returned but end `skipped`.
+        """
+
+    async def fetched(self, run_id: str) -> Fetched | None:
+        """What `keep_fetched` has kept with a run of deliveries, or None."""
+
+    async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
+        """Keeps an object with a run, for as long as the run's deliveries are kept, instead of the answer to another
+        question. Returns what is kept: where another gateway has kept an answer to the same question, that one.
         """
 
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
@@ -147,7 +157,8 @@ class Store(Protocol):
     async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, str | None]:
         """Revives dead, cancelled or skipped deliveries: same ids, attempts counted afresh, due now (blocked again
         where their needs have not succeeded); pending ones become due now. By id: None where done, else why not. Where
-        another delivery succeeded on the same `once_key`, it is refused and names that one.
+        another delivery succeeded on the same `once_key`, it is refused and names that one. What was fetched for a
+        revived delivery's run is forgotten, so that it asks afresh.
         """
 
     async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, str | None]:

@@ -32,14 +32,14 @@ TABLES = (
     _Table(
         "events",
         ("seq", "account", "id", "type", "state", "livemode", "received_at", "created_at", "connected_account",
-         "object_id", "api_version", "source", "body"),
+         "object_id", "api_version", "source", "written_for", "twin", "body"),
         booleans=("livemode",),
     ),
     _Table(
         "deliveries",
         ("seq", "id", "event_seq", "run_id", "account", "route", "action", "needs", "has_dependents", "state", "held",
          "due_at", "attempts", "runs", "created_at", "finished_at", "claimed_at", "lease_until", "token", "judged",
-         "once_key", "order_key", "reason", "last_error", "rendered", "output"),
+         "once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched"),
         booleans=("has_dependents", "held", "judged"),
     ),
     _Table(

@@ -18,6 +18,7 @@ from gateway.model import (
     DeliveryFilter,
     Event,
     EventFilter,
+    Fetched,
     Finish,
     Lane,
     PlannedDelivery,
@@ -27,7 +28,7 @@ from gateway.store.base import Added, Due, Status
 from gateway.store.migrations import HEAD, upgrade_postgresql
 from gateway.store.postgres_announce import Announcer
 from gateway.store.postgres_filters import delivery_terms, event_terms
-from gateway.store.postgres_link import FAILURES, Address, Link, Server, close, reason
+from gateway.store.postgres_link import BUSY, FAILURES, TRIES, Address, Link, Server, close, reason
 from gateway.store.rows import (
     DELIVERY,
     DELIVERY_LISTED,
@@ -44,6 +45,7 @@ MOST_ADDED = 256  # events in one commit
 MOST_FINISHED = 256
 MOST_CHANGED = 500  # deliveries that one statement of a person changes
 POLL_SECONDS = 5.0  # how late the work of a gateway that died before it could announce it is seen
+MIGRATION_PAUSE_SECONDS = 1.0
 PEOPLE_SECONDS = 60.0  # a listing may look through many rows
 
 
@@ -58,6 +60,7 @@ class PostgresStore:
         self._adding = Link(self._server)  # a connection for each kind of work: none waits behind another kind
         self._claiming = Link(self._server)
         self._finishing = Link(self._server)
+        self._fetching = Link(self._server)
         self._people = Link(self._server, statement_seconds=PEOPLE_SECONDS)
         self._announcer: Announcer | None = None
         self._changed = asyncio.Event()
@@ -95,13 +98,19 @@ class PostgresStore:
             async def connect() -> asyncpg.Connection[asyncpg.Record]:
                 return await Server(self.address).open()
 
-            try:
-                await asyncio.to_thread(upgrade_postgresql, connect, self.address.schema)
-            except StoreError:
-                raise
-            except Exception as error:
-                told = reason(getattr(error, "orig", None) or error)
-                raise StoreUnavailable(f"cannot bring {self.address.shown} to schema {HEAD}: {told}") from None
+            for tried in range(TRIES):
+                try:
+                    await asyncio.to_thread(upgrade_postgresql, connect, self.address.schema)
+                    break
+                except StoreError:
+                    raise
+                except Exception as error:
+                    cause = getattr(error, "orig", None) or error
+                    if getattr(cause, "sqlstate", None) in BUSY and tried + 1 < TRIES:
+                        await asyncio.sleep(MIGRATION_PAUSE_SECONDS)  # gateways at work go first meanwhile
+                        continue
+                    told = f"cannot bring {self.address.shown} to schema {HEAD}: {reason(cause)}"
+                    raise StoreUnavailable(told) from None
         return before
 
     async def _revision(self) -> str | None:
@@ -135,7 +144,7 @@ class PostgresStore:
         announcer, self._announcer = self._announcer, None
         if announcer is not None:
             await announcer.stop()
-        for link in (self._adding, self._claiming, self._finishing, self._people):
+        for link in (self._adding, self._claiming, self._finishing, self._fetching, self._people):
             await link.close()
 
     async def ping(self) -> None:
@@ -211,6 +220,12 @@ class PostgresStore:
             [count for _, count in lanes],
         )
         return await work.claims_of(self._claiming, seqs, token) if seqs else []
+
+    async def fetched(self, run_id: str) -> Fetched | None:
+        return await work.fetched(self._fetching, run_id)
+
+    async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
+        return await work.keep_fetched(self._fetching, run_id, fetched)
 
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         ids, tokens = [one for one, _ in claims], [token for _, token in claims]

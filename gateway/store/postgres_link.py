@@ -30,6 +30,7 @@ FAILURES = (
 )  # fmt: skip
 """Whatever asking PostgreSQL may raise."""
 _AGAIN = ("40001", "40P01")  # serialization failure (a row moved to the other partition), deadlock
+BUSY = (*_AGAIN, "55P03")  # for a change of the schema also: others held a table for too long
 _PASSING = (  # classes of SQLSTATE that may be over soon, or once a person has mended the server
     "08", "25006", "28", "3D", "53", "54", "55P03", "57", "58", "F0", "XX",
 )  # fmt: skip

@@ -7,9 +7,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.model import Claim, Event, Finish, PlannedDelivery
+from gateway.model import Claim, Event, Fetched, Finish, PlannedDelivery
 from gateway.store.postgres_link import Link
-from gateway.store.rows import DELIVERY, EVENT, delivery_of, event_of, kept_json, milliseconds, new_ids
+from gateway.store.rows import (
+    DELIVERY,
+    EVENT,
+    asked_prefix,
+    delivery_of,
+    event_of,
+    fetched_json,
+    fetched_of,
+    kept_json,
+    milliseconds,
+    new_ids,
+)
 
 NOW = "now_ms($1::bigint)"
 EVENT_BESIDE = ", ".join(f"e.{column}" for column in EVENT.split(", "))
@@ -25,8 +36,8 @@ def call(function: str, types: str) -> str:
 
 ADD = call(
     "add_events",
-    "bigint, text[], text[], text[], text[], bool[], bigint[], text[], text[], text[], text[], bytea[], int[], "
-    + _PLANNED_TYPES,
+    "bigint, text[], text[], text[], text[], bool[], bigint[], text[], text[], text[], text[], text[], text[], "
+    "bytea[], int[], " + _PLANNED_TYPES,
 )
 REPLAY = call("replay_event", "bigint, text, text, " + _PLANNED_TYPES)
 CLAIM = call("claim_due", "bigint, bigint, text, text[], text[], text[], int[]")
@@ -37,7 +48,8 @@ FINISH = call(
     "text[], text[]",
 )
 TAKE_OVER = call("take_over", "bigint, text")
-RETRY = call("retry_deliveries", "bigint, text[]")
+KEEP_FETCHED = call("keep_fetched", "text, text, text")
+RETRY = call("retry_afresh", "bigint, text[]")
 CANCEL = call("cancel_deliveries", "bigint, text[], text")
 
 DUE = f"""
@@ -119,6 +131,8 @@ async def add(
         [text(e.object_id) for e in events],
         [text(e.api_version) for e in events],
         [e.source for e in events],
+        [e.written_for for e in events],
+        [text(e.twin) for e in events],
         [e.body for e in events],
         *planned_columns(planned, new_ids(sum(map(len, planned)), id_ms)),
     )
@@ -158,6 +172,18 @@ async def finish(link: Link, ended: Sequence[tuple[str, str, Finish]], now_ms: i
         )  # fmt: skip
     *held, made_work = await link.value(FINISH, now_ms, *map(list, zip(*rows, strict=True)))
     return held, made_work
+
+
+async def fetched(link: Link, run_id: str) -> Fetched | None:
+    """What is kept with a run: it lies with the run's first delivery, whose id the run bears."""
+    rows = await link.fetch("SELECT fetched FROM deliveries WHERE id = $1", run_id)
+    return fetched_of(rows[0][0]) if rows else None
+
+
+async def keep_fetched(link: Link, run_id: str, new: Fetched) -> Fetched:
+    """Keeps an object with a run, unless the same was asked before."""
+    kept = fetched_of(await link.value(KEEP_FETCHED, run_id, asked_prefix(new.asked), fetched_json(new)))
+    return kept or new
 
 
 async def claims_of(link: Link, seqs: Sequence[int], token: str) -> list[Claim]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.model import Attempt, AttemptOutcome, Delivery, DeliveryState, Event, EventState
+from gateway.model import Attempt, AttemptOutcome, Delivery, DeliveryState, Event, EventState, Fetched
 
 OUTPUT_BYTES = 64 * 1024
 
@@ -21,7 +21,7 @@ DELIVERY = (
 DELIVERY_LISTED = DELIVERY.replace("d.rendered, d.output", "NULL, NULL")
 EVENT = (
     "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version,"
-    " source, body"
+    " source, written_for, body"
 )
 EVENT_LISTED = EVENT.replace("body", "NULL")
 
@@ -74,7 +74,8 @@ def event_of(row: Sequence[Any]) -> Event:
         object_id=row[9],
         api_version=row[10],
         source=row[11],
-        body=row[12] or b"",
+        written_for=row[12],
+        body=row[13] or b"",
     )
 
 
@@ -109,3 +110,21 @@ def delivery_of(row: Sequence[Any]) -> Delivery:
 def attempt_of(row: Sequence[Any]) -> Attempt:
     """An Attempt from number, started_at, duration_ms, outcome, error."""
     return Attempt(row[0], moment(row[1]), row[2] / 1000, AttemptOutcome(row[3]), row[4])
+
+
+def fetched_json(fetched: Fetched) -> str:
+    """The text to keep of a Fetched. In ASCII, so that what JSON can name and a database cannot keep does no harm."""
+    return json.dumps([fetched.asked, fetched.at.timestamp(), fetched.object])
+
+
+def asked_prefix(asked: str) -> str:
+    """How the text of every answer to that question begins."""
+    return json.dumps([asked])[:-1] + ","
+
+
+def fetched_of(text: str | None) -> Fetched | None:
+    """A Fetched from the column `fetched`."""
+    if text is None:
+        return None
+    asked, seconds, value = json.loads(text)
+    return Fetched(asked, datetime.fromtimestamp(seconds, UTC), value)

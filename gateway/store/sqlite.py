@@ -22,6 +22,7 @@ from gateway.model import (
     DeliveryFilter,
     Event,
     EventFilter,
+    Fetched,
     Finish,
     Lane,
     PlannedDelivery,
@@ -226,6 +227,12 @@ class SqliteStore:
 
     async def claim(self, wanted: Mapping[Lane, int], *, lease_seconds: float) -> list[Claim]:
         return await self._do(lambda c: work.claim(c, wanted, int(lease_seconds * 1000), self._now_ms()))
+
+    async def fetched(self, run_id: str) -> Fetched | None:
+        return await self._read(lambda c: work.fetched(c, run_id))
+
+    async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
+        return await self._do(lambda c: work.keep_fetched(c, run_id, fetched))
 
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         return await self._do(lambda c: work.renew(c, claims, int(lease_seconds * 1000), self._now_ms()))

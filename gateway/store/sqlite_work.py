@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.model import AttemptOutcome, Claim, Delivery, DeliveryState, Event, Finish, Lane, PlannedDelivery
-from gateway.store.rows import DELIVERY, delivery_of, event_of, kept_json, new_ids
+from gateway.model import AttemptOutcome, Claim, Delivery, DeliveryState, Event, Fetched, Finish, Lane, PlannedDelivery
+from gateway.store.rows import DELIVERY, delivery_of, event_of, fetched_json, fetched_of, kept_json, new_ids
 
 NEEDED = "needed action "  # how the reason of a delivery that was skipped for another's sake begins
 
 _EVENT_COLUMNS = (
     "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version, "
-    "source, body"
+    "source, written_for, twin, body"
 )
 _DELIVERY_COLUMNS = (
     "seq, id, event_seq, run_id, account, route, action, needs, has_dependents, state, held, due_at, created_at, "
@@ -47,7 +47,7 @@ def add(
         (
             first_seq + i, e.account, e.id, e.type, e.state.value, e.livemode, now_ms,
             None if e.created_at is None else int(e.created_at.timestamp() * 1000),
-            e.connected_account, e.object_id, e.api_version, e.source, e.body,
+            e.connected_account, e.object_id, e.api_version, e.source, e.written_for, e.twin, e.body,
         )
         for i, (e, _) in enumerate(arrivals)
     ]  # fmt: skip
@@ -193,7 +193,7 @@ def claim(connection: sqlite3.Connection, wanted: Mapping[Lane, int], lease_ms: 
         )
         found = connection.execute(
             f"SELECT {DELIVERY}, e.seq, e.account, e.id, e.type, e.state, e.livemode, e.received_at, e.created_at,"
-            " e.connected_account, e.object_id, e.api_version, e.source, e.body FROM deliveries d"
+            " e.connected_account, e.object_id, e.api_version, e.source, e.written_for, e.body FROM deliveries d"
             f" JOIN events e ON e.seq = d.event_seq WHERE d.seq IN ({marks})",
             part,
         ).fetchall()
@@ -229,6 +229,21 @@ def _outputs(connection: sqlite3.Connection, event_seq: int, delivery: Delivery)
         (event_seq, delivery.run_id),
     )
     return {action: json.loads(output) if output else None for action, output in rows}
+
+
+def fetched(connection: sqlite3.Connection, run_id: str) -> Fetched | None:
+    """What is kept with a run: it lies with the run's first delivery, whose id the run bears."""
+    row = connection.execute("SELECT fetched FROM deliveries WHERE id = ?", (run_id,)).fetchone()
+    return None if row is None else fetched_of(row[0])
+
+
+def keep_fetched(connection: sqlite3.Connection, run_id: str, new: Fetched) -> Fetched:
+    """Keeps an object with a run, unless the same was asked before."""
+    kept = fetched(connection, run_id)
+    if kept is not None and kept.asked == new.asked:
+        return kept
+    connection.execute("UPDATE deliveries SET fetched = ? WHERE id = ?", (fetched_json(new), run_id))
+    return new
 
 
 def renew(connection: sqlite3.Connection, claims: Sequence[tuple[str, str]], lease_ms: int, now_ms: int) -> set[str]:
@@ -351,6 +366,7 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> str 
     connection.execute(
         "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?", (seq,)
     )
+    connection.execute("UPDATE deliveries SET fetched = NULL WHERE id = ? AND fetched IS NOT NULL", (run_id,))
     _revive_dependents(connection, event_seq, run_id, action)
     if needs == "[]":
         connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, seq))

@@ -21,6 +21,7 @@ from gateway.model import (
     Event,
     EventFilter,
     EventState,
+    Fetched,
     Finish,
     Lane,
     PlannedDelivery,
@@ -357,3 +358,52 @@ async def test_a_damaged_file_and_a_missing_one_are_refused_clearly(tmp_path: Pa
 def test_the_head_revision_is_the_newest_step() -> None:
     folder = Path(__file__).parents[2] / "gateway/store/migrations/versions"
     assert max(path.name[1:5] for path in folder.glob("r[0-9]*.py")) == HEAD
+
+
+# -- what Stripe adds -----------------------------------------------------------------------------------------
+
+
+async def test_what_was_fetched_is_kept_with_the_run_and_the_first_answer_stays(store: Store) -> None:
+    await store.add(an_event(), [owed("save"), owed("mail"), PlannedDelivery("other", "save")])
+    run_id, same, other = [one.run_id for one in await store.deliveries(DeliveryFilter(), limit=9, newest_first=False)]
+    assert run_id == same != other
+    assert await store.fetched(run_id) is None
+    first = Fetched("what", NOW, {"id": "in_1", "amount": 1.5, "paid": None})
+    assert await store.keep_fetched(run_id, first) == first
+    assert await store.keep_fetched(run_id, replace(first, object={})) == first
+    assert await store.fetched(run_id) == first
+    assert await store.fetched(other) is None
+    another = Fetched("what else", NOW, {"id": "in_1"})
+    assert await store.keep_fetched(run_id, another) == another
+    assert await store.fetched(run_id) == another
+
+
+async def test_a_revived_delivery_s_run_forgets_what_was_fetched(store: Store) -> None:
+    await store.add(an_event(), [owed("save")])
+    (claim,) = await claim_all(store)
+    await store.keep_fetched(claim.delivery.run_id, Fetched("what", NOW, {}))
+    await store.finish(claim.delivery.id, claim.token, later(60))
+    assert await store.retry([claim.delivery.id]) == {claim.delivery.id: None}  # it only becomes due
+    assert await store.fetched(claim.delivery.run_id) is not None
+    (claim,) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, DEAD)
+    await store.retry([claim.delivery.id])
+    assert await store.fetched(claim.delivery.run_id) is None
+
+
+async def test_an_event_whose_twin_is_there_is_a_duplicate(store: Store) -> None:
+    first = replace(an_event("evt_thin"), twin="evt_1")
+    assert not (await store.add(first, [owed()])).is_duplicate
+    assert (await store.add(replace(an_event("evt_1"), twin="evt_1"), [owed()])).is_duplicate
+    assert not (await store.add(replace(an_event("evt_1", account="other"), twin="evt_1"), [owed()])).is_duplicate
+    assert not (await store.add(an_event("evt_1"), [owed()])).is_duplicate  # without one: only its id counts
+    assert {event.id for event in await store.events(EventFilter(accounts=["acme"]), limit=9)} == {"evt_thin", "evt_1"}
+
+
+async def test_the_version_that_templates_were_written_for_is_kept(store: Store) -> None:
+    await store.add(replace(an_event(), api_version="2020-08-27", written_for="2026-10-28.endive"), [owed()])
+    (event,) = await store.event("evt_1")
+    assert (event.api_version, event.written_for) == ("2020-08-27", "2026-10-28.endive")
+    (claim,) = await claim_all(store)
+    assert claim.event.written_for == "2026-10-28.endive"
+    assert claim.event.body == b'{"id": "evt_1"}'

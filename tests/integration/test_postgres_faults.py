@@ -21,6 +21,7 @@ import structlog
 from gateway.errors import StoreError, StoreOutdated, StoreUnavailable, UsageError
 from gateway.model import DeliveryFilter, PlannedDelivery
 from gateway.store import open_store
+from gateway.store.migrations import HEAD
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres_link import Address
 from tests.acceptance.harness import free_port
@@ -120,16 +121,19 @@ async def test_ten_gateways_that_start_at_once_make_one_schema(postgresql_server
 async def test_ten_idle_gateways_issue_fewer_than_ten_statements_a_second_together(
     server: OwnServer, tmp_path: Path
 ) -> None:
+    from gateway.delivery.fetching import StripeFetcher
     from gateway.delivery.resources import Resources
     from gateway.delivery.worker import Worker
     from gateway.routing import RouteTable
     from gateway.settings.load import load
+    from gateway.stripe_api import StripeApis
 
     (tmp_path / "gateway.yaml").write_text("version: 1\naccounts: {acme: {signing_secrets: [whsec_x]}}\n")
     config, log = load(tmp_path / "gateway.yaml", {}), structlog.get_logger()
     async with stores(server.url, 10) as gateways:
         table = RouteTable(())
-        workers = [Worker(s, lambda: (config, table), Resources(str(tmp_path), log), log) for s in gateways]
+        resources, apis = Resources(str(tmp_path), log), StripeApis("https://stripe.example", 1.0)
+        workers = [Worker(s, lambda: (config, table), resources, StripeFetcher(s, apis), log) for s in gateways]
         running = [asyncio.create_task(worker.run()) for worker in workers]
         watcher = await asyncpg.connect(server.url)
         await watcher.execute("ALTER SYSTEM SET log_statement = 'all'")
@@ -154,7 +158,7 @@ async def test_a_schema_of_a_newer_gateway_is_refused_only_where_it_does_not_sui
     await connection.execute("UPDATE facts SET value = '8999' WHERE name = 'oldest_program'")
     with pytest.raises(StoreOutdated) as caught:
         await PostgresStore(inbox_url).start()
-    assert "was brought to schema 9000 by a newer gateway, and this one (schema 0001) cannot work on it" in str(
+    assert f"was brought to schema 9000 by a newer gateway, and this one (schema {HEAD}) cannot work on it" in str(
         caught.value
     )
     await connection.close()

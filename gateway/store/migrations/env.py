@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from gateway.store.migrations import OLDEST
 
 MIGRATION_LOCK = 1734440825, 65  # beside the locks of 0001.sql
+LOCK_SECONDS = 1  # how long gateways at work wait behind a step that waits for one of them
 
 attributes = context.config.attributes
 
@@ -20,6 +21,7 @@ def run(connection: Connection) -> None:
     with context.begin_transaction():
         if postgresql:  # gateways that start together wait here for the first, and then find nothing left to do
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{MIGRATION_LOCK}")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
             # IF NOT EXISTS would ask for the right to create, also where an admin has made the schema
             if connection.exec_driver_sql("SELECT to_regnamespace($1)::oid", (attributes["schema"],)).scalar() is None:
                 connection.exec_driver_sql(f'CREATE SCHEMA "{attributes["schema"]}"')

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.model import Fetch
 from gateway.settings.load import Config, load, load_store_url
 from gateway.settings.problems import ConfigError
 
@@ -90,8 +91,27 @@ def test_a_good_config_loads_with_actions_in_the_order_of_their_needs(tmp_path: 
          "routes.fulfil.actions.receipt.needs: needs go in a circle: receipt -> save -> receipt"),
         ("    actions:", "    accounts: [acm]\n    actions:", "gateway.yaml:10:16: routes.fulfil.accounts[0]: unknown "
          "account 'acm'\n    did you mean acme?"),
-        ("    actions:", "    fetch: {}\n    actions:", "gateway.yaml:10:5: routes.fulfil.fetch: fetch is not available in "
-         "this version"),
+        ("    actions:", "    fetch: true\n    actions:", "gateway.yaml:10:5: routes.fulfil.fetch: account acme has no "
+         "api_key to ask Stripe with\n    set accounts.acme.api_key to a restricted key that may read what these events "
+         "are about"),
+        ("    actions:", "    fetch: {expand: [line_items, Line]}\n    actions:", "gateway.yaml:10:34: "
+         "routes.fulfil.fetch.expand[1]: expected a field to expand, at most four deep, such as line_items.data.price, "
+         "found text 'Line'"),
+        ("    actions:", "    fetch: {expnad: [line_items]}\n    actions:", "gateway.yaml:10:13: "
+         "routes.fulfil.fetch.expnad: unknown key expnad\n    did you mean expand?"),
+        ("    actions:", "    connected_accounts: [all]\n    actions:", "gateway.yaml:10:26: "
+         "routes.fulfil.connected_accounts[0]: expected the id of a connected account (acct_...), \"*\" or none, found "
+         "text 'all'"),
+        ("[checkout.session.completed]", "[v1.customer.created]", "gateway.yaml:9:14: routes.fulfil.events[0]: "
+         "v1.customer.created is a thin event: it names its object and does not hold it\n    add fetch: true, or fetch: "
+         "false if the actions need no more than object.id"),
+        ("{signing_secrets: [whsec_a]}", "{signing_secrets: [whsec_a], api_version: latest}", "gateway.yaml:3:51: "
+         "accounts.acme.api_version: expected a version of Stripe's API, such as 2026-10-28.endive, found text 'latest'"),
+        ("{signing_secrets: [whsec_a]}", "{signing_secrets: [whsec_a], connected_accounts: {shop: {}}}", "gateway.yaml:3:59"
+         ": accounts.acme.connected_accounts.shop: expected the id of a connected account, such as "
+         "acct_1Sb9KxQ4mTz7Yp2L, found text 'shop'"),
+        ("version: 1", "version: 1\nstripe: {api_base: \"http://stripe.example\"}", "gateway.yaml:2:20: stripe.api_base: "
+         "expected https://..., because API keys are sent there"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_with_its_place(tmp_path: Path, old: str, new: str, expected: str | None) -> None:
@@ -207,3 +227,26 @@ def test_what_a_plugin_keeps_as_a_secret_is_masked_whatever_its_name(tmp_path: P
     assert problem.message == "expected an integer, found text '***'"
     assert problem.excerpt is not None
     assert problem.excerpt.text == "      odd: {uses: odd, with: {pin: ***, count: ***}}"
+
+
+def test_fetch_is_a_word_or_a_mapping(tmp_path: Path) -> None:
+    with_key = GOOD.replace("[whsec_a]}", "[whsec_a], api_key: sk_test_1, api_rate: 600/m}")
+    found = {}
+    for given in ("true", "false", "{}", "{expand: [a, b.data.c, a], api_version: 2024-06-20, again: true}"):
+        config = loaded(tmp_path, with_key.replace("    actions:", f"    fetch: {given}\n    actions:", 1))
+        found[given] = config.routes[0].fetch
+    assert list(found.values()) == [Fetch(), None, Fetch(), Fetch(("a", "b.data.c"), "2024-06-20", True)]
+    assert config.accounts["acme"].api_per_second == 10.0
+
+
+def test_a_thin_pattern_with_fetch_false_loads(tmp_path: Path) -> None:
+    text = GOOD.replace("[checkout.session.completed]", "[v1.customer.created]\n    fetch: false")
+    assert loaded(tmp_path, text).routes[0].fetch is None
+
+
+def test_connected_accounts_are_known_with_their_vars(tmp_path: Path) -> None:
+    text = GOOD.replace("[whsec_a]}", "[whsec_a], connected_accounts: {acct_1: {vars: {channel: a}}}}")
+    config = loaded(tmp_path, text.replace("    actions:", "    connected_accounts: [acct_1, none]\n    actions:", 1))
+    assert config.accounts["acme"].connected_vars == {"acct_1": {"channel": "a"}}
+    assert config.routes[0].connected_accounts == {"acct_1", "none"}
+    assert loaded(tmp_path, GOOD).routes[0].connected_accounts == {"none"}

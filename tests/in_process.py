@@ -1,0 +1,100 @@
+"""A gateway inside the test's own process, on a free port, with its inbox and shop database in the test's folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+from structlog.testing import CapturingLogger
+
+from gateway.service import running
+from gateway.settings.load import load
+from gateway.testing import signed_request
+from tests.stripe_standin import TEST_KEY
+
+SECRET = "whsec_in_process"
+
+
+def config(routes: str, stripe_url: str, *, key: str = TEST_KEY, account: str = "", concurrency: int = 4) -> str:
+    """A gateway.yaml with one account `acme`, one database `shop`, and the routes given (indented by two)."""
+    return f"""\
+version: 1
+server: {{listen: "127.0.0.1:0"}}
+admin: {{listen: "127.0.0.1:1"}}
+store: {{url: sqlite:///inbox.db}}
+defaults: {{retry: {{attempts: 3, first: 50ms, factor: 1}}}}
+stripe: {{api_base: "{stripe_url}", timeout: 5s}}
+accounts:
+  acme:
+    signing_secrets: [{SECRET}]
+    api_key: {key}
+    api_rate: 100000/s
+{account}connections:
+  shop: {{type: database, url: "sqlite:///shop.db", concurrency: {concurrency}}}
+routes:
+{routes}"""
+
+
+class InProcess:
+    """A running gateway and its files."""
+
+    def __init__(self, folder: Path, url: str, session: aiohttp.ClientSession, log: CapturingLogger) -> None:
+        self.folder = folder
+        self.url = url
+        self.log = log
+        self._session = session
+
+    async def post(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Signs and posts an event; the gateway's answer."""
+        body = json.dumps(event).encode()
+        url = f"{self.url}/webhooks/acme"
+        async with self._session.post(url, data=body, headers=signed_request(body, SECRET)) as response:
+            assert response.status == 200, await response.text()
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    def rows(self, sql: str, file: str = "inbox.db") -> list[tuple[Any, ...]]:
+        """What a query finds."""
+        with contextlib.closing(sqlite3.connect(self.folder / file, timeout=10)) as database:
+            return database.execute(sql).fetchall()
+
+    def shop(self, sql: str) -> list[tuple[Any, ...]]:
+        """What a query finds in the shop's database."""
+        return self.rows(sql, "shop.db")
+
+    async def until(self, sql: str, expected: list[tuple[Any, ...]], seconds: float = 60) -> None:
+        """Waits until a query of the inbox brings just that."""
+        async with asyncio.timeout(seconds):
+            while self.rows(sql) != expected:
+                await asyncio.sleep(0.01)
+
+    async def until_finished(self, seconds: float = 240) -> None:
+        """Waits until nothing is owed."""
+        owed = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'running', 'blocked')"
+        await self.until(owed, [(0,)], seconds)
+
+    def deliveries(self) -> list[tuple[str, str, str | None]]:
+        """Action, state and reason or last error of every delivery, in order of arrival."""
+        return self.rows("SELECT action, state, COALESCE(reason, last_error) FROM deliveries ORDER BY seq")
+
+
+@contextlib.asynccontextmanager
+async def gateway(folder: Path, text: str) -> AsyncIterator[InProcess]:
+    """Runs one on a configuration."""
+    path = folder / "gateway.yaml"
+    path.write_text(text)
+    captured = CapturingLogger()
+    log = structlog.wrap_logger(captured, processors=[structlog.stdlib.add_log_level, _event_first])
+    async with running(load(path, {}), log) as ready, aiohttp.ClientSession() as session:
+        yield InProcess(folder, ready.public_url, session, captured)
+
+
+def _event_first(logger: Any, method: str, fields: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (fields.pop("event"),), dict(fields)
