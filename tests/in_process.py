@@ -16,19 +16,24 @@ from structlog.testing import CapturingLogger
 
 from gateway.service import running
 from gateway.settings.load import load
+from gateway.store import open_store
+from gateway.store.base import Store
 from gateway.testing import signed_request
 from tests.stripe_standin import TEST_KEY
 
 SECRET = "whsec_in_process"
+SQLITE = "sqlite:///inbox.db"
 
 
-def config(routes: str, stripe_url: str, *, key: str = TEST_KEY, account: str = "", concurrency: int = 4) -> str:
+def config(
+    routes: str, stripe_url: str, *, key: str = TEST_KEY, account: str = "", concurrency: int = 4, inbox: str = SQLITE
+) -> str:
     """A gateway.yaml with one account `acme`, one database `shop`, and the routes given (indented by two)."""
     return f"""\
 version: 1
 server: {{listen: "127.0.0.1:0"}}
 admin: {{listen: "127.0.0.1:1"}}
-store: {{url: sqlite:///inbox.db}}
+store: {{url: "{inbox}"}}
 defaults: {{retry: {{attempts: 3, first: 50ms, factor: 1}}}}
 stripe: {{api_base: "{stripe_url}", timeout: 5s}}
 accounts:
@@ -45,8 +50,11 @@ routes:
 class InProcess:
     """A running gateway and its files."""
 
-    def __init__(self, folder: Path, url: str, session: aiohttp.ClientSession, log: CapturingLogger) -> None:
+    def __init__(
+        self, folder: Path, url: str, session: aiohttp.ClientSession, log: CapturingLogger, store: Store
+    ) -> None:
         self.folder = folder
+        self.store = store  # a second one on its inbox, as commands have
         self.url = url
         self.log = log
         self._session = session
@@ -77,8 +85,9 @@ class InProcess:
 
     async def until_finished(self, seconds: float = 240) -> None:
         """Waits until nothing is owed."""
-        owed = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'running', 'blocked')"
-        await self.until(owed, [(0,)], seconds)
+        async with asyncio.timeout(seconds):
+            while {"pending", "running", "blocked"} & set(await self.store.counts()):
+                await asyncio.sleep(0.01)
 
     def deliveries(self) -> list[tuple[str, str, str | None]]:
         """Action, state and reason or last error of every delivery, in order of arrival."""
@@ -92,8 +101,14 @@ async def gateway(folder: Path, text: str) -> AsyncIterator[InProcess]:
     path.write_text(text)
     captured = CapturingLogger()
     log = structlog.wrap_logger(captured, processors=[structlog.stdlib.add_log_level, _event_first])
-    async with running(load(path, {}), log) as ready, aiohttp.ClientSession() as session:
-        yield InProcess(folder, ready.public_url, session, captured)
+    loaded = load(path, {})
+    async with running(loaded, log) as ready, aiohttp.ClientSession() as session:
+        store = open_store(loaded.settings.store.url.get_secret_value(), folder)
+        await store.attach()
+        try:
+            yield InProcess(folder, ready.public_url, session, captured, store)
+        finally:
+            await store.close()
 
 
 def _event_first(logger: Any, method: str, fields: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
