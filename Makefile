@@ -55,6 +55,8 @@ bench: bench-peers
 	$(BIN)/python -m bench.deliveries
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.config_load
+	$(BIN)/python -m bench.console
+	$(BIN)/python -m bench.watched
 
 bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock

@@ -309,6 +309,7 @@ class EventFilter:
     object_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    text: str | None = None  # stands in the body, to the letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,3 +325,15 @@ class DeliveryFilter:
     states: Sequence[str] = ()
     since: datetime | None = None  # made at or after
     until: datetime | None = None  # made before
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who asked for what to be changed: a replay, a retry, a cancellation."""
+
+    at: datetime
+    role: str  # viewer, operator, or cli for a command on the gateway's own machine
+    who: str  # the name that the person gave, and where the request came from
+    what: str  # such as delivery.retry
+    target: str  # an id, or the filter of many
+    count: int  # how many it was asked for

@@ -9,8 +9,10 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
@@ -20,15 +22,20 @@ from gateway.delivery.worker import Observer, Worker
 from gateway.errors import UsageError
 from gateway.intake.handler import Handler, Intake, route
 from gateway.intake.listener import Listener
-from gateway.model import Event, PlannedDelivery
+from gateway.metrics import Metrics
+from gateway.model import Claim, Event, Finish, PlannedDelivery
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.settings.schema import split_listen
 from gateway.store import open_store
 from gateway.stripe_api import StripeApis
+from gateway.web.listener import Admin, admin_listener
+from gateway.web.outbox import Outbox
+from gateway.web.running import ConnectionState, Reload
 
 DRAIN_SECONDS = 20.0  # attempts under way at SIGTERM get so long; then they are handed back
 SHUTDOWN_SECONDS = 5.0  # requests under way get so long
+SLOW_SECONDS = 5.0  # a connection whose attempts take longer, on average, is called slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ class Ready:
     """Said once the gateway answers."""
 
     public_url: str
+    admin: Admin
     seconds: float  # from start to ready
 
 
@@ -51,6 +59,48 @@ def replan(config: Config, event: Event) -> tuple[PlannedDelivery, ...]:
     return tuple(route(intake_of(config, RouteTable(config.routes)), event)[1])
 
 
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """What the console sees of a gateway: `gateway.web.running.Running`."""
+
+    config: Config
+    worker: Worker
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def reloads(self) -> Sequence[Reload]:
+        """What was read, the newest first."""
+        return [Reload(self.started_at, self.config.version)]
+
+    def connections(self) -> Sequence[ConnectionState]:
+        """Every connection of the configuration."""
+        return [self._connection(name, settings.concurrency) for name, settings in self.config.connections.items()]
+
+    def _connection(self, name: str, concurrency: int) -> ConnectionState:
+        limit, busy = self.worker.limit_of(name)
+        if limit is None:
+            return ConnectionState(name, "ok", concurrency=concurrency)
+        paused = max(0.0, limit.paused_until - time.monotonic())
+        state: Literal["ok", "slow", "paused"] = "slow" if limit.mean_seconds > SLOW_SECONDS else "ok"
+        return ConnectionState(name, "paused" if paused else state, paused, busy, concurrency, limit.mean_seconds)
+
+    def replan(self, event: Event) -> Sequence[PlannedDelivery]:
+        """What the configuration in force owes for a stored event."""
+        return replan(self.config, event)
+
+
+def counted(metrics: Metrics, observer: Observer | None) -> Observer:
+    """An observer that counts attempts, then asks another."""
+
+    def observe(claim: Claim, finish: Finish) -> None:
+        if finish.attempt is not None:
+            delivery, attempt = claim.delivery, finish.attempt
+            metrics.attempt(delivery.route, delivery.action, attempt.outcome.value, attempt.duration_seconds)
+        if observer is not None:
+            observer(claim, finish)
+
+    return observe
+
+
 @contextlib.asynccontextmanager
 async def running(
     config: Config,
@@ -58,6 +108,7 @@ async def running(
     observer: Observer | None = None,
     drain_seconds: float = DRAIN_SECONDS,
     fetcher: Fetcher | None = None,
+    outbox: Outbox | None = None,
 ) -> AsyncIterator[Ready]:
     """A gateway at work: answers on entry, drained on exit. `fetcher` answers in Stripe's place. Raises StoreError,
     UsageError (an address in use).
@@ -75,7 +126,9 @@ async def running(
         apis = StripeApis(config.settings.stripe.api_base, config.settings.stripe.timeout)
         stack.push_async_callback(apis.close)
         fetching = fetcher or StripeFetcher(store, apis)
-        worker = Worker(store, lambda: (config, table), resources, fetching, log, observer=observer)
+        metrics = Metrics()
+        observing = counted(metrics, observer)
+        worker = Worker(store, lambda: (config, table), resources, fetching, log, observer=observing)
         working = asyncio.create_task(worker.run(), name="gateway-worker")
 
         async def stop_working() -> None:
@@ -83,7 +136,8 @@ async def running(
             await working
 
         stack.push_async_callback(stop_working)
-        listener = Listener(Handler(store, lambda: intake, log), log)
+        admin = await stack.enter_async_context(admin_listener(AtWork(config, worker), store, metrics, log, outbox))
+        listener = Listener(Handler(store, lambda: intake, log, metrics), log, metrics.refused)
         stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
         try:
             await listener.start(*split_listen(config.settings.server.listen), _tls(config))
@@ -94,7 +148,7 @@ async def running(
         host, port = listener.address
         scheme = "https" if config.settings.server.tls else "http"
         shown = f"[{host}]" if ":" in host else host
-        yield Ready(f"{scheme}://{shown}:{port}", time.monotonic() - start)
+        yield Ready(f"{scheme}://{shown}:{port}", admin, time.monotonic() - start)
         log.info("gateway.stopping")
 
 
@@ -117,6 +171,7 @@ async def serve(
     on_ready: Callable[[Ready], None] | None = None,
     observer: Observer | None = None,
     fetcher: Fetcher | None = None,
+    outbox: Outbox | None = None,
 ) -> None:
     """Runs a gateway until SIGTERM or SIGINT, then drains it."""
     sys.setswitchinterval(0.00005)  # the thread that waits for the disk gets its short turns at once
@@ -124,11 +179,17 @@ async def serve(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config, log, observer, fetcher=fetcher) as ready:
+    async with running(config, log, observer, fetcher=fetcher, outbox=outbox) as ready:
         gc.collect()
         gc.freeze()  # what a gateway is made of is not garbage: do not look through it again and again
         gc.set_threshold(10_000, 20, 20)
-        log.info("gateway.ready", url=ready.public_url, config=config.version, start_seconds=round(ready.seconds, 3))
+        log.info(
+            "gateway.ready",
+            url=ready.public_url,
+            admin=ready.admin.url,
+            config=config.version,
+            start_seconds=round(ready.seconds, 3),
+        )
         if on_ready is not None:
             on_ready(ready)
         await stop.wait()

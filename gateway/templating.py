@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,16 +131,17 @@ class Leaf:
 
 
 class Templates:
-    """Compiles. One per loaded configuration; `folder` is where template files are looked up.
+    """Compiles. One per loaded configuration; `folder` is where template files are looked up, and `only` these files
+    can be read where it is given.
 
     Texts that are the same are read and compiled once. `place` says where a stretch of a text stands in its file, for
     errors of compiling; without it, a text is taken to begin at `where` and to go on line by line.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, only: Collection[Path] | None = None) -> None:
         self.files_read: set[Path] = set()
         self._folder = folder
-        self._loader = _Loader(folder, self.files_read)
+        self._loader = _Loader(folder, self.files_read, only)
         self._sandboxes: dict[Callable[[str], str] | None, Sandbox] = {}
         self._texts: dict[str, str] = {}  # of template files
         self._reader = Reader(self._sandbox(None))
@@ -292,12 +293,13 @@ class Templates:
                 try:
                     self._load(sandbox, file.name, place(*(stretch_of(file.line) or (0, 0))), seen)
                 except TemplateError:
-                    if not file.may_be_missing or (self._folder / file.name).is_file():
+                    if not file.may_be_missing or self._loader.may_read(self._folder / file.name):
                         raise
 
     def _not_found(self, name: str) -> str:
         try:
-            siblings = [file.name for file in (self._folder / name).parent.iterdir() if file.is_file()]
+            files = (self._folder / name).parent.iterdir()
+            siblings = [file.name for file in files if self._loader.may_read(file)]
         except (OSError, ValueError):
             siblings = []
         near = difflib.get_close_matches(os.path.basename(name), siblings, n=1)
@@ -307,12 +309,19 @@ class Templates:
 class _Loader(FileSystemLoader):
     """Reads files below a folder, links followed, and notes which."""
 
-    def __init__(self, folder: Path, read: set[Path]) -> None:
+    def __init__(self, folder: Path, read: set[Path], only: Collection[Path] | None) -> None:
         super().__init__(folder)
         self._folder = folder
+        self._only = None if only is None else {path.resolve() for path in only}
         self._read = read
 
+    def may_read(self, path: Path) -> bool:
+        """Whether there is such a file for templates."""
+        return path.is_file() if self._only is None else path.resolve() in self._only
+
     def get_source(self, environment: Environment, template: str) -> Any:
+        if self._only is not None and not self.may_read(self._folder / template):
+            raise TemplateNotFound(template)  # before anything is read: it does not tell what files there are
         found = super().get_source(environment, template)
         path = Path(found[1])
         if not path.resolve().is_relative_to(self._folder.resolve()):

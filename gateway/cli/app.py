@@ -17,6 +17,7 @@ from gateway import __version__
 from gateway.errors import GatewayError, UsageError
 
 if TYPE_CHECKING:
+    from gateway.cli.inbox import Inbox
     from gateway.settings.load import Config
     from gateway.store.base import Store
 
@@ -34,6 +35,8 @@ class Globals:
 
     config: Path = Path("gateway.yaml")
     dev: bool = False
+    url: str = ""  # of a gateway's admin listener, to be asked instead of the inbox
+    token: str = ""
 
 
 options = Globals()
@@ -49,11 +52,19 @@ def _version(wanted: bool) -> None:
 def root(
     config: Annotated[Path, typer.Option(envvar="GATEWAY_CONFIG", help="The configuration.")] = Path("gateway.yaml"),
     dev: Annotated[bool, typer.Option("--dev", help="Use the local inbox and catchers of `gateway dev`.")] = False,
+    url: Annotated[
+        str, typer.Option(envvar="GATEWAY_URL", help="For events and deliveries: ask the console at this address.")
+    ] = "",
+    token: Annotated[
+        str, typer.Option(envvar="GATEWAY_TOKEN", help="Its admin.token, or viewer_token.", show_envvar=True)
+    ] = "",
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Stripe events in; database rows, mails, forwards and Slack messages out. Configured, not coded."""
     options.config = config
     options.dev = dev
+    options.url = url.rstrip("/")
+    options.token = token
 
 
 def environment() -> Mapping[str, str]:
@@ -99,8 +110,31 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return asyncio.run(main())
 
 
+def with_inbox(work: Callable[[Inbox], Coroutine[Any, Any, T]]) -> T:
+    """Runs `work` on the inbox: through the console's API where `--url` is given, else on the store itself."""
+
+    async def main() -> T:
+        if not options.url:
+            from gateway.cli.inbox import LocalInbox
+
+            store = await attach_store()
+            try:
+                return await work(LocalInbox(store))
+            finally:
+                await store.close()
+        from gateway.cli.remote import RemoteInbox
+
+        remote = RemoteInbox(options.url, options.token)
+        try:
+            return await work(remote)
+        finally:
+            await remote.close()
+
+    return run(main)
+
+
 def with_store(work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
-    """Runs `work` on the inbox and closes it."""
+    """Runs `work` on the store and closes it."""
 
     async def main() -> T:
         store = await attach_store()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.plugin import ConnectionSettings, HttpConnection
     from gateway.settings.load import Config
+    from gateway.web.outbox import Outbox
 
 SHOWN_CHARACTERS = 600  # of a forward's body
 _SIGNED = re.compile(r"t=(\d{1,15}),")
@@ -40,6 +41,9 @@ def show(title: str, text: str) -> None:
 class MailCatcher:
     """aiosmtpd's handler: shows each mail."""
 
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         """Takes one mail."""
         message = message_from_bytes(envelope.content, policy=default)
@@ -50,7 +54,15 @@ class MailCatcher:
         if len(texts) == 2:
             heads.append("(with an HTML version)")
         heads += [f"attached: {part.get_filename() or part.get_content_type()}" for part in message.iter_attachments()]
-        show(f"mail to {', '.join(envelope.rcpt_tos)}", "\n".join([*heads, "", texts[0] if texts else "(no text)"]))
+        title = f"mail to {', '.join(envelope.rcpt_tos)}"
+        self._outbox.add(
+            "mail",
+            title,
+            [head.partition(": ")[::2] for head in heads if ": " in head],
+            texts[0] if texts else "(no text)",
+            html=str(bodies[1].get_content()) if bodies[1] is not None else "",
+        )
+        show(title, "\n".join([*heads, "", texts[0] if texts else "(no text)"]))
         return "250 OK"
 
 
@@ -78,7 +90,9 @@ def signature_words(connection: HttpConnection, headers: dict[str, str], body: b
     return "signature WRONG"
 
 
-def _http(name: str, connection: HttpConnection) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+def _http(
+    name: str, connection: HttpConnection, outbox: Outbox
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     async def take(request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
@@ -86,14 +100,18 @@ def _http(name: str, connection: HttpConnection) -> Callable[[web.BaseRequest], 
         signed = signature_words(connection, dict(request.headers), body)
         shown = body[:SHOWN_CHARACTERS].decode("utf-8", "replace") + (" ..." if len(body) > SHOWN_CHARACTERS else "")
         kept = ("webhook-id", "webhook-timestamp", "webhook-signature", "stripe-signature", "idempotency-key")
-        heads = "\n".join(f"{key}: {value}" for key, value in request.headers.items() if key.lower() in kept)
-        show(f"forward to {name} ({signed})", f"{request.method} {request.path_qs}\n{heads}\n\n{shown}")
+        pairs = [(key, value) for key, value in request.headers.items() if key.lower() in kept]
+        heads = "\n".join(f"{key}: {value}" for key, value in pairs)
+        title = f"forward to {name} ({signed})"
+        called = ("Request", f"{request.method} {request.path_qs}")
+        outbox.add("forward", title, [called, *pairs], body.decode("utf-8", "replace"))
+        show(title, f"{request.method} {request.path_qs}\n{heads}\n\n{shown}")
         return web.json_response({"ok": True})
 
     return take
 
 
-def _slack(name: str) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+def _slack(name: str, outbox: Outbox) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     async def take(request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
@@ -104,6 +122,7 @@ def _slack(name: str) -> Callable[[web.BaseRequest], Awaitable[web.StreamRespons
         blocks = json.dumps(message["blocks"], indent=2, ensure_ascii=False) if message.get("blocks") else ""
         channel = message.get("channel")
         title = f"Slack message by {name}" + (f" to {channel}" if channel else "")
+        outbox.add("slack", title, [], str(message.get("text", "")), blocks=message.get("blocks"))
         show(title, f"{message.get('text', '')}\n{blocks}".strip())
         if request.path.endswith("/chat.postMessage"):
             return web.json_response({"ok": True, "channel": channel, "ts": "1700000000.000100"})
@@ -126,8 +145,10 @@ async def _listen(
 
 
 @contextlib.asynccontextmanager
-async def caught(config: Config) -> AsyncIterator[Config]:
-    """The config with its mail, HTTP and Slack connections led to catchers on loopback, which run meanwhile."""
+async def caught(config: Config, outbox: Outbox) -> AsyncIterator[Config]:
+    """The config with its mail, HTTP and Slack connections led to catchers on loopback, which run meanwhile and fill
+    the outbox.
+    """
     from aiosmtpd.smtp import SMTP
     from pydantic import SecretStr
 
@@ -136,7 +157,7 @@ async def caught(config: Config) -> AsyncIterator[Config]:
     async with contextlib.AsyncExitStack() as stack:
         loop = asyncio.get_running_loop()
         mail = await loop.create_server(
-            lambda: SMTP(MailCatcher(), enable_SMTPUTF8=True, hostname="localhost", loop=loop), "127.0.0.1", 0
+            lambda: SMTP(MailCatcher(outbox), enable_SMTPUTF8=True, hostname="localhost", loop=loop), "127.0.0.1", 0
         )
         stack.callback(mail.close)
         mail_port = mail.sockets[0].getsockname()[1]
@@ -147,12 +168,12 @@ async def caught(config: Config) -> AsyncIterator[Config]:
                 update = {"host": "127.0.0.1", "port": mail_port, "tls": "none", "username": ""}
                 update["password"] = SecretStr("")
             elif isinstance(connection, HttpConnection):
-                origin = await _listen(stack, _http(name, connection))
+                origin = await _listen(stack, _http(name, connection, outbox))
                 real = urlsplit(connection.url)
                 path = real.path + (f"?{real.query}" if real.query else "")
                 update = {"url": origin + path, "allow_private": True, "headers": {}}
             elif isinstance(connection, SlackConnection):
-                origin = await _listen(stack, _slack(name))
+                origin = await _listen(stack, _slack(name, outbox))
                 if connection.token.get_secret_value():
                     update = {"api_url": f"{origin}/api", "token": SecretStr("dev-token")}
                 else:

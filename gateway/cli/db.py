@@ -71,7 +71,7 @@ def copy(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from gateway.store.copy import copy_store
+    from gateway.store.copy import TABLES, copy_store
     from gateway.store.postgres import PostgresStore
     from gateway.store.sqlite import SqliteStore
 
@@ -83,7 +83,7 @@ def copy(
     target = PostgresStore(to)
     columns = (TextColumn("{task.description:11}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bars = {name: progress.add_task(name, total=None) for name in ("events", "deliveries", "attempts")}
+        bars = {table.name: progress.add_task(table.name, total=None) for table in TABLES}
 
         def told(table: str, done: int, total: int) -> None:
             progress.update(bars[table], completed=done, total=total)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.app import BadUsage, app, clean, fail, load_config, print_json, print_table, with_store
+from gateway.cli.app import BadUsage, app, clean, fail, load_config, options, print_json, print_table, with_inbox
 from gateway.cli.events import ALL, ASK_ABOVE, Json, Limit, Many, One
 from gateway.cli.times import moment
 
 if TYPE_CHECKING:
-    from gateway.model import Delivery, DeliveryFilter
-    from gateway.store.base import Store
+    from gateway.cli.inbox import Asked, Inbox
+    from gateway.model import Delivery
 
 deliveries = typer.Typer(no_args_is_help=True, help="Deliveries and dead letters: list, show, retry, cancel.")
 app.add_typer(deliveries, name="deliveries")
@@ -44,20 +44,21 @@ def _filter(
     event: list[str] | None,
     since: str | None,
     until: str | None,
-) -> DeliveryFilter:
+) -> Asked:
+    from gateway.cli.inbox import Asked
     from gateway.model import DeliveryFilter, DeliveryState
 
     for name in state or ():
         if name not in set(DeliveryState):
             raise BadUsage(f"--state {name}: one of {', '.join(DeliveryState)}")
     lanes = None
-    if connection:
+    if connection and not options.url:
         config = load_config()
         unknown = set(connection) - set(config.connections)
         if unknown:
             raise BadUsage(f"no such connection: {', '.join(sorted(unknown))}; known: {', '.join(config.connections)}")
         lanes = [(r.name, a.name) for r in config.routes for a in r.actions if a.connection in connection]
-    return DeliveryFilter(
+    where = DeliveryFilter(
         ids=tuple(dict.fromkeys(ids or ())),
         event_ids=event or (),
         accounts=account or (),
@@ -68,6 +69,7 @@ def _filter(
         since=moment(since, "--since"),
         until=moment(until, "--until"),
     )
+    return Asked(where, connection or ())
 
 
 @deliveries.command("list")
@@ -85,7 +87,7 @@ def list_deliveries(
 ) -> None:
     """List deliveries, the newest first."""
     where = _filter(None, state, route, action, account, connection, event, since, until)
-    found = [row(one) for one in with_store(lambda store: store.deliveries(where, limit=limit))]
+    found = [row(one) for one in with_inbox(lambda inbox: inbox.deliveries(where, limit=limit))]
     if as_json:
         print_json(found)
         return
@@ -96,7 +98,7 @@ def list_deliveries(
 @deliveries.command("show")
 def show_delivery(delivery_id: str, as_json: Json = False) -> None:
     """Show one delivery: what it rendered, what came of it, every attempt."""
-    found = with_store(lambda store: store.delivery(delivery_id))
+    found = with_inbox(lambda inbox: inbox.delivery(delivery_id))
     if found is None:
         raise fail(f"there is no delivery {delivery_id}")
     delivery, attempts = found
@@ -132,12 +134,12 @@ def show_delivery(delivery_id: str, as_json: Json = False) -> None:
     print_table(columns, [[one[column] for column in columns] for one in told])
 
 
-def _change(what: str, where: DeliveryFilter, limit: int, dry_run: bool, yes: bool, as_json: bool) -> None:
+def _change(what: str, asked: Asked, limit: int, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Retries or cancels what the filter finds, the oldest first, and says for each what came of it."""
 
-    async def work(store: Store) -> dict[str, str | None]:
-        found = [one.id for one in await store.deliveries(where, limit=limit, newest_first=False)]
-        missing = [one for one in where.ids if one not in set(found)]
+    async def work(inbox: Inbox) -> dict[str, str | None]:
+        found = [one.id for one in await inbox.deliveries(asked, limit=limit, newest_first=False)]
+        missing = [one for one in asked.where.ids if one not in set(found)]
         if missing:
             raise fail(f"no such delivery, or not among what the filters ask for: {', '.join(missing)}")
         if dry_run or not found:
@@ -145,10 +147,10 @@ def _change(what: str, where: DeliveryFilter, limit: int, dry_run: bool, yes: bo
         if len(found) > ASK_ABOVE and not yes:
             typer.confirm(f"{what.capitalize()} {len(found)} deliveries?", abort=True, err=True)
         if what == "retry":
-            return dict(await store.retry(found))
-        return dict(await store.cancel(found, "cancelled by a person"))
+            return await inbox.retry(found)
+        return await inbox.cancel(found)
 
-    done = with_store(work)
+    done = with_inbox(work)
     if as_json:
         print_json(
             [{"id": key, "done": value is None and not dry_run, "refused": value} for key, value in done.items()]

@@ -73,6 +73,7 @@ def dev() -> None:
     from gateway.cli.serve import run_loop
     from gateway.service import serve
     from gateway.settings.load import load
+    from gateway.web.outbox import Outbox
 
     options.dev = True
     environ = DevEnvironment(os.environ)
@@ -86,19 +87,21 @@ def dev() -> None:
         if environ.invented:
             print(f"Not set, so invented: {', '.join(sorted(environ.invented))}")
         print("Mail, forwards and Slack messages are caught and shown here; databases are below data/dev/.")
+        print(f"Console, signed in:\n    {ready.admin.sign_in_url}")
         if found := uncaught(config):
             print(f"NOT caught, so really reached: {', '.join(found)} (connections of a plugin's own type)")
         print(f"\nIn another terminal:\n\n    {clean(send_line(config, ready))}\n", flush=True)
 
     async def main() -> None:
-        async with caught(config) as led:
+        outbox = Outbox()
+        async with caught(config, outbox) as led:
 
             def observer(claim: Claim, finish: Finish) -> None:
                 if finish.output is not None and uses(led, claim) == "db_upsert":
                     for title, text in rows_of(led, finish.rendered):
                         show(title, text)
 
-            await serve(led, log=log, on_ready=on_ready, observer=observer, fetcher=DevFetcher())
+            await serve(led, log=log, on_ready=on_ready, observer=observer, fetcher=DevFetcher(), outbox=outbox)
 
     run_loop(main())
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.app import BadUsage, app, clean, fail, load_config, print_json, print_table, with_store
+from gateway.cli.app import BadUsage, app, clean, fail, print_json, print_table, with_inbox
 from gateway.cli.times import moment
 
 if TYPE_CHECKING:
+    from gateway.cli.inbox import Inbox
     from gateway.model import Event, EventFilter
-    from gateway.store.base import Store
 
 events = typer.Typer(no_args_is_help=True, help="The inbox: list, show, replay.")
 app.add_typer(events, name="events")
@@ -87,7 +87,7 @@ def list_events(
 ) -> None:
     """List events, the newest first."""
     where = _filter(None, type, account, state, object, since, until)
-    found = [row(event) for event in with_store(lambda store: store.events(where, limit=limit))]
+    found = [row(event) for event in with_inbox(lambda inbox: inbox.events(where, limit=limit))]
     if as_json:
         print_json(found)
         return
@@ -101,13 +101,15 @@ def list_events(
 def show_event(event_id: str, account: One = None, as_json: Json = False) -> None:
     """Show one event, whole, and its deliveries."""
     from gateway.cli.deliveries import row as delivery_row
+    from gateway.cli.inbox import Asked
     from gateway.model import DeliveryFilter
 
-    async def work(store: Store) -> tuple[list[Event], list[Any]]:
-        found = await store.event(event_id, account)
-        return found, await store.deliveries(DeliveryFilter(event_ids=(event_id,)), limit=1000, newest_first=False)
+    async def work(inbox: Inbox) -> tuple[list[Event], list[Any]]:
+        found = await inbox.event(event_id, account)
+        asked = Asked(DeliveryFilter(event_ids=(event_id,)))
+        return found, await inbox.deliveries(asked, limit=1000, newest_first=False)
 
-    found, deliveries = with_store(work)
+    found, deliveries = with_inbox(work)
     if not found:
         raise fail(f"there is no event {event_id} in the inbox")
     if len(found) > 1:
@@ -146,35 +148,21 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Route stored events through today's config and make new deliveries, the oldest event first."""
-    from gateway.service import replan
-
     if not (ids or type or account or state or object or since or until):
         raise fail("say which: event ids, or --type --account --object --state --since --until", 2)
     where = _filter(ids, type, account, state, object, since, until)
-    config = load_config()
-    unknown = set(route or ()) - {one.name for one in config.routes}
-    if unknown:
-        raise BadUsage(f"no such route: {', '.join(sorted(unknown))}")
 
-    async def work(store: Store) -> list[dict[str, Any]]:
-        listed = await store.events(where, limit=limit, newest_first=False)
+    async def work(inbox: Inbox) -> list[dict[str, Any]]:
+        await inbox.check_routes(route or ())
+        listed = await inbox.events(where, limit=limit, newest_first=False)
         missing = [one for one in where.ids if one not in {event.id for event in listed}]
         if missing:
             raise fail(f"not in the inbox, or not among what the filters ask for: {', '.join(missing)}")
         if len(listed) > ASK_ABOVE and not dry_run and not yes:
             typer.confirm(f"Replay {len(listed)} events?", abort=True, err=True)
-        done = []
-        for event in listed:
-            whole = (await store.event(event.id, event.account))[0]
-            planned = [p for p in replan(config, whole) if not route or p.route in route]
-            made: list[str] | None = []
-            if not dry_run and planned:
-                made = await store.replay(event.account, event.id, planned, force=force)
-            owed = [f"{p.route}/{p.action}" for p in planned]
-            done.append({"event_id": event.id, "type": event.type, "owed": owed, "deliveries": made or []})
-        return done
+        return await inbox.replay(listed, route or (), force=force, dry_run=dry_run)
 
-    done = with_store(work)
+    done = with_inbox(work)
     if as_json:
         print_json(done)
         return

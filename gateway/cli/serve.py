@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from typing import TYPE_CHECKING
 
 from gateway.cli.app import app, load_config, options
+
+if TYPE_CHECKING:
+    from gateway.service import Ready
 
 
 @app.command()
@@ -22,7 +27,12 @@ def serve() -> None:
     log = logs.configure(config.settings.log.level, config.settings.log.format)
     for warning in config.warnings:
         log.warning("config.warning", problem=str(warning))
-    run_loop(run(config, log=log))
+
+    def on_ready(ready: Ready) -> None:
+        if ready.admin.token is not None:  # not through the log, which others may read
+            print(f"Console: {ready.admin.sign_in_url}", file=sys.stderr, flush=True)
+
+    run_loop(run(config, log=log, on_ready=on_ready))
 
 
 def run_loop(main: object) -> None:

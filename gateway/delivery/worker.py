@@ -59,6 +59,11 @@ class Worker:
         self._wake = asyncio.Event()
         self._draining = False
 
+    def limit_of(self, connection: str) -> tuple[Limit | None, int]:
+        """The state of one connection since it was first used, and how many attempts run on it now."""
+        name = f"connection {connection}"
+        return self._limits.get(name), self._running.get(name, 0)
+
     # -- the loop ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
 from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 from gateway.intake.signature import find_account, verify
 from gateway.intake.versions import VersionWatch
+from gateway.metrics import Metrics
 from gateway.model import TEST_EVENT_ID, Account, Event, EventState, PlannedDelivery
 from gateway.routing import RouteTable, plan, scope_of, twin_of, wants_connected
 from gateway.store.base import Store
@@ -33,6 +35,7 @@ _UNKNOWN_ACCOUNT = error(404, "unknown_account", "There is no such account.")
 _USE_POST = error(405, "method_not_allowed", "Use POST.", (("Allow", "POST"),))
 _USE_GET = error(405, "method_not_allowed", "Use GET.", (("Allow", "GET, HEAD"),))
 UNMATCHED_LOG_SECONDS = 3600.0
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 
@@ -69,8 +72,11 @@ def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
 class Handler:
     """Answers every request of the public listener."""
 
-    def __init__(self, store: Store, intake: Callable[[], Intake], log: FilteringBoundLogger) -> None:
+    def __init__(self, store: Store, intake: Callable[[], Intake], log: FilteringBoundLogger, metrics: Metrics) -> None:
         self._store = store
+        self._metrics = metrics
+        self._run = secrets.token_hex(4)  # so that the ids of requests of two runs differ
+        self._requests = 0
         self._intake = intake
         self._log = log
         self.versions = VersionWatch(log)
@@ -92,6 +98,7 @@ class Handler:
                 if not path.startswith("/webhooks/"):
                     return _NOT_FOUND
                 if path[len("/webhooks/") :] not in self._intake().accounts:
+                    self._metrics.refused("unknown_account")
                     return _UNKNOWN_ACCOUNT
             return None if head.method == "POST" else _USE_POST
         if path in ("/healthz", "/readyz"):
@@ -107,6 +114,14 @@ class Handler:
             return await self._readyz()
         return await self._webhook(request, path[len("/webhooks/") :] or None)
 
+    def _request_id(self, request: Request) -> str:
+        """The proxy's X-Request-Id where it is a plain word, else one of our own: what ties log lines together."""
+        given = request.head.header(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        self._requests += 1
+        return f"{self._run}-{self._requests:x}"
+
     async def _readyz(self) -> Response:
         try:
             async with asyncio.timeout(5):
@@ -116,10 +131,13 @@ class Handler:
         return _READY
 
     async def _webhook(self, request: Request, name: str | None) -> Response:
+        start = time.perf_counter()
+        request_id = self._request_id(request)
         intake = self._intake()
         body = request.body
         if self._waiting >= MOST_WAITING or self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
-            self._log_refusal(name or "", "overloaded")
+            self._metrics.refused("overloaded")
+            self._log_refusal(name or "", "overloaded", request_id)
             return UNAVAILABLE
         header = request.head.header(b"stripe-signature")
         now = time.time()
@@ -131,32 +149,41 @@ class Handler:
                 verify(body, header, account, now)
             event = parse_event(body, account.name, datetime.fromtimestamp(now, UTC))
         except SignatureError as refusal:
-            self._log_refusal(name or "", refusal.reason)
+            self._metrics.signature_failed(refusal.reason)
+            self._log_refusal(name or "", refusal.reason, request_id)
             return _BAD_SIGNATURE
         except EnvelopeError:
-            self._log_refusal(name or "", "malformed_event")
+            self._metrics.refused("malformed_event")
+            self._log_refusal(name or "", "malformed_event", request_id)
             return _MALFORMED
         except KeyError:  # a reload took the account away since `refuse`
             return _UNKNOWN_ACCOUNT
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
             event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
         event, planned = route(intake, event)
+        committing = time.perf_counter()
         self._waiting += 1
         self._waiting_bytes += len(body)
         try:
             added = await self._store.add(event, planned)
         except StoreUnavailable as failure:
-            self._log_refusal("", "store", str(failure))
+            self._metrics.refused("unavailable")
+            self._log_refusal("", "store", request_id, str(failure))
             return UNAVAILABLE
         finally:
             self._waiting -= 1
             self._waiting_bytes -= len(body)
+        end = time.perf_counter()
+        outcome = "duplicate" if added.is_duplicate else event.state.value
+        self._metrics.event(event.account, event.type, outcome, end - start, end - committing)
         if added.is_duplicate:
-            self._log.info("event.duplicate", account=event.account, event_id=event.id, type=event.type)
+            self._log.info(
+                "event.duplicate", account=event.account, event_id=event.id, type=event.type, request_id=request_id
+            )
             return _DUPLICATE
         self.versions.saw(event, now)
         if event.state is EventState.UNMATCHED:
-            self._log_unmatched(event, now)
+            self._log_unmatched(event, now, request_id)
         else:
             self._log.info(
                 f"event.{event.state.value}",
@@ -164,10 +191,11 @@ class Handler:
                 event_id=event.id,
                 type=event.type,
                 deliveries=len(planned),
+                request_id=request_id,
             )
         return _RECEIVED
 
-    def _log_unmatched(self, event: Event, now: float) -> None:
+    def _log_unmatched(self, event: Event, now: float, request_id: str) -> None:
         """Once for each type an hour, so that nothing vanishes silently and nothing floods."""
         kind = (event.type, event.connected_account is None)
         if now - self._unmatched_logged.get(kind, 0.0) < UNMATCHED_LOG_SECONDS:
@@ -181,14 +209,15 @@ class Handler:
             account=event.account,
             event_id=event.id,
             type=event.type,
+            request_id=request_id,
             hint=f"no route wants {which}; it is kept, and said once an hour",
         )
 
-    def _log_refusal(self, account: str, reason: str, why: str | None = None) -> None:
+    def _log_refusal(self, account: str, reason: str, request_id: str, why: str | None = None) -> None:
         """At most once a second for each reason: a flood of bad requests floods no log."""
         now = time.monotonic()
         if now - self._refusals_logged.get(reason, -1.0) < 1.0:
             return
         self._refusals_logged[reason] = now
         details = {"error": why} if why else {}
-        self._log.warning("request.refused", account=account, reason=reason, **details)
+        self._log.warning("request.refused", account=account, reason=reason, request_id=request_id, **details)

@@ -11,6 +11,7 @@ import contextlib
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
 from typing import Protocol, cast
@@ -35,6 +36,7 @@ _MALFORMED = error(400, "malformed", "The request could not be read.")
 _HEAD_TOO_LARGE = error(431, "headers_too_large", "The headers are too large.")
 _BODY_TOO_LARGE = error(413, "too_large", "The body is too large.")
 _TOO_SLOW = error(408, "timeout", "The request did not arrive in time.")
+_REASONS = {400: "malformed", 408: "timeout", 413: "too_large", 431: "headers_too_large", 503: "too_many_connections"}
 _FAILED = error(500, "failed", "The request could not be handled.")
 
 
@@ -55,8 +57,11 @@ class Application(Protocol):
 class Listener:
     """One listening socket and its connections."""
 
-    def __init__(self, application: Application, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, application: Application, log: FilteringBoundLogger, refused: Callable[[str], None] | None = None
+    ) -> None:
         self.application = application
+        self.refused = refused or (lambda reason: None)  # told of each request that the application never sees
         self.connections: set[_Connection] = set()
         self.is_closing = False
         self._log = log
@@ -345,6 +350,8 @@ class _Connection(asyncio.Protocol):
         """Queues the last answer of this connection; what arrives from now on is not looked at."""
         if not self._is_refused:
             self._is_refused = True
+            if response.status in _REASONS:
+                self._listener.refused(_REASONS[response.status])
             self._queue.append((response, False, False))
             if not self._is_answering:
                 self._answer_next()

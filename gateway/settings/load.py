@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import gc
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,13 @@ from gateway.settings.needs import in_order_of_needs
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, in_order, nearest
 from gateway.settings.salvage import sound_account, sound_route
-from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings
+from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings, split_listen
 from gateway.settings.source import Source
 from gateway.settings.stripe_checks import check_fetch, fetch_of
 from gateway.settings.template_names import Offered
 from gateway.templating import Templates
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _UNFILLED = ("unset-variable", "variable", "secret-file")
 
 
@@ -55,6 +56,7 @@ class Config:
     actions: Mapping[str, Action[Any]]  # by the name after `uses:`
     vars: Mapping[str, Any]  # the constants
     files: frozenset[Path]  # all that was read
+    template_files: frozenset[Path]  # of these, the templates
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
 
@@ -62,7 +64,7 @@ class Config:
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """Loads everything; contacts nothing. Raises ConfigError with all problems."""
     with _uncollected():
-        return _Loading(path, environ).load()
+        return Loading(path, environ).load()
 
 
 @contextlib.contextmanager
@@ -114,14 +116,21 @@ def _of_type(connections: Mapping[str, ConnectionSettings], kind: type[Any]) -> 
     return {name for name, settings in connections.items() if isinstance(settings, kind)}
 
 
-class _Loading:
+class Loading:
     """One run over one configuration: collects problems, and what could be made."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        source: Source | None = None,
+        *,
+        only: Collection[Path] | None = None,  # the template files that may be read; None: all below the folder
+    ) -> None:
         self.path = path
-        self.source = Source(path, environ)
+        self.source = source or Source(path, environ)
         self.problems = self.source.problems
-        self.templates = Templates(self.source.folder)
+        self.templates = Templates(self.source.folder, only)
         self.compiling = Compiling(self.source, self.templates, self.problems)
         self.actions: dict[str, Action[Any]] = {}
         self.used_connections: set[str] = set()
@@ -143,10 +152,8 @@ class _Loading:
             is_sound = is_sound and is_whole
             routes.append(self._route(name, ("routes", name), route, settings, accounts, connections, declared))
         self._same_listener(settings)
-        self.problems += check_accounts(accounts, self.source)
-        self.problems += check_same(connections, self.source)
-        if is_sound:  # else nobody can tell what is used
-            self.problems += check_use(routes, accounts, self.used_connections, declared, self.source)
+        self._admin(settings)
+        self.problems += self._doubts(accounts, connections, routes if is_sound else None, declared)
         if settings is None or any(problem.severity == "error" for problem in self.problems):
             raise self._refused()
         extra = {file: file.read_bytes() for file in self.templates.files_read | self.plugin_files}
@@ -160,6 +167,7 @@ class _Loading:
             actions=self.actions,
             vars=settings.vars,
             files=frozenset(self.source.files | set(extra)),
+            template_files=frozenset(self.templates.files_read),
             version=self.source.digest(extra),
             warnings=in_order(str(self.path), self._explained()),
         )
@@ -250,7 +258,7 @@ class _Loading:
                 self._tell(error, settings, model, at)
         return made
 
-    def _accounts(self) -> Iterator[tuple[str, Account]]:
+    def _accounts(self) -> Iterable[tuple[str, Account]]:
         for name, given in self._members("accounts"):
             account = sound_account(given)
             yield (
@@ -273,6 +281,34 @@ class _Loading:
             where = self.source.where(("admin", "listen"))
             message = "is the same address as server.listen: the console is never on the public listener"
             self.problem(where, message, code="same-listener")
+
+    def _admin(self, settings: GatewaySettings | None) -> None:
+        """Nobody but this machine reaches the console without a token, and the two tokens tell two roles apart."""
+        if settings is None:
+            return
+        admin = settings.admin
+        operator, viewer = admin.token.get_secret_value(), admin.viewer_token.get_secret_value()
+        host, _ = split_listen(admin.listen)
+        if not operator and host not in LOOPBACK:
+            message = f"without admin.token only this machine may reach the console, not {host}"
+            hint = "set admin.token, or listen on 127.0.0.1"
+            self.problem(self.source.where(("admin", "listen")), message, hint, "open-console")
+        if operator and operator == viewer:
+            where = self.source.where(("admin", "viewer_token"))
+            self.problem(where, "is the same as admin.token: it would make operators of viewers", code="same-token")
+
+    def _doubts(
+        self,
+        accounts: Mapping[str, Account],
+        connections: Mapping[str, ConnectionSettings],
+        routes: Sequence[Route] | None,
+        declared: set[str],
+    ) -> Iterator[Problem]:
+        """What is wrong between the parts. Without sound routes nobody can tell what is used."""
+        yield from check_accounts(accounts, self.source)
+        yield from check_same(connections, self.source)
+        if routes is not None:
+            yield from check_use(routes, accounts, self.used_connections, declared, self.source)
 
     # -- routes -----------------------------------------------------------------------------------------------
 

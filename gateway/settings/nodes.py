@@ -156,6 +156,8 @@ class Nodes:
         text: str = node.value
         if "${" in text:
             text = self._fill(node, at)
+            if not text:
+                return ""  # `token: ${TOKEN:-}` is an empty text, where nothing written would be null
         if node.style or node.tag == "!":
             return text
         if text in _CONSTANTS:

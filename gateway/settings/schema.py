@@ -77,6 +77,11 @@ class AdminSettings(Section):
         description="Empty: loopback only, with a one-time token printed at start.",
         examples=["${GATEWAY_ADMIN_TOKEN:-}"],
     )
+    viewer_token: SecretStr = Field(
+        SecretStr(""),
+        description="Signs people in who may see everything, change nothing.",
+        examples=["${GATEWAY_VIEWER_TOKEN:-}"],
+    )
     metrics_public: bool = Field(False, description="true: /metrics answers without the token.", examples=[True])
 
 

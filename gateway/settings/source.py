@@ -33,15 +33,16 @@ INCLUDABLE = ("accounts", "connections", "routes", "vars")
 class Source:
     """All that was read: `value`, the place of each value and key by path, and the problems on the way."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], *, lenient: bool = False) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], *, lenient: bool = False, folder: Path | None = None
+    ) -> None:
         self.path = path
-        self.folder = path.resolve().parent
+        self.folder = folder or path.resolve().parent
         self.files: set[Path] = set()
         self.texts: dict[str, TextFile] = {}
         self._digest = hashlib.sha256()
         self._marks = Marks()
-        variables = Variables(environ, self.folder, self._digest.update, self.files.add)
-        self._reading = Reading(variables, lenient)
+        self._reading = Reading(self._variables(environ), lenient)
         self.problems = self._reading.problems
         self.value: dict[str, Any] = self._load()
 
@@ -132,6 +133,12 @@ class Source:
 
     # -- reading ----------------------------------------------------------------------------------------------
 
+    def _variables(self, environ: Mapping[str, str]) -> Variables:
+        return Variables(environ, self.folder, self._digest.update, self.files.add)
+
+    def _read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
     def _load(self) -> dict[str, Any]:
         value = self._file(self.path, str(self.path), self._marks)
         if not isinstance(value, dict):
@@ -199,7 +206,7 @@ class Source:
     def _file(self, path: Path, shown: str, marks: Marks) -> Any:
         start = Where(shown, 1, 1)
         try:
-            content = path.read_bytes()
+            content = self._read(path)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             hint = "`gateway init` writes one to start from" if isinstance(error, FileNotFoundError) else None

@@ -26,10 +26,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from gateway.model import (
     Attempt,
+    AuditEntry,
     Claim,
     Delivery,
     DeliveryFilter,
@@ -65,6 +66,66 @@ class Status:
     schema: str
     oldest_pending_at: datetime | None  # None: nothing is pending
     size_bytes: int
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list, and where the next part begins."""
+
+    items: Sequence[T]
+    next: str | None  # the cursor for what follows; None: that was all
+    searched_until: datetime | None = None  # a search by text stopped here for time's sake, and goes on at `next`
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What came in since a cursor."""
+
+    events: Sequence[Event]  # the newest of them, oldest first, bodies left empty
+    left_out: int  # older ones that also came, beyond the limit
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What happened in one stretch of time."""
+
+    start: datetime
+    events: Mapping[str, int]  # by state
+    deliveries: Mapping[str, int]  # that ended in it, by final state
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """How many deliveries of a lane are not done, or dead."""
+
+    lane: Lane
+    counts: Mapping[str, int]  # pending, running, blocked, dead
+    oldest_at: datetime | None  # when the oldest pending one was made
+
+
+@dataclass(frozen=True, slots=True)
+class DeadCause:
+    """Dead letters of one action that share a reason."""
+
+    route: str
+    action: str
+    reason: str
+    count: int
+    newest_id: str
+    newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """A combination that the inbox holds."""
+
+    account: str
+    type: str
+    state: str
 
 
 class Store(Protocol):
@@ -171,6 +232,60 @@ class Store(Protocol):
 
     async def status(self) -> Status:
         """Where the store is and how it stands."""
+
+    # -- the console ------------------------------------------------------------------------------------------
+    #
+    # These never write but for `record`, and do not hold up intake or deliveries. With a million events each answers
+    # in well under 300 ms. A cursor is text that only its store understands; a wrong one raises UsageError. What
+    # arrives or leaves meanwhile neither repeats nor skips anything else.
+
+    async def event_page(
+        self, where: EventFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
+    ) -> Page[Event]:
+        """Events in order of arrival, bodies left empty. With `where.text` it looks through bodies for a bounded time
+        and may return less than `limit`, or nothing, with `searched_until` and a `next` that goes on from there.
+        """
+
+    async def delivery_page(
+        self, where: DeliveryFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
+    ) -> Page[Delivery]:
+        """Deliveries in order of arrival; `rendered` and `output` are left None."""
+
+    async def arrivals(self, after: str | None, *, limit: int) -> Arrivals:
+        """The events that came since the cursor; with None, none of them, and a cursor to begin with."""
+
+    async def count_events(self, where: EventFilter, *, at_most: int) -> int:
+        """How many there are, counting no further than `at_most`. `where.text` raises UsageError."""
+
+    async def count_deliveries(self, where: DeliveryFilter, *, at_most: int) -> int:
+        """How many there are, counting no further than `at_most`."""
+
+    async def buckets(self, edges: Sequence[datetime]) -> Sequence[Bucket]:
+        """What happened between each edge and the next."""
+
+    async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
+        """Seconds from made to succeeded, of the newest deliveries that succeeded since then; sorted."""
+
+    async def lane_states(self) -> Sequence[LaneState]:
+        """Every lane that has pending, running, blocked or dead deliveries."""
+
+    async def dead_causes(self, *, among: int) -> Sequence[DeadCause]:
+        """Why deliveries are dead, the most frequent cause first, counted among the newest `among` dead letters."""
+
+    async def last_events(self) -> Mapping[str, datetime]:
+        """When each account's newest event came in; accounts without one are missing."""
+
+    async def event_kinds(self) -> Sequence[EventKind]:
+        """Which accounts, types and states the inbox holds."""
+
+    async def size_bytes(self) -> int:
+        """How much the store takes on disk, its log included."""
+
+    async def record(self, entry: AuditEntry) -> None:
+        """Adds to the audit log. Returns when it is durable."""
+
+    async def audit(self, *, limit: int, after: str | None = None) -> Page[AuditEntry]:
+        """The audit log, the newest first."""
 
 
 StoreFactory = Callable[[str], Store]

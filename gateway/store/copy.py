@@ -47,6 +47,7 @@ TABLES = (
         ("delivery_seq", "number", "started_at", "duration_ms", "outcome", "error"),
         place=("delivery_seq", "number"),
     ),
+    _Table("audit", ("seq", "at", "role", "who", "what", "target", "count")),
 )  # fmt: skip
 
 Told = Callable[[str, int, int], None]  # table, rows copied, rows in all
@@ -106,10 +107,10 @@ async def _copy(
             "drop the target's schema and copy again"
         )
     async with writer.transaction():
-        for name in ("events", "deliveries"):
+        for name in ("events", "deliveries", "audit"):
             await writer.execute(f"SELECT setval('{name}_seq', (SELECT coalesce(max(seq), 0) + 1 FROM {name}), false)")
         await writer.execute("DELETE FROM facts WHERE name = 'copying_from'")
-    await writer.execute("ANALYZE events; ANALYZE deliveries; ANALYZE attempts")
+    await writer.execute("ANALYZE events; ANALYZE deliveries; ANALYZE attempts; ANALYZE audit")
     return totals
 
 

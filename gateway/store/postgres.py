@@ -29,6 +29,7 @@ from gateway.store.migrations import HEAD, upgrade_postgresql
 from gateway.store.postgres_announce import Announcer
 from gateway.store.postgres_filters import delivery_terms, event_terms
 from gateway.store.postgres_link import BUSY, FAILURES, TRIES, Address, Link, Server, close, reason
+from gateway.store.postgres_queries import SIZE, ConsoleQueries
 from gateway.store.rows import (
     DELIVERY,
     DELIVERY_LISTED,
@@ -47,9 +48,10 @@ MOST_CHANGED = 500  # deliveries that one statement of a person changes
 POLL_SECONDS = 5.0  # how late the work of a gateway that died before it could announce it is seen
 MIGRATION_PAUSE_SECONDS = 1.0
 PEOPLE_SECONDS = 60.0  # a listing may look through many rows
+CONSOLE_SECONDS = 15.0  # whoever looks at a page has gone by then
 
 
-class PostgresStore:
+class PostgresStore(ConsoleQueries):
     """See `gateway.store.base.Store` for what each method promises."""
 
     def __init__(self, url: str, now_ms: Callable[[], int] | None = None) -> None:
@@ -62,6 +64,7 @@ class PostgresStore:
         self._finishing = Link(self._server)
         self._fetching = Link(self._server)
         self._people = Link(self._server, statement_seconds=PEOPLE_SECONDS)
+        self._console = Link(self._server, statement_seconds=CONSOLE_SECONDS)
         self._announcer: Announcer | None = None
         self._changed = asyncio.Event()
         self._adds = Together(self._add_batch, MOST_ADDED)
@@ -144,7 +147,7 @@ class PostgresStore:
         announcer, self._announcer = self._announcer, None
         if announcer is not None:
             await announcer.stop()
-        for link in (self._adding, self._claiming, self._finishing, self._fetching, self._people):
+        for link in (self._adding, self._claiming, self._finishing, self._fetching, self._people, self._console):
             await link.close()
 
     async def ping(self) -> None:
@@ -311,8 +314,7 @@ class PostgresStore:
             await self._people.fetch(
                 "SELECT (SELECT version_num FROM alembic_version),"
                 " (SELECT min(created_at) FROM deliveries WHERE state = 'pending'),"
-                " (SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c"
-                "  WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'S'))",
+                f" ({SIZE})",
                 self.address.schema,
             )
         )[0]

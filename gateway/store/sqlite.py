@@ -40,6 +40,7 @@ from gateway.store.rows import (
     event_of,
     moment,
 )
+from gateway.store.sqlite_queries import ConsoleQueries
 from gateway.store.sqlite_rows import delivery_terms, event_terms
 from gateway.store.sqlite_writer import Arrival, Writer, connect
 
@@ -53,11 +54,12 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class SqliteStore:
+class SqliteStore(ConsoleQueries):
     """See `gateway.store.base.Store` for what each method promises."""
 
     def __init__(self, path: Path, now_ms: Callable[[], int] = clock_ms) -> None:
         self.path = path
+        super().__init__()
         self._now_ms = now_ms
         self._lock_file: int | None = None
         self._writer: Writer | None = None
@@ -115,6 +117,7 @@ class SqliteStore:
             if reader is not None:
                 await asyncio.get_running_loop().run_in_executor(self._reading, reader.close)
         self._reading.shutdown(wait=False)
+        await self._console.close()
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None

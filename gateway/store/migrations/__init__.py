@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
-HEAD = "0002"  # the newest revision; a test compares it with versions/
+HEAD = "0003"  # the newest revision; a test compares it with versions/
 OLDEST = "0001"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
 
 _ALEMBIC = threading.Lock()  # it keeps what it works on in module globals
@@ -32,6 +33,12 @@ def upgrade_postgresql(connect: object, schema: str) -> None:
 def script(name: str) -> str:
     """The text of a SQL script below this folder."""
     return (_FOLDER / name).read_text()
+
+
+def run_script(bind: Any, name: str) -> None:
+    """Runs a SQL script below this folder on PostgreSQL, in the transaction of the steps."""
+    text = script(name)
+    bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(text))
 
 
 def _upgrade(**attributes: object) -> None:

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from gateway.store.migrations import script
+from gateway.store.migrations import run_script
 
 revision = "0001"
 down_revision = None
@@ -91,8 +91,7 @@ def upgrade() -> None:
     """Makes the tables."""
     bind = op.get_bind()
     if bind.dialect.name == "postgresql":
-        text = script("postgresql/0001.sql")
-        bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(text))  # type: ignore[union-attr]
+        run_script(bind, "postgresql/0001.sql")
         return
     for statement in SQLITE:
         op.execute(statement)

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from gateway.store.migrations import script
+from gateway.store.migrations import run_script
 
 revision = "0002"
 down_revision = "0001"
@@ -21,8 +21,7 @@ def upgrade() -> None:
     """Adds the columns."""
     bind = op.get_bind()
     if bind.dialect.name == "postgresql":
-        text = script("postgresql/0002.sql")
-        bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(text))  # type: ignore[union-attr]
+        run_script(bind, "postgresql/0002.sql")
         return
     for statement in SQLITE:
         op.execute(statement)

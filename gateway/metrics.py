@@ -1,0 +1,216 @@
+"""What Prometheus is told. Counting is plain additions, so that intake hardly feels it; names are made at the scrape.
+
+Labels are bounded: accounts, routes, actions and connections come from gateway.yaml; types come from outside, and
+beyond `MOST_TYPES` of them the rest is counted as `other`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from gateway import __version__
+
+MOST_TYPES = 300
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+INTAKE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+ATTEMPT_BOUNDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Histogram:
+    """Counts by upper bound."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """One more."""
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self._sum += seconds
+
+    def buckets(self) -> tuple[list[tuple[str, float]], float]:
+        """As Prometheus wants them: counts up to each bound, and the sum."""
+        total = 0
+        found: list[tuple[str, float]] = []
+        for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
+            total += count
+            found.append((str(bound), total))
+        return found, self._sum
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits for one connection."""
+
+    counts: Mapping[str, int]  # by state: pending, running, blocked, dead
+    oldest_seconds: float  # since the oldest pending one was made; 0: none waits
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What is asked of others at the time of a scrape."""
+
+    queues: Mapping[str, Queue] = field(default_factory=dict)  # by connection
+    connection_states: Mapping[str, str] = field(default_factory=dict)  # ok, slow, paused
+    last_events: Mapping[str, datetime] = field(default_factory=dict)  # by account
+    store_bytes: int = 0
+    config_version: str = ""
+    last_reload_failed: bool = False
+
+
+class Metrics:
+    """The counters of one process. Used on the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._events: dict[tuple[str, ...], int] = {}
+        self._types: set[str] = set()
+        self._signatures: dict[tuple[str, ...], int] = {}
+        self._refused: dict[tuple[str, ...], int] = {}
+        self._attempts: dict[tuple[str, ...], int] = {}
+        self._reloads: dict[tuple[str, ...], int] = {("loaded",): 0, ("failed",): 0}
+        self._intake = Histogram(INTAKE_BOUNDS)
+        self._commit = Histogram(INTAKE_BOUNDS)
+        self._durations: dict[tuple[str, ...], Histogram] = {}
+
+    def event(self, account: str, type: str, outcome: str, seconds: float, commit_seconds: float) -> None:
+        """One event was committed: `routed`, `unmatched`, `ignored` or `duplicate`."""
+        key = (account, type, outcome)
+        count = self._events.get(key)
+        if count is None:
+            key = (account, self._bounded(type), outcome)
+            count = self._events.get(key, 0)
+        self._events[key] = count + 1
+        self._intake.observe(seconds)
+        self._commit.observe(commit_seconds)
+
+    def _bounded(self, type: str) -> str:
+        if type not in self._types:
+            if len(self._types) >= MOST_TYPES:
+                return "other"
+            self._types.add(type)
+        return type
+
+    def signature_failed(self, reason: str) -> None:
+        """A request did not prove that it comes from Stripe."""
+        self._signatures[(reason,)] = self._signatures.get((reason,), 0) + 1
+
+    def refused(self, reason: str) -> None:
+        """A request was refused for another reason: `malformed`, `too_large`, `unknown_account`, `unavailable`."""
+        self._refused[(reason,)] = self._refused.get((reason,), 0) + 1
+
+    def attempt(self, route: str, action: str, outcome: str, seconds: float) -> None:
+        """One attempt ended."""
+        key = (route, action, outcome)
+        self._attempts[key] = self._attempts.get(key, 0) + 1
+        durations = self._durations.get((route, action))
+        if durations is None:
+            durations = self._durations[(route, action)] = Histogram(ATTEMPT_BOUNDS)
+        durations.observe(seconds)
+
+    def reloaded(self, outcome: str) -> None:
+        """gateway.yaml was read again: `loaded` or `failed`."""
+        self._reloads[(outcome,)] = self._reloads.get((outcome,), 0) + 1
+
+    # -- the scrape -------------------------------------------------------------------------------------------
+
+    def text(self, scrape: Scrape, now_seconds: float) -> bytes:
+        """Everything in Prometheus's text format."""
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Once([*self._counted(), *_asked(scrape, now_seconds)]))
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        return generate_latest(registry)
+
+    def _counted(self) -> Iterator[Metric]:
+        yield _counter("gateway_events", "Events committed.", ("account", "type", "outcome"), self._events)
+        yield _counter(
+            "gateway_signature_failures", "Requests without a good signature.", ("reason",), self._signatures
+        )
+        yield _counter("gateway_requests_refused", "Other requests refused.", ("reason",), self._refused)
+        yield _counter("gateway_attempts", "Attempts ended.", ("route", "action", "outcome"), self._attempts)
+        yield _counter("gateway_config_reloads", "Reads of gateway.yaml after the first.", ("outcome",), self._reloads)
+        yield _histogram("gateway_intake_duration_seconds", "From request to answer.", (), {(): self._intake})
+        yield _histogram("gateway_commit_duration_seconds", "Waiting for the store's commit.", (), {(): self._commit})
+        yield _histogram(
+            "gateway_attempt_duration_seconds", "From start to end of an attempt.", ("route", "action"), self._durations
+        )
+
+
+def _asked(scrape: Scrape, now_seconds: float) -> Iterator[Metric]:
+    build = InfoMetricFamily("gateway_build", "The program.")
+    build.add_metric([], {"version": __version__})
+    yield build
+    config = InfoMetricFamily("gateway_config", "The configuration in force.")
+    config.add_metric([], {"version": scrape.config_version})
+    yield config
+    yield _gauge(
+        "gateway_config_last_reload_successful",
+        "1 unless the last read of gateway.yaml failed.",
+        (),
+        {(): 0 if scrape.last_reload_failed else 1},
+    )
+    states: dict[tuple[str, ...], float] = {
+        (name, state): float(count) for name, queue in scrape.queues.items() for state, count in queue.counts.items()
+    }
+    yield _gauge("gateway_queue_deliveries", "Deliveries not done, or dead.", ("connection", "state"), states)
+    ages: dict[tuple[str, ...], float] = {(name,): queue.oldest_seconds for name, queue in scrape.queues.items()}
+    yield _gauge(
+        "gateway_queue_oldest_age_seconds", "Age of the oldest pending delivery; 0: none.", ("connection",), ages
+    )
+    connections: dict[tuple[str, ...], float] = {
+        (name, state): float(state == current)
+        for name, current in scrape.connection_states.items()
+        for state in ("ok", "slow", "paused")
+    }
+    yield _gauge("gateway_connection_state", "1 for the state it is in.", ("connection", "state"), connections)
+    silence: dict[tuple[str, ...], float] = {
+        (account,): now_seconds - at.timestamp() for account, at in scrape.last_events.items()
+    }
+    yield _gauge("gateway_account_silence_seconds", "Since the account's last event.", ("account",), silence)
+    yield _gauge("gateway_store_size_bytes", "The inbox on disk.", (), {(): float(scrape.store_bytes)})
+
+
+class _Once(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = list(families)
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def _counter(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(list(key), value)
+    return family
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(list(key), value)
+    return family
+
+
+def _histogram(name: str, text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for key, histogram in values.items():
+        family.add_metric(list(key), *histogram.buckets())
+    return family

@@ -1,0 +1,138 @@
+"""Who may do what on the admin listener: tokens, signed cookies, CSRF, lock-out. Pure but for its own counters.
+
+A cookie says a role, a name and an end, signed with a key that is made of that role's token: a new token signs
+everybody out, a restart signs out nobody, and no cookie holds a token.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+SESSION_SECONDS = 12 * 3600.0
+FREE_GUESSES = 5  # wrong tokens from one address before it has to wait
+FIRST_LOCK_SECONDS = 15.0  # doubled with each further wrong token
+MOST_LOCK_SECONDS = 900.0
+REMEMBERED_ADDRESSES = 10_000
+NAME_CHARACTERS = 60
+
+
+class Role(IntEnum):
+    """What a person may do; each includes those before it."""
+
+    NOBODY = 0  # not signed in
+    VIEWER = 1  # sees everything
+    OPERATOR = 2  # retries, cancels, replays
+
+    @property
+    def word(self) -> str:
+        """As logs and pages show it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who sends a request."""
+
+    role: Role
+    name: str = ""  # as the person gave it; it proves nothing
+    csrf: str = ""  # what a form must send; empty for a bearer, which no browser sends by itself
+    session: str = ""  # names the cookie's session
+
+
+NOBODY = Person(Role.NOBODY)
+
+
+@dataclass(slots=True)
+class _Guesses:
+    wrong: int = 0
+    locked_until: float = 0.0
+    last_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Access:
+    """The tokens in force, and who guessed."""
+
+    tokens: Mapping[Role, str] = field(repr=False)  # roles without a token are missing
+    _guesses: OrderedDict[str, _Guesses] = field(default_factory=OrderedDict)
+    _ended: dict[str, float] = field(default_factory=dict)  # signed-out sessions, until they would have ended
+
+    # -- tokens -----------------------------------------------------------------------------------------------
+
+    def locked_seconds(self, address: str, now: float) -> float:
+        """How long an address has to wait before its next token is looked at; 0: not at all."""
+        found = self._guesses.get(address)
+        return 0.0 if found is None else max(0.0, found.locked_until - now)
+
+    def role_of(self, token: str, address: str, now: float) -> Role:
+        """The role of a token; NOBODY, and a guess noted, where it is nobody's. Ask `locked_seconds` first."""
+        given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        role = Role.NOBODY
+        for candidate, wanted in self.tokens.items():
+            if hmac.compare_digest(given, hashlib.sha256(wanted.encode()).digest()):
+                role = candidate
+        if role is Role.NOBODY:
+            self._note_guess(address, now)
+        else:
+            self._guesses.pop(address, None)
+        return role
+
+    def _note_guess(self, address: str, now: float) -> None:
+        found = self._guesses.setdefault(address, _Guesses())
+        if now - found.last_at > MOST_LOCK_SECONDS:
+            found.wrong = 0
+        found.wrong += 1
+        found.last_at = now
+        if found.wrong >= FREE_GUESSES:
+            doublings = min(found.wrong - FREE_GUESSES, 10)
+            found.locked_until = now + min(MOST_LOCK_SECONDS, FIRST_LOCK_SECONDS * 2**doublings)
+        self._guesses.move_to_end(address)
+        while len(self._guesses) > REMEMBERED_ADDRESSES:
+            self._guesses.popitem(last=False)
+
+    # -- cookies ----------------------------------------------------------------------------------------------
+
+    def cookie(self, role: Role, name: str, now: float) -> str:
+        """A session's cookie."""
+        said = {"role": role.value, "name": name[:NAME_CHARACTERS], "end": now + SESSION_SECONDS}
+        said["id"] = secrets.token_hex(12)
+        payload = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
+        return f"{payload}.{self._sign(role, payload)}"
+
+    def person_of(self, cookie: str, now: float) -> Person:
+        """Who a cookie speaks for; NOBODY where it is not ours, has ended, or its token is gone."""
+        payload, _, signature = cookie.rpartition(".")
+        try:
+            said = json.loads(base64.urlsafe_b64decode(payload))
+            role, name, end, session = Role(said["role"]), str(said["name"]), float(said["end"]), str(said["id"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return NOBODY
+        if role not in self.tokens or not hmac.compare_digest(
+            signature.encode("utf-8", "surrogateescape"), self._sign(role, payload).encode()
+        ):
+            return NOBODY
+        if end <= now or session in self._ended:
+            return NOBODY
+        return Person(role, name, self._sign(role, f"csrf {payload}"), session)
+
+    def end(self, person: Person, now: float) -> None:
+        """Signs a session out, wherever its cookie has been copied to."""
+        self._ended = {session: until for session, until in self._ended.items() if until > now}
+        self._ended[person.session] = now + SESSION_SECONDS
+
+    def _sign(self, role: Role, text: str) -> str:
+        key = hashlib.sha256(f"gateway session {role.word} ".encode() + self.tokens[role].encode()).digest()
+        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def csrf_is_good(person: Person, given: str | None) -> bool:
+    """Whether a form or request carries the token of its own session."""
+    return bool(given) and hmac.compare_digest(person.csrf.encode(), (given or "").encode("utf-8", "surrogateescape"))

@@ -1,0 +1,80 @@
+"""The admin listener: opened and closed by the service."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from structlog.typing import FilteringBoundLogger
+
+from gateway.errors import UsageError
+from gateway.metrics import Metrics
+from gateway.settings.schema import split_listen
+from gateway.store.base import Store
+from gateway.web.access import Access, Role
+from gateway.web.app import make_app
+from gateway.web.desk import Desk
+from gateway.web.entries import Parts
+from gateway.web.history import History
+from gateway.web.live import Tail
+from gateway.web.outbox import Outbox
+from gateway.web.running import Running
+from gateway.web.sign_in import SIGN_IN
+
+LONGEST_LINE = 128 * 1024  # of a request: filters that name fifty of everything fit
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Where the console answers."""
+
+    url: str
+    token: str | None = field(repr=False)  # made for this run, where gateway.yaml has none; to be printed once
+
+    @property
+    def sign_in_url(self) -> str:
+        """A link that signs in: what stands behind # is sent to nobody, and enters no log."""
+        return f"{self.url}{SIGN_IN}#{self.token}" if self.token else self.url
+
+
+def tokens_of(running: Running) -> tuple[dict[Role, str], str | None]:
+    """The tokens in force, and the one that was made because there is none."""
+    admin = running.config.settings.admin
+    tokens = {Role.VIEWER: admin.viewer_token.get_secret_value(), Role.OPERATOR: admin.token.get_secret_value()}
+    made = None
+    if not tokens[Role.OPERATOR]:
+        made = tokens[Role.OPERATOR] = secrets.token_urlsafe(24)
+    return {role: token for role, token in tokens.items() if token}, made
+
+
+@contextlib.asynccontextmanager
+async def admin_listener(
+    running: Running,
+    store: Store,
+    metrics: Metrics,
+    log: FilteringBoundLogger,
+    outbox: Outbox | None = None,
+) -> AsyncIterator[Admin]:
+    """Console, API and metrics, while the block runs. Raises UsageError where the address is in use."""
+    tokens, made = tokens_of(running)
+    desk, tail = Desk(running, store, log), Tail(store, log)
+    parts = Parts(running, store, desk, Access(tokens), metrics, tail, History(store), outbox)
+    runner = web.AppRunner(make_app(parts, log), access_log=None, shutdown_timeout=2.0, max_line_size=LONGEST_LINE)
+    await runner.setup()
+    try:
+        listen = running.config.settings.admin.listen
+        host, port = split_listen(listen)
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise UsageError(f"admin.listen: cannot listen on {listen}: {error.strerror}") from None
+        bound = runner.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        yield Admin(f"http://{shown}:{bound[1]}", made)
+    finally:
+        await tail.close()
+        await desk.jobs.close()
+        await runner.cleanup()

@@ -1,0 +1,110 @@
+"""What would happen to an event under a draft of routes: nothing is sent, nothing is stored, and it is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+from pydantic_core import to_jsonable_python
+
+from gateway.delivery.explain import ExplainedRoute, explain
+from gateway.envelope import parse_event
+from gateway.errors import EnvelopeError
+from gateway.model import Event
+from gateway.settings.draft import MOST_CHARACTERS, load_draft
+from gateway.settings.load import Config
+from gateway.settings.problems import ConfigError
+from gateway.web.problems import Refused
+from gateway.web.types import Model
+
+MOST_EVENT_CHARACTERS = 1024 * 1024
+_thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-playground")  # one at a time: intake comes first
+
+
+class TrialAsk(Model):
+    """An event and a draft."""
+
+    event: Annotated[str, Field(max_length=MOST_EVENT_CHARACTERS, description="The event's JSON.")]
+    account: Annotated[str, Field(max_length=64, description="Empty: the first account.")] = ""
+    draft: Annotated[
+        str, Field(max_length=MOST_CHARACTERS, description="YAML with routes and vars; empty: those in force.")
+    ] = ""
+
+
+class TriedAction(BaseModel):
+    """One action as it would run."""
+
+    name: str
+    uses: str
+    needs: list[str]
+    rendered: Any
+    note: str | None
+    error: str | None
+
+
+class TriedRoute(BaseModel):
+    """One route, and why it matches or not."""
+
+    route: str
+    matched: bool
+    why: str
+    actions: list[TriedAction]
+
+
+class Trial(BaseModel):
+    """What would happen, or what is wrong with the draft or the event."""
+
+    problems: list[str]
+    routes: list[TriedRoute]
+
+
+async def try_out(config: Config, ask: TrialAsk) -> Trial:
+    """Raises Refused for an unknown account."""
+    account = ask.account or next(iter(config.accounts))
+    if account not in config.accounts:
+        raise Refused(422, "account: there is no such account")
+    return await asyncio.get_running_loop().run_in_executor(_thread, _try_out, config, ask, account)
+
+
+def _try_out(config: Config, ask: TrialAsk, account: str) -> Trial:
+    try:
+        event = parse_event(ask.event.encode("utf-8", "replace"), account, datetime.now(UTC))
+        drafted = load_draft(config, ask.draft) if ask.draft.strip() else config
+        return Trial(problems=[], routes=[tried(route) for route in explain(drafted, event)])
+    except EnvelopeError as error:
+        return Trial(problems=[f"the event: {error}"], routes=[])
+    except ConfigError as error:
+        return Trial(problems=[str(one) for one in error.problems if one.severity == "error"], routes=[])
+
+
+def tried(route: ExplainedRoute) -> TriedRoute:
+    """An explanation, for the answer."""
+    actions = [
+        TriedAction(
+            name=action.name,
+            uses=action.uses,
+            needs=list(action.needs),
+            rendered=to_jsonable_python(action.rendered, fallback=str),
+            note=action.note,
+            error=action.error,
+        )
+        for action in route.actions
+    ]
+    return TriedRoute(route=route.route, matched=route.matched, why=route.why, actions=actions)
+
+
+async def explained(config: Config, event: Event) -> list[TriedRoute]:
+    """What today's configuration makes of a stored event; nothing where its account is gone or it is not JSON."""
+    if event.account not in config.accounts:
+        return []
+
+    def run() -> list[TriedRoute]:
+        try:
+            return [tried(route) for route in explain(config, event)]
+        except EnvelopeError:
+            return []
+
+    return await asyncio.get_running_loop().run_in_executor(_thread, run)

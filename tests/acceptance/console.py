@@ -1,0 +1,156 @@
+"""A gateway with a console, and a real Chromium that looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+from gateway.testing import make_event, signed_request
+from tests.acceptance.harness import SECRET, GatewayProcess, free_port
+
+OPERATOR, VIEWER = "operator-token-of-the-tests", "viewer-token-of-the-tests"
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP, PHONE = ViewportSize(width=1280, height=800), ViewportSize(width=390, height=844)
+
+CONFIG = """\
+version: 1
+log: {{level: info, format: json}}
+server: {{listen: "127.0.0.1:{port}", max_body: 8MiB}}
+admin: {{listen: "127.0.0.1:{admin}", token: {operator}, viewer_token: {viewer}}}
+defaults: {{retry: {{attempts: 1, first: 1s}}}}
+accounts:
+  acme: {{signing_secrets: [{secret}]}}
+  silent: {{signing_secrets: [whsec_of_the_silent_one]}}
+connections:
+  shop: {{type: database, url: "sqlite:///data/shop.db"}}
+  warehouse:
+    {{type: http, url: "http://127.0.0.1:9/hooks", signing_secret: whsec_Zm9yd2FyZCBzZWNyZXQ=, allow_private: true}}
+routes:
+  fulfil:
+    events: [checkout.session.*]
+    if: object.payment_status != 'unpaid'
+    actions:
+      save:
+        uses: db_upsert
+        with:
+          connection: shop
+          table: orders
+          ensure_table: true
+          key: {{event_id: "{{{{ event.id }}}}"}}
+          values: {{amount: "{{{{ object.amount_total }}}}", name: "{{{{ object.customer_details.name }}}}"}}
+      ship: {{uses: http_forward, needs: [save], with: {{connection: warehouse}}}}
+      after: {{uses: http_forward, needs: [ship], with: {{connection: warehouse}}}}
+"""
+
+
+def config(port: int, admin: int, **more: str) -> str:
+    """Its configuration: what saves succeeds, what ships dies, what comes after waits."""
+    words = {"operator": OPERATOR, "viewer": VIEWER, "secret": SECRET, **more}
+    return CONFIG.format(port=port, admin=admin, **words)
+
+
+class Console:
+    """A gateway and its console."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, self.admin_port = free_port(), free_port()
+        self.process = GatewayProcess(folder, config(self.port, self.admin_port), self.port)
+        self.url = f"http://127.0.0.1:{self.admin_port}"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        with ThreadPoolExecutor(1) as thread:  # Playwright keeps a loop running on this one
+            thread.submit(asyncio.run, self.process.start()).result()
+
+    def post(self, event: dict[str, Any] | bytes, secret: str = SECRET) -> int:
+        """Posts as Stripe would; the status."""
+        body = event if isinstance(event, bytes) else json.dumps(event).encode()
+        url = f"http://127.0.0.1:{self.port}/webhooks/acme"
+        request = urllib.request.Request(url, body, signed_request(body, secret), method="POST")
+        with urllib.request.urlopen(request, timeout=20) as response:
+            status: int = response.status
+            return status
+
+    def api(self, path: str, body: Any = None, token: str = OPERATOR) -> Any:
+        """What the API answers."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return json.load(response)
+
+    def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
+        """The first true answer of a condition."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := condition():
+                return found
+            time.sleep(0.05)
+        raise AssertionError("it did not come about: " + self.process.log.read_text()[-3000:])
+
+    def send(self, *types: str) -> list[str]:
+        """Posts events of these types and waits until their deliveries rest; their ids."""
+        ids = []
+        for type in types:
+            event = make_event(type)
+            assert self.post(event) == 200
+            ids.append(event["id"])
+        self.until(lambda: not self.api("/deliveries?state=pending,running")["items"])
+        return ids
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium; skips where it is not installed, but for CI."""
+    path = shutil.which("chromium")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is not installed")
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def complaints(page: Page) -> list[str]:
+    """What axe-core finds wrong, seriously."""
+    # Through the debugger's protocol: a script added to the page would be refused by its own policy.
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']} ({one['impact']}): {one['help']}: {[node['html'][:160] for node in one['nodes']][:5]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+def sign_in(page: Page, url: str, token: str, name: str = "") -> None:
+    """By the form."""
+    page.goto(f"{url}/sign-in")
+    page.get_by_label("Token").fill(token)
+    page.get_by_label("Your name").fill(name)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda at: "/sign-in" not in at)

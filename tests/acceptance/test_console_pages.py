@@ -1,0 +1,150 @@
+"""Every page in a real Chromium, wide and narrow, light and dark: nothing axe-core minds, nothing that sticks out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from gateway.testing import make_event
+from tests.acceptance.console import (
+    DESKTOP,
+    OPERATOR,
+    PHONE,
+    SCREENSHOTS,
+    VIEWER,
+    Console,
+    chromium,
+    complaints,
+    sign_in,
+)
+
+pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(600)]
+
+PAGES = {
+    "overview": "/",
+    "overview-1h": "/?range=1h",
+    "events": "/events",
+    "events-filtered": "/events?type=checkout.*&state=routed",
+    "events-live": "/events?live=1",
+    "events-search": "/events?text=jenny",
+    "event": "/events/{event}",
+    "event-unmatched": "/events/{unmatched}",
+    "events-replay": "/events/replay?type=checkout.*",
+    "deliveries": "/deliveries",
+    "deliveries-dead": "/deliveries?state=dead",
+    "deliveries-none": "/deliveries?state=cancelled",
+    "delivery-dead": "/deliveries/{dead}",
+    "delivery-succeeded": "/deliveries/{succeeded}",
+    "delivery-blocked": "/deliveries/{blocked}",
+    "deliveries-many": "/deliveries/many?what=retry",
+    "playground": "/playground?event={event}",
+    "config": "/config",
+    "jobs": "/jobs",
+    "job": "/jobs/{job}",
+    "audit": "/audit",
+    "not-found": "/deliveries/dlv_none",
+}
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    made = Console(tmp_path_factory.mktemp("console"))
+    made.start()
+    yield made
+    made.process.terminate()
+
+
+@pytest.fixture(scope="module")
+def names(console: Console) -> dict[str, str]:
+    """Something of each kind, for the paths."""
+    event, unmatched, _ = console.send("checkout.session.completed", "customer.created", "checkout.session.completed")
+    console.post(make_event("checkout.session.completed", object={"id": "cs_shared"}))
+    console.post(make_event("checkout.session.expired", object={"id": "cs_shared"}))
+    console.send("checkout.session.completed")
+    job = console.api("/jobs", {"what": "retry", "deliveries": {"state": ["dead"]}})["job"]["id"]
+    console.until(lambda: console.api(f"/jobs/{job}")["state"] == "finished")
+    console.until(lambda: not console.api("/deliveries?state=pending,running")["items"])
+    found = {"event": event, "unmatched": unmatched, "job": job}
+    for state in ("dead", "succeeded", "blocked"):
+        found[state] = console.api(f"/deliveries?state={state}")["items"][0]["id"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as made:
+        yield made
+
+
+def signed_in(browser: Browser, console: Console, token: str = OPERATOR, **options: Any) -> Page:
+    page = browser.new_context(**options).new_page()
+    sign_in(page, console.url, token, "Jenny")
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+def test_every_page_is_readable_by_everybody(
+    browser: Browser, console: Console, names: dict[str, str], width: str, scheme: Literal["light", "dark"]
+) -> None:
+    viewport = DESKTOP if width == "desktop" else PHONE
+    page = signed_in(browser, console, viewport=viewport, color_scheme=scheme)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    SCREENSHOTS.mkdir(exist_ok=True)
+    wrong: dict[str, Any] = {}
+    for name, path in PAGES.items():
+        page.goto(console.url + path.format(**names))
+        if name == "not-found":
+            said.clear()  # Chromium says that it was 404
+        page.wait_for_load_state("load")
+        page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
+        found = complaints(page)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if found or wide > 1 or said:
+            wrong[name] = (found, f"{wide} px too wide", list(said))
+        said.clear()
+    page.context.close()
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+def test_the_sign_in_page_is_readable_by_everybody(browser: Browser, console: Console, width: str) -> None:
+    page = browser.new_context(viewport=DESKTOP if width == "desktop" else PHONE).new_page()
+    page.goto(f"{console.url}/sign-in")
+    page.screenshot(path=SCREENSHOTS / f"sign-in-{width}.png")
+    assert complaints(page) == []
+    page.context.close()
+
+
+def test_a_viewer_sees_everything_and_no_button_that_changes(
+    browser: Browser, console: Console, names: dict[str, str]
+) -> None:
+    page = signed_in(browser, console, VIEWER)
+    for path in ("/events/{event}", "/deliveries/{dead}", "/deliveries", "/jobs/{job}"):
+        page.goto(console.url + path.format(**names))
+        for word in ("Retry", "Replay", "Cancel", "Pause", "Stop here"):
+            assert page.get_by_role("button", name=word).count() == 0, (path, word)
+            assert page.get_by_role("link", name=word).count() == 0, (path, word)
+    page.goto(f"{console.url}/deliveries/many?what=retry")
+    assert "your token may look, not change" in page.inner_text("main")
+    page.context.close()
+
+
+def test_the_keyboard_alone_reaches_the_content_and_the_lists(
+    browser: Browser, console: Console, names: dict[str, str]
+) -> None:
+    page = signed_in(browser, console)
+    page.goto(f"{console.url}/deliveries?state=dead")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Overview"
+    page.locator("tbody a").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda at: "/deliveries/dlv_" in at)
+    page.context.close()

@@ -1,0 +1,259 @@
+"""Who may do what: every route of the admin listener, asked with no token, a wrong one, the viewer's, the operator's.
+
+A new route fails here until it is listed with the role that it needs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from aiohttp import DummyCookieJar
+from aiohttp.test_utils import TestClient, TestServer
+
+from gateway.delivery.resources import Resources
+from gateway.delivery.worker import Worker
+from gateway.metrics import Metrics
+from gateway.routing import RouteTable
+from gateway.service import AtWork
+from gateway.settings.load import load
+from gateway.store.sqlite import SqliteStore
+from gateway.web.access import Access, Role
+from gateway.web.app import make_app
+from gateway.web.desk import Desk
+from gateway.web.entries import Parts
+from gateway.web.history import History
+from gateway.web.live import Tail
+from gateway.web.outbox import Outbox
+from tests.acceptance.console import OPERATOR, VIEWER, config
+
+NOBODY, V, O = Role.NOBODY, Role.VIEWER, Role.OPERATOR  # noqa: E741
+
+ROUTES = {
+    "GET /metrics": V,
+    "GET /api/v1/openapi.json": V,
+    "GET /api/v1/overview": V,
+    "GET /api/v1/events": V,
+    "GET /api/v1/events/{id}": V,
+    "POST /api/v1/events/replay": O,
+    "GET /api/v1/deliveries": V,
+    "GET /api/v1/deliveries/{id}": V,
+    "POST /api/v1/deliveries/retry": O,
+    "POST /api/v1/deliveries/cancel": O,
+    "POST /api/v1/deliveries/{id}/retry": O,
+    "POST /api/v1/deliveries/{id}/cancel": O,
+    "GET /api/v1/jobs": V,
+    "POST /api/v1/jobs": O,
+    "GET /api/v1/jobs/{id}": V,
+    "POST /api/v1/jobs/{id}/pause": O,
+    "POST /api/v1/jobs/{id}/resume": O,
+    "POST /api/v1/jobs/{id}/stop": O,
+    "GET /api/v1/config": V,
+    "GET /api/v1/connections": V,
+    "GET /api/v1/audit": V,
+    "POST /api/v1/playground": V,
+    "GET /sign-in": NOBODY,
+    "POST /sign-in": NOBODY,
+    "POST /sign-out": V,
+    "GET /static/{name}": NOBODY,
+    "GET /": V,
+    "GET /events": V,
+    "GET /live/events": V,
+    "GET /events/replay": O,
+    "POST /events/replay": O,
+    "GET /events/{id}": V,
+    "GET /events/{id}/raw": V,
+    "POST /events/{id}/replay": O,
+    "GET /deliveries": V,
+    "GET /deliveries/many": O,
+    "POST /deliveries/many": O,
+    "GET /deliveries/{id}": V,
+    "POST /deliveries/{id}/retry": O,
+    "POST /deliveries/{id}/cancel": O,
+    "GET /jobs": V,
+    "GET /jobs/{id}": V,
+    "POST /jobs/{id}/{what}": O,
+    "GET /playground": V,
+    "POST /playground": V,
+    "GET /config": V,
+    "GET /audit": V,
+    "GET /outbox": V,
+    "GET /outbox/{number}": V,
+    "GET /outbox/{number}/html": V,
+}
+Client = TestClient[Any, Any]
+
+
+@pytest.fixture
+async def client(store: SqliteStore, tmp_path: Path) -> AsyncIterator[Client]:
+    (tmp_path / "gateway.yaml").write_text(config(8080, 8081))
+    loaded = load(tmp_path / "gateway.yaml", {})
+    log = structlog.get_logger()
+    worker = Worker(store, lambda: (loaded, RouteTable(loaded.routes)), Resources(".", log), log)
+    running = AtWork(loaded, worker)
+    desk, tail = Desk(running, store, log), Tail(store, log)
+    access = Access({V: VIEWER, O: OPERATOR})
+    app = make_app(Parts(running, store, desk, access, Metrics(), tail, History(store), Outbox()), log)
+    async with TestClient(TestServer(app), cookie_jar=DummyCookieJar()) as made:
+        yield made
+        await tail.close()
+        await desk.jobs.close()
+
+
+def path_of(route: str) -> tuple[str, str]:
+    method, _, path = route.partition(" ")
+    path = path.replace("{what}", "pause").replace("{number}", "1")
+    return method, re.sub(r"\{\w+\}", "none", path)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def cookie(client: Client, token: str) -> dict[str, str]:
+    answer = await client.post("/sign-in", data={"token": token}, allow_redirects=False)
+    assert answer.status == 303
+    return {"Cookie": "gateway_session=" + answer.cookies["gateway_session"].value}
+
+
+def test_every_route_is_listed_here(client: Client) -> None:
+    assert client.app is not None
+    found = {
+        f"{route.method} {re.sub(r':[^}]*', '', route.resource.canonical)}"
+        for route in client.app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    assert found == set(ROUTES)
+
+
+async def test_nobody_gets_past_sign_in(client: Client) -> None:
+    allowed = []
+    for route in ROUTES:
+        method, path = path_of(route)
+        for headers in ({}, {"Cookie": "gateway_session=made.up"}, {"Authorization": "Basic b3BlcmF0b3I6"}):
+            answer = await client.request(method, path, headers=headers, allow_redirects=False)
+            to_sign_in = answer.status == 303 and answer.headers["Location"].startswith("/sign-in?next=")
+            if answer.status not in (401, 403) and not to_sign_in:
+                allowed.append(route)
+    assert set(allowed) == {"GET /sign-in", "GET /static/{name}"}
+
+
+async def test_a_wrong_token_gets_nothing_and_is_locked_out(client: Client) -> None:
+    statuses = []
+    for route in ROUTES:
+        method, path = path_of(route)
+        answer = await client.request(method, path, headers=bearer("wrong"), allow_redirects=False)
+        statuses.append(answer.status)
+        if answer.status == 429:
+            assert 0 < int(answer.headers["Retry-After"]) <= 16
+    assert statuses[:4] == [401, 401, 401, 401]
+    assert set(statuses[6:]) == {429}
+    assert (await client.get("/api/v1/events", headers=bearer(OPERATOR))).status == 429
+    answer = await client.post("/sign-in", data={"token": OPERATOR}, allow_redirects=False)
+    assert answer.status == 429
+    assert "Too many wrong tokens. Try again in" in await answer.text()
+
+
+async def test_a_viewer_can_look_and_nothing_else(client: Client) -> None:
+    for headers in (bearer(VIEWER), await cookie(client, VIEWER)):
+        for route, role in ROUTES.items():
+            if route in ("GET /live/events", "POST /sign-out"):
+                continue
+            method, path = path_of(route)
+            sent = dict(headers)
+            if "Cookie" in headers and method == "POST":
+                page = await (await client.get("/", headers=headers)).text()
+                sent["X-CSRF-Token"] = re.findall(r'name="csrf" value="([0-9a-f]+)"', page)[0]
+            answer = await client.request(method, path, headers=sent, json={} if method == "POST" else None)
+            assert (answer.status == 403) is (role is O), (route, answer.status, await answer.text())
+
+
+async def test_an_operator_is_refused_nowhere(client: Client) -> None:
+    for route in ROUTES:
+        if route in ("GET /live/events", "POST /sign-out", "POST /sign-in"):
+            continue
+        method, path = path_of(route)
+        answer = await client.request(method, path, headers=bearer(OPERATOR), json={} if method == "POST" else None)
+        assert answer.status not in (401, 403, 429, 500), (route, answer.status)
+
+
+async def test_every_change_by_cookie_needs_the_sessions_own_csrf_token(client: Client) -> None:
+    mine, others = await cookie(client, OPERATOR), await cookie(client, OPERATOR)
+    page = await (await client.get("/", headers=others)).text()
+    foreign = re.findall(r'name="csrf" value="([0-9a-f]+)"', page)[0]
+    for route in ROUTES:
+        method, path = path_of(route)
+        if method != "POST" or route == "POST /sign-in":
+            continue
+        for data in ({}, {"csrf": ""}, {"csrf": foreign}):
+            answer = await client.post(path, headers=mine, data=data, allow_redirects=False)
+            assert answer.status == 403, (route, data)
+            assert "the form is not of this session; load the page again" in await answer.text()
+        answer = await client.post(path, headers={**mine, "X-CSRF-Token": foreign}, json={})
+        assert answer.status == 403, route
+
+
+async def test_another_site_cannot_make_a_browser_ask(client: Client) -> None:
+    for site in ("cross-site", "same-site"):
+        headers = {**bearer(OPERATOR), "Sec-Fetch-Site": site}
+        answer = await client.post("/deliveries/dlv_1/retry", headers=headers)
+        assert answer.status == 403
+        assert "another site sent this request" in await answer.text()
+
+
+async def test_every_answer_carries_the_headers_that_keep_a_browser_safe(client: Client) -> None:
+    for route in ROUTES:
+        if route == "GET /live/events":
+            continue
+        method, path = path_of(route)
+        answer = await client.request(method, path, headers=bearer(OPERATOR), allow_redirects=False)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy.replace("style-src 'unsafe-inline'", "" if "outbox" in path else "unsafe")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["X-Request-Id"]
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(client: Client) -> None:
+    answer = await client.post("/sign-in", data={"token": OPERATOR}, allow_redirects=False)
+    (said,) = answer.headers.getall("Set-Cookie")
+    assert "HttpOnly" in said
+    assert "SameSite=Strict" in said
+    assert "Secure" not in said
+    answer = await client.post(
+        "/sign-in", data={"token": OPERATOR}, headers={"X-Forwarded-Proto": "https"}, allow_redirects=False
+    )
+    assert "Secure" in answer.headers["Set-Cookie"]
+    assert OPERATOR not in answer.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nX: y", ""])
+async def test_sign_in_leads_nowhere_else(client: Client, target: str) -> None:
+    answer = await client.post("/sign-in", data={"token": VIEWER, "next": target}, allow_redirects=False)
+    assert answer.headers["Location"] == "/"
+
+
+async def test_a_link_from_a_chat_arrives_signed_in(client: Client) -> None:
+    answer = await client.get("/deliveries?state=dead", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status == 200
+    assert 'content="0; url=/deliveries?state=dead"' in await answer.text()
+
+
+async def test_metrics_are_public_only_where_the_config_says_so(store: SqliteStore, tmp_path: Path) -> None:
+    public = config(8080, 8081).replace("viewer_token", "metrics_public: true, viewer_token")
+    (tmp_path / "gateway.yaml").write_text(public)
+    loaded = load(tmp_path / "gateway.yaml", {})
+    log = structlog.get_logger()
+    running = AtWork(loaded, Worker(store, lambda: (loaded, RouteTable(())), Resources(".", log), log))
+    access, tail = Access({O: OPERATOR}), Tail(store, log)
+    parts = Parts(running, store, Desk(running, store, log), access, Metrics(), tail, History(store), None)
+    async with TestClient(TestServer(make_app(parts, log))) as client:
+        answer = await client.get("/metrics")
+        assert answer.status == 200
+        assert "gateway_store_size_bytes" in await answer.text()
+        assert (await client.get("/api/v1/events")).status == 401
+        assert (await client.get("/outbox", headers=bearer(OPERATOR))).status == 404
