@@ -32,7 +32,7 @@ def config(
     return f"""\
 version: 1
 server: {{listen: "127.0.0.1:0"}}
-admin: {{listen: "127.0.0.1:1"}}
+admin: {{listen: "127.0.0.1:0"}}
 store: {{url: "{inbox}"}}
 defaults: {{retry: {{attempts: 3, first: 50ms, factor: 1}}}}
 stripe: {{api_base: "{stripe_url}", timeout: 5s}}

@@ -168,6 +168,9 @@ def _event(found: dict[str, Any]) -> Event:
         created_at=_moment(found["created_at"]),
         connected_account=found["connected_account"],
         object_id=found["object_id"],
+        source=found["source"],
+        api_version=found["api_version"],
+        written_for=found["written_for"],
     )
 
 

@@ -277,7 +277,9 @@ class Loading:
             )
 
     def _same_listener(self, settings: GatewaySettings | None) -> None:
-        if settings is not None and settings.server.listen == settings.admin.listen:
+        if settings is None or settings.server.listen != settings.admin.listen:
+            return
+        if split_listen(settings.admin.listen)[1] != 0:  # 0 is whichever is free
             where = self.source.where(("admin", "listen"))
             message = "is the same address as server.listen: the console is never on the public listener"
             self.problem(where, message, code="same-listener")

@@ -176,6 +176,10 @@ class EventOut(BaseModel):
     created_at: datetime | None
     object_id: str | None
     connected_account: str | None
+    source: str = Field(description="What brought it: webhook, or a command.")
+    test: bool = Field(description="Made up by Stripe's Dashboard.")
+    api_version: str | None
+    written_for: str | None = Field(description="The version that templates expect, where it is another.")
 
     @classmethod
     def of(cls, event: Event) -> EventOut:
@@ -190,6 +194,10 @@ class EventOut(BaseModel):
             created_at=event.created_at,
             object_id=event.object_id,
             connected_account=event.connected_account,
+            source=event.source,
+            test=event.is_test,
+            api_version=event.api_version,
+            written_for=event.written_for,
         )
 
 

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import DummyCookieJar
 from aiohttp.test_utils import TestClient, TestServer
 
+from gateway.cli.dev_mode import DevFetcher
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
 from gateway.metrics import Metrics
@@ -93,7 +94,7 @@ async def client(store: SqliteStore, tmp_path: Path) -> AsyncIterator[Client]:
     (tmp_path / "gateway.yaml").write_text(config(8080, 8081))
     loaded = load(tmp_path / "gateway.yaml", {})
     log = structlog.get_logger()
-    worker = Worker(store, lambda: (loaded, RouteTable(loaded.routes)), Resources(".", log), log)
+    worker = Worker(store, lambda: (loaded, RouteTable(loaded.routes)), Resources(".", log), DevFetcher(), log)
     running = AtWork(loaded, worker)
     desk, tail = Desk(running, store, log), Tail(store, log)
     access = Access({V: VIEWER, O: OPERATOR})
@@ -248,7 +249,7 @@ async def test_metrics_are_public_only_where_the_config_says_so(store: SqliteSto
     (tmp_path / "gateway.yaml").write_text(public)
     loaded = load(tmp_path / "gateway.yaml", {})
     log = structlog.get_logger()
-    running = AtWork(loaded, Worker(store, lambda: (loaded, RouteTable(())), Resources(".", log), log))
+    running = AtWork(loaded, Worker(store, lambda: (loaded, RouteTable(())), Resources(".", log), DevFetcher(), log))
     access, tail = Access({O: OPERATOR}), Tail(store, log)
     parts = Parts(running, store, Desk(running, store, log), access, Metrics(), tail, History(store), None)
     async with TestClient(TestServer(make_app(parts, log))) as client:
