@@ -51,6 +51,7 @@ storm: $(VENV)/.installed-test
 bench: bench-peers
 	$(BIN)/python -m bench.intake
 	$(BIN)/python -m bench.intake_postgres
+	$(BIN)/python -m bench.rejected
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.deliveries
 	$(BIN)/python -m bench.memory

@@ -47,12 +47,12 @@ def event_body(order: int) -> bytes:
     return json.dumps(event, indent=2).encode()
 
 
-def write_requests(path: Path, count: int, target: str = "/webhooks/acme") -> None:
+def write_requests(path: Path, count: int, target: str = "/webhooks/acme", secret: str = SECRET) -> None:
     """Signed requests of distinct events, as bench/requests.lua reads them."""
     with path.open("wb") as file:
         for order in range(count):
             body = event_body(order)
-            headers = "".join(f"{name}: {value}\r\n" for name, value in signed_request(body, SECRET).items())
+            headers = "".join(f"{name}: {value}\r\n" for name, value in signed_request(body, secret).items())
             head = (
                 f"POST {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0\r\n{headers}"
                 f"Content-Length: {len(body)}\r\n\r\n"

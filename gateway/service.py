@@ -20,10 +20,11 @@ from gateway.delivery.fetching import Fetcher, StripeFetcher
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Observer, Worker
 from gateway.errors import UsageError
-from gateway.intake.handler import Handler, Intake, route
+from gateway.intake.handler import Handler, Intake, recognise_rejected, route
 from gateway.intake.listener import Listener
+from gateway.intake.rejections import Rejections
 from gateway.metrics import Metrics
-from gateway.model import Claim, Event, Finish, PlannedDelivery
+from gateway.model import Claim, Event, Finish, PlannedDelivery, RejectedRequest
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.settings.schema import split_listen
@@ -49,7 +50,7 @@ class Ready:
 
 def intake_of(config: Config, table: RouteTable) -> Intake:
     """What intake needs of a configuration."""
-    return Intake(config.accounts, table, config.vars, config.settings.server.max_body)
+    return Intake(config.accounts, table, config.vars, config.settings.server.max_body, config.sources)
 
 
 def replan(config: Config, event: Event) -> tuple[PlannedDelivery, ...]:
@@ -57,6 +58,21 @@ def replan(config: Config, event: Event) -> tuple[PlannedDelivery, ...]:
     if event.account not in config.accounts:
         raise UsageError(f"gateway.yaml has no account {event.account} any more")
     return tuple(route(intake_of(config, RouteTable(config.routes)), event)[1])
+
+
+Readmitted = tuple[Event, list[PlannedDelivery]]
+"""What a rejected request brings into the inbox after all."""
+
+
+def readmission(config: Config) -> Callable[[RejectedRequest], Readmitted | str]:
+    """Judges rejected requests by today's config: what each brings into the inbox, or why it stays rejected."""
+    intake = intake_of(config, RouteTable(config.routes))
+
+    def judge(request: RejectedRequest) -> Readmitted | str:
+        event = recognise_rejected(intake, request)
+        return event if isinstance(event, str) else route(intake, event)
+
+    return judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +153,15 @@ async def running(
 
         stack.push_async_callback(stop_working)
         admin = await stack.enter_async_context(admin_listener(AtWork(config, worker), store, metrics, log, outbox))
-        listener = Listener(Handler(store, lambda: intake, log, metrics), log, metrics.refused)
+        rejections = Rejections(store, lambda: config.settings.rejected.bounds(), log)
+        rejecting = asyncio.create_task(rejections.run(), name="gateway-rejections")
+
+        async def stop_rejecting() -> None:
+            rejections.stop()
+            await rejecting
+
+        stack.push_async_callback(stop_rejecting)
+        listener = Listener(Handler(store, lambda: intake, log, metrics, rejections.put), log, metrics.refused)
         stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
         try:
             await listener.start(*split_listen(config.settings.server.listen), _tls(config))

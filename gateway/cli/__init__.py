@@ -1,6 +1,22 @@
 """The command line: one small file per command."""
 
-from gateway.cli import actions, check, db, deliveries, dev, doctor, events, explain, init, schema, send, serve, types
+from gateway.cli import (
+    actions,
+    check,
+    db,
+    deliveries,
+    dev,
+    doctor,
+    events,
+    explain,
+    init,
+    rejected,
+    schema,
+    send,
+    serve,
+    stripe_ips,
+    types,
+)
 from gateway.cli.app import app, main
 
 __all__ = [
@@ -15,8 +31,10 @@ __all__ = [
     "explain",
     "init",
     "main",
+    "rejected",
     "schema",
     "send",
     "serve",
+    "stripe_ips",
     "types",
 ]

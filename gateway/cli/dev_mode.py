@@ -63,11 +63,12 @@ class DevEnvironment(Mapping[str, str]):
 
 
 def overlay(config: Config) -> Config:
-    """The same config, away from every real inbox and database. Accounts take both modes, since what is sent while
-    developing is not live.
+    """The same config, away from every real inbox and database. Accounts take both modes and requests come from
+    anywhere, since what is sent while developing is not live and not Stripe's.
     """
     from pydantic import SecretStr
 
+    from gateway.addresses import Sources
     from gateway.plugin import ConnectionSettings, DatabaseConnection
 
     connections: dict[str, ConnectionSettings] = {}
@@ -80,7 +81,7 @@ def overlay(config: Config) -> Config:
     store = config.settings.store.model_copy(update={"url": SecretStr(STORE_URL)})
     settings = config.settings.model_copy(update={"store": store})
     accounts = {name: replace(account, livemode=None) for name, account in config.accounts.items()}
-    return replace(config, settings=settings, accounts=accounts, connections=connections)
+    return replace(config, settings=settings, accounts=accounts, connections=connections, sources=Sources())
 
 
 class DevFetcher:

@@ -55,6 +55,12 @@ def who() -> str:
         return "unknown"
 
 
+async def note(store: Store, what: str, ids: Sequence[str]) -> None:
+    """Notes in the audit log what is about to be done from here."""
+    target = ", ".join(ids)[:2000]
+    await store.record(AuditEntry(datetime.now(UTC), "cli", who(), what, target, len(ids)))
+
+
 class LocalInbox:
     """The store itself. What it changes is noted in the audit log, as what a console changes is."""
 
@@ -73,16 +79,12 @@ class LocalInbox:
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
         return await self._store.delivery(delivery_id)
 
-    async def _note(self, what: str, ids: Sequence[str]) -> None:
-        target = ", ".join(ids)[:2000]
-        await self._store.record(AuditEntry(datetime.now(UTC), "cli", who(), what, target, len(ids)))
-
     async def retry(self, ids: Sequence[str]) -> dict[str, str | None]:
-        await self._note("delivery.retry", ids)
+        await note(self._store, "delivery.retry", ids)
         return dict(await self._store.retry(ids))
 
     async def cancel(self, ids: Sequence[str]) -> dict[str, str | None]:
-        await self._note("delivery.cancel", ids)
+        await note(self._store, "delivery.cancel", ids)
         return dict(await self._store.cancel(ids, "cancelled by a person"))
 
     async def check_routes(self, routes: Sequence[str]) -> None:
@@ -97,7 +99,9 @@ class LocalInbox:
 
         config = load_config()
         if events and not dry_run:
-            await self._note("event.replay" + (" --force" if force else ""), [f"{e.account}/{e.id}" for e in events])
+            await note(
+                self._store, "event.replay" + (" --force" if force else ""), [f"{e.account}/{e.id}" for e in events]
+            )
         done = []
         for event in events:
             whole = (await self._store.event(event.id, event.account))[0]

@@ -13,15 +13,25 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.addresses import Sources
 from gateway.envelope import parse_event, parse_json
 from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
 from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 from gateway.intake.signature import find_account, verify
 from gateway.intake.versions import VersionWatch
 from gateway.metrics import Metrics
-from gateway.model import TEST_EVENT_ID, Account, Event, EventState, PlannedDelivery
+from gateway.model import (
+    REJECTED,
+    TEST_EVENT_ID,
+    Account,
+    Event,
+    EventState,
+    PlannedDelivery,
+    RejectedRequest,
+)
 from gateway.routing import RouteTable, plan, scope_of, twin_of, wants_connected
 from gateway.store.base import Store
+from gateway.store.rows import new_ids
 
 _RECEIVED = Response(200, b'{"received": true}')
 _DUPLICATE = Response(200, b'{"received": true, "duplicate": true}')
@@ -30,10 +40,16 @@ _READY = Response(200, b'{"status": "ready"}')
 _NOT_READY = error(503, "not_ready", "The store does not answer.")
 _MALFORMED = error(400, "malformed", "The body is not a Stripe event.")
 _BAD_SIGNATURE = error(401, "bad_signature", "The signature was not accepted.")
+_FORBIDDEN = error(403, "forbidden", "The request was not accepted.")
 _NOT_FOUND = error(404, "not_found", "There is nothing here.")
 _UNKNOWN_ACCOUNT = error(404, "unknown_account", "There is no such account.")
 _USE_POST = error(405, "method_not_allowed", "Use POST.", (("Allow", "POST"),))
 _USE_GET = error(405, "method_not_allowed", "Use GET.", (("Allow", "GET, HEAD"),))
+HINTS = {
+    "no_match": "after the secret is mended, `gateway rejected verify` takes what is kept",
+    "source": "the signature is good: maybe Stripe has new addresses (`gateway stripe-ips refresh`), or a proxy in "
+    "front is not in server.trusted_proxies",
+}
 UNMATCHED_LOG_SECONDS = 3600.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
@@ -48,6 +64,38 @@ class Intake:
     table: RouteTable
     constants: Mapping[str, Any]
     max_body: int
+    sources: Sources
+
+
+def recognise(intake: Intake, name: str | None, body: bytes, signature: str | None, now: float) -> Event:
+    """The event that Stripe has signed for the account of that name, or for whichever account it was. Raises
+    SignatureError, EnvelopeError (a good signature, but no event), KeyError (no such account).
+    """
+    if name is None:
+        account = find_account(body, signature, intake.accounts.values(), now)
+    else:
+        account = intake.accounts[name]
+        verify(body, signature, account, now)
+    return parse_event(body, account.name, datetime.fromtimestamp(now, UTC))
+
+
+def recognise_rejected(intake: Intake, request: RejectedRequest) -> Event | str:
+    """The event of a rejected request by the secrets and addresses of today and the time at which it came; or why it
+    stays rejected.
+    """
+    if request.account is not None and request.account not in intake.accounts:
+        return "unknown_account"
+    try:
+        event = recognise(intake, request.account, request.body, request.signature, request.received_at.timestamp())
+    except SignatureError as refusal:
+        return refusal.reason
+    except EnvelopeError:
+        return "malformed_event"
+    if not intake.sources.allow(intake.sources.client(request.peer, request.forwarded_for)):
+        return "source"
+    if event.id == TEST_EVENT_ID:  # each is new; the same one checked twice is not
+        event = replace(event, id=f"{TEST_EVENT_ID}_{request.id.removeprefix('rej_')}")
+    return replace(event, source=REJECTED)
 
 
 def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
@@ -72,13 +120,21 @@ def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
 class Handler:
     """Answers every request of the public listener."""
 
-    def __init__(self, store: Store, intake: Callable[[], Intake], log: FilteringBoundLogger, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        intake: Callable[[], Intake],
+        log: FilteringBoundLogger,
+        metrics: Metrics,
+        reject: Callable[[RejectedRequest], None],
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._run = secrets.token_hex(4)  # so that the ids of requests of two runs differ
         self._requests = 0
         self._intake = intake
         self._log = log
+        self._reject = reject
         self.versions = VersionWatch(log)
         self._unmatched_logged: dict[tuple[str, bool], float] = {}
         self._refusals_logged: dict[str, float] = {}
@@ -139,25 +195,17 @@ class Handler:
             self._metrics.refused("overloaded")
             self._log_refusal(name or "", "overloaded", request_id)
             return UNAVAILABLE
-        header = request.head.header(b"stripe-signature")
         now = time.time()
         try:
-            if name is None:
-                account = find_account(body, header, intake.accounts.values(), now)
-            else:
-                account = intake.accounts[name]
-                verify(body, header, account, now)
-            event = parse_event(body, account.name, datetime.fromtimestamp(now, UTC))
+            event = recognise(intake, name, body, request.head.header(b"stripe-signature"), now)
         except SignatureError as refusal:
-            self._metrics.signature_failed(refusal.reason)
-            self._log_refusal(name or "", refusal.reason, request_id)
-            return _BAD_SIGNATURE
+            return self._refuse(intake, request, name, refusal.reason, now, request_id, _BAD_SIGNATURE)
         except EnvelopeError:
-            self._metrics.refused("malformed_event")
-            self._log_refusal(name or "", "malformed_event", request_id)
-            return _MALFORMED
+            return self._refuse(intake, request, name, "malformed_event", now, request_id, _MALFORMED)
         except KeyError:  # a reload took the account away since `refuse`
             return _UNKNOWN_ACCOUNT
+        if intake.sources.allowed is not None and not self._is_allowed(intake, request.head):
+            return self._refuse(intake, request, name, "source", now, request_id, _FORBIDDEN)
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
             event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
         event, planned = route(intake, event)
@@ -168,7 +216,7 @@ class Handler:
             added = await self._store.add(event, planned)
         except StoreUnavailable as failure:
             self._metrics.refused("unavailable")
-            self._log_refusal("", "store", request_id, str(failure))
+            self._log_refusal("", "store", request_id, error=str(failure))
             return UNAVAILABLE
         finally:
             self._waiting -= 1
@@ -195,6 +243,51 @@ class Handler:
             )
         return _RECEIVED
 
+    @staticmethod
+    def _is_allowed(intake: Intake, head: Head) -> bool:
+        return intake.sources.allow(intake.sources.client(head.peer, head.header(b"x-forwarded-for")))
+
+    def _refuse(
+        self,
+        intake: Intake,
+        request: Request,
+        name: str | None,
+        reason: str,
+        now: float,
+        request_id: str,
+        answer: Response,
+    ) -> Response:
+        """Has a request kept, unless nothing at all speaks for it: neither its signature nor its address."""
+        head = request.head
+        forwarded_for = head.header(b"x-forwarded-for")
+        client = intake.sources.client(head.peer, forwarded_for)
+        address = "" if client is None else str(client)
+        if reason != "source" and not intake.sources.allow(client):
+            self._metrics.refused("forbidden")
+            self._log_refusal(name or "", "forbidden", request_id, address=address)
+            return _FORBIDDEN
+        if reason in ("source", "malformed_event"):
+            self._metrics.refused(reason)
+        else:
+            self._metrics.signature_failed(reason)
+        self._log_refusal(name or "", reason, request_id, address=address)
+        signature = head.header(b"stripe-signature")
+        self._reject(
+            RejectedRequest(
+                id=new_ids(1, int(now * 1000), "rej")[0],
+                received_at=datetime.fromtimestamp(now, UTC),
+                account=name,
+                reason=reason,
+                address=address,
+                peer=head.peer,
+                forwarded_for=forwarded_for,
+                signature=signature,
+                size=len(request.body) + len(signature or "") + len(forwarded_for or ""),
+                body=request.body,
+            )
+        )
+        return answer
+
     def _log_unmatched(self, event: Event, now: float, request_id: str) -> None:
         """Once for each type an hour, so that nothing vanishes silently and nothing floods."""
         kind = (event.type, event.connected_account is None)
@@ -213,11 +306,12 @@ class Handler:
             hint=f"no route wants {which}; it is kept, and said once an hour",
         )
 
-    def _log_refusal(self, account: str, reason: str, request_id: str, why: str | None = None) -> None:
+    def _log_refusal(self, account: str, reason: str, request_id: str, **details: str) -> None:
         """At most once a second for each reason: a flood of bad requests floods no log."""
         now = time.monotonic()
         if now - self._refusals_logged.get(reason, -1.0) < 1.0:
             return
         self._refusals_logged[reason] = now
-        details = {"error": why} if why else {}
+        if reason in HINTS:
+            details["hint"] = HINTS[reason]
         self._log.warning("request.refused", account=account, reason=reason, request_id=request_id, **details)

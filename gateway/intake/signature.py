@@ -27,6 +27,14 @@ def _timestamp(header: str) -> int:
     raise SignatureError("malformed")
 
 
+def signed_at(header: str | None) -> int | None:
+    """The Unix time that a `Stripe-Signature` names, right or not; None where it names none."""
+    try:
+        return _timestamp(header or "")
+    except SignatureError:
+        return None
+
+
 def verify(body: bytes, header: str | None, account: Account, now_seconds: float) -> None:
     """Returns where `header` (the `Stripe-Signature`) proves that the account's endpoint was sent `body`.
 

@@ -9,11 +9,13 @@ import gc
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from gateway.addresses import Sources
 from gateway.errors import Where
 from gateway.model import Account, ActionUse, Expression, RetryPolicy, Route
 from gateway.plugin import (
@@ -33,8 +35,9 @@ from gateway.settings.needs import in_order_of_needs
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, in_order, nearest
 from gateway.settings.salvage import sound_account, sound_route
-from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings, split_listen
+from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings, ServerSettings, split_listen
 from gateway.settings.source import Source
+from gateway.settings.sources import sources_of
 from gateway.settings.stripe_checks import check_fetch, fetch_of
 from gateway.settings.template_names import Offered
 from gateway.templating import Templates
@@ -57,6 +60,7 @@ class Config:
     vars: Mapping[str, Any]  # the constants
     files: frozenset[Path]  # all that was read
     template_files: frozenset[Path]  # of these, the templates
+    sources: Sources  # whom the public listener hears
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
 
@@ -92,6 +96,17 @@ def load_store_url(path: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
     url = store.get("url") if isinstance(store, dict) else None
     default: Any = GatewaySettings.model_fields["store"].default_factory
     return source.folder, url if isinstance(url, str) and url else default().url.get_secret_value()
+
+
+def load_stripe_ips(path: Path, environ: Mapping[str, str]) -> Path:
+    """The file that `server.stripe_ips` names, whatever else is wrong or unset. Raises ConfigError."""
+    source = Source(path, environ, lenient=True)
+    if not source.value:
+        raise ConfigError(str(path), source.problems)
+    server = source.value.get("server")
+    name = server.get("stripe_ips") if isinstance(server, dict) else None
+    default: str = ServerSettings.model_fields["stripe_ips"].default
+    return source.folder / (name if isinstance(name, str) and name else default)
 
 
 def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[ConnectionSettings]]:
@@ -152,11 +167,12 @@ class Loading:
             is_sound = is_sound and is_whole
             routes.append(self._route(name, ("routes", name), route, settings, accounts, connections, declared))
         self._same_listener(settings)
+        sources = self._sources(settings)
         self._admin(settings)
         self.problems += self._doubts(accounts, connections, routes if is_sound else None, declared)
         if settings is None or any(problem.severity == "error" for problem in self.problems):
             raise self._refused()
-        extra = {file: file.read_bytes() for file in self.templates.files_read | self.plugin_files}
+        extra = {file: file.read_bytes() for file in self.templates.files_read | self.plugin_files | self.address_files}
         return Config(
             path=self.path,
             folder=self.source.folder,
@@ -168,6 +184,7 @@ class Loading:
             vars=settings.vars,
             files=frozenset(self.source.files | set(extra)),
             template_files=frozenset(self.templates.files_read),
+            sources=sources,
             version=self.source.digest(extra),
             warnings=in_order(str(self.path), self._explained()),
         )
@@ -311,6 +328,13 @@ class Loading:
         yield from check_same(connections, self.source)
         if routes is not None:
             yield from check_use(routes, accounts, self.used_connections, declared, self.source)
+
+    def _sources(self, settings: GatewaySettings | None) -> Sources:
+        if settings is None:
+            return Sources()
+        sources, self.address_files, problems = sources_of(settings.server, self.source, datetime.now(UTC))
+        self.problems += problems
+        return sources
 
     # -- routes -----------------------------------------------------------------------------------------------
 

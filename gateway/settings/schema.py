@@ -11,13 +11,15 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PlainValidator,
     SecretStr,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import CoreSchema
 
-from gateway.model import RetryPolicy
+from gateway.addresses import Network, parse_network
+from gateway.model import RejectedBounds, RetryPolicy
 from gateway.plugin import Duration, Name, Rate, Size, Url
 from gateway.settings.forms import ApiVersion, ConnectedId, Expand, WantedConnected
 
@@ -58,6 +60,32 @@ class TlsSettings(Section):
     key: str = Field(description="File with the private key, PEM.", examples=["config/tls/privkey.pem"])
 
 
+STRIPE = "stripe"  # in allowed_ips: the addresses that Stripe publishes
+
+
+def _allowed_ip(value: object) -> Network | str:
+    try:
+        return STRIPE if value == STRIPE else parse_network(value)
+    except ValueError:
+        raise ValueError("expected stripe, an address or a network such as 10.1.0.0/16") from None
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+_NETWORK = {"type": "string", "title": "address or network", "examples": ["10.1.0.0/16"]}
+_ALLOWED = {"type": "string", "title": "stripe, address or network", "examples": [STRIPE, "10.1.0.0/16"]}
+NetworkText = Annotated[Network, PlainValidator(parse_network), WithJsonSchema(_NETWORK)]
+AllowedIp = Annotated[Network | str, PlainValidator(_allowed_ip)]
+AllowedIps = Annotated[
+    list[AllowedIp],
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [_ALLOWED, {"type": "array", "items": _ALLOWED, "minItems": 1}]}),
+]
+
+
 class ServerSettings(Section):
     """Where Stripe posts."""
 
@@ -66,6 +94,22 @@ class ServerSettings(Section):
     )
     max_body: Size = Field(1024 * 1024, description="Larger requests are refused with 413.", examples=["512KiB"])
     tls: TlsSettings | None = Field(None, description="Only where no proxy ends TLS in front.")
+    allowed_ips: AllowedIps | None = Field(
+        None,
+        description="Who may post: stripe (the addresses in stripe_ips), or a list of networks, with stripe in it or "
+        "not. Others are answered 403.",
+        examples=[STRIPE, [STRIPE, "10.1.0.0/16"]],
+    )
+    stripe_ips: str = Field(
+        "data/stripe-ips.json",
+        description="The file with Stripe's addresses; gateway stripe-ips refresh writes it.",
+        examples=["config/stripe-ips.json"],
+    )
+    trusted_proxies: list[NetworkText] = Field(
+        default_factory=list,
+        description="Proxies in front that are believed in X-Forwarded-For: addresses or networks.",
+        examples=[["127.0.0.1", "10.1.0.0/16"]],
+    )
 
 
 class AdminSettings(Section):
@@ -128,6 +172,30 @@ class Defaults(Section):
         default_factory=RetrySettings,
         description="When failed deliveries run again. The defaults span 3.3 days: a weekend.",
     )
+
+
+MOST_REJECTED = 10_000
+OLDEST_REJECTED_SECONDS = 30 * 86400.0  # event ids are remembered for 45 days: none is ever verified after that
+
+
+def _rejected_age(value: float) -> float:
+    if value > OLDEST_REJECTED_SECONDS:
+        raise ValueError("expected at most 30d, because a duplicate must still be known as such")
+    return value
+
+
+class RejectedSettings(Section):
+    """How much is kept of requests that were refused. 0 requests: nothing is."""
+
+    max_requests: int = Field(1000, ge=0, le=MOST_REJECTED, description="At most so many.", examples=[200])
+    max_size: Size = Field(32 * 1024 * 1024, description="At most so much, together.", examples=["8MiB"])
+    max_age: Annotated[Duration, AfterValidator(_rejected_age)] = Field(
+        7 * 86400.0, description="None older than this; at most 30d.", examples=["3d"]
+    )
+
+    def bounds(self) -> RejectedBounds:
+        """The same as a plain record."""
+        return RejectedBounds(self.max_requests, self.max_size, self.max_age)
 
 
 class LogSettings(Section):
@@ -335,6 +403,7 @@ class GatewaySettings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     admin: AdminSettings = Field(default_factory=AdminSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    rejected: RejectedSettings = Field(default_factory=RejectedSettings)
     defaults: Defaults = Field(default_factory=Defaults)
     stripe: StripeSettings = Field(default_factory=StripeSettings)
     accounts: dict[Name, AccountSettings] = Field(

@@ -40,6 +40,9 @@ from gateway.model import (
     Finish,
     Lane,
     PlannedDelivery,
+    RejectedBounds,
+    RejectedFilter,
+    RejectedRequest,
 )
 
 
@@ -170,6 +173,11 @@ class Store(Protocol):
         such event. `force` drops their once_key.
         """
 
+    async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:
+        """Keeps rejected requests, apart from the inbox, and then drops what is over the bounds (see RejectedBounds).
+        Their order is that of the call. How many were dropped. Raises StoreUnavailable.
+        """
+
     # -- delivery ---------------------------------------------------------------------------------------------
 
     async def due(self) -> Due:
@@ -226,6 +234,15 @@ class Store(Protocol):
         """Ends blocked, pending, running or dead deliveries for good, and skips those that need them. An attempt that
         runs meanwhile may still take effect; its record is refused. By id: None where done, else why not.
         """
+
+    async def rejected(self, where: RejectedFilter, *, limit: int, newest_first: bool = True) -> list[RejectedRequest]:
+        """Rejected requests in order of arrival. Their `body` is left empty."""
+
+    async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
+        """One rejected request, whole, or None."""
+
+    async def forget_rejected(self, rejected_ids: Sequence[str]) -> int:
+        """Drops rejected requests; how many there were."""
 
     async def counts(self) -> Mapping[str, int]:
         """How many deliveries are in each state, and `events`."""

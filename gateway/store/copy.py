@@ -48,6 +48,11 @@ TABLES = (
         place=("delivery_seq", "number"),
     ),
     _Table("audit", ("seq", "at", "role", "who", "what", "target", "count")),
+    _Table(
+        "rejected",
+        ("seq", "id", "received_at", "account", "reason", "address", "peer", "forwarded_for", "signature", "size",
+         "body"),
+    ),
 )  # fmt: skip
 
 Told = Callable[[str, int, int], None]  # table, rows copied, rows in all
@@ -107,10 +112,10 @@ async def _copy(
             "drop the target's schema and copy again"
         )
     async with writer.transaction():
-        for name in ("events", "deliveries", "audit"):
+        for name in ("events", "deliveries", "audit", "rejected"):
             await writer.execute(f"SELECT setval('{name}_seq', (SELECT coalesce(max(seq), 0) + 1 FROM {name}), false)")
         await writer.execute("DELETE FROM facts WHERE name = 'copying_from'")
-    await writer.execute("ANALYZE events; ANALYZE deliveries; ANALYZE attempts; ANALYZE audit")
+    await writer.execute("ANALYZE events; ANALYZE deliveries; ANALYZE attempts; ANALYZE audit; ANALYZE rejected")
     return totals
 
 

@@ -22,12 +22,16 @@ from gateway.model import (
     Finish,
     Lane,
     PlannedDelivery,
+    RejectedBounds,
+    RejectedFilter,
+    RejectedRequest,
 )
+from gateway.store import postgres_rejected
 from gateway.store import postgres_work as work
 from gateway.store.base import Added, Due, Status
 from gateway.store.migrations import HEAD, upgrade_postgresql
 from gateway.store.postgres_announce import Announcer
-from gateway.store.postgres_filters import delivery_terms, event_terms
+from gateway.store.postgres_filters import delivery_terms, event_terms, rejected_terms
 from gateway.store.postgres_link import BUSY, FAILURES, TRIES, Address, Link, Server, close, reason
 from gateway.store.postgres_queries import SIZE, ConsoleQueries
 from gateway.store.rows import (
@@ -35,10 +39,13 @@ from gateway.store.rows import (
     DELIVERY_LISTED,
     EVENT,
     EVENT_LISTED,
+    REJECTED,
+    REJECTED_LISTED,
     attempt_of,
     delivery_of,
     event_of,
     moment,
+    rejected_of,
 )
 from gateway.store.together import Together
 
@@ -176,7 +183,10 @@ class PostgresStore(ConsoleQueries):
     async def _add_batch(self, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]]) -> Sequence[bool]:
         news = await work.add(self._adding, arrivals, self._now(), self._id_ms())
         if any(new and planned for new, (_, planned) in zip(news, arrivals, strict=True)):
-            self._work_made()
+            if self._announcer is None:  # a command, which ends at once
+                await self._announce_now()
+            else:
+                self._work_made()
         return news
 
     async def replay(
@@ -186,6 +196,9 @@ class PostgresStore(ConsoleQueries):
         if made:
             await self._announce_now()
         return made
+
+    async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:
+        return await postgres_rejected.keep(self._people, requests, bounds, self._now())
 
     # -- delivery ---------------------------------------------------------------------------------------------
 
@@ -302,6 +315,19 @@ class PostgresStore(ConsoleQueries):
         """For commands, which end at once."""
         self._changed.set()
         await self._people.fetch("SELECT pg_notify($1, '')", Announcer.channel(self.address))
+
+    async def rejected(self, where: RejectedFilter, *, limit: int, newest_first: bool = True) -> list[RejectedRequest]:
+        terms = rejected_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {REJECTED_LISTED} FROM rejected WHERE {terms} ORDER BY seq {order} LIMIT {terms.mark(limit)}"
+        return [rejected_of(row) for row in await self._people.fetch(sql, *terms.values)]
+
+    async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
+        rows = await self._people.fetch(f"SELECT {REJECTED} FROM rejected WHERE id = $1", rejected_id)
+        return rejected_of(rows[0]) if rows else None
+
+    async def forget_rejected(self, rejected_ids: Sequence[str]) -> int:
+        return await postgres_rejected.forget(self._people, rejected_ids)
 
     async def counts(self) -> Mapping[str, int]:
         rows = await self._people.fetch(

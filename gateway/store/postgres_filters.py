@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gateway.model import DeliveryFilter, DeliveryState, EventFilter
+from gateway.model import DeliveryFilter, DeliveryState, EventFilter, RejectedFilter
 from gateway.store.postgres_work import text
 from gateway.store.rows import milliseconds
 
@@ -126,3 +126,14 @@ def delivery_kind_terms(where: DeliveryFilter, terms: Terms) -> None:
     if where.lanes is not None:
         lanes = [f"(d.route = {terms.mark(r)} AND d.action = {terms.mark(a)})" for r, a in where.lanes]
         terms.any_of(lanes) if lanes else terms.never()
+
+
+def rejected_terms(where: RejectedFilter) -> Terms:
+    """Of a filter on rejected requests."""
+    terms = Terms()
+    terms.add("id = ANY ({}::text[])", where.ids)
+    terms.add("account = ANY ({}::text[])", where.accounts)
+    terms.add("reason = ANY ({}::text[])", where.reasons)
+    terms.add("received_at >= {}", None if where.since is None else milliseconds(where.since))
+    terms.add("received_at < {}", None if where.until is None else milliseconds(where.until))
+    return terms

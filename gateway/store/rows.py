@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.model import Attempt, AttemptOutcome, Delivery, DeliveryState, Event, EventState, Fetched
+from gateway.model import (
+    Attempt,
+    AttemptOutcome,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventState,
+    Fetched,
+    RejectedRequest,
+)
 
 OUTPUT_BYTES = 64 * 1024
 
@@ -24,6 +33,8 @@ EVENT = (
     " source, written_for, body"
 )
 EVENT_LISTED = EVENT.replace("body", "NULL")
+REJECTED = "id, received_at, account, reason, address, peer, forwarded_for, signature, size, body"
+REJECTED_LISTED = REJECTED.replace("body", "NULL")
 
 
 def moment(at_ms: int) -> datetime:
@@ -36,10 +47,10 @@ def milliseconds(value: datetime) -> int:
     return int(value.timestamp() * 1000)
 
 
-def new_ids(count: int, now_ms: int) -> list[str]:
-    """Delivery ids: 48 bits of time and 80 random ones, in hex; those made later sort later."""
+def new_ids(count: int, now_ms: int, kind: str = "dlv") -> list[str]:
+    """Ids of deliveries or another kind: 48 bits of time and 80 random ones, in hex; those made later sort later."""
     noise = os.urandom(10 * count).hex()
-    return [f"dlv_{now_ms:012x}{noise[i : i + 20]}" for i in range(0, 20 * count, 20)]
+    return [f"{kind}_{now_ms:012x}{noise[i : i + 20]}" for i in range(0, 20 * count, 20)]
 
 
 def kept_json(value: Any) -> str | None:
@@ -76,6 +87,22 @@ def event_of(row: Sequence[Any]) -> Event:
         source=row[11],
         written_for=row[12],
         body=row[13] or b"",
+    )
+
+
+def rejected_of(row: Sequence[Any]) -> RejectedRequest:
+    """A RejectedRequest from the columns REJECTED."""
+    return RejectedRequest(
+        id=row[0],
+        received_at=moment(row[1]),
+        account=row[2],
+        reason=row[3],
+        address=row[4],
+        peer=row[5],
+        forwarded_for=row[6],
+        signature=row[7],
+        size=row[8],
+        body=row[9] or b"",
     )
 
 

@@ -26,7 +26,11 @@ from gateway.model import (
     Finish,
     Lane,
     PlannedDelivery,
+    RejectedBounds,
+    RejectedFilter,
+    RejectedRequest,
 )
+from gateway.store import sqlite_rejected
 from gateway.store import sqlite_work as work
 from gateway.store.base import Added, Due, Status
 from gateway.store.migrations import HEAD, upgrade_sqlite
@@ -35,13 +39,16 @@ from gateway.store.rows import (
     DELIVERY_LISTED,
     EVENT,
     EVENT_LISTED,
+    REJECTED,
+    REJECTED_LISTED,
     attempt_of,
     delivery_of,
     event_of,
     moment,
+    rejected_of,
 )
 from gateway.store.sqlite_queries import ConsoleQueries
-from gateway.store.sqlite_rows import delivery_terms, event_terms
+from gateway.store.sqlite_rows import delivery_terms, event_terms, rejected_terms
 from gateway.store.sqlite_writer import Arrival, Writer, connect
 
 T = TypeVar("T")
@@ -187,6 +194,9 @@ class SqliteStore(ConsoleQueries):
     ) -> list[str] | None:
         return await self._do(lambda c: work.replay(c, account, event_id, planned, force, self._now_ms()))
 
+    async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:
+        return await self._do(lambda c: sqlite_rejected.keep(c, requests, bounds, self._now_ms()))
+
     # -- delivery ---------------------------------------------------------------------------------------------
 
     async def due(self) -> Due:
@@ -293,6 +303,20 @@ class SqliteStore(ConsoleQueries):
         self, delivery_ids: Sequence[str], change: Callable[[sqlite3.Connection, str], str | None]
     ) -> dict[str, str | None]:
         return await self._do(lambda c: {delivery_id: change(c, delivery_id) for delivery_id in delivery_ids})
+
+    async def rejected(self, where: RejectedFilter, *, limit: int, newest_first: bool = True) -> list[RejectedRequest]:
+        terms, args = rejected_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {REJECTED_LISTED} FROM rejected WHERE {terms} ORDER BY seq {order} LIMIT ?"
+        return await self._read(lambda c: [rejected_of(row) for row in c.execute(sql, (*args, limit))])
+
+    async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
+        sql = f"SELECT {REJECTED} FROM rejected WHERE id = ?"
+        found = await self._read(lambda c: c.execute(sql, (rejected_id,)).fetchone())
+        return None if found is None else rejected_of(found)
+
+    async def forget_rejected(self, rejected_ids: Sequence[str]) -> int:
+        return await self._do(lambda c: sqlite_rejected.forget(c, rejected_ids))
 
     async def counts(self) -> Mapping[str, int]:
         def count(connection: sqlite3.Connection) -> dict[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from gateway.model import DeliveryFilter, EventFilter
+from gateway.model import DeliveryFilter, EventFilter, RejectedFilter
 from gateway.store.rows import milliseconds
 
 
@@ -63,6 +63,17 @@ def delivery_terms(where: DeliveryFilter) -> tuple[str, list[Any]]:
         terms.append("(" + (" OR ".join(pairs) or "0") + ")")
         args.extend(part for pair in where.lanes for part in pair)
     _between("d.created_at", where.since, where.until, terms, args)
+    return " AND ".join(terms), args
+
+
+def rejected_terms(where: RejectedFilter) -> tuple[str, list[Any]]:
+    """The WHERE of a filter on rejected requests, and its values."""
+    terms: list[str] = ["1"]
+    args: list[Any] = []
+    _in("id", where.ids, terms, args)
+    _in("account", where.accounts, terms, args)
+    _in("reason", where.reasons, terms, args)
+    _between("received_at", where.since, where.until, terms, args)
     return " AND ".join(terms), args
 
 

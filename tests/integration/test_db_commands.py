@@ -14,16 +14,18 @@ import asyncpg
 import pytest
 
 from gateway.errors import StoreError, StoreLocked
-from gateway.model import AuditEntry, DeliveryFilter, EventFilter, PlannedDelivery
+from gateway.model import AuditEntry, DeliveryFilter, EventFilter, PlannedDelivery, RejectedFilter
 from gateway.store import copy
 from gateway.store.base import Store
 from gateway.store.copy import copy_store
 from gateway.store.migrations import HEAD
 from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
+from tests.contract.test_rejected import BOUNDS, a_rejected
 from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, later
 
 ROOT = Path(__file__).parents[2]
+LONG = replace(BOUNDS, age_seconds=1e9)
 
 
 def run(folder: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -58,6 +60,7 @@ async def fill(store: Store, count: int = 30) -> None:
     (some, *_) = await store.deliveries(DeliveryFilter(states=("pending",)), limit=5)
     await store.cancel([some.id], "not wanted")
     await store.record(AuditEntry(some.created_at, "operator", "jenny", "delivery.cancel", some.id, 1))
+    await store.keep_rejected([a_rejected(f"rej_{number}") for number in range(3)], LONG)
 
 
 async def filled(path: Path) -> SqliteStore:
@@ -87,6 +90,10 @@ async def test_a_copy_holds_everything_as_it_was(tmp_path: Path, inbox_url: str)
         assert await before.delivery(one.id) == await after.delivery(one.id)
     for event in await before.events(EventFilter(), limit=99):
         assert await before.event(event.id) == await after.event(event.id)
+    for request in await before.rejected(RejectedFilter(), limit=9):
+        assert await before.rejected_request(request.id) == await after.rejected_request(request.id)
+    await after.keep_rejected([a_rejected("rej_new")], LONG)
+    assert [one.id for one in await after.rejected(RejectedFilter(), limit=2)] == ["rej_new", "rej_2"]
     assert (await after.add(an_event("evt_3"), [])).is_duplicate
     assert not (await after.add(an_event("evt_new"), [PlannedDelivery("r", "a")])).is_duplicate
     newest = await after.deliveries(DeliveryFilter(), limit=1)
