@@ -113,6 +113,6 @@ async def test_a_key_with_a_long_queue_is_not_read_to_its_end(filled: asyncpg.Co
 
 def test_every_function_that_changes_rows_is_called_by_one_statement_of_its_own() -> None:
     """Locks are never held across a round trip: nothing in the schema's functions waits for a client."""
-    text = script("postgresql/0001.sql")
+    text = script("postgresql/0001.sql") + script("postgresql/0002.sql")
     assert "pg_advisory_lock(" not in text  # the kind that outlives its transaction
     assert "pg_notify" not in text  # commits that notify run one after another
