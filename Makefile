@@ -58,6 +58,8 @@ bench: bench-peers
 	$(BIN)/python -m bench.config_load
 	$(BIN)/python -m bench.console
 	$(BIN)/python -m bench.watched
+	$(BIN)/python -m bench.fairness
+	$(BIN)/python -m bench.finished_rows
 
 bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock

@@ -226,7 +226,7 @@ class Email(Action[EmailSettings]):
             codes = {one.recipient: (one.code, one.message) for one in error.recipients}
             text = "; ".join(f"{address}: {code} {_one_line(said)}" for address, (code, said) in codes.items())
             if any(400 <= code < 500 for code, _ in codes.values()):
-                raise Retry(f"no recipient was accepted: {text}") from None
+                raise Retry(f"no recipient was accepted: {text}", of_connection=False) from None
             raise Reject(f"no recipient was accepted: {text}") from None
         except aiosmtplib.SMTPResponseException as error:
             said = f"the mail server answered {error.code} {_one_line(error.message)}"

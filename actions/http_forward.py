@@ -14,6 +14,7 @@ from pydantic import Field
 from standardwebhooks.webhooks import Webhook
 
 from gateway.plugin import (
+    UNTIL_RESUMED,
     Action,
     Connection,
     Context,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:  # takes long to import: `gateway check` does without
 
 _READ_BYTES = 64 * 1024
 _RETRIED = frozenset((408, 409, 425, 429))
-_GONE_PAUSE_SECONDS = 3600.0
 _RESERVED = frozenset(("host", "content-length", "transfer-encoding", "connection"))
 
 
@@ -166,9 +166,9 @@ async def _answer(response: aiohttp.ClientResponse, context: Context) -> Mapping
     after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
     if status in _RETRIED or status >= 500:
         pause = after if status in (429, 503) else None
-        raise Retry(message, after_seconds=after, pause_seconds=pause)
+        raise Retry(message, after_seconds=after, pause_seconds=pause, of_connection=status != 409)
     if status == 410:
-        raise Reject(f"{message} (gone: the connection rests for an hour)", pause_seconds=_GONE_PAUSE_SECONDS)
+        raise Reject(f"{message} (gone: the connection rests until it is resumed)", pause_seconds=UNTIL_RESUMED)
     if 300 <= status < 400:
         raise Reject(f"answered {status}, a redirect, which is never followed; put the final address in the connection")
     raise Reject(message)

@@ -209,7 +209,8 @@ class PlannedDelivery:
     """What routing decided is owed for an event: one action of one route.
 
     `needs` are names of actions planned for the same route in the same run. `error` is set where routing
-    could not decide (an `if` that raised): the delivery begins as a dead letter with that text, unjudged.
+    could not decide (an `if` that raised): the delivery begins as a dead letter with that text. Those that need it are
+    planned beside it, unjudged as well: their keys are known once the route is judged.
     """
 
     route: str
@@ -218,6 +219,7 @@ class PlannedDelivery:
     once_key: str | None = None
     order_key: str | None = None
     error: str | None = None
+    is_judged: bool = True  # False only after a routing error
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -284,20 +286,85 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How a claim ended, for the store to record.
-
-    `state` is SUCCEEDED, SKIPPED, DEAD, or PENDING. A PENDING one runs again after `wait_seconds`; with
-    `attempt` None the claim is handed back and costs no attempt. `keys` replaces `(once_key, order_key)` and marks
-    the delivery as judged.
-    """
+    """How the attempt of a claim ended: SUCCEEDED, SKIPPED, DEAD, or PENDING, to run again after `wait_seconds`."""
 
     state: DeliveryState
-    attempt: Attempt | None = None
+    attempt: Attempt
     reason: str | None = None
     wait_seconds: float = 0.0
     rendered: Any = None
     output: Any = None
-    keys: tuple[str | None, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """A claim that is given up without an attempt, and costs none. It keeps its place, or waits for `wait_seconds`."""
+
+    reason: str | None = None  # why it waits
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A claim of an unjudged delivery whose route has been judged now. It takes its turn by its keys, and this costs no
+    attempt.
+    """
+
+    once_key: str | None
+    order_key: str | None
+
+
+Ending = Finish | HandBack | Judged
+"""What becomes of a claim."""
+
+
+# -- connections ----------------------------------------------------------------------------------------------
+
+
+class ConnectionState(StrEnum):
+    """Whether deliveries run on a connection."""
+
+    WORKING = "working"
+    PAUSED = "paused"  # nothing runs until the pause ends; the backlog is kept
+    PROBING = "probing"  # the pause is over: one delivery tries whether it works again
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatus:
+    """How a connection stands, as all gateways on one store see it."""
+
+    name: str
+    state: ConnectionState = ConnectionState.WORKING
+    version: int = 0  # counts its changes
+    since: datetime | None = None  # when it took this state; None: it never had another
+    until: datetime | None = None  # of a pause, or of a probe's time; None in a pause: until a person resumes it
+    left_seconds: float | None = None  # to `until`, by the store's clock when this was read; 0 once it is past
+    reason: str | None = None  # why it is paused
+    failures: int = 0  # in a row
+    pauses: int = 0  # in a row, without a success between; each is longer than the one before
+    failed_delivery: str | None = None  # whose failure was the last
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionChange:
+    """What a connection's status is to become. `for_seconds` is of a pause or a probe; None: without an end."""
+
+    state: ConnectionState
+    for_seconds: float | None = None
+    reason: str | None = None
+    failures: int = 0
+    pauses: int = 0
+    failed_delivery: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRate:
+    """A connection's `rate`, which all gateways on one store keep together: a bucket of claims that fills steadily."""
+
+    connection: str
+    lanes: frozenset[Lane]
+    per_second: float
+    burst: float  # what the bucket holds at most; at first it holds 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def plan(routes: Sequence[Route], account: str, scope: Callable[[], Scope]) -> l
     """The deliveries owed by routes that want the event's type. `scope` is called once, where anything is judged.
 
     Where a route's `if`, `once_per` or `order_by` raises, its deliveries are planned all the same: those without
-    needs carry the error, so that nothing is lost and the others wait for them.
+    needs carry the error, so that nothing is lost and the others wait for them. All are judged when they run.
     """
     planned: list[PlannedDelivery] = []
     seen: Scope | None = None
@@ -159,9 +159,8 @@ def plan(routes: Sequence[Route], account: str, scope: Callable[[], Scope]) -> l
             continue
         for action in route.actions:
             if error is not None:
-                planned.append(
-                    PlannedDelivery(route.name, action.name, action.needs, error=None if action.needs else error)
-                )
+                own = None if action.needs else error
+                planned.append(PlannedDelivery(route.name, action.name, action.needs, error=own, is_judged=False))
                 continue
             once_key, order_key = keys_for(route, action.name, account, values)
             planned.append(PlannedDelivery(route.name, action.name, action.needs, once_key, order_key))

@@ -16,15 +16,19 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.delivery.connections import ConnectionObserver
 from gateway.delivery.fetching import Fetcher, StripeFetcher
+from gateway.delivery.groups import GroupFigures
 from gateway.delivery.resources import Resources
+from gateway.delivery.retention import Retention
 from gateway.delivery.worker import Observer, Worker
 from gateway.errors import UsageError
 from gateway.intake.handler import Handler, Intake, recognise_rejected, route
 from gateway.intake.listener import Listener
 from gateway.intake.rejections import Rejections
 from gateway.metrics import Metrics
-from gateway.model import Claim, Event, Finish, PlannedDelivery, RejectedRequest
+from gateway.model import Claim, Ending, Event, Finish, PlannedDelivery, RejectedRequest
+from gateway.model import ConnectionState as Standing
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.settings.schema import split_listen
@@ -92,12 +96,20 @@ class AtWork:
         return [self._connection(name, settings.concurrency) for name, settings in self.config.connections.items()]
 
     def _connection(self, name: str, concurrency: int) -> ConnectionState:
-        limit, busy = self.worker.limit_of(name)
-        if limit is None:
-            return ConnectionState(name, "ok", concurrency=concurrency)
-        paused = max(0.0, limit.paused_until - time.monotonic())
-        state: Literal["ok", "slow", "paused"] = "slow" if limit.mean_seconds > SLOW_SECONDS else "ok"
-        return ConnectionState(name, "paused" if paused else state, paused, busy, concurrency, limit.mean_seconds)
+        status, figures = self.worker.status(name), self.worker.figures(name)
+        if figures is None:
+            figures = GroupFigures(f"connection {name}", name, concurrency, running=0, ready=0, mean_seconds=0.0)
+        state: Literal["ok", "slow", "paused"] = "slow" if figures.mean_seconds > SLOW_SECONDS else "ok"
+        is_paused = status.state is Standing.PAUSED
+        return ConnectionState(
+            name,
+            state if status.state is Standing.WORKING else "paused",
+            (status.left_seconds or 0.0) if is_paused else 0.0,
+            is_paused and status.left_seconds is None,
+            figures.running,
+            concurrency,
+            figures.mean_seconds,
+        )
 
     def replan(self, event: Event) -> Sequence[PlannedDelivery]:
         """What the configuration in force owes for a stored event."""
@@ -107,12 +119,12 @@ class AtWork:
 def counted(metrics: Metrics, observer: Observer | None) -> Observer:
     """An observer that counts attempts, then asks another."""
 
-    def observe(claim: Claim, finish: Finish) -> None:
-        if finish.attempt is not None:
-            delivery, attempt = claim.delivery, finish.attempt
+    def observe(claim: Claim, ending: Ending) -> None:
+        if isinstance(ending, Finish):
+            delivery, attempt = claim.delivery, ending.attempt
             metrics.attempt(delivery.route, delivery.action, attempt.outcome.value, attempt.duration_seconds)
         if observer is not None:
-            observer(claim, finish)
+            observer(claim, ending)
 
     return observe
 
@@ -125,6 +137,7 @@ async def running(
     drain_seconds: float = DRAIN_SECONDS,
     fetcher: Fetcher | None = None,
     outbox: Outbox | None = None,
+    connection_observer: ConnectionObserver | None = None,
 ) -> AsyncIterator[Ready]:
     """A gateway at work: answers on entry, drained on exit. `fetcher` answers in Stripe's place. Raises StoreError,
     UsageError (an address in use).
@@ -141,10 +154,16 @@ async def running(
         stack.push_async_callback(resources.close)
         apis = StripeApis(config.settings.stripe.api_base, config.settings.stripe.timeout)
         stack.push_async_callback(apis.close)
-        fetching = fetcher or StripeFetcher(store, apis)
         metrics = Metrics()
-        observing = counted(metrics, observer)
-        worker = Worker(store, lambda: (config, table), resources, fetching, log, observer=observing)
+        worker = Worker(
+            store,
+            lambda: (config, table),
+            resources,
+            fetcher or StripeFetcher(store, apis),
+            log,
+            observer=counted(metrics, observer),
+            connection_observer=connection_observer,
+        )
         working = asyncio.create_task(worker.run(), name="gateway-worker")
 
         async def stop_working() -> None:
@@ -152,6 +171,15 @@ async def running(
             await working
 
         stack.push_async_callback(stop_working)
+        purging = asyncio.create_task(
+            Retention(store, lambda: config.settings.store, log).run(), name="gateway-retention"
+        )
+
+        async def stop_purging() -> None:
+            purging.cancel()
+            await asyncio.gather(purging, return_exceptions=True)
+
+        stack.push_async_callback(stop_purging)
         admin = await stack.enter_async_context(admin_listener(AtWork(config, worker), store, metrics, log, outbox))
         rejections = Rejections(store, lambda: config.settings.rejected.bounds(), log)
         rejecting = asyncio.create_task(rejections.run(), name="gateway-rejections")

@@ -3,6 +3,7 @@
 from gateway.cli import (
     actions,
     check,
+    connections,
     db,
     deliveries,
     dev,
@@ -23,6 +24,7 @@ __all__ = [
     "actions",
     "app",
     "check",
+    "connections",
     "db",
     "deliveries",
     "dev",

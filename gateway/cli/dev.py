@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.cli.app import app, clean, options
 
 if TYPE_CHECKING:
-    from gateway.model import Claim, Finish
+    from gateway.model import Claim, Ending, Finish
     from gateway.service import Ready
     from gateway.settings.load import Config
 
@@ -96,9 +96,9 @@ def dev() -> None:
         outbox = Outbox()
         async with caught(config, outbox) as led:
 
-            def observer(claim: Claim, finish: Finish) -> None:
-                if finish.output is not None and uses(led, claim) == "db_upsert":
-                    for title, text in rows_of(led, finish.rendered):
+            def observer(claim: Claim, ending: Ending) -> None:
+                if isinstance(ending, Finish) and ending.output is not None and uses(led, claim) == "db_upsert":
+                    for title, text in rows_of(led, ending.rendered):
                         show(title, text)
 
             await serve(led, log=log, on_ready=on_ready, observer=observer, fetcher=DevFetcher(), outbox=outbox)

@@ -16,8 +16,19 @@ from gateway.delivery.fetching import Fetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.envelope import parse_json
 from gateway.errors import EnvelopeError, StripeApiError, StripeKeyRefused, StripeUnavailable, TemplateError
-from gateway.model import ActionUse, Attempt, AttemptOutcome, Claim, DeliveryState, Finish, Route
-from gateway.plugin import Context, Reject, Retry
+from gateway.model import (
+    ActionUse,
+    Attempt,
+    AttemptOutcome,
+    Claim,
+    DeliveryState,
+    Ending,
+    Finish,
+    HandBack,
+    Judged,
+    Route,
+)
+from gateway.plugin import UNTIL_RESUMED, Context, Reject, Retry
 from gateway.retry import next_wait
 from gateway.routing import RouteTable, judge, keys_for, scope_of, with_fetched
 from gateway.settings.load import Config
@@ -29,10 +40,11 @@ _ERROR_CHARACTERS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended, and what the connection should do about it."""
+    """What became of a claim, and what the connection should do about it."""
 
-    finish: Finish
-    pause_seconds: float | None = None
+    ending: Ending
+    pause_seconds: float | None = None  # asked for by the destination; infinite: until a person resumes
+    is_failure: bool = False  # of the connection: a Retry that is, a timeout or a network error of the action
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +63,9 @@ class Bench:
 class _Done(Exception):  # noqa: N818
     """Ends an attempt before the action runs."""
 
-    def __init__(self, finish: Finish) -> None:
+    def __init__(self, ending: Ending) -> None:
         super().__init__()
-        self.finish = finish
+        self.ending = ending
 
 
 async def run_attempt(claim: Claim, bench: Bench) -> Ended:
@@ -71,6 +83,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
     kept: Any = None
     action: ActionUse | None = None
     pause: float | None = None
+    is_failure = is_at_action = False
     is_asking = False
     try:
         route, action = find(claim, bench)
@@ -90,6 +103,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
             kept = rendered.kept
             plugin = bench.config.actions[action.uses]
             connection = connection_of(bench.config.connections, action.connection)
+            is_at_action = True
             resource = await bench.resources.get(plugin, action.connection, connection)
             context = Context(
                 delivery_id=delivery.id,
@@ -116,7 +130,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
             )
         )
     except _Done as done:
-        return Ended(done.finish)
+        return Ended(done.ending)
     except (TemplateError, EnvelopeError) as error:
         return Ended(dead(str(error), kept))
     except Reject as error:
@@ -129,13 +143,15 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         return Ended(dead(str(error)))
     except Retry as error:
         message, after, pause = error.message, error.after_seconds, error.pause_seconds
+        is_failure = is_at_action and error.of_connection
     except TimeoutError:
         seconds = action.timeout_seconds if action else 0
         what = "Stripe did not bring the object; the action has not begun"
         what = what if is_asking else "whether it took effect is not known"
         message, after = f"no end after {seconds:g} s (its timeout); {what}", None
+        is_failure = is_at_action
     except OSError as error:
-        message, after = f"{type(error).__name__}: {error}", None
+        message, after, is_failure = f"{type(error).__name__}: {error}", None, is_at_action
     except Exception as error:
         # A fault of the action itself. Its place helps its author; its values could hold secrets.
         trace = error.__traceback__
@@ -145,11 +161,17 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         uses = action.uses if action else "?"
         message, after = f"the action {uses} failed{place}: {type(error).__name__}: {error}", None
     assert action is not None
+    if pause is not None and pause != UNTIL_RESUMED:
+        pause = min(pause, action.retry.max_seconds)
     wait = next_wait(action.retry, delivery.attempts, bench.rng, after)
     if wait is None:
-        return Ended(dead(f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)", kept), pause)
+        return Ended(
+            dead(f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)", kept),
+            pause,
+            is_failure,
+        )
     failed = attempt(AttemptOutcome.RETRY, message)
-    return Ended(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause)
+    return Ended(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause, is_failure)
 
 
 def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:
@@ -172,7 +194,7 @@ def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:
         since = datetime.fromisoformat(delivery.reason.removeprefix(begins))
     if (bench.now() - since).total_seconds() < UNKNOWN_SECONDS:  # another gateway, or the next reload, may know it
         reason = begins + since.isoformat(timespec="seconds")
-        raise _Done(Finish(DeliveryState.PENDING, reason=reason, wait_seconds=UNKNOWN_WAIT_SECONDS))
+        raise _Done(HandBack(reason, UNKNOWN_WAIT_SECONDS))
     error = f"gateway.yaml has no {missing} any more; put it back and retry, or cancel"
     attempt = Attempt(delivery.attempts, bench.now(), 0.0, AttemptOutcome.DEAD, error)
     raise _Done(Finish(DeliveryState.DEAD, attempt, reason=error))
@@ -195,10 +217,10 @@ def _judge_late(
     action: ActionUse,
     scope: Mapping[str, Any],
     attempt: Callable[[AttemptOutcome], Attempt],
-) -> Finish:
+) -> Ending:
     """Judges the route's `if` where routing could not, from the event alone."""
     values = judge(route, claim.delivery.account, scope)
     if values is None:
         reason = "the route's `if` is false"
         return Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason=reason)
-    return Finish(DeliveryState.PENDING, keys=keys_for(route, action.name, claim.delivery.account, values))
+    return Judged(*keys_for(route, action.name, claim.delivery.account, values))

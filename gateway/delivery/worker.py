@@ -4,29 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import math
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from random import Random
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.delivery.attempt import Bench, Ended, run_attempt
+from gateway.delivery.breaker import evidence_of
+from gateway.delivery.connections import ConnectionObserver, Connections
 from gateway.delivery.fetching import Fetcher
-from gateway.delivery.limits import Limit, allot
+from gateway.delivery.groups import Group, GroupFigures, Groups
+from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
+from gateway.delivery.limits import shared_rate
 from gateway.delivery.resources import Resources
 from gateway.errors import StoreError
-from gateway.model import Attempt, AttemptOutcome, Claim, DeliveryState, Finish, Lane
+from gateway.model import (
+    Attempt,
+    AttemptOutcome,
+    Claim,
+    ConnectionStatus,
+    DeliveryState,
+    Ending,
+    Finish,
+    HandBack,
+    Lane,
+    SharedRate,
+)
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.store.base import Store
 
-LEASE_SECONDS = float(os.environ.get("GATEWAY_INTERNAL_LEASE_SECONDS", "60"))  # internal: for fault tests alone
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
 FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later
-NO_CONNECTION_CONCURRENCY = 16
-Observer = Callable[[Claim, Finish], None]
+SHORTEST_SECONDS = 0.005  # of a sleep
+MANY_LANES = 200  # looking through so many takes a millisecond or two
+LOOK_SHARE = 0.1  # of the time at most goes into looking for lanes with work, where they are many
+LOOK_SECONDS = 0.3  # ... but no look is older
+Observer = Callable[[Claim, Ending], None]
 
 
 class Worker:
@@ -41,6 +58,7 @@ class Worker:
         log: FilteringBoundLogger,
         *,
         observer: Observer | None = None,
+        connection_observer: ConnectionObserver | None = None,
         rng: Random | None = None,
     ) -> None:
         self._store = store
@@ -50,19 +68,25 @@ class Worker:
         self._log = log
         self._observer = observer
         self._rng = rng or Random()  # noqa: S311 - varies waits, guards nothing
-        self._limits: dict[str, Limit] = {}
-        self._waiting: dict[str, deque[Claim]] = {}  # claimed, not yet run, by group
-        self._running: dict[str, int] = {}
-        self._tasks: dict[asyncio.Task[None], Claim] = {}
-        self._leases: dict[str, str] = {}
-        self._lease_ends: dict[str, float] = {}  # as far as is known here: never later than the store has it
+        self._connections = Connections(store, log, connection_observer)
+        self._groups = Groups(config)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._attempts: dict[str, asyncio.Task[None]] = {}  # by delivery id, until they end; then comes recording
+        self._leases = Leases(store)
+        self._with_work: dict[str, tuple[Group, list[Lane]]] = {}  # by the last look
+        self._next_due_at = math.inf  # monotonic
+        self._looks_at = 0.0  # monotonic: until then the last look does
+        self._is_news = False  # work was announced since the last look
         self._wake = asyncio.Event()
         self._draining = False
 
-    def limit_of(self, connection: str) -> tuple[Limit | None, int]:
-        """The state of one connection since it was first used, and how many attempts run on it now."""
-        name = f"connection {connection}"
-        return self._limits.get(name), self._running.get(name, 0)
+    def figures(self, connection: str) -> GroupFigures | None:
+        """What runs and what is ready on a connection; None before its first work."""
+        return next((one for one in self._groups.figures() if one.connection == connection), None)
+
+    def status(self, connection: str) -> ConnectionStatus:
+        """How a connection stands, as last seen."""
+        return self._connections.status(connection)
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -88,126 +112,188 @@ class Worker:
         room = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait((work, room), return_when=asyncio.FIRST_COMPLETED, timeout=seconds)
+            if work.done():
+                self._is_news = True
+                self._connections.announce()
         finally:
             for task in (work, room):
                 task.cancel()
             await asyncio.gather(work, room, return_exceptions=True)
         self._wake.clear()
 
+    async def _look(self) -> None:
+        """Which lanes have work. Where looking takes long, because they are many, the last look does for a while."""
+        start = time.monotonic()
+        if start >= self._looks_at:
+            self._is_news = False
+            due = await self._store.due()
+            self._with_work = {}
+            for lane in due.lanes:
+                group = self._groups.of(lane)
+                self._with_work.setdefault(group.name, (group, []))[1].append(lane)
+            now = time.monotonic()
+            self._next_due_at = math.inf if due.next_in_seconds is None else now + due.next_in_seconds + 0.001
+            is_long = len(due.lanes) > MANY_LANES
+            self._looks_at = start + min(LOOK_SECONDS, (now - start) / LOOK_SHARE) if is_long else 0.0
+
     async def _claim_once(self) -> float:
         """Claims what there is room for and starts it. Seconds to sleep; 0: look again at once."""
-        due = await self._store.due()
-        now = time.monotonic()
-        groups = {lane: self._group(lane) for lane in due.lanes}
-        wanted = allot(due.lanes, groups.__getitem__, self._limits, now)
-        wait = IDLE_SECONDS if due.next_in_seconds is None else min(IDLE_SECONDS, due.next_in_seconds + 0.001)
+        await self._look()
+        if self._with_work:
+            await self._connections.refresh()
+        wanted: dict[Lane, int] = {}
+        rates: list[SharedRate] = []
+        for group, lanes in self._with_work.values():
+            shares = group.limit.turns.share(lanes, await self._room(group))
+            wanted |= shares
+            if shares and group.connection is not None and group.limit.rate is not None:
+                rates.append(shared_rate(group.connection, group.limit.rate, shares))
+        for group in self._groups.all():
+            await self._hand_back_paused(group)
         if not wanted:
-            if due.lanes:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(FULL_SECONDS):
-                        await self._wake.wait()
-                        self._wake.clear()
-                        return 0.0
-            opens = [self._limits[group].opens_in(now) for group in set(groups.values())]
-            return min([wait, *(seconds for seconds in opens if seconds is not None)])
+            return await self._no_room()
         asked_at = time.monotonic()
-        claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS)
+        claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS, rates=rates)
+        self._take(wanted, claims, asked_at)
+        return 0.0 if claims else min(self._next_look(), 0.05)
+
+    async def _room(self, group: Group) -> int:
+        """How many more of a group may be claimed: on a connection that is probed one, on a paused one none."""
+        room = group.limit.room(time.monotonic())
+        if group.connection is None or self._connections.is_working(group.connection):
+            return room
+        await self._connections.try_probe(group.connection)
+        return min(room, int(self._connections.wants_probe(group.connection)))
+
+    def _take(self, wanted: Mapping[Lane, int], claims: list[Claim], asked_at: float) -> None:
+        """Takes in what was claimed and starts it."""
+        given = dict.fromkeys(wanted, 0)
         for claim in claims:
-            group = self._group(claim.delivery.lane)
-            self._limits[group].take(1)
-            self._leases[claim.delivery.id] = claim.token
-            self._lease_ends[claim.delivery.id] = asked_at + LEASE_SECONDS
-            self._waiting.setdefault(group, deque()).append(claim)
-        for group in {self._group(claim.delivery.lane) for claim in claims}:
-            self._start(group)
-        return 0.0 if claims else min(wait, 0.05)
+            group = self._groups.of(claim.delivery.lane)
+            given[claim.delivery.lane] += 1
+            self._leases.add(claim, asked_at)
+            if group.connection is not None and self._connections.wants_probe(group.connection):
+                self._connections.begin_probe(group.connection, claim.delivery.id)
+            group.ready.append(claim)
+        taken: dict[str, int] = {}
+        for lane, count in given.items():
+            name = self._groups.of(lane).name
+            taken[name] = taken.get(name, 0) + count
+        for group in self._groups.all():
+            if group.name in taken:
+                group.limit.take(taken[group.name], time.monotonic())
+                self._start(group)
+        if self._looks_at:  # this look is used again, but for the lanes that it has emptied
+            for _, lanes in self._with_work.values():
+                lanes[:] = [lane for lane in lanes if lane not in wanted or given[lane] == wanted[lane]]
 
-    def _group(self, lane: Lane) -> str:
-        """What a lane shares limits with: its connection, or its action where it has none."""
-        config, table = self._config()
-        route = table.by_name.get(lane.route)
-        action = route.action(lane.action) if route else None
-        name = "unknown" if action is None else f"action {action.uses}"
-        concurrency, rate = NO_CONNECTION_CONCURRENCY, None
-        if action is not None and action.connection is not None:
-            name = f"connection {action.connection}"
-            connection = config.connections.get(action.connection)
-            if connection is not None:
-                concurrency, rate = connection.concurrency, connection.rate
-        limit = self._limits.get(name)
-        if limit is None:
-            limit = self._limits[name] = Limit(concurrency, rate, filled_at=time.monotonic(), tokens=1.0)
-        limit.concurrency, limit.rate = concurrency, rate
-        return name
+    def _next_look(self) -> float:
+        """Seconds until there may be work by the passing of time."""
+        now = time.monotonic()
+        wait = min(IDLE_SECONDS, self._next_due_at - now)
+        return max(SHORTEST_SECONDS, min(wait, self._looks_at - now) if self._is_news else wait)
 
-    def _start(self, group: str) -> None:
-        """Runs waiting claims of a group as far as its concurrency allows."""
-        waiting = self._waiting.get(group)
-        while waiting and not self._draining and self._running.get(group, 0) < self._limits[group].concurrency:
-            claim = waiting.popleft()
-            if self._is_ours(claim):
-                self._running[group] = self._running.get(group, 0) + 1
-                work = self._run_claim(group, claim)
-            else:  # this gateway was paused: another may have it by now
-                work = self._hand_back(group, claim)
-            task = asyncio.create_task(work, name=f"attempt {claim.delivery.id}")
-            self._tasks[task] = claim
-            task.add_done_callback(self._tasks.pop)
+    async def _no_room(self) -> float:
+        """Waits a little for room, where that is all that is missing. Seconds to sleep; 0: there is some."""
+        waits = [self._next_look()]
+        now = time.monotonic()
+        is_full = False
+        for group, _ in self._with_work.values():
+            if group.connection is None or self._connections.is_working(group.connection):
+                opens_in = group.limit.opens_in(now)
+                is_full = is_full or opens_in is None
+            else:
+                opens_in = self._connections.opens_in(group.connection)
+                looks_in = self._connections.looks_in()
+                waits += [] if looks_in is None else [looks_in]
+            waits += [] if opens_in is None else [opens_in]
+        if is_full:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FULL_SECONDS):
+                    await self._wake.wait()
+                    self._wake.clear()
+                    return 0.0
+        return max(SHORTEST_SECONDS, min(waits))
 
-    async def _run_claim(self, group: str, claim: Claim) -> None:
+    # -- claims that run --------------------------------------------------------------------------------------
+
+    def _start(self, group: Group) -> None:
+        """Runs ready claims of a group as far as its concurrency allows. Those of a paused connection stay: they are
+        handed back.
+        """
+        if group.connection is not None and self._connections.is_in_doubt(group.connection):
+            return
+        while group.ready and not self._draining and group.running < group.limit.concurrency:
+            if not self._may_start(group, group.ready[0]):
+                return
+            claim = group.ready.popleft()
+            if self._leases.is_lost(claim.delivery.id):  # this gateway was paused: another may have it by now
+                self._spawn(self._hand_back(group, claim), claim)
+                continue
+            group.running += 1
+            self._attempts[claim.delivery.id] = self._spawn(self._run_claim(group, claim), claim)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], claim: Claim) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=f"attempt {claim.delivery.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _may_start(self, group: Group, claim: Claim) -> bool:
+        return group.connection is None or self._connections.may_start(group.connection, claim.delivery.id)
+
+    async def _hand_back_paused(self, group: Group) -> None:
+        """Hands back what was claimed before its connection was paused. It keeps its place and costs no attempt."""
+        paused = [claim for claim in group.ready if not self._may_start(group, claim)]
+        for claim in paused:
+            group.ready.remove(claim)
+        await asyncio.gather(*(self._hand_back(group, claim) for claim in paused))
+
+    async def _hand_back(self, group: Group, claim: Claim) -> None:
+        """Raises nothing: where the store is away, the lease's end gives it to others, or the next start."""
+        try:
+            await self._store.finish(claim.delivery.id, claim.token, HandBack())
+        except StoreError as error:
+            self._log.error("delivery.record_failed", delivery_id=claim.delivery.id, error=str(error))
+        group.limit.give_back(None)
+        self._leases.forget(claim)
+        self._wake.set()
+
+    async def _run_claim(self, group: Group, claim: Claim) -> None:
         config, table = self._config()
         bench = Bench(config, table, self._resources, self._fetcher, self._rng, self._log)
-        limit = self._limits[group]
-        start = time.monotonic()
-        started_at = bench.now()
+        start, started_at = time.monotonic(), bench.now()
         seconds: float | None = None
-        ended: Ended | None = None
         try:
             ended = await run_attempt(claim, bench)
             seconds = time.monotonic() - start
-        except asyncio.CancelledError:  # only drain cancels: what ran is handed back, its attempt recorded
-            error = "the gateway stopped during this attempt; whether it took effect is not known"
+        except asyncio.CancelledError:  # by drain, or because its lease is lost: handed back, its attempt recorded
+            why = "the gateway stopped" if self._draining else "the gateway lost its lease"
+            error = f"{why} during this attempt; whether it took effect is not known"
             attempt = Attempt(
                 claim.delivery.attempts, started_at, time.monotonic() - start, AttemptOutcome.INTERRUPTED, error
             )
             ended = Ended(Finish(DeliveryState.PENDING, attempt))
         finally:
-            self._running[group] -= 1
-            if ended is not None and ended.pause_seconds:
-                limit.paused_until = max(limit.paused_until, time.monotonic() + ended.pause_seconds)
-                self._log.warning("connection.paused", connection=group, seconds=round(ended.pause_seconds, 1))
-            if not self._draining:
-                self._start(group)
+            self._attempts.pop(claim.delivery.id, None)
+        group.running -= 1
+        if group.connection is not None:
+            await self._connections.report(group.connection, evidence_of(claim.delivery.id, ended), group.breaker)
+        if not self._draining:
+            self._start(group)
         try:
-            await self._record(claim, ended.finish)
+            await self._record(claim, ended.ending)
         finally:
-            limit.give_back(seconds)
-            self._forget(claim)
+            group.limit.give_back(seconds)
+            self._leases.forget(claim)
             self._wake.set()
 
-    async def _hand_back(self, group: str, claim: Claim) -> None:
-        try:
-            await self._record(claim, Finish(DeliveryState.PENDING))
-        finally:
-            self._limits[group].give_back(None)
-            self._forget(claim)
-            self._wake.set()
-
-    def _is_ours(self, claim: Claim) -> bool:
-        """Whether its lease still holds, as far as is known here."""
-        id = claim.delivery.id
-        return self._leases.get(id) == claim.token and time.monotonic() < self._lease_ends[id]
-
-    def _forget(self, claim: Claim) -> None:
-        if self._leases.get(claim.delivery.id) == claim.token:  # not what was claimed anew after that lease was lost
-            del self._leases[claim.delivery.id], self._lease_ends[claim.delivery.id]
-
-    async def _record(self, claim: Claim, finish: Finish) -> None:
+    async def _record(self, claim: Claim, ending: Ending) -> None:
         """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""
         wait = 0.1
         while True:
             try:
-                recorded = await self._store.finish(claim.delivery.id, claim.token, finish)
+                recorded = await self._store.finish(claim.delivery.id, claim.token, ending)
                 break
             except StoreError as error:
                 self._log.error("delivery.record_failed", delivery_id=claim.delivery.id, error=str(error))
@@ -215,51 +301,55 @@ class Worker:
                     return
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
-        self._report(claim, finish, recorded)
+        self._report(claim, ending, recorded)
 
-    def _report(self, claim: Claim, finish: Finish, recorded: bool) -> None:
+    def _report(self, claim: Claim, ending: Ending, recorded: bool) -> None:
         delivery = claim.delivery
         if not recorded:
             self._log.warning("delivery.lost_lease", delivery_id=delivery.id, event_id=delivery.event_id)
             return
-        if finish.attempt is not None:
+        if isinstance(ending, Finish):
             log = self._log.info
-            if finish.state is DeliveryState.DEAD:
+            if ending.state is DeliveryState.DEAD:
                 log = self._log.error
-            elif finish.state is DeliveryState.PENDING:
+            elif ending.state is DeliveryState.PENDING:
                 log = self._log.warning
-            details = {"error": finish.attempt.error} if finish.attempt.error else {}
-            if finish.state is DeliveryState.PENDING:
-                details["retry_in"] = f"{finish.wait_seconds:.1f}s"
+            details = {"error": ending.attempt.error} if ending.attempt.error else {}
+            if ending.state is DeliveryState.PENDING:
+                details["retry_in"] = f"{ending.wait_seconds:.1f}s"
             log(
-                f"delivery.{finish.attempt.outcome.value}",
+                f"delivery.{ending.attempt.outcome.value}",
                 account=delivery.account,
                 event_id=delivery.event_id,
                 delivery_id=delivery.id,
                 route=delivery.route,
                 action=delivery.action,
                 attempt=delivery.attempts,
-                milliseconds=round(finish.attempt.duration_seconds * 1000),
+                milliseconds=round(ending.attempt.duration_seconds * 1000),
                 **details,
             )
         if self._observer is not None:
-            self._observer(claim, finish)
+            self._observer(claim, ending)
+
+    # -- leases -----------------------------------------------------------------------------------------------
 
     async def _renew(self) -> None:
-        """Keeps the leases of all that is claimed here."""
+        """Keeps the leases of all that is claimed here, and cuts off attempts that have lost theirs."""
+        wait = RENEW_SECONDS
         while True:
-            await asyncio.sleep(LEASE_SECONDS / 3)
-            if not self._leases:
-                continue
-            leases, asked_at = list(self._leases.items()), time.monotonic()
+            await asyncio.sleep(wait)
+            wait = RENEW_SECONDS
+            lost: set[str] = set()
             try:
-                lost = await self._store.renew(leases, lease_seconds=LEASE_SECONDS)
-            except StoreError as error:
-                self._log.error("delivery.renew_failed", error=str(error))
-                continue
-            for delivery_id, token in leases:
-                if self._leases.get(delivery_id) == token:
-                    self._lease_ends[delivery_id] = 0.0 if delivery_id in lost else asked_at + LEASE_SECONDS
+                async with asyncio.timeout(RENEW_SECONDS):
+                    await self._connections.keep_probes()
+                    lost = await self._leases.renew()
+            except (StoreError, TimeoutError) as error:
+                self._log.error("delivery.renew_failed", error=str(error) or "the store does not answer")
+                wait = 1.0
+            for delivery_id in list(self._attempts):
+                if delivery_id in lost or self._leases.is_lost(delivery_id):
+                    self._attempts.pop(delivery_id).cancel()
 
     # -- the end ----------------------------------------------------------------------------------------------
 
@@ -269,14 +359,10 @@ class Worker:
         """
         self._draining = True
         self._wake.set()
-        for group, waiting in self._waiting.items():
-            while waiting:
-                claim = waiting.popleft()
-                self._limits[group].give_back(None)
-                try:
-                    await self._store.finish(claim.delivery.id, claim.token, Finish(DeliveryState.PENDING))
-                except StoreError:
-                    break  # the next start takes them over
+        for group in self._groups.all():
+            ready = list(group.ready)
+            group.ready.clear()
+            await asyncio.gather(*(self._hand_back(group, claim) for claim in ready))
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=within_seconds)
         for task in list(self._tasks):

@@ -17,8 +17,9 @@ An action may run twice for one delivery (a crash between the work and its recor
 `context.delivery_id`; make a second run harmless.
 """
 
-from gateway.plugin.action import Action, Context, Reject, Retry, Settings
+from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Reject, Retry, Settings
 from gateway.plugin.connections import (
+    BreakerSettings,
     ConnectionSettings,
     DatabaseConnection,
     HttpConnection,
@@ -43,8 +44,10 @@ from gateway.plugin.outbound import AddressRefused, guarded_session, refusal, re
 from gateway.plugin.probing import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
 
 __all__ = [
+    "UNTIL_RESUMED",
     "Action",
     "AddressRefused",
+    "BreakerSettings",
     "Connection",
     "ConnectionSettings",
     "Context",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,22 +29,39 @@ class Settings(BaseModel):
         return ()
 
 
+UNTIL_RESUMED = math.inf
+"""A `pause_seconds` without an end: the connection rests until a person resumes it."""
+
+
 class Retry(Exception):  # noqa: N818 - read as what the author asks for
     """The attempt failed in a way that may pass: try again later.
 
     `after_seconds` is what the destination asked for, if it did. `pause_seconds` asks that the whole
-    connection rests for so long.
+    connection rests for so long, or UNTIL_RESUMED. A Retry counts as a failure of the connection, which is paused after
+    several in a row, unless `of_connection` is False: what failed is this delivery's own, such as one recipient.
     """
 
-    def __init__(self, message: str, *, after_seconds: float | None = None, pause_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        after_seconds: float | None = None,
+        pause_seconds: float | None = None,
+        of_connection: bool = True,
+    ) -> None:
         super().__init__(message)
+        self.of_connection = of_connection
         self.message = message
         self.after_seconds = after_seconds
         self.pause_seconds = pause_seconds
 
 
 class Reject(Exception):  # noqa: N818
-    """The attempt failed for good: a dead letter. Say what is wrong and what would mend it."""
+    """The attempt failed for good: a dead letter. Say what is wrong and what would mend it.
+
+    It does not count as a failure of the connection, unless `pause_seconds` asks that it rests for so long, or
+    UNTIL_RESUMED.
+    """
 
     def __init__(self, message: str, *, pause_seconds: float | None = None) -> None:
         super().__init__(message)

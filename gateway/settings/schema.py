@@ -138,7 +138,14 @@ class StoreSettings(Section):
         examples=["sqlite:///data/gateway.db", "postgresql://gateway:${DB_PASSWORD}@db.internal/gateway"],
     )
     retention: Duration = Field(
-        90 * 86400.0, description="Finished events older than this are purged.", examples=["180d"]
+        90 * 86400.0,
+        description="Finished events older than this are purged; their ids are known for 45d at least.",
+        examples=["180d"],
+    )
+    dead_retention: Duration | None = Field(
+        None,
+        description="Dead letters older than this are purged too. Left out: kept until a person resolves them.",
+        examples=["365d"],
     )
 
 

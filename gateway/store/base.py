@@ -18,6 +18,9 @@ ones end `skipped` when their turn comes, naming it. Blocked deliveries hold nob
 *Needs.* When a delivery succeeds, each blocked one of the same run whose needs have all succeeded becomes pending,
 in the same transaction. When one is skipped or cancelled, those that need it, directly or not, become skipped.
 
+*Memory.* An event's id is known, and a `once_key` that was done is honoured, for at least REMEMBERED_SECONDS, also
+after `purge` has removed all else of it.
+
 *Clock.* Due times, leases and ages are the store's clock, never the caller's.
 """
 
@@ -32,18 +35,23 @@ from gateway.model import (
     Attempt,
     AuditEntry,
     Claim,
+    ConnectionChange,
+    ConnectionStatus,
     Delivery,
     DeliveryFilter,
+    Ending,
     Event,
     EventFilter,
     Fetched,
-    Finish,
     Lane,
     PlannedDelivery,
     RejectedBounds,
     RejectedFilter,
     RejectedRequest,
+    SharedRate,
 )
+
+REMEMBERED_SECONDS = 45 * 86400.0  # how long ids and done once keys are known at least; Stripe resends for 30 days
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,16 @@ class Status:
     schema: str
     oldest_pending_at: datetime | None  # None: nothing is pending
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What one step of a purge removed."""
+
+    events: int
+    deliveries: int
+    attempts: int
+    cursor: int | None  # give it to the next step; None: the purge is done
 
 
 T = TypeVar("T")
@@ -134,6 +152,10 @@ class EventKind:
 class Store(Protocol):
     """The durable inbox and its deliveries."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other gateways may work on it too, and so take over what this one claimed once a lease has ended."""
+
     async def start(self) -> None:
         """Opens the store to run deliveries: brings the schema up to date and takes over what a dead gateway left
         running (for a store of one process: at once; for a shared one: as leases end). Raises StoreLocked,
@@ -163,7 +185,7 @@ class Store(Protocol):
         last 45 days, is a duplicate and changes nothing; so is one whose `twin` another event of the account has.
         Raises StoreUnavailable.
 
-        A planned delivery with `error` begins dead and unjudged, with that reason. One with `needs` begins blocked.
+        A planned delivery with `error` begins dead, with that reason. One with `needs` begins blocked.
         """
 
     async def replay(
@@ -183,9 +205,14 @@ class Store(Protocol):
     async def due(self) -> Due:
         """The lanes that have work now. Costs by the number of lanes, not of deliveries."""
 
-    async def claim(self, wanted: Mapping[Lane, int], *, lease_seconds: float) -> list[Claim]:
+    async def claim(
+        self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
+    ) -> list[Claim]:
         """Takes up to so many due deliveries of each lane, in order of due time, in the order of `wanted`. Those
         whose `once_key` is held by one that succeeded are not returned but end `skipped`.
+
+        Of the lanes of each rate, together no more are taken than its bucket holds, whoever claims; each that is taken
+        is one less in it.
         """
 
     async def fetched(self, run_id: str) -> Fetched | None:
@@ -199,14 +226,47 @@ class Store(Protocol):
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         """Extends leases, given as (delivery id, token). Returns the ids whose lease was lost to others."""
 
-    async def finish(self, delivery_id: str, token: str, finish: Finish) -> bool:
-        """Records how a claim ended and releases whoever waited for it. False, and no change, where the lease was
+    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+        """Records what became of a claim and releases whoever waited for it. False, and no change, where the lease was
         lost or a person cancelled the delivery meanwhile. An output over 64 KiB is kept cut and marked.
+
+        A HandBack or a Judged leaves the delivery pending and costs no attempt; a HandBack without a wait keeps its
+        due time, and so its place.
         """
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         """Returns soon after any gateway or command has made work that may be due now, or after the timeout. May
         return too often, never too late. Once work was announced, the next call returns at once.
+        """
+
+    # -- connections ------------------------------------------------------------------------------------------
+
+    async def connections(self) -> Mapping[str, ConnectionStatus]:
+        """The connections whose status was ever changed, by name. Cheap: may be asked every second."""
+
+    async def change_connection(self, name: str, version: int, change: ConnectionChange) -> ConnectionStatus | None:
+        """Changes a connection's status where its version is still `version` (0: it was never changed). The new
+        status, one version on; None, and no change, where somebody else was faster. `since` moves only with the state.
+        A change is announced like new work.
+        """
+
+    # -- upkeep -----------------------------------------------------------------------------------------------
+
+    async def purge(
+        self,
+        *,
+        retention_seconds: float,
+        dead_retention_seconds: float | None,
+        cursor: int = 0,
+        limit: int = 100,
+    ) -> Purged:
+        """One step of removing old events with their deliveries and attempts: looks at no more than `limit` events, so
+        that others do not wait for it. Begin with cursor 0 and go on with the one returned until that is None.
+
+        An event goes when it was received, and all its deliveries ended (succeeded, skipped, cancelled), more than
+        `retention_seconds` ago. A dead delivery keeps its event until it has been dead for `dead_retention_seconds`,
+        or for ever where that is None; with it go those that are blocked by it. See *Memory* for what is kept.
+        Last, the store gives free space back where it can. Several gateways may purge at once.
         """
 
     # -- people -----------------------------------------------------------------------------------------------

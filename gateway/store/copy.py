@@ -26,6 +26,7 @@ class _Table:
     columns: tuple[str, ...]
     booleans: tuple[str, ...] = ()  # integers in SQLite
     place: tuple[str, ...] = ("seq",)  # what rows are in order of
+    lowest: tuple[int | str, ...] = (-(2**63),)  # below every place; what a purge leaves of an event has a negative seq
 
 
 TABLES = (
@@ -46,6 +47,7 @@ TABLES = (
         "attempts",
         ("delivery_seq", "number", "started_at", "duration_ms", "outcome", "error"),
         place=("delivery_seq", "number"),
+        lowest=(0, 0),
     ),
     _Table("audit", ("seq", "at", "role", "who", "what", "target", "count")),
     _Table(
@@ -53,6 +55,14 @@ TABLES = (
         ("seq", "id", "received_at", "account", "reason", "address", "peer", "forwarded_for", "signature", "size",
          "body"),
     ),
+    _Table("done_once", ("once_key", "delivery_id", "done_at"), place=("once_key",), lowest=("",)),
+    _Table(
+        "connections",
+        ("name", "version", "state", "since", "until", "reason", "failures", "pauses", "failed_delivery"),
+        place=("name",),
+        lowest=("",),
+    ),
+    _Table("rates", ("name", "tokens", "filled_at"), place=("name",), lowest=("",)),
 )  # fmt: skip
 
 Told = Callable[[str, int, int], None]  # table, rows copied, rows in all
@@ -113,7 +123,8 @@ async def _copy(
         )
     async with writer.transaction():
         for name in ("events", "deliveries", "audit", "rejected"):
-            await writer.execute(f"SELECT setval('{name}_seq', (SELECT coalesce(max(seq), 0) + 1 FROM {name}), false)")
+            await writer.execute(f"SELECT setval('{name}_seq', (SELECT greatest(max(seq), 0) + 1 FROM {name}), false)")
+        await writer.execute("SELECT setval('remembered_seq', (SELECT 1 - least(min(seq), 0) FROM events), false)")
         await writer.execute("DELETE FROM facts WHERE name = 'copying_from'")
     await writer.execute("ANALYZE events; ANALYZE deliveries; ANALYZE attempts; ANALYZE audit; ANALYZE rejected")
     return totals
@@ -152,15 +163,15 @@ async def _states(writer: asyncpg.Connection[asyncpg.Record]) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-async def _last(writer: asyncpg.Connection[asyncpg.Record], table: _Table) -> tuple[int, ...]:
+async def _last(writer: asyncpg.Connection[asyncpg.Record], table: _Table) -> tuple[int | str, ...]:
     """The place of the last row that was copied; rows come in order, each part whole or not at all."""
     columns = ", ".join(table.place)
     order = ", ".join(f"{column} DESC" for column in table.place)
     row = await writer.fetchrow(f"SELECT {columns} FROM {table.name} ORDER BY {order} LIMIT 1")
-    return tuple(row) if row is not None else (0,) * len(table.place)
+    return tuple(row) if row is not None else table.lowest
 
 
-def _part(reader: sqlite3.Connection, table: _Table, after: Sequence[int]) -> list[tuple[Any, ...]]:
+def _part(reader: sqlite3.Connection, table: _Table, after: Sequence[int | str]) -> list[tuple[Any, ...]]:
     """The next rows after that place."""
     place = ", ".join(table.place)
     marks = ", ".join("?" * len(table.place))

@@ -14,21 +14,25 @@ from gateway.errors import StoreError, StoreMissing, StoreOutdated, StoreUnavail
 from gateway.model import (
     Attempt,
     Claim,
+    ConnectionChange,
+    ConnectionStatus,
     Delivery,
     DeliveryFilter,
+    Ending,
     Event,
     EventFilter,
     Fetched,
-    Finish,
     Lane,
     PlannedDelivery,
     RejectedBounds,
     RejectedFilter,
     RejectedRequest,
+    SharedRate,
 )
 from gateway.store import postgres_rejected
+from gateway.store import postgres_upkeep as upkeep
 from gateway.store import postgres_work as work
-from gateway.store.base import Added, Due, Status
+from gateway.store.base import Added, Due, Purged, Status
 from gateway.store.migrations import HEAD, upgrade_postgresql
 from gateway.store.postgres_announce import Announcer
 from gateway.store.postgres_filters import delivery_terms, event_terms, rejected_terms
@@ -61,6 +65,8 @@ CONSOLE_SECONDS = 15.0  # whoever looks at a page has gone by then
 class PostgresStore(ConsoleQueries):
     """See `gateway.store.base.Store` for what each method promises."""
 
+    is_shared = True
+
     def __init__(self, url: str, now_ms: Callable[[], int] | None = None) -> None:
         """`now_ms` is for tests; without it, the database's clock holds. Raises UsageError."""
         self.address = Address.parse(url)
@@ -72,6 +78,7 @@ class PostgresStore(ConsoleQueries):
         self._fetching = Link(self._server)
         self._people = Link(self._server, statement_seconds=PEOPLE_SECONDS)
         self._console = Link(self._server, statement_seconds=CONSOLE_SECONDS)
+        self._purging = Link(self._server)
         self._announcer: Announcer | None = None
         self._changed = asyncio.Event()
         self._adds = Together(self._add_batch, MOST_ADDED)
@@ -154,7 +161,10 @@ class PostgresStore(ConsoleQueries):
         announcer, self._announcer = self._announcer, None
         if announcer is not None:
             await announcer.stop()
-        for link in (self._adding, self._claiming, self._finishing, self._fetching, self._people, self._console):
+        links = (
+            self._adding, self._claiming, self._finishing, self._fetching, self._people, self._console, self._purging,
+        )  # fmt: skip
+        for link in links:
             await link.close()
 
     async def ping(self) -> None:
@@ -220,22 +230,14 @@ class PostgresStore(ConsoleQueries):
         now = [pair for pair in lanes if pair[0] <= 0]
         return _Looked(Due([lane for _, lane in sorted(now)], min(later, default=None)), lease)
 
-    async def claim(self, wanted: Mapping[Lane, int], *, lease_seconds: float) -> list[Claim]:
-        token = secrets.token_hex(8)
-        lanes = [(lane, count) for lane, count in wanted.items() if count > 0]
+    async def claim(
+        self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
+    ) -> list[Claim]:
+        lanes = {lane: count for lane, count in wanted.items() if count > 0}
         if not lanes:
             return []
-        seqs: list[int] = await self._claiming.value(
-            work.CLAIM,
-            self._now(),
-            int(lease_seconds * 1000),
-            token,
-            [lane.account for lane, _ in lanes],
-            [lane.route for lane, _ in lanes],
-            [lane.action for lane, _ in lanes],
-            [count for _, count in lanes],
-        )
-        return await work.claims_of(self._claiming, seqs, token) if seqs else []
+        token = secrets.token_hex(8)
+        return await work.claim(self._claiming, lanes, rates, token, int(lease_seconds * 1000), self._now())
 
     async def fetched(self, run_id: str) -> Fetched | None:
         return await work.fetched(self._fetching, run_id)
@@ -247,10 +249,10 @@ class PostgresStore(ConsoleQueries):
         ids, tokens = [one for one, _ in claims], [token for _, token in claims]
         return set(await self._finishing.value(work.RENEW, self._now(), int(lease_seconds * 1000), ids, tokens))
 
-    async def finish(self, delivery_id: str, token: str, finish: Finish) -> bool:
-        return await self._finishes.put((delivery_id, token, finish))
+    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+        return await self._finishes.put((delivery_id, token, ending))
 
-    async def _finish_batch(self, ended: Sequence[tuple[str, str, Finish]]) -> Sequence[bool]:
+    async def _finish_batch(self, ended: Sequence[tuple[str, str, Ending]]) -> Sequence[bool]:
         recorded, made_work = await work.finish(self._finishing, ended, self._now())
         if made_work:
             self._work_made()
@@ -261,6 +263,30 @@ class PostgresStore(ConsoleQueries):
             async with asyncio.timeout(min(timeout_seconds, POLL_SECONDS)):
                 await self._changed.wait()
         self._changed.clear()
+
+    # -- connections and upkeep -------------------------------------------------------------------------------
+
+    async def connections(self) -> Mapping[str, ConnectionStatus]:
+        return await upkeep.connections(self._claiming, self._now())
+
+    async def change_connection(self, name: str, version: int, change: ConnectionChange) -> ConnectionStatus | None:
+        changed = await upkeep.change_connection(self._claiming, name, version, change, self._now())
+        if changed is not None:
+            if self._announcer is None:
+                await self._announce_now()
+            else:
+                self._work_made()
+        return changed
+
+    async def purge(
+        self,
+        *,
+        retention_seconds: float,
+        dead_retention_seconds: float | None,
+        cursor: int = 0,
+        limit: int = 100,
+    ) -> Purged:
+        return await upkeep.purge(self._purging, cursor, limit, retention_seconds, dead_retention_seconds, self._now())
 
     # -- people -----------------------------------------------------------------------------------------------
 
@@ -331,7 +357,8 @@ class PostgresStore(ConsoleQueries):
 
     async def counts(self) -> Mapping[str, int]:
         rows = await self._people.fetch(
-            "SELECT state, count(*) FROM deliveries GROUP BY state UNION ALL SELECT 'events', count(*) FROM events"
+            "SELECT state, count(*) FROM deliveries GROUP BY state"
+            " UNION ALL SELECT 'events', count(*) FROM events WHERE seq > 0"
         )
         return {row[0]: row[1] for row in rows}
 

@@ -77,8 +77,9 @@ def _one_of(inner: str) -> str:
 
 
 def event_terms(where: EventFilter, values: list[Any] | None = None) -> Terms:
-    """Of a filter on events."""
+    """Of a filter on events. What purging left of an event has a negative seq."""
     terms = Terms(values)
+    terms.any_of(["seq > 0"])
     terms.add("id = ANY ({}::text[])", where.ids)
     event_kind_terms(where, terms)
     terms.add(f"seq = ANY (ARRAY({_OF_OBJECT}))", where.object_id)
@@ -89,7 +90,7 @@ def event_terms(where: EventFilter, values: list[Any] | None = None) -> Terms:
 
 
 _OF_OBJECT = (
-    "SELECT e.seq FROM (SELECT min(seq) AS low, max(seq) AS high FROM events) ends, generate_series("
+    "SELECT e.seq FROM (SELECT min(seq) AS low, max(seq) AS high FROM events WHERE seq > 0) ends, generate_series("
     f"(SELECT received_at FROM events WHERE seq = ends.low) / {DAY_MS} - 1,"
     f" (SELECT received_at FROM events WHERE seq = ends.high) / {DAY_MS} + 1) AS day,"
     f" LATERAL (SELECT seq FROM events WHERE received_at / {DAY_MS} = day AND object_id = {{}} OFFSET 0) e"

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from gateway.store.pages import STEP_BACK_MS
 from gateway.store.postgres_filters import Terms
-from gateway.store.rows import milliseconds
+from gateway.store.rows import PURGED, milliseconds
 
 MOST_KINDS = 5000
 
@@ -35,8 +35,9 @@ class Index:
         )
 
     def wanted(self, alias: str, terms: Terms) -> str:
-        """Those kinds, as rows of `alias`, that fit terms on them; bounded."""
-        return f"(SELECT * FROM (SELECT * FROM kind LIMIT {MOST_KINDS}) {alias} WHERE {terms}) {alias}"
+        """Those kinds, as rows of `alias`, that fit terms on them; bounded, and without what purging left of events."""
+        seen = f"{self.columns[-1]} <> '{PURGED}'"
+        return f"(SELECT * FROM (SELECT * FROM kind LIMIT {MOST_KINDS}) {alias} WHERE {seen} AND {terms}) {alias}"
 
     def of_kind(self, kind: str) -> str:
         """The condition for a row t to be of a kind; `kind` has the columns, with {} for the name of one."""
@@ -61,8 +62,11 @@ class Index:
         )
 
     def bounds(self, since: datetime | None, until: datetime | None, values: list[object], alias: str = "t") -> Terms:
-        """Terms on rows: exactly a stretch of time, found without reading what lies before and after it."""
+        """Terms on rows: exactly a stretch of time, found without reading what lies before and after it, and nothing of
+        what purging left of events.
+        """
         terms = Terms(values)
+        terms.any_of([f"{alias}.seq > 0"])
         if since is not None:
             terms.add(f"{alias}.{self.time} >= {{}}", milliseconds(since))
             terms.add(f"{alias}.seq >= {self._first_seq()}", milliseconds(since) - STEP_BACK_MS)
@@ -75,7 +79,8 @@ class Index:
         """The seq of the first row at or after a time; past the last: one more than it. A search by halves."""
         return (
             "(WITH RECURSIVE half(low, high) AS ("
-            f"SELECT (SELECT min(seq) FROM {self.table}), (SELECT max(seq) + 1 FROM {self.table})"
+            f"SELECT (SELECT min(seq) FROM {self.table} WHERE seq > 0),"
+            f" (SELECT max(seq) + 1 FROM {self.table} WHERE seq > 0)"
             " UNION ALL SELECT CASE WHEN f.at >= {0} THEN h.low ELSE f.seq + 1 END,"
             " CASE WHEN f.at >= {0} THEN (h.low + h.high) / 2 ELSE h.high END"
             f" FROM half h, LATERAL (SELECT seq, {self.time} AS at FROM {self.table}"

@@ -25,7 +25,7 @@ from gateway.store.postgres_filters import Terms, delivery_kind_terms, delivery_
 from gateway.store.postgres_kinds import Index
 from gateway.store.postgres_link import Address, Link
 from gateway.store.postgres_work import text
-from gateway.store.rows import DELIVERY_LISTED, EVENT_LISTED, delivery_of, event_of, milliseconds, moment
+from gateway.store.rows import DELIVERY_LISTED, EVENT_LISTED, PURGED, delivery_of, event_of, milliseconds, moment
 
 EVENTS = Index("events", ("account", "type", "state"), "true", "received_at")
 DELIVERIES = Index(
@@ -39,9 +39,9 @@ ARRIVED = """
 SELECT seq FROM events WHERE seq > greatest($1::bigint, (SELECT max(seq) FROM events) - $2)
 UNION ALL SELECT seq FROM events WHERE seq = ANY ($3::bigint[]) ORDER BY seq
 """
-EVENT_BUCKETS = """
+EVENT_BUCKETS = f"""
 SELECT width_bucket(received_at, $1::bigint[]), state, count(*) FROM events
-WHERE received_at >= $2 AND received_at < $3 GROUP BY 1, 2
+WHERE received_at >= $2 AND received_at < $3 AND state <> '{PURGED}' GROUP BY 1, 2
 """
 ENDED_BUCKETS = """
 SELECT width_bucket(finished_at, $1::bigint[]), state, count(*) FROM deliveries_finished
@@ -69,7 +69,7 @@ LAST_EVENTS = f"""
 WITH RECURSIVE {EVENTS.kinds()}
 SELECT kind.account, max((
   SELECT t.received_at FROM events t WHERE {EVENTS.of_kind("kind.{}")} ORDER BY t.seq DESC LIMIT 1
-)) FROM kind GROUP BY 1
+)) FROM kind WHERE kind.state <> '{PURGED}' GROUP BY 1
 """
 SIZE = """
 SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
@@ -188,7 +188,7 @@ class ConsoleQueries:
     async def arrivals(self, after: str | None, *, limit: int) -> Arrivals:
         place, missing = _parse_tail(after)
         if place is None:
-            return Arrivals((), 0, str(await self._console.value("SELECT coalesce(max(seq), 0) FROM events")))
+            return Arrivals((), 0, str(await self._console.value("SELECT greatest(max(seq), 0) FROM events")))
         found = [seq for (seq,) in await self._console.fetch(ARRIVED, place, WINDOW, missing)]
         newest = max(found, default=place)
         begin = max(place, newest - WINDOW)

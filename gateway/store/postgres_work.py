@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.model import Claim, Event, Fetched, Finish, PlannedDelivery
+from gateway.model import Claim, Ending, Event, Fetched, Finish, HandBack, Judged, Lane, PlannedDelivery, SharedRate
 from gateway.store.postgres_link import Link
 from gateway.store.rows import (
     DELIVERY,
@@ -25,7 +25,7 @@ from gateway.store.rows import (
 NOW = "now_ms($1::bigint)"
 EVENT_BESIDE = ", ".join(f"e.{column}" for column in EVENT.split(", "))
 
-_PLANNED_TYPES = "text[], text[], text[], text[], text[], bool[], text[], text[], text[]"
+_PLANNED_TYPES = "text[], text[], text[], text[], text[], bool[], text[], text[], text[], text[]"
 
 
 def call(function: str, types: str) -> str:
@@ -40,7 +40,7 @@ ADD = call(
     "bytea[], int[], " + _PLANNED_TYPES,
 )
 REPLAY = call("replay_event", "bigint, text, text, " + _PLANNED_TYPES)
-CLAIM = call("claim_due", "bigint, bigint, text, text[], text[], text[], int[]")
+CLAIM = call("claim_at_rates", "bigint, bigint, text, text[], text[], text[], int[], int[], text[], float8[], float8[]")
 RENEW = call("renew_leases", "bigint, bigint, text[], text[]")
 FINISH = call(
     "finish_claims",
@@ -92,8 +92,11 @@ def text(value: str | None) -> str | None:
 
 
 def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[str]) -> list[list[Any]]:
-    """Planned deliveries of several events as columns: the event's place (1, 2, ...), then what replay_event takes."""
+    """Planned deliveries of several events as columns: the event's place (1, 2, ...), then what replay_event takes; the
+    last holds the ids of the unjudged alone.
+    """
     columns: list[list[Any]] = [[] for _ in range(10)]
+    unjudged = []
     made = iter(ids)
     for place, owed in enumerate(planned, 1):
         if not owed:
@@ -109,7 +112,9 @@ def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[
             )  # fmt: skip
             for column, cell in zip(columns, row, strict=True):
                 column.append(cell)
-    return columns
+            if not p.is_judged:
+                unjudged.append(delivery_id)
+    return [*columns, unjudged]
 
 
 async def add(
@@ -156,22 +161,57 @@ async def replay(
     return ids if await link.value(REPLAY, now_ms, account, event_id, *columns) else None
 
 
-async def finish(link: Link, ended: Sequence[tuple[str, str, Finish]], now_ms: int | None) -> tuple[list[bool], bool]:
-    """Records how claims ended; for each, whether its lease still held, and whether there may be work now."""
-    rows = []
-    for delivery_id, token, how in ended:
-        tried = how.attempt
-        rows.append(
-            (
-                delivery_id, token, how.state.value, max(0, round(how.wait_seconds * 1000)), text(how.reason),
-                kept_json(how.rendered), kept_json(how.output), None if tried is None else tried.outcome.value,
-                None if tried is None else milliseconds(tried.started_at),
-                None if tried is None else round(tried.duration_seconds * 1000),
-                None if tried is None else text(tried.error), how.keys is not None, *(how.keys or (None, None)),
-            )
-        )  # fmt: skip
-    *held, made_work = await link.value(FINISH, now_ms, *map(list, zip(*rows, strict=True)))
+async def claim(
+    link: Link,
+    wanted: Mapping[Lane, int],
+    rates: Sequence[SharedRate],
+    token: str,
+    lease_ms: int,
+    now_ms: int | None,
+) -> list[Claim]:
+    """Takes due deliveries of each lane under that token."""
+    rate_of = {lane: place for place, rate in enumerate(rates, 1) for lane in rate.lanes}
+    seqs: list[int] = await link.value(
+        CLAIM,
+        now_ms,
+        lease_ms,
+        token,
+        [lane.account for lane in wanted],
+        [lane.route for lane in wanted],
+        [lane.action for lane in wanted],
+        list(wanted.values()),
+        [rate_of.get(lane) for lane in wanted],
+        [rate.connection for rate in rates],
+        [rate.per_second for rate in rates],
+        [rate.burst for rate in rates],
+    )
+    return await _claims_of(link, seqs, token) if seqs else []
+
+
+async def finish(link: Link, ended: Sequence[tuple[str, str, Ending]], now_ms: int | None) -> tuple[list[bool], bool]:
+    """Records what became of claims; for each, whether its lease still held, and whether there may be work now."""
+    columns = map(list, zip(*(_ending_row(*one) for one in ended), strict=True))
+    *held, made_work = await link.value(FINISH, now_ms, *columns)
     return held, made_work
+
+
+def _ending_row(delivery_id: str, token: str, ending: Ending) -> tuple[Any, ...]:
+    """The parameters of finish_claims for one claim."""
+    if isinstance(ending, Finish):
+        tried = ending.attempt
+        return (
+            delivery_id, token, ending.state.value, max(0, round(ending.wait_seconds * 1000)), text(ending.reason),
+            kept_json(ending.rendered), kept_json(ending.output), tried.outcome.value, milliseconds(tried.started_at),
+            round(tried.duration_seconds * 1000), text(tried.error), False, None, None,
+        )  # fmt: skip
+    wait_ms = reason = None
+    if isinstance(ending, HandBack):
+        wait_ms, reason = round(ending.wait_seconds * 1000) or None, text(ending.reason)
+    keys = (ending.once_key, ending.order_key) if isinstance(ending, Judged) else (None, None)
+    return (
+        delivery_id, token, "pending", wait_ms, reason, None, None, None, None, None, None, isinstance(ending, Judged),
+        *keys,
+    )  # fmt: skip
 
 
 async def fetched(link: Link, run_id: str) -> Fetched | None:
@@ -186,7 +226,7 @@ async def keep_fetched(link: Link, run_id: str, new: Fetched) -> Fetched:
     return kept or new
 
 
-async def claims_of(link: Link, seqs: Sequence[int], token: str) -> list[Claim]:
+async def _claims_of(link: Link, seqs: Sequence[int], token: str) -> list[Claim]:
     """What was just claimed, in that order, with events and outputs."""
     rows = {row[0]: row for row in await link.fetch(CLAIMED, seqs, token)}
     found = [(rows[seq], delivery_of(rows[seq])) for seq in seqs if seq in rows]

@@ -11,6 +11,8 @@ from typing import Any
 from gateway.model import (
     Attempt,
     AttemptOutcome,
+    ConnectionState,
+    ConnectionStatus,
     Delivery,
     DeliveryState,
     Event,
@@ -20,6 +22,7 @@ from gateway.model import (
 )
 
 OUTPUT_BYTES = 64 * 1024
+PURGED = "purged"  # the state of what a purge leaves of an event, which nobody sees
 
 DELIVERY = (
     "d.seq, d.id, d.run_id, d.account, d.route, d.action, d.needs, d.state, d.held, d.due_at, d.attempts, d.created_at,"
@@ -35,6 +38,7 @@ EVENT = (
 EVENT_LISTED = EVENT.replace("body", "NULL")
 REJECTED = "id, received_at, account, reason, address, peer, forwarded_for, signature, size, body"
 REJECTED_LISTED = REJECTED.replace("body", "NULL")
+CONNECTION = "name, version, state, since, until, reason, failures, pauses, failed_delivery"
 
 
 def moment(at_ms: int) -> datetime:
@@ -155,3 +159,20 @@ def fetched_of(text: str | None) -> Fetched | None:
         return None
     asked, seconds, value = json.loads(text)
     return Fetched(asked, datetime.fromtimestamp(seconds, UTC), value)
+
+
+def connection_of(row: Sequence[Any], now_ms: int) -> ConnectionStatus:
+    """A ConnectionStatus from the columns CONNECTION."""
+    name, version, state, since, until, reason, failures, pauses, failed_delivery = row
+    return ConnectionStatus(
+        name=name,
+        state=ConnectionState(state),
+        version=version,
+        since=moment(since),
+        until=None if until is None else moment(until),
+        left_seconds=None if until is None else max(0, until - now_ms) / 1000,
+        reason=reason,
+        failures=failures,
+        pauses=pauses,
+        failed_delivery=failed_delivery,
+    )

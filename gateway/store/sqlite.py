@@ -18,21 +18,25 @@ from gateway.errors import StoreLocked, StoreMissing, StoreOutdated, StoreUnavai
 from gateway.model import (
     Attempt,
     Claim,
+    ConnectionChange,
+    ConnectionStatus,
     Delivery,
     DeliveryFilter,
+    Ending,
     Event,
     EventFilter,
     Fetched,
-    Finish,
     Lane,
     PlannedDelivery,
     RejectedBounds,
     RejectedFilter,
     RejectedRequest,
+    SharedRate,
 )
 from gateway.store import sqlite_rejected
+from gateway.store import sqlite_upkeep as upkeep
 from gateway.store import sqlite_work as work
-from gateway.store.base import Added, Due, Status
+from gateway.store.base import Added, Due, Purged, Status
 from gateway.store.migrations import HEAD, upgrade_sqlite
 from gateway.store.rows import (
     DELIVERY,
@@ -63,6 +67,8 @@ def clock_ms() -> int:
 
 class SqliteStore(ConsoleQueries):
     """See `gateway.store.base.Store` for what each method promises."""
+
+    is_shared = False
 
     def __init__(self, path: Path, now_ms: Callable[[], int] = clock_ms) -> None:
         self.path = path
@@ -238,8 +244,10 @@ class SqliteStore(ConsoleQueries):
             next_in_seconds=None if later is None else (later - now) / 1000,
         )
 
-    async def claim(self, wanted: Mapping[Lane, int], *, lease_seconds: float) -> list[Claim]:
-        return await self._do(lambda c: work.claim(c, wanted, int(lease_seconds * 1000), self._now_ms()))
+    async def claim(
+        self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
+    ) -> list[Claim]:
+        return await self._do(lambda c: work.claim(c, wanted, rates, int(lease_seconds * 1000), self._now_ms()))
 
     async def fetched(self, run_id: str) -> Fetched | None:
         return await self._read(lambda c: work.fetched(c, run_id))
@@ -250,14 +258,37 @@ class SqliteStore(ConsoleQueries):
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         return await self._do(lambda c: work.renew(c, claims, int(lease_seconds * 1000), self._now_ms()))
 
-    async def finish(self, delivery_id: str, token: str, finish: Finish) -> bool:
-        return await self._do(lambda c: work.finish(c, delivery_id, token, finish, self._now_ms()))
+    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+        return await self._do(lambda c: work.finish(c, delivery_id, token, ending, self._now_ms()))
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._changed.wait()
         self._changed.clear()
+
+    # -- connections and upkeep -------------------------------------------------------------------------------
+
+    async def connections(self) -> Mapping[str, ConnectionStatus]:
+        return await self._read(lambda c: upkeep.connections(c, self._now_ms()))
+
+    async def change_connection(self, name: str, version: int, change: ConnectionChange) -> ConnectionStatus | None:
+        return await self._do(lambda c: upkeep.change_connection(c, name, version, change, self._now_ms()))
+
+    async def purge(
+        self,
+        *,
+        retention_seconds: float,
+        dead_retention_seconds: float | None,
+        cursor: int = 0,
+        limit: int = 100,
+    ) -> Purged:
+        def step(connection: sqlite3.Connection) -> Purged:
+            now = self._now_ms()
+            dead = None if dead_retention_seconds is None else now - int(dead_retention_seconds * 1000)
+            return upkeep.purge(connection, cursor, limit, now - int(retention_seconds * 1000), dead, now)
+
+        return await self._do(step)
 
     # -- people -----------------------------------------------------------------------------------------------
 
@@ -321,7 +352,7 @@ class SqliteStore(ConsoleQueries):
     async def counts(self) -> Mapping[str, int]:
         def count(connection: sqlite3.Connection) -> dict[str, int]:
             found: dict[str, int] = dict(connection.execute("SELECT state, count(*) FROM deliveries GROUP BY state"))
-            found["events"] = connection.execute("SELECT count(*) FROM events").fetchone()[0]
+            found["events"] = connection.execute("SELECT count(*) FROM events WHERE seq > 0").fetchone()[0]
             return found
 
         return await self._read(count)

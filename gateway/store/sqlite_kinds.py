@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from gateway.store.rows import PURGED
+
 Kind = tuple[str, ...]
 MOST_KINDS = 5000
 
@@ -29,7 +31,8 @@ class Index:
         found = connection.execute(f"{head} ORDER BY {names} LIMIT 1").fetchone()
         while found is not None:
             kind: Kind = tuple(found)
-            yield kind
+            if kind[-1] != PURGED:
+                yield kind
             for depth in range(len(self.columns) - 1, -1, -1):  # the next last column, else the next one before it
                 same = "".join(f" AND {column} = ?" for column in self.columns[:depth])
                 found = connection.execute(
@@ -88,9 +91,11 @@ class Index:
 
 
 def ends(connection: sqlite3.Connection, table: str) -> tuple[int | None, int | None]:
-    """The lowest and the highest seq. Asked for separately: together, SQLite would read the whole table."""
+    """The lowest and the highest seq. Asked for separately: together, SQLite would read the whole table. What purging
+    left of an event has a negative one.
+    """
     lowest, highest = connection.execute(
-        f"SELECT (SELECT min(seq) FROM {table}), (SELECT max(seq) FROM {table})"
+        f"SELECT (SELECT min(seq) FROM {table} WHERE seq > 0), (SELECT max(seq) FROM {table} WHERE seq > 0)"
     ).fetchone()
     return lowest, highest
 

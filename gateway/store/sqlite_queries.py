@@ -186,7 +186,7 @@ def _search(
 
 def arrivals(connection: sqlite3.Connection, after: str | None, limit: int) -> Arrivals:
     """See Store.arrivals."""
-    newest = connection.execute("SELECT max(seq) FROM events").fetchone()[0] or 0
+    newest = connection.execute("SELECT max(seq) FROM events WHERE seq > 0").fetchone()[0] or 0
     place = parse_cursor(after)
     if place is None or place >= newest:
         return Arrivals((), 0, str(newest))

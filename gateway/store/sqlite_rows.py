@@ -24,8 +24,8 @@ _ACCOUNTS = (
 
 
 def event_terms(where: EventFilter) -> tuple[str, list[Any]]:
-    """The WHERE of a filter on events, and its values."""
-    terms: list[str] = ["1"]
+    """The WHERE of a filter on events, and its values. What purging left of an event has a negative seq."""
+    terms: list[str] = ["seq > 0"]
     args: list[Any] = []
     _in("id", where.ids, terms, args)
     if where.ids and not where.accounts:

@@ -9,7 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.model import AttemptOutcome, Claim, Delivery, DeliveryState, Event, Fetched, Finish, Lane, PlannedDelivery
+from gateway.model import (
+    AttemptOutcome,
+    Claim,
+    Delivery,
+    DeliveryState,
+    Ending,
+    Event,
+    Fetched,
+    Finish,
+    HandBack,
+    Judged,
+    Lane,
+    PlannedDelivery,
+    SharedRate,
+)
 from gateway.store.rows import DELIVERY, delivery_of, event_of, fetched_json, fetched_of, kept_json, new_ids
 
 NEEDED = "needed action "  # how the reason of a delivery that was skipped for another's sake begins
@@ -35,7 +49,7 @@ _INSERT_DELIVERY = _insert("deliveries", _DELIVERY_COLUMNS)
 
 def _next_seq(connection: sqlite3.Connection, table: str) -> int:
     found = connection.execute(f"SELECT max(seq) FROM {table}").fetchone()[0]
-    return (found or 0) + 1
+    return max(found or 0, 0) + 1  # what purging left of an event has a negative one
 
 
 def add(
@@ -83,7 +97,8 @@ def insert_deliveries(
             row = (
                 seq + i, ids[i], event_seq, run_ids.setdefault(p.route, ids[i]), account, p.route, p.action,
                 json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, state, 0, now_ms, now_ms,
-                now_ms if p.error is not None else None, p.error is None, p.once_key, p.order_key, p.error,
+                now_ms if p.error is not None else None, p.is_judged and p.error is None, p.once_key,
+                p.order_key, p.error,
             )  # fmt: skip
             (plain if p.once_key is None and p.order_key is None else keyed).append(row)
             i += 1
@@ -99,19 +114,23 @@ def insert_deliveries(
 
 
 def hold_in_turn(connection: sqlite3.Connection, seq: int, *, once_key: str | None, order_key: str | None) -> None:
-    """Puts a delivery that has just become pending in its place among those with the same keys."""
+    """Puts a delivery that has just become pending in its place among those with the same keys.
+
+    Each statement is one look into an index, however many wait: of a key's pending deliveries all but one are held.
+    """
     held = 0
     for column, key in (("order_key", order_key), ("once_key", once_key)):
         if key is None:
             continue
-        others = connection.execute(
-            f"SELECT 1 FROM deliveries WHERE {column} = ? AND seq <> ? AND state IN ('pending', 'running')"
-            " AND (seq < ? OR state = 'running') LIMIT 1",
-            (key, seq, seq),
+        one = f"EXISTS (SELECT 1 FROM deliveries WHERE {column} = ?1 AND state ="
+        (others,) = connection.execute(
+            f"SELECT {one} 'running' AND seq <> ?2) OR {one} 'pending' AND held = 0 AND seq < ?2)"
+            f" OR {one} 'pending' AND held = 1 AND seq < ?2)",
+            (key, seq),
         ).fetchone()
-        held = held or int(others is not None)
+        held = held or others
         connection.execute(
-            f"UPDATE deliveries SET held = 1 WHERE {column} = ? AND seq > ? AND state = 'pending'",
+            f"UPDATE deliveries SET held = 1 WHERE {column} = ?1 AND state = 'pending' AND held = 0 AND seq > ?2",
             (key, seq),
         )
     connection.execute("UPDATE deliveries SET held = ? WHERE seq = ?", (held, seq))
@@ -123,8 +142,9 @@ def pass_turn(connection: sqlite3.Connection, *, once_key: str | None, order_key
         if key is None:
             continue
         following = connection.execute(
-            f"SELECT seq, once_key, order_key FROM deliveries WHERE {column} = ?"
-            " AND state = 'pending' ORDER BY seq LIMIT 1",
+            "SELECT seq, once_key, order_key FROM deliveries WHERE seq = (SELECT min(seq) FROM ("
+            f"SELECT min(seq) AS seq FROM deliveries WHERE {column} = ?1 AND state = 'pending' AND held = 0"
+            f" UNION ALL SELECT min(seq) FROM deliveries WHERE {column} = ?1 AND state = 'pending' AND held = 1))",
             (key,),
         ).fetchone()
         if following:
@@ -168,11 +188,22 @@ def skip_dependents(
 # -- claims ---------------------------------------------------------------------------------------------------
 
 
-def claim(connection: sqlite3.Connection, wanted: Mapping[Lane, int], lease_ms: int, now_ms: int) -> list[Claim]:
+def claim(
+    connection: sqlite3.Connection,
+    wanted: Mapping[Lane, int],
+    rates: Sequence[SharedRate],
+    lease_ms: int,
+    now_ms: int,
+) -> list[Claim]:
     """Takes due deliveries of each lane."""
     token = secrets.token_hex(8)
     taken: list[int] = []
+    rate_of = {lane: rate.connection for rate in rates for lane in rate.lanes}
+    tokens = {rate.connection: _tokens(connection, rate, now_ms) for rate in rates}
     for lane, limit in wanted.items():
+        rate = rate_of.get(lane)
+        if rate is not None:
+            limit = min(limit, int(tokens[rate]))
         rows = connection.execute(
             "SELECT seq, once_key, order_key, id, event_seq, run_id, action FROM deliveries WHERE account = ?"
             " AND route = ? AND action = ? AND state = 'pending' AND held = 0 AND due_at <= ? ORDER BY due_at LIMIT ?",
@@ -182,6 +213,12 @@ def claim(connection: sqlite3.Connection, wanted: Mapping[Lane, int], lease_ms: 
             if row[1] is not None and _was_done_once(connection, row, now_ms):
                 continue
             taken.append(row[0])
+            if rate is not None:
+                tokens[rate] -= 1
+    for name, left in tokens.items():
+        connection.execute(
+            "INSERT OR REPLACE INTO rates (name, tokens, filled_at) VALUES (?, ?, ?)", (name, left, now_ms)
+        )
     claims: list[Claim] = []
     for start in range(0, len(taken), 500):
         part = taken[start : start + 500]
@@ -206,17 +243,39 @@ def claim(connection: sqlite3.Connection, wanted: Mapping[Lane, int], lease_ms: 
     return claims
 
 
+def _tokens(connection: sqlite3.Connection, rate: SharedRate, now_ms: int) -> float:
+    """How many claims the bucket of a rate holds now."""
+    row = connection.execute("SELECT tokens, filled_at FROM rates WHERE name = ?", (rate.connection,)).fetchone()
+    if row is None:
+        return 1.0
+    tokens, filled_at = row
+    return float(min(rate.burst, tokens + max(0, now_ms - filled_at) / 1000 * rate.per_second))
+
+
+def _done_by(connection: sqlite3.Connection, once_key: str, seq: int) -> str | None:
+    """The id of another delivery that succeeded on this once_key, also where it is purged and only that is known."""
+    for sql, args in (
+        (
+            "SELECT id FROM deliveries WHERE once_key = ?1 AND state = 'succeeded' AND seq <> ?2 LIMIT 1",
+            (once_key, seq),
+        ),
+        ("SELECT delivery_id FROM done_once WHERE once_key = ?", (once_key,)),
+    ):
+        row = connection.execute(sql, args).fetchone()
+        if row is not None:
+            return str(row[0])
+    return None
+
+
 def _was_done_once(connection: sqlite3.Connection, row: tuple[Any, ...], now_ms: int) -> bool:
     """Ends a delivery as skipped where another succeeded on its once_key. Whether it did."""
     seq, once_key, order_key, _, event_seq, run_id, action = row
-    holder = connection.execute(
-        "SELECT id FROM deliveries WHERE once_key = ? AND seq <> ? AND state = 'succeeded' LIMIT 1", (once_key, seq)
-    ).fetchone()
+    holder = _done_by(connection, once_key, seq)
     if holder is None:
         return False
     connection.execute(
         "UPDATE deliveries SET state = 'skipped', reason = ?, finished_at = ? WHERE seq = ?",
-        (f"once_per: {holder[0]} has done it", now_ms, seq),
+        (f"once_per: {holder} has done it", now_ms, seq),
     )
     skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
     pass_turn(connection, once_key=once_key, order_key=order_key)
@@ -259,8 +318,8 @@ def renew(connection: sqlite3.Connection, claims: Sequence[tuple[str, str]], lea
     return lost
 
 
-def finish(connection: sqlite3.Connection, delivery_id: str, token: str, how: Finish, now_ms: int) -> bool:
-    """Records how a claim ended and releases whoever waited for it."""
+def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending: Ending, now_ms: int) -> bool:
+    """Records what became of a claim and releases whoever waited for it."""
     row = connection.execute(
         "SELECT seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs FROM deliveries"
         " WHERE id = ? AND token = ? AND state = 'running'",
@@ -269,51 +328,65 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, how: Fi
     if row is None:
         return False
     seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs = row
-    if how.attempt is not None:
+    if isinstance(ending, HandBack):
+        _hand_back(connection, seq, ending, now_ms)
+        return True
+    if isinstance(ending, Judged):
+        _hand_back(connection, seq, HandBack(), now_ms)
         connection.execute(
-            "INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                seq,
-                runs,
-                int(how.attempt.started_at.timestamp() * 1000),
-                round(how.attempt.duration_seconds * 1000),
-                how.attempt.outcome.value,
-                how.attempt.error,
-            ),
+            "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?",
+            (ending.once_key, ending.order_key, seq),
         )
-    given_back = int(how.attempt is None)
+        hold_in_turn(connection, seq, once_key=ending.once_key, order_key=ending.order_key)
+        return True
+    _record(connection, seq, runs, ending, now_ms)
+    if ending.state.is_final and (once_key is not None or order_key is not None):
+        pass_turn(connection, once_key=once_key, order_key=order_key)
+    if has_dependents:
+        if ending.state is DeliveryState.SUCCEEDED:
+            release_dependents(connection, event_seq, run_id, now_ms)
+        elif ending.state is DeliveryState.SKIPPED:
+            skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
+    return True
+
+
+def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, now_ms: int) -> None:
+    connection.execute(
+        "INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            seq,
+            runs,
+            int(how.attempt.started_at.timestamp() * 1000),
+            round(how.attempt.duration_seconds * 1000),
+            how.attempt.outcome.value,
+            how.attempt.error,
+        ),
+    )
     connection.execute(
         "UPDATE deliveries SET state = ?, token = NULL, lease_until = NULL, due_at = ?, finished_at = ?, reason = ?,"
-        " last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered), output = COALESCE(?, output),"
-        " attempts = attempts - ?, runs = runs - ? WHERE seq = ?",
+        " last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered), output = COALESCE(?, output)"
+        " WHERE seq = ?",
         (
             how.state.value,
             now_ms + max(0, round(how.wait_seconds * 1000)),
             now_ms if how.state.is_final else None,
             how.reason,
-            how.attempt.error if how.attempt is not None else None,
+            how.attempt.error,
             kept_json(how.rendered),
             kept_json(how.output),
-            given_back,
-            given_back,
             seq,
         ),
     )
-    if how.keys is not None:
-        once_key, order_key = how.keys
-        connection.execute(
-            "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?", (once_key, order_key, seq)
-        )
-        hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
-    elif how.state.is_final and (once_key is not None or order_key is not None):
-        pass_turn(connection, once_key=once_key, order_key=order_key)
-    if has_dependents:
-        if how.state is DeliveryState.SUCCEEDED:
-            release_dependents(connection, event_seq, run_id, now_ms)
-        elif how.state is DeliveryState.SKIPPED:
-            skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
-    return True
+
+
+def _hand_back(connection: sqlite3.Connection, seq: int, how: HandBack, now_ms: int) -> None:
+    due_at = now_ms + round(how.wait_seconds * 1000) if how.wait_seconds > 0 else None
+    connection.execute(
+        "UPDATE deliveries SET state = 'pending', token = NULL, lease_until = NULL, due_at = COALESCE(?, due_at),"
+        " reason = ?, attempts = attempts - 1, runs = runs - 1 WHERE seq = ?",
+        (due_at, how.reason, seq),
+    )
 
 
 def recover(connection: sqlite3.Connection, now_ms: int) -> int:
@@ -358,11 +431,9 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> str 
     if state == "blocked":
         return f"it waits for {', '.join(json.loads(needs))}; retry that"
     if once_key is not None:
-        holder = connection.execute(
-            "SELECT id FROM deliveries WHERE once_key = ? AND seq <> ? AND state = 'succeeded' LIMIT 1", (once_key, seq)
-        ).fetchone()
-        if holder:
-            return f"once_per: {holder[0]} has done it"
+        holder = _done_by(connection, once_key, seq)
+        if holder is not None:
+            return f"once_per: {holder} has done it"
     connection.execute(
         "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?", (seq,)
     )
@@ -414,7 +485,9 @@ def replay(
     now_ms: int,
 ) -> list[str] | None:
     """Makes new deliveries for a stored event; their ids, or None where there is no such event."""
-    row = connection.execute("SELECT seq FROM events WHERE account = ? AND id = ?", (account, event_id)).fetchone()
+    row = connection.execute(
+        "SELECT seq FROM events WHERE account = ? AND id = ? AND seq > 0", (account, event_id)
+    ).fetchone()
     if row is None:
         return None
     if force:

@@ -46,6 +46,7 @@ class ConnectionOut(BaseModel):
     type: str
     state: Literal["ok", "slow", "paused"]
     paused_seconds: float
+    until_resumed: bool
     running: int
     mean_seconds: float
     pending: int
@@ -189,6 +190,7 @@ def _connections(parts: Parts, lanes: Sequence[LaneState]) -> list[ConnectionOut
                 type=config.connections[state.name].type,
                 state=state.state,
                 paused_seconds=state.paused_seconds,
+                until_resumed=state.until_resumed,
                 running=state.running,
                 mean_seconds=state.mean_seconds,
                 pending=queue.counts["pending"],

@@ -17,7 +17,8 @@ class ConnectionState:
 
     name: str
     state: Literal["ok", "slow", "paused"]
-    paused_seconds: float = 0.0  # until it is tried again
+    paused_seconds: float = 0.0  # until it is tried again; 0 in a pause: a delivery is trying it now
+    until_resumed: bool = False  # paused without an end
     running: int = 0  # attempts on it now
     concurrency: int = 0
     mean_seconds: float = 0.0  # of an attempt, lately

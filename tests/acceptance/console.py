@@ -46,7 +46,11 @@ accounts:
 connections:
   shop: {{type: database, url: "sqlite:///data/shop.db"}}
   warehouse:
-    {{type: http, url: "http://127.0.0.1:9/hooks", signing_secret: whsec_Zm9yd2FyZCBzZWNyZXQ=, allow_private: true}}
+    type: http
+    url: "http://127.0.0.1:9/hooks"
+    signing_secret: whsec_Zm9yd2FyZCBzZWNyZXQ=
+    allow_private: true
+    breaker: false  # what ships dies at once, however often
 routes:
   fulfil:
     events: [checkout.session.*]

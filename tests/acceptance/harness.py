@@ -71,11 +71,12 @@ class Sink:
 class GatewayProcess:
     """`python -m gateway serve` on a config in a folder."""
 
-    def __init__(self, folder: Path, config: str, port: int) -> None:
+    def __init__(self, folder: Path, config: str, port: int, admin_port: int = 0) -> None:
         self.folder = folder
         self.config = folder / "gateway.yaml"
         self.config.write_text(config)
         self.url = f"http://127.0.0.1:{port}"
+        self.admin_url = f"http://127.0.0.1:{admin_port}"
         self.log = folder / "log.txt"
         self._process: subprocess.Popen[bytes] | None = None
 

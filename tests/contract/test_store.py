@@ -23,6 +23,8 @@ from gateway.model import (
     EventState,
     Fetched,
     Finish,
+    HandBack,
+    Judged,
     Lane,
     PlannedDelivery,
 )
@@ -128,9 +130,24 @@ async def test_a_retry_runs_when_due_and_records_each_attempt(store: Store, cloc
 async def test_handing_back_costs_no_attempt(store: Store) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
-    await store.finish(claim.delivery.id, claim.token, Finish(DeliveryState.PENDING))
+    await store.finish(claim.delivery.id, claim.token, HandBack())
     (again,) = await claim_all(store)
     assert again.delivery.attempts == 1
+
+
+async def test_what_is_handed_back_keeps_its_place_or_waits_as_asked(store: Store, clock: Clock) -> None:
+    await store.add(an_event("evt_1"), [owed()])
+    clock.forward(1)
+    await store.add(an_event("evt_2"), [owed()])
+    (first, second) = await claim_all(store)
+    clock.forward(1)
+    await store.finish(first.delivery.id, first.token, HandBack())
+    await store.finish(second.delivery.id, second.token, HandBack("waits for route x", 15))
+    (again,) = await claim_all(store)
+    assert (again.event.id, again.delivery.next_attempt_at, again.delivery.attempts) == ("evt_1", None, 1)
+    (waiting,) = await store.deliveries(DeliveryFilter(states=("pending",)), limit=9)
+    assert waiting.reason == "waits for route x"
+    assert (await store.due()).next_in_seconds == pytest.approx(15)
 
 
 async def test_what_ran_when_a_sqlite_gateway_died_runs_again_at_the_next_start(tmp_path: Path) -> None:
@@ -278,11 +295,30 @@ async def test_a_routing_error_begins_as_a_dead_letter_that_is_judged_later(stor
     assert (dead.reason, dead.is_judged) == ("gateway.yaml:9:5: no", False)
     await store.retry([dead.id])
     (claim,) = await claim_all(store)
-    await store.finish(dead.id, claim.token, Finish(DeliveryState.PENDING, keys=("once", None)))
+    await store.finish(dead.id, claim.token, Judged("once", None))
     (again,) = await claim_all(store)
     assert again.delivery.is_judged
     assert again.delivery.attempts == 1
     assert again.delivery.once_key == "once"
+
+
+async def test_what_needs_a_routing_error_is_judged_when_it_runs(store: Store) -> None:
+    broken = PlannedDelivery("fulfil", "a", error="gateway.yaml:9:5: no", is_judged=False)
+    await store.add(an_event("evt_1"), [broken, PlannedDelivery("fulfil", "b", ("a",), is_judged=False)])
+    await store.add(an_event("evt_2"), [owed("b", once="b of cs_1")])
+    (taker,) = await claim_all(store)
+    await store.finish(taker.delivery.id, taker.token, SUCCEEDED)
+    (dead,) = await store.deliveries(DeliveryFilter(states=("dead",)), limit=1)
+    await store.retry([dead.id])
+    (a,) = await claim_all(store)
+    await store.finish(a.delivery.id, a.token, Judged("a of cs_1", None))
+    (a,) = await claim_all(store)
+    await store.finish(a.delivery.id, a.token, SUCCEEDED)
+    (b,) = await claim_all(store)
+    assert (b.delivery.action, b.delivery.is_judged) == ("b", False)
+    await store.finish(b.delivery.id, b.token, Judged("b of cs_1", None))
+    assert await claim_all(store) == []
+    assert (await states(store))["evt_1/b"] == "skipped"
 
 
 async def test_a_large_output_is_kept_cut_and_marked(store: Store) -> None:

@@ -120,7 +120,7 @@ def test_events_offers_stripes_types(editor: LanguageServer) -> None:
         ("  max_body", f"  max{MARK}_body", ["#### size", "Larger requests are refused with 413.", "Default: `1MiB`"]),
         ("uses: slack", f"uses: sl{MARK}ack", ["* `slack`: Posts a message by an incoming webhook"]),
         ("table: orders", f"ta{MARK}ble: orders", ["The table, or schema.table."]),
-        ("concurrency: 8", f"concu{MARK}rrency: 8", ["At most so many attempts at once.", "Default: `8`"]),
+        ("concurrency: 8", f"concu{MARK}rrency: 8", ["At most so many attempts at once,", "Default: `8`"]),
         ("    if: obj", f"    i{MARK}f: obj", ["#### expression", "Judged when the event arrives"]),
     ],
 )

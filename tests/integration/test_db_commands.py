@@ -14,15 +14,24 @@ import asyncpg
 import pytest
 
 from gateway.errors import StoreError, StoreLocked
-from gateway.model import AuditEntry, DeliveryFilter, EventFilter, PlannedDelivery, RejectedFilter
+from gateway.model import (
+    AuditEntry,
+    ConnectionChange,
+    ConnectionState,
+    DeliveryFilter,
+    EventFilter,
+    PlannedDelivery,
+    RejectedFilter,
+)
 from gateway.store import copy
 from gateway.store.base import Store
 from gateway.store.copy import copy_store
 from gateway.store.migrations import HEAD
 from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
+from tests.conftest import Clock
 from tests.contract.test_rejected import BOUNDS, a_rejected
-from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, later
+from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later
 
 ROOT = Path(__file__).parents[2]
 LONG = replace(BOUNDS, age_seconds=1e9)
@@ -78,8 +87,7 @@ async def test_a_copy_holds_everything_as_it_was(tmp_path: Path, inbox_url: str)
     counted = await copy_store(source, PostgresStore(inbox_url), lambda *told: bars.append(told))
     assert counted["events"] == 30
     assert counted["deliveries"] == 120
-    whole = {told[0]: told[1] for told in bars if told[1] == told[2]}
-    assert whole == counted
+    assert {told[0]: told[1] for told in bars if told[1] == told[2]} == counted
     before, after = SqliteStore(tmp_path / "a.db"), PostgresStore(inbox_url)
     await before.attach()
     await after.start()
@@ -133,6 +141,34 @@ async def test_a_copy_that_broke_off_goes_on_and_no_gateway_starts_on_its_half(
     assert counted["deliveries"] == 120
     again = await copy_store(SqliteStore(tmp_path / "a.db"), PostgresStore(inbox_url), lambda *_: None)
     assert again == counted
+
+
+async def test_a_copy_brings_pauses_and_what_is_remembered_of_purged_events(
+    tmp_path: Path, inbox_url: str, clock: Clock
+) -> None:
+    async def purge_one(store: Store, id: str) -> None:
+        await store.add(an_event(id), [PlannedDelivery("r", "a", (), f"once {id}")])
+        (claim,) = await claim_all(store)
+        await store.finish(claim.delivery.id, claim.token, SUCCEEDED)
+        clock.forward(1)
+        assert (await store.purge(retention_seconds=0, dead_retention_seconds=None)).events == 1
+
+    before, after = SqliteStore(tmp_path / "a.db", clock), PostgresStore(inbox_url, clock)
+    await before.start()
+    await purge_one(before, "evt_1")
+    paused = ConnectionChange(ConnectionState.PAUSED, 30.0, "answered 503", failures=5, pauses=1)
+    stood = await before.change_connection("shop", 0, paused)
+    await before.close()
+    counted = await copy_store(SqliteStore(tmp_path / "a.db", clock), after, lambda *_: None)
+    assert (counted["events"], counted["done_once"], counted["connections"]) == (1, 1, 1)
+    await after.start()
+    assert await after.connections() == {"shop": stood}
+    assert await after.counts() == {"events": 0}
+    assert (await after.add(an_event("evt_1"), [])).is_duplicate
+    await purge_one(after, "evt_2")  # numbers go on below the copied ones
+    await after.add(an_event("evt_3"), [PlannedDelivery("r", "a", (), "once evt_1")])
+    assert await claim_all(after) == []
+    await after.close()
 
 
 async def test_a_target_with_an_inbox_of_its_own_is_refused(tmp_path: Path, inbox_url: str) -> None:

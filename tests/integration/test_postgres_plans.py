@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from gateway.store import migrations
+from gateway.store import postgres_upkeep as upkeep
 from gateway.store import postgres_work as work
-from gateway.store.migrations import script
 from gateway.store.postgres import PostgresStore
 
 FINISHED = 100_000
 HELD = 20_000  # pending behind one key
 DUE = 2_000
+
+NO_RATES: tuple[list[Any], ...] = ([None], [], [], [])
 
 FILL = f"""
 INSERT INTO events (seq, account, id, type, state, received_at, source, body)
@@ -29,6 +33,7 @@ SELECT n, 'dlv_' || n, n, 'dlv_' || n, 'acme', 'r', 'a' || n % 5, '[]', false,
   CASE WHEN n % 5 <> 1 AND n <= {FINISHED - DUE - 10} THEN 'order ' || n / {HELD} END
 FROM generate_series(1, {FINISHED}) n;
 INSERT INTO attempts SELECT n, 1, n, 1, 'succeeded', NULL FROM generate_series(1, {FINISHED}) n;
+SELECT setval('events_seq', {FINISHED}), setval('deliveries_seq', {FINISHED});
 """
 
 
@@ -89,7 +94,9 @@ async def calls(connection: asyncpg.Connection[asyncpg.Record], sql: str, *args:
 async def test_claiming_and_finishing_read_only_what_they_claim_and_finish(
     filled: asyncpg.Connection[asyncpg.Record], action: str
 ) -> None:
-    seqs, read_rows = await calls(filled, work.CLAIM, None, 60_000, "token", ["acme"], ["r"], [action], [100])
+    seqs, read_rows = await calls(
+        filled, work.CLAIM, None, 60_000, "token", ["acme"], ["r"], [action], [100], *NO_RATES
+    )
     assert len(seqs) == 100
     assert {name for name in read_rows if name.startswith("all of")} == set()
     assert sum(read_rows.values()) < 100 * 12
@@ -111,8 +118,44 @@ async def test_a_key_with_a_long_queue_is_not_read_to_its_end(filled: asyncpg.Co
     assert sum(read_rows.values()) < 20
 
 
+async def test_a_rate_costs_a_claim_a_few_rows(filled: asyncpg.Connection[asyncpg.Record]) -> None:
+    shop = [1], ["shop"], [1000.0], [1000.0]
+    seqs, _ = await calls(filled, work.CLAIM, 1, 60_000, "token", ["acme"], ["r"], ["a1"], [100], *shop)
+    assert seqs == []  # nothing was due so long ago
+    seqs, read_rows = await calls(filled, work.CLAIM, 300_000, 60_000, "token", ["acme"], ["r"], ["a1"], [100], *shop)
+    assert len(seqs) == 100
+    assert sum(read_rows.values()) < 100 * 14
+
+
+async def test_intake_reads_nothing_of_what_is_stored_but_by_the_events_id(
+    filled: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    count = 50
+    given, nothing = [f"evt_new_{i}" for i in range(count)], [None] * count
+    ids = [f"dlv_new_{i}" for i in range(count)]
+    news, read_rows = await calls(
+        filled, work.ADD, None, ["acme"] * count, given, ["t"] * count, ["routed"] * count, nothing, nothing, nothing,
+        nothing, nothing, ["webhook"] * count, nothing, nothing, [b"x"] * count,
+        list(range(1, count + 1)), ids, ids, ["r"] * count, ["a1"] * count,
+        ["[]"] * count, [False] * count, [f"new {i}" for i in range(count)], nothing, nothing, [],
+    )  # fmt: skip
+    assert news == [True] * count
+    assert {name for name in read_rows if name.startswith("all of")} == set()
+    assert sum(read_rows.values()) < count * 4
+
+
+async def test_a_step_of_a_purge_reads_what_it_looks_at_and_removes(
+    filled: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    step, read_rows = await calls(filled, upkeep.PURGE, None, 0, 40, 0, None, 0)
+    assert step == [40, 40, 40, 40]
+    assert {name for name in read_rows if name.startswith("all of")} == set()
+    assert sum(read_rows.values()) < 40 * 14
+
+
 def test_every_function_that_changes_rows_is_called_by_one_statement_of_its_own() -> None:
     """Locks are never held across a round trip: nothing in the schema's functions waits for a client."""
-    text = script("postgresql/0001.sql") + script("postgresql/0002.sql")
+    text = "".join(path.read_text() for path in Path(migrations.__file__).parent.glob("postgresql/*.sql"))
+    assert "FUNCTION claim_at_rates" in text
     assert "pg_advisory_lock(" not in text  # the kind that outlives its transaction
     assert "pg_notify" not in text  # commits that notify run one after another

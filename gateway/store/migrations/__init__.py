@@ -7,11 +7,14 @@ gateways still use is changed or dropped only by a step that raises `OLDEST` in 
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
 
-HEAD = "0004"  # the newest revision; a test compares it with versions/
+HEAD = "0005"  # the newest revision; a test compares it with versions/
 OLDEST = "0001"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
 
 _ALEMBIC = threading.Lock()  # it keeps what it works on in module globals
@@ -20,6 +23,7 @@ _FOLDER = Path(__file__).parent
 
 def upgrade_sqlite(path: Path) -> None:
     """Brings the SQLite file to HEAD. Imports Alembic, which is slow: call it only where it is needed."""
+    _let_shrink(path)
     _upgrade(url=f"sqlite:///{path}")
 
 
@@ -39,6 +43,18 @@ def run_script(bind: Any, name: str) -> None:
     """Runs a SQL script below this folder on PostgreSQL, in the transaction of the steps."""
     text = script(name)
     bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(text))
+
+
+def _let_shrink(path: Path) -> None:
+    """Makes the file one that can give space back. One that was made without that is written anew, once, if the disk
+    has room for a second one; else it goes on reusing its space, and does not shrink.
+    """
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
+        (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+        if mode or shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
+            return
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("VACUUM")
 
 
 def _upgrade(**attributes: object) -> None:

@@ -62,9 +62,12 @@ async def test_passing_answers_are_tried_again_as_late_as_asked(service: Service
         await run_action(HttpForward(), FORWARD, connection=http(service.url))
     assert caught.value.message == f"answered {status}: busy [31m"
     assert caught.value.after_seconds == 7
+    assert caught.value.of_connection is (status != 409)
 
 
-@pytest.mark.parametrize(("status", "words"), [(400, "answered 400"), (302, "a redirect"), (410, "rests for an hour")])
+@pytest.mark.parametrize(
+    ("status", "words"), [(400, "answered 400"), (302, "a redirect"), (410, "rests until it is resumed")]
+)
 async def test_other_answers_are_permanent(service: Service, status: int, words: str) -> None:
     service.say(status, Location=service.url)
     with pytest.raises(Reject, match=words):
@@ -178,8 +181,9 @@ async def test_refusals_of_the_mail_server_are_told_apart(mail: tuple[Mailbox, d
     connection = SmtpConnection.model_validate(given)
     with pytest.raises(Reject, match="550 no such user"):
         await run_action(Email(), {**LETTER, "to": "nobody@example.com"}, connection=connection)
-    with pytest.raises(Retry, match="450 try later"):
+    with pytest.raises(Retry, match="450 try later") as caught:
         await run_action(Email(), {**LETTER, "to": "busy@example.com"}, connection=connection)
+    assert caught.value.of_connection is False  # one recipient says nothing of the server
     partly = await run_action(Email(), {**LETTER, "to": ["a@example.com", "nobody@b.example"]}, connection=connection)
     assert partly is not None
     assert partly["accepted"] == ["a@example.com"]

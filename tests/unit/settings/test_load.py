@@ -58,6 +58,10 @@ def test_a_good_config_loads_with_actions_in_the_order_of_their_needs(tmp_path: 
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
+        ("host: localhost", "host: localhost, breaker: {failurs: 3}", "gateway.yaml:6:49: connections.mail.breaker.failurs: "
+         "unknown key failurs\n    did you mean failures?"),
+        ("host: localhost", "host: localhost, breaker: 5", "gateway.yaml:6:48: connections.mail.breaker: expected a mapping, "
+         "found 5"),
         ("version: 1", "version: 2", "gateway.yaml:1:10: version: expected 1, found 2"),
         ("version: 1\n", "", "gateway.yaml:1:1: is missing version"),
         ("whsec_a]", "whsec_a], mode: 1", "gateway.yaml:3:38: accounts.acme.mode: unknown key mode\n"

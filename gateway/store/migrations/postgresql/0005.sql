@@ -1,0 +1,492 @@
+-- Connections and their pauses, shared rates, purging, and what is remembered of what was purged.
+--
+-- Gateways of the schemas before go on beside: what they call is left as it was, or replaced under the same parameters.
+--
+-- Locks, as in 0001.sql; rows of `rates` come before all of them, in order of their names. A purge waits for no row:
+-- what others hold stays for its next run.
+--
+-- What purging leaves of an event whose id is still remembered is its row without a body, under a negative number:
+-- UNIQUE (id, account) goes on refusing duplicates at no cost to intake. Whoever asks for events asks for seq > 0, and
+-- passes by the one kind that all of them have: no type, and the state `purged`.
+
+CREATE SEQUENCE remembered_seq;
+
+CREATE TABLE connections (
+  name text COLLATE "C" PRIMARY KEY,
+  version bigint NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  since bigint NOT NULL,
+  until bigint,
+  reason text COLLATE "C",
+  failures integer NOT NULL,
+  pauses integer NOT NULL,
+  failed_delivery text COLLATE "C"
+);
+
+CREATE TABLE rates (
+  name text COLLATE "C" PRIMARY KEY,
+  tokens double precision NOT NULL,
+  filled_at bigint NOT NULL
+);
+
+CREATE TABLE done_once (
+  once_key text COLLATE "C" PRIMARY KEY,
+  delivery_id text COLLATE "C" NOT NULL,
+  done_at bigint NOT NULL
+);
+CREATE INDEX done_once_age ON done_once (done_at);
+
+-- Purged rows are found and their room is used again long before a fifth of a large table is gone.
+ALTER TABLE events SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE deliveries_finished SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE attempts SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE rates SET (fillfactor = 50);
+
+
+-- Changes how a connection stands where its version is still the given one. Returns its new row, or none.
+CREATE FUNCTION change_connection(
+  given_now bigint, of_name text, of_version bigint, new_state text, for_ms bigint, new_reason text,
+  new_failures integer, new_pauses integer, new_failed_delivery text
+) RETURNS SETOF connections LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+BEGIN
+  IF of_version = 0 THEN
+    RETURN QUERY INSERT INTO connections AS c
+    VALUES (of_name, 1, new_state, now_at, now_at + for_ms, new_reason, new_failures, new_pauses, new_failed_delivery)
+    ON CONFLICT (name) DO NOTHING RETURNING c.*;
+  ELSE
+    RETURN QUERY UPDATE connections c SET version = of_version + 1, state = new_state,
+      since = CASE WHEN c.state = new_state THEN c.since ELSE now_at END, until = now_at + for_ms, reason = new_reason,
+      failures = new_failures, pauses = new_pauses, failed_delivery = new_failed_delivery
+    WHERE c.name = of_name AND c.version = of_version RETURNING c.*;
+  END IF;
+END
+$$;
+
+
+-- The id of another delivery that succeeded on a once_key, also where it is purged and only that is known; else null.
+CREATE FUNCTION done_by(key text, but bigint) RETURNS text LANGUAGE plpgsql STABLE AS $$
+BEGIN  -- one statement: a purge moves the key from the one table to the other
+  RETURN coalesce(
+    (SELECT o.id FROM deliveries o WHERE o.once_key = key AND o.state = 'succeeded' AND o.seq <> but LIMIT 1),
+    (SELECT p.delivery_id FROM done_once p WHERE p.once_key = key)
+  );
+END
+$$;
+
+
+-- Of pending deliveries, ends as skipped those on whose once_key another has succeeded. Under the buckets of their keys.
+CREATE OR REPLACE FUNCTION skip_done_once(now_at bigint, seqs bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  found record;
+BEGIN
+  FOR found IN
+    WITH holder AS (
+      SELECT d.seq, done_by(d.once_key, d.seq) AS id FROM deliveries d
+      WHERE d.seq = ANY (seqs) AND d.state = 'pending' AND d.once_key IS NOT NULL
+    ), ended AS (
+      UPDATE deliveries d SET state = 'skipped', finished_at = now_at, reason = format('once_per: %s has done it', h.id)
+      FROM holder h WHERE d.seq = h.seq AND d.state = 'pending' AND h.id IS NOT NULL
+      RETURNING d.event_seq, d.run_id, d.action, d.has_dependents, d.order_key, d.once_key
+    )
+    SELECT * FROM ended
+  LOOP
+    IF found.has_dependents THEN
+      PERFORM skip_dependents(now_at, found.event_seq, found.run_id, found.action, 'skipped');
+    END IF;
+    PERFORM pass_turn(ARRAY[found.order_key], ARRAY[found.once_key], '{}');
+  END LOOP;
+END
+$$;
+
+
+-- Commits events with their deliveries, of which those named as unjudged get their keys only when they run.
+CREATE FUNCTION add_events(
+  given_now bigint, e_account text[], e_id text[], e_type text[], e_state text[], e_livemode boolean[],
+  e_created bigint[], e_connected text[], e_object text[], e_version text[], e_source text[], e_written_for text[],
+  e_twin text[], e_body bytea[], d_owner integer[], d_id text[], d_run text[], d_route text[], d_action text[],
+  d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[], unjudged text[]
+) RETURNS boolean[] LANGUAGE plpgsql AS $$
+DECLARE
+  news boolean[];
+BEGIN
+  news := add_events(
+    given_now, e_account, e_id, e_type, e_state, e_livemode, e_created, e_connected, e_object, e_version, e_source,
+    e_written_for, e_twin, e_body, d_owner, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order,
+    d_error
+  );
+  IF unjudged <> '{}' THEN
+    UPDATE deliveries d SET judged = false WHERE d.id = ANY (unjudged) AND d.judged;
+  END IF;
+  RETURN news;
+END
+$$;
+
+
+-- Makes new deliveries for a stored event. Returns whether there is such an event.
+CREATE OR REPLACE FUNCTION replay_event(
+  given_now bigint, of_account text, of_id text, d_id text[], d_run text[], d_route text[], d_action text[],
+  d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[]
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  found_seq bigint;
+BEGIN
+  PERFORM lock_keys(array_remove(d_once || d_order, NULL));
+  SELECT e.seq INTO found_seq FROM events e WHERE e.account = of_account AND e.id = of_id AND e.seq > 0 FOR UPDATE;
+  IF found_seq IS NULL THEN
+    RETURN false;
+  END IF;
+  IF cardinality(d_id) > 0 THEN
+    UPDATE events SET state = 'routed' WHERE seq = found_seq AND state <> 'routed';
+    PERFORM insert_deliveries(
+      now_ms(given_now), ARRAY[found_seq], ARRAY[of_account], array_fill(1, ARRAY[cardinality(d_id)]), d_id, d_run,
+      d_route, d_action, d_needs, d_dependents, d_once, d_order, d_error
+    );
+  END IF;
+  RETURN true;
+END
+$$;
+
+
+CREATE FUNCTION replay_event(
+  given_now bigint, of_account text, of_id text, d_id text[], d_run text[], d_route text[], d_action text[],
+  d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[], unjudged text[]
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  is_found boolean;
+BEGIN
+  is_found := replay_event(
+    given_now, of_account, of_id, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order, d_error
+  );
+  IF unjudged <> '{}' THEN
+    UPDATE deliveries d SET judged = false WHERE d.id = ANY (unjudged) AND d.judged;
+  END IF;
+  RETURN is_found;
+END
+$$;
+
+
+-- Locks the buckets of rates, which fill steadily and at first hold one. Returns what each holds now.
+CREATE FUNCTION fill_rates(
+  now_at bigint, rate_names text[], per_second double precision[], bursts double precision[]
+) RETURNS double precision[] LANGUAGE plpgsql AS $$
+BEGIN
+  IF rate_names = '{}' THEN
+    RETURN '{}';
+  END IF;
+  INSERT INTO rates (name, tokens, filled_at)
+  SELECT g.name, 1, now_at FROM unnest(rate_names) AS g(name) ORDER BY g.name ON CONFLICT (name) DO NOTHING;
+  PERFORM FROM rates r WHERE r.name = ANY (rate_names) ORDER BY r.name FOR UPDATE;
+  UPDATE rates r SET filled_at = greatest(r.filled_at, now_at),
+    tokens = least(g.burst, r.tokens + greatest(0, now_at - r.filled_at) / 1000.0 * g.per_second)
+  FROM unnest(rate_names, per_second, bursts) AS g(name, per_second, burst) WHERE r.name = g.name;
+  RETURN ARRAY(
+    SELECT r.tokens FROM unnest(rate_names) WITH ORDINALITY AS g(name, place) JOIN rates r ON r.name = g.name
+    ORDER BY g.place
+  );
+END
+$$;
+
+
+-- Takes one from the bucket of a rate for each delivery that was taken from its lanes.
+CREATE FUNCTION empty_rates(
+  taken bigint[], accounts text[], routes text[], actions text[], rate_of integer[], rate_names text[]
+) RETURNS void LANGUAGE sql AS $$
+  UPDATE rates r SET tokens = r.tokens - used.count
+  FROM (
+    SELECT rate_names[l.rate] AS name, count(*) AS count FROM deliveries d
+    JOIN unnest(accounts, routes, actions, rate_of) AS l(account, route, action, rate)
+      ON (l.account, l.route, l.action) = (d.account, d.route, d.action)
+    WHERE d.seq = ANY (taken) AND d.state = 'running' AND l.rate IS NOT NULL
+    GROUP BY 1
+  ) used
+  WHERE r.name = used.name
+$$;
+
+
+-- Takes due deliveries of each lane under a lease, of the lanes of a rate together no more than its bucket holds. Returns
+-- their numbers, lane by lane. `rate_of` is the place (1, 2, ...) of a lane's rate among the rates, or null.
+CREATE FUNCTION claim_at_rates(
+  given_now bigint, lease_ms bigint, new_token text, accounts text[], routes text[], actions text[], limits integer[],
+  rate_of integer[], rate_names text[], per_second double precision[], bursts double precision[]
+) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  plain integer[] := '{}';   -- how many deliveries without keys each lane may give
+  keyed bigint[] := '{}';
+  their_orders text[] := '{}';
+  their_onces text[] := '{}';
+  taken bigint[] := '{}';
+  seen record;
+  lane integer;
+  bucket integer;
+  held double precision[];  -- what the buckets of the rates hold
+BEGIN
+  held := fill_rates(now_at, rate_names, per_second, bursts);
+  FOR lane IN 1 .. cardinality(limits) LOOP
+    bucket := rate_of[lane];
+    IF bucket IS NOT NULL THEN
+      limits[lane] := least(limits[lane], floor(held[bucket])::integer);
+    END IF;
+    FOR look IN 1 .. 2 LOOP
+      SELECT count(*) FILTER (WHERE p.order_key IS NULL AND p.once_key IS NULL) AS plain,
+        coalesce(array_agg(p.seq) FILTER (WHERE p.order_key IS NOT NULL OR p.once_key IS NOT NULL), '{}') AS keyed,
+        array_agg(p.order_key) FILTER (WHERE p.order_key IS NOT NULL) AS orders,
+        array_agg(p.once_key) FILTER (WHERE p.once_key IS NOT NULL) AS onces
+      INTO seen
+      FROM (
+        SELECT d.seq, d.order_key, d.once_key FROM deliveries d
+        WHERE d.account = accounts[lane] AND d.route = routes[lane] AND d.action = actions[lane]
+          AND d.state = 'pending' AND NOT d.held AND d.due_at <= now_at
+        ORDER BY d.due_at LIMIT limits[lane]
+      ) p;
+      EXIT WHEN seen.keyed = '{}' OR look = 2 OR keyed <> '{}';
+      -- Gateways claim keyed deliveries one after another; otherwise they would all reach for the same ones.
+      PERFORM pg_advisory_xact_lock(1734440825, 64);
+    END LOOP;
+    plain := plain || seen.plain::integer;
+    keyed := keyed || seen.keyed;
+    their_orders := their_orders || seen.orders;
+    their_onces := their_onces || seen.onces;
+    IF bucket IS NOT NULL THEN
+      held[bucket] := held[bucket] - seen.plain - cardinality(seen.keyed);
+    END IF;
+  END LOOP;
+  IF keyed <> '{}' THEN
+    PERFORM lock_keys(their_orders || their_onces);
+    PERFORM skip_done_once(now_at, keyed);
+    PERFORM pass_turn(their_orders, their_onces, hold_in_turn(keyed));
+    taken := ARRAY(
+      SELECT d.seq FROM deliveries d
+      WHERE d.seq = ANY (keyed) AND d.state = 'pending' AND d.held::integer = 0 AND d.due_at <= now_at
+        AND (d.order_key IS NULL OR d.order_key = ANY (their_orders))  -- a key given since then is not locked
+        AND (d.once_key IS NULL OR d.once_key = ANY (their_onces))
+      ORDER BY array_position(keyed, d.seq) FOR UPDATE SKIP LOCKED
+    );
+  END IF;
+  FOR lane IN 1 .. cardinality(limits) LOOP
+    IF plain[lane] > 0 THEN
+      taken := taken || ARRAY(
+        SELECT d.seq FROM deliveries d
+        WHERE d.account = accounts[lane] AND d.route = routes[lane] AND d.action = actions[lane]
+          AND d.state = 'pending' AND NOT d.held AND d.due_at <= now_at
+          AND d.order_key IS NULL AND d.once_key IS NULL
+        ORDER BY d.due_at LIMIT plain[lane] FOR UPDATE SKIP LOCKED
+      );
+    END IF;
+  END LOOP;
+  UPDATE deliveries d SET state = 'running', token = new_token, lease_until = now_at + lease_ms, claimed_at = now_at,
+    attempts = d.attempts + 1, runs = d.runs + 1
+  WHERE d.seq = ANY (taken) AND d.state = 'pending';
+  IF rate_names <> '{}' THEN
+    PERFORM empty_rates(taken, accounts, routes, actions, rate_of, rate_names);
+  END IF;
+  RETURN taken;
+END
+$$;
+
+
+-- Records how claims ended and releases whoever waited for them. Returns for each whether its lease still held, and at
+-- the end whether this may have made work for others. A `wait` of null keeps the due time.
+CREATE OR REPLACE FUNCTION finish_claims(
+  given_now bigint, f_id text[], f_token text[], f_state text[], f_wait bigint[], f_reason text[], f_rendered text[],
+  f_output text[], a_outcome text[], a_started bigint[], a_duration bigint[], a_error text[], f_rekeyed boolean[],
+  f_once text[], f_order text[]
+) RETURNS boolean[] LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  orders text[];
+  onces text[];
+  places bigint[];
+  released_events bigint[];
+  released_runs text[];
+  skipped jsonb;
+  one record;
+BEGIN
+  SELECT array_agg(d.order_key) FILTER (WHERE d.order_key IS NOT NULL),
+    array_agg(d.once_key) FILTER (WHERE d.once_key IS NOT NULL)
+  INTO orders, onces FROM deliveries d WHERE d.id = ANY (f_id) AND d.state = 'running';
+  orders := orders || array_remove(f_order, NULL);
+  onces := onces || array_remove(f_once, NULL);
+  PERFORM lock_keys(orders || onces);
+  WITH given AS (
+    SELECT * FROM unnest(
+      f_id, f_token, f_state, f_wait, f_reason, f_rendered, f_output, a_outcome, a_started, a_duration, a_error,
+      f_rekeyed, f_once, f_order
+    ) WITH ORDINALITY AS g(
+      id, token, state, wait, reason, rendered, output, outcome, started, duration, error, rekeyed, once, ordering, place
+    )
+  ), ended AS (
+    UPDATE deliveries d SET state = g.state, token = NULL, lease_until = NULL, held = false,
+      due_at = coalesce(now_at + g.wait, d.due_at),
+      finished_at = CASE WHEN g.state <> 'pending' THEN now_at END, reason = g.reason,
+      last_error = coalesce(g.error, d.last_error), rendered = coalesce(g.rendered, d.rendered),
+      output = coalesce(g.output, d.output),
+      attempts = d.attempts - (g.outcome IS NULL)::integer, runs = d.runs - (g.outcome IS NULL)::integer,
+      judged = d.judged OR g.rekeyed,
+      once_key = CASE WHEN g.rekeyed THEN g.once ELSE d.once_key END,
+      order_key = CASE WHEN g.rekeyed THEN g.ordering ELSE d.order_key END
+    FROM given g WHERE d.id = g.id AND d.token = g.token AND d.state = 'running'
+    RETURNING g.place, d.seq, d.runs, d.event_seq, d.run_id, d.action, d.state, d.has_dependents, g.outcome, g.started,
+      g.duration, g.error
+  ), recorded AS (
+    INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)
+    SELECT e.seq, e.runs, e.started, e.duration, e.outcome, e.error FROM ended e WHERE e.outcome IS NOT NULL
+    ON CONFLICT DO NOTHING
+  )
+  SELECT array_agg(e.place),
+    array_agg(e.event_seq) FILTER (WHERE e.has_dependents AND e.state = 'succeeded'),
+    array_agg(e.run_id) FILTER (WHERE e.has_dependents AND e.state = 'succeeded'),
+    jsonb_agg(jsonb_build_array(e.event_seq, e.run_id, e.action)) FILTER (WHERE e.has_dependents AND e.state = 'skipped')
+  INTO places, released_events, released_runs, skipped FROM ended e;
+  IF released_events IS NOT NULL THEN
+    PERFORM release_dependents(now_at, released_events, released_runs);
+  END IF;
+  FOR one IN SELECT s.value AS v FROM jsonb_array_elements(skipped) AS s ORDER BY (s.value ->> 0)::bigint LOOP
+    PERFORM skip_dependents(now_at, (one.v ->> 0)::bigint, one.v ->> 1, one.v ->> 2, 'skipped');
+  END LOOP;
+  IF orders <> '{}' OR onces <> '{}' THEN
+    PERFORM pass_turn(orders, onces, '{}');
+  END IF;
+  RETURN ARRAY(SELECT coalesce(p.place = ANY (places), false) FROM generate_series(1, cardinality(f_id)) AS p(place))
+    || (released_events IS NOT NULL OR orders <> '{}' OR onces <> '{}' OR 'pending' = ANY (f_state));
+END
+$$;
+
+
+-- Revives deliveries. Returns for each null where done, else why not.
+CREATE OR REPLACE FUNCTION retry_deliveries(given_now bigint, ids text[]) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  refusals text[] := '{}';
+  wanted text;
+  holder text;
+  d record;
+BEGIN
+  PERFORM lock_keys(ARRAY(
+    SELECT unnest(ARRAY[f.order_key, f.once_key]) FROM deliveries f WHERE f.id = ANY (ids)
+  ));
+  FOREACH wanted IN ARRAY ids LOOP
+    SELECT * INTO d FROM deliveries f WHERE f.id = wanted FOR UPDATE;
+    holder := NULL;
+    IF d.seq IS NOT NULL AND d.once_key IS NOT NULL THEN
+      holder := done_by(d.once_key, d.seq);
+    END IF;
+    IF d.seq IS NULL THEN
+      refusals := refusals || 'there is no such delivery'::text;
+    ELSIF d.state = 'pending' THEN
+      UPDATE deliveries f SET due_at = now_at WHERE f.seq = d.seq AND f.state = 'pending';
+      refusals := refusals || NULL::text;
+    ELSIF d.state = 'running' THEN
+      refusals := refusals || 'it is running now'::text;
+    ELSIF d.state = 'succeeded' THEN
+      refusals := refusals || 'it has succeeded; `events replay` makes new work'::text;
+    ELSIF d.state = 'blocked' THEN
+      refusals := refusals || format('it waits for %s; retry that', (
+        SELECT string_agg(n.value, ', ' ORDER BY n.place)
+        FROM jsonb_array_elements_text(d.needs::jsonb) WITH ORDINALITY AS n(value, place)
+      ));
+    ELSIF holder IS NOT NULL THEN
+      refusals := refusals || format('once_per: %s has done it', holder);
+    ELSE
+      UPDATE deliveries f SET state = CASE WHEN d.needs = '[]' THEN 'pending' ELSE 'blocked' END, held = false,
+        due_at = now_at, attempts = 0, reason = NULL, finished_at = NULL
+      WHERE f.seq = d.seq AND f.state = d.state;
+      UPDATE deliveries f SET state = 'blocked', reason = NULL, finished_at = NULL
+      WHERE f.event_seq = d.event_seq AND f.run_id = d.run_id AND f.state = 'skipped' AND f.reason IN (
+        format('needed action %s was skipped', d.action), format('needed action %s was cancelled', d.action)
+      );
+      IF d.needs <> '[]' THEN
+        PERFORM release_dependents(now_at, ARRAY[d.event_seq], ARRAY[d.run_id]);
+      END IF;
+      refusals := refusals || NULL::text;
+    END IF;
+  END LOOP;
+  RETURN refusals;
+END
+$$;
+
+
+-- One step of a purge: of the next events after `place`, removes those that are old and done, with their deliveries and
+-- attempts; after the last, forgets ids and once keys that are remembered no longer. Returns how many events, deliveries
+-- and attempts went, and where to go on; null: nowhere.
+CREATE FUNCTION purge_events(
+  given_now bigint, place bigint, most integer, kept_ms bigint, dead_kept_ms bigint, remembered_ms bigint
+) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  ended bigint := now_at - kept_ms;
+  dead bigint := now_at - dead_kept_ms;
+  remembered bigint := now_at - remembered_ms;
+  old bigint[];
+  locked bigint[];
+  theirs bigint[];
+  gone bigint[];
+  gone_deliveries bigint;
+  gone_attempts bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(1734440825, 67);  -- gateways purge one step after another
+  SELECT array_agg(n.seq ORDER BY n.seq) INTO old FROM (
+    SELECT e.seq, bool_and(e.received_at < ended) OVER (ORDER BY e.seq) AS is_old FROM (
+      SELECT f.seq, f.received_at FROM events f WHERE f.seq > place AND f.seq > 0 ORDER BY f.seq LIMIT most
+    ) e
+  ) n WHERE n.is_old;
+  IF old IS NULL THEN
+    RETURN ARRAY[0, 0, 0, CASE WHEN forget(most, remembered) THEN place END];
+  END IF;
+  -- Locked first and looked at then: whoever revives a delivery or makes new ones holds one of these rows.
+  locked := ARRAY(SELECT e.seq FROM events e WHERE e.seq = ANY (old) FOR UPDATE SKIP LOCKED);
+  theirs := ARRAY(SELECT d.seq FROM deliveries d WHERE d.event_seq = ANY (locked) FOR UPDATE SKIP LOCKED);
+  gone := ARRAY(
+    SELECT e.seq FROM events e WHERE e.seq = ANY (locked) AND NOT EXISTS (
+      SELECT FROM deliveries d WHERE d.event_seq = e.seq AND (d.seq <> ALL (theirs) OR CASE
+        WHEN d.state IN ('pending', 'running') THEN true
+        WHEN d.state = 'blocked' THEN dead IS NULL
+        WHEN d.state = 'dead' THEN dead IS NULL OR d.finished_at >= dead
+        ELSE d.finished_at >= ended END)
+    )
+  );
+  WITH going AS MATERIALIZED (  -- by event: never through the whole of deliveries_once_done, which is in order of keys
+    SELECT d.once_key, d.id, d.finished_at, d.state FROM deliveries d WHERE d.event_seq = ANY (gone)
+  )
+  INSERT INTO done_once (once_key, delivery_id, done_at)
+  SELECT DISTINCT ON (g.once_key) g.once_key, g.id, g.finished_at FROM going g
+  WHERE g.state = 'succeeded' AND g.once_key IS NOT NULL AND g.finished_at > remembered
+  ORDER BY g.once_key, g.finished_at DESC
+  ON CONFLICT (once_key) DO UPDATE SET delivery_id = excluded.delivery_id, done_at = excluded.done_at;
+  DELETE FROM attempts a WHERE a.delivery_seq = ANY (ARRAY(
+    SELECT d.seq FROM deliveries d WHERE d.event_seq = ANY (gone)
+  ));
+  GET DIAGNOSTICS gone_attempts = ROW_COUNT;
+  DELETE FROM deliveries d WHERE d.event_seq = ANY (gone);
+  GET DIAGNOSTICS gone_deliveries = ROW_COUNT;
+  DELETE FROM events e WHERE e.seq = ANY (gone) AND e.received_at <= remembered;
+  UPDATE events e SET seq = -nextval('remembered_seq'), type = '', state = 'purged', body = '', object_id = NULL
+  WHERE e.seq = ANY (gone);
+  RETURN ARRAY[cardinality(gone), gone_deliveries, gone_attempts, old[cardinality(old)]];
+END
+$$;
+
+
+-- Forgets ids and once keys that are remembered no longer. Returns whether there may be more.
+CREATE FUNCTION forget(most integer, remembered bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  ids bigint;
+  keys bigint;
+BEGIN
+  DELETE FROM events e WHERE e.seq = ANY (ARRAY(
+    SELECT n.seq FROM (
+      SELECT o.seq, bool_and(o.received_at <= remembered) OVER (ORDER BY o.seq DESC) AS is_old FROM (
+        SELECT f.seq, f.received_at FROM events f WHERE f.seq < 0 ORDER BY f.seq DESC LIMIT most
+      ) o
+    ) n WHERE n.is_old
+  ));
+  GET DIAGNOSTICS ids = ROW_COUNT;
+  DELETE FROM done_once p WHERE p.once_key = ANY (ARRAY(
+    SELECT o.once_key FROM done_once o WHERE o.done_at <= remembered ORDER BY o.done_at LIMIT most
+  ));
+  GET DIAGNOSTICS keys = ROW_COUNT;
+  RETURN ids = most OR keys = most;
+END
+$$;

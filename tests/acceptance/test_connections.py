@@ -1,0 +1,126 @@
+"""gateway connections: while the gateway runs, and while it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.testing import make_event
+from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, free_port, post
+
+OPERATOR = "an-operator-s-token-of-some-length"
+CONFIG = """\
+version: 1
+server: {{listen: "127.0.0.1:{port}"}}
+admin: {{listen: "127.0.0.1:{admin}", token: "{token}"}}
+accounts:
+  acme: {{signing_secrets: [{secret}]}}
+connections:
+  warehouse: {{type: http, url: "{url}", allow_private: true, signing_secret: {forward}}}
+  spare: {{type: http, url: "{url}"}}
+routes:
+  ship:
+    events: [invoice.paid]
+    actions:
+      forward: {{uses: http_forward, with: {{connection: warehouse}}}}
+"""
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    made = Sink()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, sink: Sink) -> AsyncIterator[GatewayProcess]:
+    port, admin = free_port(), free_port()
+    text = CONFIG.format(port=port, admin=admin, token=OPERATOR, secret=SECRET, url=sink.url, forward=FORWARD_SECRET)
+    made = GatewayProcess(tmp_path, text, port, admin)
+    await made.start()
+    yield made
+    await asyncio.to_thread(made.terminate)
+
+
+async def send(gateway: GatewayProcess) -> None:
+    async with aiohttp.ClientSession() as session:
+        assert (await post(session, f"{gateway.url}/webhooks/acme", make_event("invoice.paid")))[0] == 200
+
+
+async def asked(gateway: GatewayProcess, path: str) -> str:
+    """What the admin listener answers."""
+    headers = {"Authorization": f"Bearer {OPERATOR}"}
+    async with aiohttp.ClientSession() as session, session.get(gateway.admin_url + path, headers=headers) as answer:
+        assert answer.status == 200
+        return await answer.text()
+
+
+async def until_logged(gateway: GatewayProcess, text: str) -> None:
+    for _ in range(600):
+        if text in gateway.log.read_text():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(gateway.log.read_text())
+
+
+async def test_a_paused_connection_keeps_its_backlog_over_a_restart_until_it_is_resumed(
+    gateway: GatewayProcess, sink: Sink
+) -> None:
+    assert await asyncio.to_thread(gateway.json, "connections", "list") == [
+        {
+            "name": name,
+            "type": "http",
+            "state": "working",
+            "since": None,
+            "until": None,
+            "failures": 0,
+            "reason": None,
+        }
+        for name in ("warehouse", "spare")
+    ]
+    await send(gateway)
+    await gateway.until_finished()
+    (paused,) = await asyncio.to_thread(gateway.json, "connections", "pause", "warehouse", "--reason", "stocktaking")
+    assert (paused["state"], paused["until"]) == ("paused", None)
+    assert paused["reason"] == "paused by a person: stocktaking"
+    await send(gateway)  # its arrival makes the gateway look
+    await until_logged(gateway, "connection.paused")
+    (shown, spare) = json.loads(await asked(gateway, "/api/v1/connections"))["items"]
+    assert (shown["state"], shown["until_resumed"], shown["pending"]) == ("paused", True, 1)
+    assert (spare["state"], spare["until_resumed"]) == ("ok", False)
+    assert "warehouse (until it is resumed)" in await asked(gateway, "/")
+    await asyncio.to_thread(gateway.terminate)
+    assert gateway.rows("SELECT state, attempts FROM deliveries ORDER BY seq")[1] == ("pending", 0)
+    await gateway.start()
+    await until_logged(gateway, "connection.still_paused")
+    assert sum(sink.ids.values()) == 1
+    done = await asyncio.to_thread(gateway.run, "connections", "resume", "warehouse")
+    assert (done.returncode, done.stdout) == (0, "warehouse is working\n")
+    await gateway.until_finished()
+    assert sum(sink.ids.values()) == 2
+
+
+async def test_it_works_while_the_gateway_does_not_run(gateway: GatewayProcess) -> None:
+    await asyncio.to_thread(gateway.terminate)
+    done = await asyncio.to_thread(gateway.run, "connections", "pause", "warehouse", "spare")
+    assert done.stdout == "warehouse is paused until it is resumed\nspare is paused until it is resumed\n"
+    assert (await asyncio.to_thread(gateway.json, "connections", "show", "spare"))["state"] == "paused"
+    shown = await asyncio.to_thread(gateway.run, "connections", "list")
+    assert "warehouse  http  paused" in shown.stdout
+    await asyncio.to_thread(gateway.run, "connections", "resume", "spare")
+    again = await asyncio.to_thread(gateway.run, "connections", "resume", "spare")
+    assert (again.returncode, again.stdout) == (0, "spare is working\n")
+
+
+async def test_a_name_that_is_unknown_is_bad_usage(gateway: GatewayProcess) -> None:
+    for command in (("show", "x"), ("pause", "x"), ("resume", "warehouse", "x")):
+        done = await asyncio.to_thread(gateway.run, "connections", *command)
+        assert (done.returncode, done.stderr) == (2, "no such connection: x; known: warehouse, spare\n")
+    assert (await asyncio.to_thread(gateway.json, "connections", "show", "warehouse"))["state"] == "working"

@@ -1,0 +1,62 @@
+"""A flood of 100,000 deliveries hardly delays a fresh event of another account or route, on any store."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gateway.store.base import Store
+from gateway.store.postgres import PostgresStore
+from gateway.store.sqlite import SqliteStore
+from tests.shop import Shop, shop_on
+
+FLOOD = 100_000
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Not started; by the real clock."""
+    if request.param == "sqlite":
+        return SqliteStore(tmp_path / "inbox.db")
+    return PostgresStore(request.getfixturevalue("inbox_url"))
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, store: Store) -> AsyncIterator[Shop]:
+    await store.start()
+    async with shop_on(tmp_path, store) as made:
+        yield made
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("account", "route"), [("other", "flood"), ("acme", "fresh")], ids=["another account", "another route"]
+)
+async def test_a_flood_delays_anothers_fresh_event_by_at_most_a_second(shop: Shop, account: str, route: str) -> None:
+    async def short(request: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0.02)
+        return web.Response()
+
+    shop.service.answer = short
+    for part in range(FLOOD // 1000):  # one after another: a commit of all of them would take long
+        await shop.add(1, *["a"] * 1000, name=f"flood{part}")
+    shop.start("concurrency: 2")
+    await shop.until(lambda: some(shop.service.times))
+    waits = []
+    for i in range(7):
+        start = time.monotonic()
+        await shop.add(1, route=route, account=account, name=f"fresh{i}")
+        await shop.until(lambda i=i: some([id for id in shop.service.events if id == f"evt_fresh{i}_0"]))  # type: ignore[misc]
+        waits.append(time.monotonic() - start)
+    assert statistics.median(waits) < 1  # some 50 ms
+    assert (await shop.store.counts())["pending"] > FLOOD * 0.9  # the flood was still on
+
+
+async def some(found: Sequence[object]) -> bool:
+    return bool(found)

@@ -1,0 +1,86 @@
+"""The loop that purges old events: in small steps, with rests between, told in one line."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+
+import structlog
+
+from gateway.delivery.retention import FIRST_SECONDS, PERIOD_SECONDS, Retention
+from gateway.errors import StoreUnavailable
+from gateway.settings.schema import StoreSettings
+from gateway.store.sqlite import SqliteStore
+from tests.conftest import Clock
+from tests.contract.test_store import DEAD, SUCCEEDED, an_event, owed
+from tests.contract.test_store_upkeep import end, event_ids
+
+DAY = 86400.0
+
+
+class Loop:
+    """A retention loop whose rests pass at once, until the first long one."""
+
+    def __init__(self, store: SqliteStore, **settings: Any) -> None:
+        self.logged: list[dict[str, Any]] = []
+        self.rests: list[float] = []
+        log = structlog.wrap_logger(None, processors=[self._log])
+        self.retention = Retention(store, lambda: StoreSettings(**settings), log, rng=Random(7), sleep=self._sleep)
+
+    def _log(self, logger: Any, method: str, entry: Any) -> Any:
+        self.logged.append({key: value for key, value in entry.items() if key != "seconds"})
+        raise structlog.DropEvent
+
+    async def _sleep(self, seconds: float) -> None:
+        self.rests.append(seconds)
+        if seconds > FIRST_SECONDS:
+            raise asyncio.CancelledError
+
+    async def run(self) -> None:
+        task = asyncio.create_task(self.retention.run())
+        await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+
+
+async def test_one_run_purges_everything_old_and_tells_it_in_one_line(store: SqliteStore, clock: Clock) -> None:
+    for i in range(250):
+        await store.add(an_event(f"evt_{i}"), [owed()] if i % 50 == 0 else [])
+        if i % 50 == 0:
+            await end(store, SUCCEEDED)
+    clock.forward(91 * DAY)
+    await store.add(an_event("evt_new"), [])
+    loop = Loop(store)
+    await loop.run()
+    assert loop.logged == [{"event": "retention.purged", "events": 250, "deliveries": 5, "attempts": 5}]
+    assert await event_ids(store) == ["evt_new"]
+    assert 0 <= loop.rests[0] <= FIRST_SECONDS
+    assert len(loop.rests) >= 8  # between the steps
+    assert 0.9 * PERIOD_SECONDS <= loop.rests[-1] <= 1.1 * PERIOD_SECONDS
+
+
+async def test_the_settings_say_how_long_events_and_dead_letters_are_kept(store: SqliteStore, clock: Clock) -> None:
+    await store.add(an_event("evt_1"), [owed()])
+    await end(store, SUCCEEDED)
+    await store.add(an_event("evt_2"), [owed()])
+    await end(store, DEAD)
+    clock.forward(3 * DAY)
+    await Loop(store, retention="2d").run()
+    assert await event_ids(store) == ["evt_2"]
+    await Loop(store, retention="2d", dead_retention="4d").run()
+    assert await event_ids(store) == ["evt_2"]
+    clock.forward(2 * DAY)
+    await Loop(store, retention="2d", dead_retention="4d").run()
+    assert await event_ids(store) == []
+
+
+async def test_a_store_that_is_away_is_told_and_asked_again_later(store: SqliteStore) -> None:
+    loop = Loop(store)
+
+    async def away(**kwargs: object) -> None:
+        raise StoreUnavailable("cannot commit: disk full")
+
+    store.purge = away  # type: ignore[method-assign, assignment]
+    await loop.run()
+    assert loop.logged == [{"event": "retention.failed", "error": "cannot commit: disk full"}]
+    assert len(loop.rests) == 2

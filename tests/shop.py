@@ -1,0 +1,174 @@
+"""A shop for tests of workers: a store, an HTTP service that does as it is told, and gateways' workers between them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from gateway.delivery.connections import ConnectionChanged
+from gateway.delivery.fetching import StripeFetcher
+from gateway.delivery.resources import Resources
+from gateway.delivery.worker import Worker
+from gateway.model import (
+    Claim,
+    ConnectionState,
+    ConnectionStatus,
+    Ending,
+    Event,
+    EventState,
+    Finish,
+    PlannedDelivery,
+)
+from gateway.routing import RouteTable
+from gateway.settings.load import Config, load
+from gateway.store.base import Store
+from gateway.stripe_api import StripeApis
+from tests.contract.test_store import NOW
+
+CONFIG = """\
+version: 1
+accounts:
+  acme: {{signing_secrets: [whsec_a]}}
+  other: {{signing_secrets: [whsec_b]}}
+connections:
+  shop: {{type: http, url: "{url}", allow_private: true, {settings}}}
+defaults: {{retry: {{attempts: 20, first: 10ms, factor: 1, max: 2s}}}}
+routes:
+  flood: {{events: ["*"], actions: {{a: {forward}, b: {forward}, c: {forward}}}}}
+  fresh: {{events: ["*"], actions: {{a: {forward}}}}}
+"""
+FORWARD = "{uses: http_forward, with: {connection: shop}}"
+Answer = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+
+async def ok(request: web.BaseRequest) -> web.Response:
+    return web.Response(text="ok")
+
+
+async def down(request: web.BaseRequest) -> web.Response:
+    return web.Response(status=500, text="down")
+
+
+class Service:
+    """What the connection leads to."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = ok
+        self.times: list[float] = []
+        self.events: list[str] = []
+        self.at_once = self.most_at_once = 0
+
+    async def take(self, request: web.BaseRequest) -> web.Response:
+        self.times.append(time.monotonic())
+        self.events.append(request.headers["X-Stripe-Event-Id"])
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self.answer(request)
+        finally:
+            self.at_once -= 1
+
+
+class Shop:
+    """A store, a service, and the workers between them."""
+
+    def __init__(self, folder: Path, store: Store, service: Service, url: str) -> None:
+        self.folder, self.store, self.service, self.url = folder, store, service, url
+        self.changes: list[ConnectionChanged] = []
+        self.logged: list[dict[str, Any]] = []
+        self.ran: Counter[int] = Counter()  # attempts, by the worker's place
+        self._running: list[tuple[Worker, Resources, asyncio.Task[None]]] = []
+
+    def start(self, settings: str = "concurrency: 4", store: Store | None = None) -> Worker:
+        """A gateway's worker, on the shop's own store or on another one of the same place."""
+        (self.folder / "gateway.yaml").write_text(CONFIG.format(url=self.url, settings=settings, forward=FORWARD))
+        config = load(self.folder / "gateway.yaml", {})
+        table = RouteTable(config.routes)
+        log = structlog.wrap_logger(None, processors=[self._log])
+        resources = Resources(str(self.folder), log)
+        place = len(self._running)
+        used = store or self.store
+        fetcher = StripeFetcher(used, StripeApis("https://stripe.example", 1.0))  # no route of it fetches
+
+        def current() -> tuple[Config, RouteTable]:
+            return config, table
+
+        def ended(claim: Claim, ending: Ending) -> None:
+            self.ran[place] += isinstance(ending, Finish)
+
+        made = Worker(used, current, resources, fetcher, log, observer=ended, connection_observer=self.changes.append)
+        self._running.append((made, resources, asyncio.create_task(made.run())))
+        return made
+
+    def _log(self, logger: Any, method: str, entry: Any) -> Any:
+        self.logged.append(entry)
+        raise structlog.DropEvent
+
+    async def stop(self) -> None:
+        for one, resources, task in self._running:
+            await one.drain(5)
+            await task
+            await resources.close()
+        self._running.clear()
+
+    async def add(self, count: int, *actions: str, route: str = "flood", account: str = "acme", name: str = "") -> None:
+        owed = [PlannedDelivery(route, action) for action in actions or ("a",)]
+        ids = [f"evt_{name or route}_{i}" for i in range(count)]
+        await asyncio.gather(
+            *(
+                self.store.add(
+                    Event(account, id, "invoice.paid", EventState.ROUTED, False, NOW, b'{"id": "%s"}' % id.encode()),
+                    owed,
+                )
+                for id in ids
+            )
+        )
+
+    async def status(self) -> ConnectionStatus:
+        return (await self.store.connections()).get("shop", ConnectionStatus("shop"))
+
+    async def until(self, true: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+        for _ in range(int(seconds * 100)):
+            if await true():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError((await self.store.counts(), await self.status(), self.logged[-5:]))
+
+    async def until_state(self, state: ConnectionState) -> None:
+        async def is_so() -> bool:
+            return (await self.status()).state is state
+
+        await self.until(is_so)
+
+    async def until_done(self) -> None:
+        async def is_so() -> bool:
+            counts = await self.store.counts()
+            return not any(counts.get(state) for state in ("pending", "running", "blocked"))
+
+        await self.until(is_so)
+
+    def events_logged(self, begins: str = "connection.") -> list[str]:
+        return [entry["event"] for entry in self.logged if entry["event"].startswith(begins)]
+
+
+@asynccontextmanager
+async def shop_on(folder: Path, store: Store) -> AsyncIterator[Shop]:
+    """A shop on a started store."""
+    service = Service()
+    runner = web.ServerRunner(web.Server(service.take))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made = Shop(folder, store, service, f"http://127.0.0.1:{runner.addresses[0][1]}/")
+    try:
+        yield made
+    finally:
+        await made.stop()
+        await runner.cleanup()
