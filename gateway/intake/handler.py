@@ -17,7 +17,7 @@ from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
 from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 from gateway.intake.signature import find_account, verify
 from gateway.intake.versions import VersionWatch
-from gateway.model import TEST_EVENT_ID, Account, Event, EventState, PlannedDelivery
+from gateway.model import TEST_EVENT_ID, Account, Event, EventSource, EventState, PlannedDelivery
 from gateway.routing import RouteTable, plan, scope_of, twin_of, wants_connected
 from gateway.store.base import Store
 
@@ -32,6 +32,7 @@ _NOT_FOUND = error(404, "not_found", "There is nothing here.")
 _UNKNOWN_ACCOUNT = error(404, "unknown_account", "There is no such account.")
 _USE_POST = error(405, "method_not_allowed", "Use POST.", (("Allow", "POST"),))
 _USE_GET = error(405, "method_not_allowed", "Use GET.", (("Allow", "GET, HEAD"),))
+SOURCE_HEADER = b"gateway-source"  # where `gateway send` says that it made the event; what is posted is signed anyway
 UNMATCHED_LOG_SECONDS = 3600.0
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -138,6 +139,8 @@ class Handler:
             return _MALFORMED
         except KeyError:  # a reload took the account away since `refuse`
             return _UNKNOWN_ACCOUNT
+        if request.head.header(SOURCE_HEADER) == EventSource.SEND:
+            event = replace(event, source=EventSource.SEND)
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
             event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
         event, planned = route(intake, event)

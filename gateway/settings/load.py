@@ -35,7 +35,7 @@ from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, 
 from gateway.settings.salvage import sound_account, sound_route
 from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings
 from gateway.settings.source import Source
-from gateway.settings.stripe_checks import check_fetch, fetch_of
+from gateway.settings.stripe_checks import check_fetch, check_reconcile, fetch_of, reconcile_of
 from gateway.settings.template_names import Offered
 from gateway.templating import Templates
 
@@ -144,6 +144,7 @@ class _Loading:
             routes.append(self._route(name, ("routes", name), route, settings, accounts, connections, declared))
         self._same_listener(settings)
         self.problems += check_accounts(accounts, self.source)
+        self.problems += check_reconcile(accounts, self._unfilled(), self.source)
         self.problems += check_same(connections, self.source)
         if is_sound:  # else nobody can tell what is used
             self.problems += check_use(routes, accounts, self.used_connections, declared, self.source)
@@ -265,6 +266,7 @@ class _Loading:
                     api_per_second=account.api_rate.count / account.api_rate.per_seconds if account.api_rate else None,
                     vars=account.vars,
                     connected_vars={name: one.vars for name, one in account.connected_accounts.items()},
+                    reconcile=reconcile_of(account.reconcile),
                 ),
             )
 

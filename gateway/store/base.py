@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.model import (
     Attempt,
@@ -65,6 +65,14 @@ class Status:
     schema: str
     oldest_pending_at: datetime | None  # None: nothing is pending
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What was kept under a name."""
+
+    value: Mapping[str, Any]
+    age_seconds: float  # since it was kept
 
 
 class Store(Protocol):
@@ -139,6 +147,22 @@ class Store(Protocol):
         """Returns soon after any gateway or command has made work that may be due now, or after the timeout. May
         return too often, never too late. Once work was announced, the next call returns at once.
         """
+
+    # -- gateways among themselves ----------------------------------------------------------------------------
+
+    async def take_lease(self, name: str, holder: str, *, lease_seconds: float) -> bool:
+        """Takes the lease of that name, or prolongs it where the holder has it. False where another has it and it has
+        not ended.
+        """
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """Gives the lease back; nothing where the holder has it no more."""
+
+    async def note(self, name: str) -> Note | None:
+        """What is kept under that name, or None."""
+
+    async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
+        """Keeps a value under that name instead of what was there; None forgets it."""
 
     # -- people -----------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import asyncpg
 
@@ -23,8 +24,9 @@ from gateway.model import (
     Lane,
     PlannedDelivery,
 )
+from gateway.store import postgres_notes as notes
 from gateway.store import postgres_work as work
-from gateway.store.base import Added, Due, Status
+from gateway.store.base import Added, Due, Note, Status
 from gateway.store.migrations import HEAD, upgrade_postgresql
 from gateway.store.postgres_announce import Announcer
 from gateway.store.postgres_filters import delivery_terms, event_terms
@@ -173,7 +175,10 @@ class PostgresStore:
     async def _add_batch(self, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]]) -> Sequence[bool]:
         news = await work.add(self._adding, arrivals, self._now(), self._id_ms())
         if any(new and planned for new, (_, planned) in zip(news, arrivals, strict=True)):
-            self._work_made()
+            if self._announcer is None:  # a command
+                await self._announce_now()
+            else:
+                self._work_made()
         return news
 
     async def replay(
@@ -245,6 +250,20 @@ class PostgresStore:
             async with asyncio.timeout(min(timeout_seconds, POLL_SECONDS)):
                 await self._changed.wait()
         self._changed.clear()
+
+    # -- gateways among themselves ----------------------------------------------------------------------------
+
+    async def take_lease(self, name: str, holder: str, *, lease_seconds: float) -> bool:
+        return await notes.take_lease(self._fetching, name, holder, int(lease_seconds * 1000), self._now())
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        await notes.release_lease(self._fetching, name, holder)
+
+    async def note(self, name: str) -> Note | None:
+        return await notes.note(self._fetching, name, self._now())
+
+    async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
+        await notes.keep_note(self._fetching, name, value, self._now())
 
     # -- people -----------------------------------------------------------------------------------------------
 

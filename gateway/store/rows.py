@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.model import Attempt, AttemptOutcome, Delivery, DeliveryState, Event, EventState, Fetched
+from gateway.model import Attempt, AttemptOutcome, Delivery, DeliveryState, Event, EventSource, EventState, Fetched
 
 OUTPUT_BYTES = 64 * 1024
 
@@ -73,7 +73,7 @@ def event_of(row: Sequence[Any]) -> Event:
         connected_account=row[8],
         object_id=row[9],
         api_version=row[10],
-        source=row[11],
+        source=EventSource(row[11]),
         written_for=row[12],
         body=row[13] or b"",
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-HEAD = "0002"  # the newest revision; a test compares it with versions/
+HEAD = "0003"  # the newest revision; a test compares it with versions/
 OLDEST = "0001"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
 
 _ALEMBIC = threading.Lock()  # it keeps what it works on in module globals
