@@ -16,6 +16,7 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.backfill.reconcile import Reconciler
 from gateway.delivery.connections import ConnectionObserver
 from gateway.delivery.fetching import Fetcher, StripeFetcher
 from gateway.delivery.groups import GroupFigures
@@ -197,11 +198,22 @@ async def running(
             raise UsageError(
                 f"server.listen: cannot listen on {config.settings.server.listen}: {error.strerror}"
             ) from None
+        if fetcher is None:  # nobody stands in Stripe's place
+            reconciling = asyncio.create_task(
+                Reconciler(store, apis, lambda: intake, log).run(), name="gateway-reconcile"
+            )
+            stack.push_async_callback(_cancel, reconciling)
         host, port = listener.address
         scheme = "https" if config.settings.server.tls else "http"
         shown = f"[{host}]" if ":" in host else host
         yield Ready(f"{scheme}://{shown}:{port}", admin, time.monotonic() - start)
         log.info("gateway.stopping")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def _tls(config: Config) -> ssl.SSLContext | None:
