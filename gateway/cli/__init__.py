@@ -1,6 +1,22 @@
 """The command line: one small file per command."""
 
-from gateway.cli import actions, check, db, deliveries, dev, doctor, events, explain, init, schema, send, serve, types
+from gateway.cli import (
+    actions,
+    check,
+    db,
+    deliveries,
+    dev,
+    diff,
+    doctor,
+    events,
+    explain,
+    init,
+    reload,
+    schema,
+    send,
+    serve,
+    types,
+)
 from gateway.cli.app import app, main
 
 __all__ = [
@@ -10,11 +26,13 @@ __all__ = [
     "db",
     "deliveries",
     "dev",
+    "diff",
     "doctor",
     "events",
     "explain",
     "init",
     "main",
+    "reload",
     "schema",
     "send",
     "serve",

@@ -17,6 +17,8 @@ ones end `skipped` when their turn comes, naming it. Blocked deliveries hold nob
 
 *Needs.* When a delivery succeeds, each blocked one of the same run whose needs have all succeeded becomes pending,
 in the same transaction. When one is skipped or cancelled, those that need it, directly or not, become skipped.
+One that is skipped with a reason that begins with DRY_RUN counts as succeeded here, but has no output; a retry of it
+blocks again those that were dry because of it.
 
 *Clock.* Due times, leases and ages are the store's clock, never the caller's.
 """
@@ -226,6 +228,9 @@ class Store(Protocol):
         """Ends blocked, pending, running or dead deliveries for good, and skips those that need them. An attempt that
         runs meanwhile may still take effect; its record is refused. By id: None where done, else why not.
         """
+
+    async def waiting(self) -> Mapping[Lane, int]:
+        """How many deliveries of each lane are blocked, pending or running."""
 
     async def counts(self) -> Mapping[str, int]:
         """How many deliveries are in each state, and `events`."""

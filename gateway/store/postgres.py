@@ -303,6 +303,10 @@ class PostgresStore(ConsoleQueries):
         self._changed.set()
         await self._people.fetch("SELECT pg_notify($1, '')", Announcer.channel(self.address))
 
+    async def waiting(self) -> Mapping[Lane, int]:
+        rows = await self._people.fetch(work.WAITING)
+        return {Lane(row[0], row[1], row[2]): row[3] for row in rows}
+
     async def counts(self) -> Mapping[str, int]:
         rows = await self._people.fetch(
             "SELECT state, count(*) FROM deliveries GROUP BY state UNION ALL SELECT 'events', count(*) FROM events"

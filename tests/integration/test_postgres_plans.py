@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from gateway.store import migrations
 from gateway.store import postgres_work as work
-from gateway.store.migrations import script
 from gateway.store.postgres import PostgresStore
 
 FINISHED = 100_000
@@ -113,6 +114,6 @@ async def test_a_key_with_a_long_queue_is_not_read_to_its_end(filled: asyncpg.Co
 
 def test_every_function_that_changes_rows_is_called_by_one_statement_of_its_own() -> None:
     """Locks are never held across a round trip: nothing in the schema's functions waits for a client."""
-    text = script("postgresql/0001.sql")
+    text = "".join(path.read_text() for path in Path(migrations.__file__).parent.glob("postgresql/*.sql"))
     assert "pg_advisory_lock(" not in text  # the kind that outlives its transaction
     assert "pg_notify" not in text  # commits that notify run one after another
