@@ -15,6 +15,7 @@ from gateway.cli import (
     schema,
     send,
     serve,
+    test,
     types,
 )
 from gateway.cli.app import app, main
@@ -36,5 +37,6 @@ __all__ = [
     "schema",
     "send",
     "serve",
+    "test",
     "types",
 ]

@@ -68,6 +68,7 @@ class Config:
     digests: Mapping[Path, str]  # of templates and plugin files: what else changes with them
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
+    secrets: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)  # that variables brought
 
 
 def load(path: Path, environ: Mapping[str, str], previous: Config | None = None) -> Config:
@@ -197,6 +198,7 @@ class Loading:
             digests={file: hashlib.sha256(content).hexdigest()[:12] for file, content in extra.items()},
             version=self.source.digest(extra),
             warnings=in_order(str(self.path), self._explained()),
+            secrets=frozenset(self.source.secrets),
         )
 
     def problem(self, where: Where, message: str, hint: str | None = None, code: str = "invalid-value") -> None:
