@@ -98,12 +98,16 @@ class Reconciler:
         begun = time.monotonic()
         now = int(time.time())
         until = now + SKEW_SECONDS if first else now - SETTLE_SECONDS
-        intake, api = self._intake(), self._apis.of(account)
+        intake = self._intake()
         wanted = Wanted(intake.table, account.name)
-        catch_up = CatchUp(self._store, api, intake, EventSource.RECONCILE, self._log, still_ours=lease.check)
-        for connected in (None, *await connected_to(api, reconcile.connected_accounts)):
-            for listing in listings(account, wanted, undelivered=reconcile.undelivered, connected_account=connected):
-                await catch_up.run(listing, now - int(reconcile.look_back_seconds), until, wanted)
+        since = now - int(reconcile.look_back_seconds)
+        async with self._apis.of(account) as api:
+            catch_up = CatchUp(self._store, api, intake, EventSource.RECONCILE, self._log, still_ours=lease.check)
+            for connected in (None, *await connected_to(api, reconcile.connected_accounts)):
+                for listing in listings(
+                    account, wanted, undelivered=reconcile.undelivered, connected_account=connected
+                ):
+                    await catch_up.run(listing, since, until, wanted)
         tally = asdict(catch_up.tally)
         await self._store.keep_note(lease.name, tally)
         seconds = round(time.monotonic() - begun, 3)

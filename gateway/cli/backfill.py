@@ -63,18 +63,20 @@ def backfill(
 
         log = logs.configure("warning", config.settings.log.format)
         intake = intake_of(config, RouteTable(config.routes))
-        apis = StripeApis(config.settings.stripe.api_base, config.settings.stripe.timeout)
+        apis = StripeApis()
+        apis.take(config.accounts.values(), config.settings.stripe.api_base, config.settings.stripe.timeout)
         done: list[dict[str, Any]] = []
         try:
             for name in names:
-                one, api = config.accounts[name], apis.of(config.accounts[name])
-                connected: list[str | None] = [None]
-                if connected_account:
-                    connected = [*await connected_to(api, connected_account)]
-                for of in connected:
-                    order = Order(one, of, tuple(type or ()), not all_events, *bounds, words)
-                    course = Course(store, api, intake, order, log)
-                    done += await (_looked(course) if dry_run else _run(course, again))
+                one = config.accounts[name]
+                async with apis.of(one) as api:
+                    connected: list[str | None] = [None]
+                    if connected_account:
+                        connected = [*await connected_to(api, connected_account)]
+                    for of in connected:
+                        order = Order(one, of, tuple(type or ()), not all_events, *bounds, words)
+                        course = Course(store, api, intake, order, log)
+                        done += await (_looked(course) if dry_run else _run(course, again))
         finally:
             await apis.close()
         return done

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from gateway.settings.load import Config
 
 STORE_URL = "sqlite:///data/dev/gateway.db"
+CONTROL_SOCKET = "data/dev/gateway.sock"
 
 
 _PLACEHOLDERS = (  # the first whose word is in the name decides
     (("SECRET",), None),
+    (("API_KEY", "STRIPE_KEY"), "rk_test_{name}"),
     (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_"), "sqlite:///data/dev/placeholder.db"),
     (("URL",), "http://127.0.0.1:9/{name}"),  # nobody answers at port 9
     (("PORT",), "9"),
@@ -79,7 +81,8 @@ def overlay(config: Config) -> Config:
         else:
             connections[name] = connection
     store = config.settings.store.model_copy(update={"url": SecretStr(STORE_URL)})
-    settings = config.settings.model_copy(update={"store": store})
+    reload = config.settings.reload.model_copy(update={"socket": CONTROL_SOCKET})
+    settings = config.settings.model_copy(update={"store": store, "reload": reload})
     accounts = {name: replace(account, livemode=None) for name, account in config.accounts.items()}
     return replace(config, settings=settings, accounts=accounts, connections=connections, sources=Sources())
 

@@ -263,9 +263,11 @@ def _account(config: Config, name: str | None) -> Account:
 async def _api(config: Config, account: Account) -> AsyncIterator[StripeApi]:
     from gateway.stripe_api import StripeApis
 
-    apis = StripeApis(config.settings.stripe.api_base, config.settings.stripe.timeout)
+    apis = StripeApis()
+    apis.take([account], config.settings.stripe.api_base, config.settings.stripe.timeout)
     try:
-        yield apis.of(account)
+        async with apis.of(account) as api:
+            yield api
     finally:
         await apis.close()
 

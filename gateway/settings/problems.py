@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from gateway.errors import GatewayError, Where
@@ -42,6 +43,7 @@ CODES = {
     "unknown-filter": "a filter or a test that Jinja does not have",
     "unknown-key": "a key that is not known at its place",
     "unknown-need": "needs an action that its route does not have",
+    "unknown-route": "a case for a route that is not there",
     "unreachable-route": "a route that no event can reach",
     "unreadable": "a file that cannot be read",
     "unset-variable": "an environment variable that is not set",
@@ -98,8 +100,9 @@ class Problem:
 class ConfigError(GatewayError):
     """A configuration that does not load, with every problem found: errors, and warnings besides."""
 
-    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, file: str, problems: Sequence[Problem], files: Iterable[Path] = ()) -> None:
         self.file = file
+        self.files = frozenset(files)  # all that was read or looked for
         self.problems = in_order(file, problems)
         super().__init__("\n".join([f"{counted(self.problems)} in {file}", *map(_line, self.problems)]))
 
