@@ -177,6 +177,7 @@ class Loading:
         self.used_connections: set[str] = set()
         self.secret_paths: set[Path_] = set()
         self.plugin_files: set[Path] = set()
+        self.address_files: set[Path] = set()
 
     def load(self) -> Config:
         value = self.source.value
