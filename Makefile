@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit torture-postgres storm bench bench-peers pins event-types generated clean
+.PHONY: dev test lint types unit torture-postgres storm reloads bench bench-peers pins event-types generated clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -39,6 +39,11 @@ unit:
 torture-postgres: $(VENV)/.installed-test
 	TORTURE_EVENTS=10000 $(BIN)/python -m pytest -s tests/acceptance/test_many_gateways.py
 
+# Ten thousand reloads that leave nothing behind, and five minutes of reloads under load. By hand: takes 15 minutes.
+reloads: $(VENV)/.installed-test
+	GATEWAY_RELOADS=10000 $(BIN)/python -m pytest -s tests/integration/test_reload_leaks.py
+	GATEWAY_RELOAD_SECONDS=300 $(BIN)/python -m pytest -s --timeout 900 tests/acceptance/test_reload.py -k under_load
+
 # Files made from the code: the editor's schema and docs/configuration.md. A test compares them.
 generated: $(VENV)/.installed-test
 	$(BIN)/python -m tests.docs.generated
@@ -60,6 +65,7 @@ bench: bench-peers
 	$(BIN)/python -m bench.watched
 	$(BIN)/python -m bench.fairness
 	$(BIN)/python -m bench.finished_rows
+	$(BIN)/python -m bench.reload
 
 bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock

@@ -136,6 +136,10 @@ class DbUpsert(Action[DbUpsertSettings]):
         """Closes the engine's connections."""
         await resource.engine.dispose()
 
+    def rehearse(self, settings: DbUpsertSettings, context: Context) -> None:
+        """Makes the rows."""
+        _rows(settings)
+
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """The database answers; each table, its columns and its unique index are there."""
         from actions.database_probe import findings

@@ -42,6 +42,12 @@ class DeliveryState(StrEnum):
 FINAL_STATES = frozenset({DeliveryState.SUCCEEDED, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.DEAD})
 
 
+DRY_RUN = "dry run: "
+"""How the reason of a delivery begins that was skipped because nothing was to be sent. Those that need it run dry
+as well: they know by a need that has ended without an output.
+"""
+
+
 class AttemptOutcome(StrEnum):
     """How one run of a delivery ended."""
 
@@ -127,6 +133,7 @@ class ActionUse:
     retry: RetryPolicy = RetryPolicy(20, 5.0, 4.0, 21600.0)
     timeout_seconds: float = 30.0
     settings: Any = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,7 @@ class Route:
     actions: tuple[ActionUse, ...] = ()
     connected_accounts: frozenset[str] = frozenset({OWN})  # ids, EVERY_CONNECTED, OWN
     fetch: Fetch | None = None
+    dry_run: bool = False  # of every action
 
     def action(self, name: str) -> ActionUse | None:
         """The action of that name, or None."""

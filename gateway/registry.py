@@ -6,16 +6,17 @@ import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from gateway.plugin import Action, Settings
 
 GROUP = "gateway.actions"
+_PREFIX = "_gateway_plugin_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,17 @@ class Complaint:
     column: int = 0
 
 
-def find_actions(folders: Sequence[Path]) -> tuple[dict[str, Action[Any]], list[Complaint]]:
-    """All actions by name, and what is wrong with those that cannot be had."""
+def find_actions(
+    folders: Sequence[Path], known: Mapping[str, Action[Any]] = MappingProxyType({})
+) -> tuple[dict[str, Action[Any]], list[Complaint]]:
+    """All actions by name, and what is wrong with those that cannot be had. Those of `known` whose code is the same are
+    not made anew, so that what they keep open stays open.
+    """
     found: dict[str, Action[Any]] = {}
     complaints: list[Complaint] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
-            _register(found, entry.load(), entry.value)
+            _register(found, entry.load(), entry.value, known)
         except Exception as error:
             complaints.append(Complaint(None, f"action {entry.name} of {entry.value} does not load: {error}"))
     for folder in folders:
@@ -48,18 +53,25 @@ def find_actions(folders: Sequence[Path]) -> tuple[dict[str, Action[Any]], list[
                 message = "everybody may write to it; `chmod o-w` the file and its folder"
                 complaints.append(Complaint(file, message))
                 continue
-            complaints += _load_file(found, file)
+            complaints += _load_file(found, file, known)
     return found, complaints
 
 
-def _load_file(found: dict[str, Action[Any]], file: Path) -> list[Complaint]:
+def forget_all_but(known: Mapping[str, Action[Any]]) -> None:
+    """Drops the modules of plugin files that none of the `known` actions come from: of versions that were replaced."""
+    kept = {type(action).__module__ for action in known.values()}
+    for name in [name for name in sys.modules if name.startswith(_PREFIX) and name not in kept]:
+        del sys.modules[name]
+
+
+def _load_file(found: dict[str, Action[Any]], file: Path, known: Mapping[str, Action[Any]]) -> list[Complaint]:
     try:
         module = _import(file)
     except SyntaxError as error:
         if error.filename != str(file):  # of a module that the file imports
             return [Complaint(file, f"does not import: {error.filename}:{error.lineno}: {error.msg}", 1, 1)]
         return [Complaint(file, f"does not import: {error.msg}", error.lineno or 1, error.offset or 1)]
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends itself: not the gateway
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         message = f"does not import: {type(error).__name__}: {error}"
         return [Complaint(file, message, (lines[-1] if lines else None) or 1, 1)]
@@ -73,30 +85,35 @@ def _load_file(found: dict[str, Action[Any]], file: Path) -> list[Complaint]:
     complaints = []
     for cls in classes:
         try:
-            _register(found, cls, file.name)
+            _register(found, cls, file.name, known)
         except TypeError as error:
             complaints.append(Complaint(file, str(error)))
     return complaints
 
 
 def _import(file: Path) -> ModuleType:
-    """Loads a file under a private name, so that an operator's files shadow nobody's modules."""
-    digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
-    name = f"_gateway_plugin_{digest}_{file.stem}"
+    """Loads a file under a private name, so that an operator's files shadow nobody's modules. The same content at the
+    same path is the same module; changed content is another one beside it, and serves nobody who has the old one.
+    """
+    content = file.read_bytes()
+    digest = hashlib.sha256(str(file.resolve()).encode() + b"\0" + content).hexdigest()[:16]
+    name = f"{_PREFIX}{digest}_{file.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # Not by its loader: that trusts a cache which misses a change of the same length within the same second.
+        exec(compile(content, str(file), "exec"), vars(module))  # noqa: S102 - a plugin is code, and meant to run
     except BaseException:
         del sys.modules[name]
         raise
     return module
 
 
-def _register(found: dict[str, Action[Any]], cls: Any, source: str) -> None:
+def _register(found: dict[str, Action[Any]], cls: Any, source: str, known: Mapping[str, Action[Any]]) -> None:
     if not (isinstance(cls, type) and issubclass(cls, Action)):
         raise TypeError(f"{source} is no Action")
     name, settings = getattr(cls, "name", None), getattr(cls, "Settings", None)
@@ -106,4 +123,5 @@ def _register(found: dict[str, Action[Any]], cls: Any, source: str) -> None:
         raise TypeError(f"{cls.__name__} has no Settings that derive from gateway.plugin.Settings")
     if name in found:
         raise TypeError(f"there are two actions named {name}: {type(found[name]).__qualname__} and {cls.__qualname__}")
-    found[name] = cls()
+    same = known.get(name)
+    found[name] = same if same is not None and type(same) is cls else cls()

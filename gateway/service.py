@@ -5,35 +5,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
-import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.control import controlled
 from gateway.delivery.connections import ConnectionObserver
 from gateway.delivery.fetching import Fetcher, StripeFetcher
 from gateway.delivery.groups import GroupFigures
-from gateway.delivery.resources import Resources
+from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.retention import Retention
 from gateway.delivery.worker import Observer, Worker
 from gateway.errors import UsageError
 from gateway.intake.handler import Handler, Intake, recognise_rejected, route
 from gateway.intake.listener import Listener
 from gateway.intake.rejections import Rejections
+from gateway.live import Live, ReloadOutcome
+from gateway.live import Reload as Reloaded
 from gateway.metrics import Metrics
 from gateway.model import Claim, Ending, Event, Finish, PlannedDelivery, RejectedRequest
 from gateway.model import ConnectionState as Standing
+from gateway.plugin import Action, ConnectionSettings
+from gateway.reload import Load, Reloader
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
+from gateway.settings.load import load as load_config
 from gateway.settings.schema import split_listen
 from gateway.store import open_store
 from gateway.stripe_api import StripeApis
+from gateway.tls import Certificate, read_certificate
+from gateway.watching import watch
 from gateway.web.listener import Admin, admin_listener
 from gateway.web.outbox import Outbox
 from gateway.web.running import ConnectionState, Reload
@@ -50,6 +58,7 @@ class Ready:
     public_url: str
     admin: Admin
     seconds: float  # from start to ready
+    reloader: Reloader
 
 
 def intake_of(config: Config, table: RouteTable) -> Intake:
@@ -83,13 +92,17 @@ def readmission(config: Config) -> Callable[[RejectedRequest], Readmitted | str]
 class AtWork:
     """What the console sees of a gateway: `gateway.web.running.Running`."""
 
-    config: Config
+    live: Live
     worker: Worker
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.live.config
 
     def reloads(self) -> Sequence[Reload]:
         """What was read, the newest first."""
-        return [Reload(self.started_at, self.config.version)]
+        return [_shown(one) for one in reversed(self.live.history)]
 
     def connections(self) -> Sequence[ConnectionState]:
         """Every connection of the configuration."""
@@ -116,6 +129,14 @@ class AtWork:
         return replan(self.config, event)
 
 
+def _shown(one: Reloaded) -> Reload:
+    """A reload as the console has it."""
+    is_refused = one.outcome is ReloadOutcome.REFUSED
+    problems = "\n".join(str(problem) for problem in one.problems)
+    lines = [*map(str, one.changes), *(f"{orphan}: no longer known" for orphan in one.orphans)]
+    return Reload(one.at, "" if is_refused else one.version, problems if is_refused else None, "\n".join(lines))
+
+
 def counted(metrics: Metrics, observer: Observer | None) -> Observer:
     """An observer that counts attempts, then asks another."""
 
@@ -138,26 +159,35 @@ async def running(
     fetcher: Fetcher | None = None,
     outbox: Outbox | None = None,
     connection_observer: ConnectionObserver | None = None,
+    load: Load | None = None,
 ) -> AsyncIterator[Ready]:
-    """A gateway at work: answers on entry, drained on exit. `fetcher` answers in Stripe's place. Raises StoreError,
-    UsageError (an address in use).
+    """A gateway at work: answers on entry, drained on exit. `fetcher` answers in Stripe's place. Without `load`, the
+    files are read as they were the first time, in this process's environment. Raises StoreError, UsageError (an address
+    in use).
     """
     start = time.monotonic()
-    table = RouteTable(config.routes)
-    table.prepare()
-    intake = intake_of(config, table)
+    live = Live(config, datetime.now(UTC))
+    intake = intake_of(config, live.table)
+    context = read_certificate(config)
+    certificate = Certificate(context) if context is not None else None
     store = open_store(config.settings.store.url.get_secret_value(), config.folder)
     await store.start()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        resources = Resources(str(config.folder), log)
+
+        def in_force(action: Action[Any], name: str | None, settings: ConnectionSettings | None) -> bool:
+            config = live.config
+            return config.actions.get(action.name) is action and connection_of(config.connections, name) == settings
+
+        resources = Resources(in_force, log)
         stack.push_async_callback(resources.close)
-        apis = StripeApis(config.settings.stripe.api_base, config.settings.stripe.timeout)
+        apis = StripeApis()
+        apis.take(config.accounts.values(), config.settings.stripe.api_base, config.settings.stripe.timeout)
         stack.push_async_callback(apis.close)
         metrics = Metrics()
         worker = Worker(
             store,
-            lambda: (config, table),
+            lambda: (live.config, live.table),
             resources,
             fetcher or StripeFetcher(store, apis),
             log,
@@ -171,17 +201,29 @@ async def running(
             await working
 
         stack.push_async_callback(stop_working)
-        purging = asyncio.create_task(
-            Retention(store, lambda: config.settings.store, log).run(), name="gateway-retention"
-        )
+        retention = Retention(store, lambda: live.config.settings.store, log)
+        purging = asyncio.create_task(retention.run(), name="gateway-retention")
+        stack.push_async_callback(_cancel, purging)
 
-        async def stop_purging() -> None:
-            purging.cancel()
-            await asyncio.gather(purging, return_exceptions=True)
+        def prepare(config: Config) -> Callable[[RouteTable], None]:
+            context = read_certificate(config)
 
-        stack.push_async_callback(stop_purging)
-        admin = await stack.enter_async_context(admin_listener(AtWork(config, worker), store, metrics, log, outbox))
-        rejections = Rejections(store, lambda: config.settings.rejected.bounds(), log)
+            def apply(table: RouteTable) -> None:
+                nonlocal intake
+                intake = intake_of(config, table)
+                resources.retire()
+                apis.take(config.accounts.values(), config.settings.stripe.api_base, config.settings.stripe.timeout)
+                if certificate is not None and context is not None:
+                    certificate.in_force = context
+
+            return apply
+
+        def reloaded(result: Reloaded) -> None:
+            metrics.reloaded("failed" if result.outcome is ReloadOutcome.REFUSED else "loaded")
+
+        reloader = Reloader(live, load or _load_again, prepare, store.waiting, log, on_reload=reloaded)
+        admin = await stack.enter_async_context(admin_listener(AtWork(live, worker), store, metrics, log, outbox))
+        rejections = Rejections(store, lambda: live.config.settings.rejected.bounds(), log)
         rejecting = asyncio.create_task(rejections.run(), name="gateway-rejections")
 
         async def stop_rejecting() -> None:
@@ -192,28 +234,31 @@ async def running(
         listener = Listener(Handler(store, lambda: intake, log, metrics, rejections.put), log, metrics.refused)
         stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
         try:
-            await listener.start(*split_listen(config.settings.server.listen), _tls(config))
+            await listener.start(
+                *split_listen(config.settings.server.listen), certificate.listening if certificate is not None else None
+            )
         except OSError as error:
             raise UsageError(
                 f"server.listen: cannot listen on {config.settings.server.listen}: {error.strerror}"
             ) from None
+        await stack.enter_async_context(controlled(config.folder / config.settings.reload.socket, reloader, log))
+        if config.settings.reload.watch:
+            watching = asyncio.create_task(watch(reloader, log), name="gateway-watch")
+            stack.push_async_callback(_cancel, watching)
         host, port = listener.address
         scheme = "https" if config.settings.server.tls else "http"
         shown = f"[{host}]" if ":" in host else host
-        yield Ready(f"{scheme}://{shown}:{port}", admin, time.monotonic() - start)
+        yield Ready(f"{scheme}://{shown}:{port}", admin, time.monotonic() - start, reloader)
         log.info("gateway.stopping")
 
 
-def _tls(config: Config) -> ssl.SSLContext | None:
-    tls = config.settings.server.tls
-    if tls is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.folder / tls.cert, config.folder / tls.key)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"server.tls: cannot read the certificate or key: {error}") from None
-    return context
+async def _load_again(previous: Config) -> Config:
+    return await asyncio.to_thread(load_config, previous.path, os.environ, previous)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def serve(
@@ -224,14 +269,25 @@ async def serve(
     observer: Observer | None = None,
     fetcher: Fetcher | None = None,
     outbox: Outbox | None = None,
+    load: Load | None = None,
+    is_hangup_end: bool = False,
 ) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, then drains it."""
+    """Runs a gateway until SIGTERM or SIGINT, then drains it. SIGHUP reloads, or ends it too where that is said."""
     sys.setswitchinterval(0.00005)  # the thread that waits for the disk gets its short turns at once
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop, hangup = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(config, log, observer, fetcher=fetcher, outbox=outbox) as ready:
+    loop.add_signal_handler(signal.SIGHUP, stop.set if is_hangup_end else hangup.set)
+    async with running(config, log, observer, fetcher=fetcher, outbox=outbox, load=load) as ready:
+
+        async def reload_at_hangup() -> None:
+            while True:
+                await hangup.wait()
+                hangup.clear()
+                await ready.reloader.reload("SIGHUP")
+
+        reloading = asyncio.create_task(reload_at_hangup(), name="gateway-hangup")
         gc.collect()
         gc.freeze()  # what a gateway is made of is not garbage: do not look through it again and again
         gc.set_threshold(10_000, 20, 20)
@@ -244,5 +300,8 @@ async def serve(
         )
         if on_ready is not None:
             on_ready(ready)
-        await stop.wait()
+        try:
+            await stop.wait()
+        finally:
+            await _cancel(reloading)
     log.info("gateway.stopped")

@@ -9,9 +9,11 @@ them: https://docs.stripe.com/error-low-level; limits: https://docs.stripe.com/r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -125,6 +127,11 @@ class StripeApi:
             max_network_retries=REPEATS,
             http_client=_PacedClient(self._session, Pace(account.api_per_second or default, clock, sleep), sleep),
         )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its connections are."""
+        return self._session.closed
 
     async def close(self) -> None:
         """Closes its connections."""
@@ -267,28 +274,57 @@ class StripeApi:
         return StripeRefused(f"Stripe answered {status} for {path}{request}: {said}")
 
 
+_Key = tuple[str, str, float | None, str, float]  # all that makes one StripeApi another
+
+
 class StripeApis:
-    """One StripeApi for each account and key, opened when it is first needed."""
+    """One StripeApi for each account and key: opened when it is first needed, closed once it is neither in force nor in
+    use.
+    """
 
-    def __init__(self, api_base: str, timeout_seconds: float) -> None:
-        self._api_base = api_base
-        self._timeout_seconds = timeout_seconds
-        self._opened: dict[tuple[str, str, float | None], StripeApi] = {}
+    def __init__(self) -> None:
+        self._in_force: frozenset[_Key] = frozenset()
+        self._place: tuple[str, float] = ("", 0.0)
+        self._opened: dict[_Key, StripeApi] = {}
+        self._users: Counter[_Key] = Counter()
+        self._closing: set[asyncio.Task[None]] = set()
 
-    def of(self, account: Account) -> StripeApi:
-        """The account's."""
-        key = (account.name, account.api_key, account.api_per_second)
-        found = self._opened.get(key)
-        if found is None:
-            found = StripeApi(account, api_base=self._api_base, timeout_seconds=self._timeout_seconds)
-            self._opened[key] = found
-        return found
+    def take(self, accounts: Iterable[Account], api_base: str, timeout_seconds: float) -> None:
+        """Puts what a configuration says into force."""
+        self._place = api_base, timeout_seconds
+        self._in_force = frozenset(map(self._key, accounts))
+        for key in list(self._opened):
+            self._close_if_done(key)
+
+    @contextlib.asynccontextmanager
+    async def of(self, account: Account) -> AsyncIterator[StripeApi]:
+        """The account's; it stays open meanwhile."""
+        key = self._key(account)
+        if key not in self._opened:
+            api_base, timeout_seconds = self._place
+            self._opened[key] = StripeApi(account, api_base=api_base, timeout_seconds=timeout_seconds)
+        self._users[key] += 1
+        try:
+            yield self._opened[key]
+        finally:
+            self._users[key] -= 1
+            self._close_if_done(key)
+
+    def _key(self, account: Account) -> _Key:
+        return account.name, account.api_key, account.api_per_second, *self._place
+
+    def _close_if_done(self, key: _Key) -> None:
+        if self._users[key] or key in self._in_force or key not in self._opened:
+            return
+        del self._users[key]
+        task = asyncio.create_task(self._opened.pop(key).close(), name="close Stripe's API")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """Closes all of them."""
+        """Closes all of them. Nobody asks any more."""
         opened, self._opened = list(self._opened.values()), {}
-        for api in opened:
-            await api.close()
+        await asyncio.gather(*self._closing, *(api.close() for api in opened))
 
 
 def path_of(value: Mapping[str, Any]) -> str | None:

@@ -320,13 +320,13 @@ class _Loader(FileSystemLoader):
         return path.is_file() if self._only is None else path.resolve() in self._only
 
     def get_source(self, environment: Environment, template: str) -> Any:
+        self._read.add(self._folder / template)  # also where it is missing: that it turns up is a change
         if self._only is not None and not self.may_read(self._folder / template):
             raise TemplateNotFound(template)  # before anything is read: it does not tell what files there are
         found = super().get_source(environment, template)
         path = Path(found[1])
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise TemplateNotFound(template, f"the template file {template!r} lies outside the folder of gateway.yaml")
-        self._read.add(path)
         return found
 
 

@@ -93,10 +93,10 @@ class Shop:
         config = load(self.folder / "gateway.yaml", {})
         table = RouteTable(config.routes)
         log = structlog.wrap_logger(None, processors=[self._log])
-        resources = Resources(str(self.folder), log)
+        resources = Resources(lambda *_: True, log)
         place = len(self._running)
         used = store or self.store
-        fetcher = StripeFetcher(used, StripeApis("https://stripe.example", 1.0))  # no route of it fetches
+        fetcher = StripeFetcher(used, StripeApis())  # no route of it fetches
 
         def current() -> tuple[Config, RouteTable]:
             return config, table

@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -91,12 +91,17 @@ def signature_words(connection: HttpConnection, headers: dict[str, str], body: b
 
 
 def _http(
-    name: str, connection: HttpConnection, outbox: Outbox
+    name: str, connections: Mapping[str, ConnectionSettings], outbox: Outbox
 ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
     async def take(request: web.BaseRequest) -> web.StreamResponse:
         from aiohttp import web
 
+        from gateway.plugin import HttpConnection
+
         body = await request.read()
+        connection = connections.get(name)
+        if not isinstance(connection, HttpConnection):
+            return web.Response(status=410)
         signed = signature_words(connection, dict(request.headers), body)
         shown = body[:SHOWN_CHARACTERS].decode("utf-8", "replace") + (" ..." if len(body) > SHOWN_CHARACTERS else "")
         kept = ("webhook-id", "webhook-timestamp", "webhook-signature", "stripe-signature", "idempotency-key")
@@ -144,39 +149,69 @@ async def _listen(
     return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
-@contextlib.asynccontextmanager
-async def caught(config: Config, outbox: Outbox) -> AsyncIterator[Config]:
-    """The config with its mail, HTTP and Slack connections led to catchers on loopback, which run meanwhile and fill
-    the outbox.
-    """
-    from aiosmtpd.smtp import SMTP
-    from pydantic import SecretStr
+class Catchers:
+    """The catchers of every connection that was ever led to one: a reload finds those of unchanged ones again."""
 
-    from gateway.plugin import HttpConnection, SlackConnection, SmtpConnection
+    def __init__(self, stack: contextlib.AsyncExitStack, outbox: Outbox) -> None:
+        self._stack = stack
+        self._outbox = outbox
+        self._origins: dict[tuple[str, str], str] = {}  # by type and name of the connection
+        self._mail_port: int | None = None
+        self._real: dict[str, ConnectionSettings] = {}
 
-    async with contextlib.AsyncExitStack() as stack:
-        loop = asyncio.get_running_loop()
-        mail = await loop.create_server(
-            lambda: SMTP(MailCatcher(outbox), enable_SMTPUTF8=True, hostname="localhost", loop=loop), "127.0.0.1", 0
-        )
-        stack.callback(mail.close)
-        mail_port = mail.sockets[0].getsockname()[1]
+    async def lead(self, config: Config) -> Config:
+        """The config with its mail, HTTP and Slack connections led to catchers on loopback."""
+        from pydantic import SecretStr
+
+        from gateway.plugin import HttpConnection, SlackConnection, SmtpConnection
+
+        self._real.clear()
+        self._real.update(config.connections)
         connections: dict[str, ConnectionSettings] = {}
         for name, connection in config.connections.items():
             update: dict[str, Any] = {}
             if isinstance(connection, SmtpConnection):
-                update = {"host": "127.0.0.1", "port": mail_port, "tls": "none", "username": ""}
+                update = {"host": "127.0.0.1", "port": await self._mail(), "tls": "none", "username": ""}
                 update["password"] = SecretStr("")
             elif isinstance(connection, HttpConnection):
-                origin = await _listen(stack, _http(name, connection, outbox))
                 real = urlsplit(connection.url)
                 path = real.path + (f"?{real.query}" if real.query else "")
+                origin = await self._origin("http", name, _http(name, self._real, self._outbox))
                 update = {"url": origin + path, "allow_private": True, "headers": {}}
             elif isinstance(connection, SlackConnection):
-                origin = await _listen(stack, _slack(name, outbox))
+                origin = await self._origin("slack", name, _slack(name, self._outbox))
                 if connection.token.get_secret_value():
                     update = {"api_url": f"{origin}/api", "token": SecretStr("dev-token")}
                 else:
                     update = {"webhook_url": SecretStr(f"{origin}/services/dev")}
             connections[name] = connection.model_copy(update=update)
-        yield replace(config, connections=connections)
+        return replace(config, connections=connections)
+
+    async def _mail(self) -> int:
+        from aiosmtpd.smtp import SMTP
+
+        if self._mail_port is None:
+            loop = asyncio.get_running_loop()
+            mail = await loop.create_server(
+                lambda: SMTP(MailCatcher(self._outbox), enable_SMTPUTF8=True, hostname="localhost", loop=loop),
+                "127.0.0.1",
+                0,
+            )
+            self._stack.callback(mail.close)
+            port: int = mail.sockets[0].getsockname()[1]
+            self._mail_port = port
+        return self._mail_port
+
+    async def _origin(
+        self, kind: str, name: str, take: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    ) -> str:
+        if (kind, name) not in self._origins:
+            self._origins[kind, name] = await _listen(self._stack, take)
+        return self._origins[kind, name]
+
+
+@contextlib.asynccontextmanager
+async def catching(outbox: Outbox) -> AsyncIterator[Catchers]:
+    """Catchers, which run meanwhile and fill the outbox."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield Catchers(stack, outbox)

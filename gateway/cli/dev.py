@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shlex
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.cli.app import app, clean, options
 
 if TYPE_CHECKING:
-    from gateway.model import Claim, Ending, Finish
+    from gateway.live import Live
+    from gateway.model import Claim, Ending
     from gateway.service import Ready
     from gateway.settings.load import Config
 
@@ -68,9 +70,10 @@ def uncaught(config: Config) -> list[str]:
 def dev() -> None:
     """Run the gateway with catchers for mail, HTTP and Slack. No account needed."""
     from gateway import logs
-    from gateway.cli.catchers import caught, show
+    from gateway.cli.catchers import catching, show
     from gateway.cli.dev_mode import DevEnvironment, DevFetcher, overlay
     from gateway.cli.serve import run_loop
+    from gateway.model import Finish
     from gateway.service import serve
     from gateway.settings.load import load
     from gateway.web.outbox import Outbox
@@ -80,7 +83,10 @@ def dev() -> None:
     config = overlay(load(options.config, environ))
     log = logs.configure(config.settings.log.level, config.settings.log.format)
 
+    running: list[Live] = []
+
     def on_ready(ready: Ready) -> None:
+        running.append(ready.reloader.live)
         print("\nGateway for development. Stripe posts to")
         for account in config.accounts:
             print(f"    {ready.public_url}/webhooks/{account}")
@@ -94,14 +100,32 @@ def dev() -> None:
 
     async def main() -> None:
         outbox = Outbox()
-        async with caught(config, outbox) as led:
+        async with catching(outbox) as catchers:
+
+            async def load_again(previous: Config) -> Config:
+                found = await asyncio.to_thread(load, options.config, environ, previous)
+                return await catchers.lead(overlay(found))
 
             def observer(claim: Claim, ending: Ending) -> None:
-                if isinstance(ending, Finish) and ending.output is not None and uses(led, claim) == "db_upsert":
-                    for title, text in rows_of(led, ending.rendered):
-                        show(title, text)
+                if not isinstance(ending, Finish) or ending.output is None:
+                    return
+                for live in running:
+                    if uses(live.config, claim) == "db_upsert":
+                        for title, text in rows_of(live.config, ending.rendered):
+                            show(title, text)
 
-            await serve(led, log=log, on_ready=on_ready, observer=observer, fetcher=DevFetcher(), outbox=outbox)
+            led = await catchers.lead(config)
+            # a terminal that is closed sends SIGHUP: it ends the gateway that was tried out there
+            await serve(
+                led,
+                log=log,
+                on_ready=on_ready,
+                observer=observer,
+                fetcher=DevFetcher(),
+                outbox=outbox,
+                load=load_again,
+                is_hangup_end=sys.stdin.isatty(),
+            )
 
     run_loop(main())
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.settings.load import Config
 
 STORE_URL = "sqlite:///data/dev/gateway.db"
+CONTROL_SOCKET = "data/dev/gateway.sock"
 
 
 _PLACEHOLDERS = (  # the first whose word is in the name decides
@@ -79,7 +80,8 @@ def overlay(config: Config) -> Config:
         else:
             connections[name] = connection
     store = config.settings.store.model_copy(update={"url": SecretStr(STORE_URL)})
-    settings = config.settings.model_copy(update={"store": store})
+    reload = config.settings.reload.model_copy(update={"socket": CONTROL_SOCKET})
+    settings = config.settings.model_copy(update={"store": store, "reload": reload})
     accounts = {name: replace(account, livemode=None) for name, account in config.accounts.items()}
     return replace(config, settings=settings, accounts=accounts, connections=connections, sources=Sources())
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetching import Fetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.envelope import parse_json
@@ -77,9 +78,13 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         text = error[:_ERROR_CHARACTERS] if error else None
         return Attempt(delivery.attempts, started_at, time.monotonic() - start, outcome, text)
 
-    def dead(error: str, rendered: Any = None) -> Finish:
-        return Finish(DeliveryState.DEAD, attempt(AttemptOutcome.DEAD, error), reason=error, rendered=rendered)
+    def failed_for_good(error: str) -> Finish:
+        if dry is not None:
+            return dry_finish(dry, attempt(AttemptOutcome.SKIPPED), kept, steps, error)
+        return Finish(DeliveryState.DEAD, attempt(AttemptOutcome.DEAD, error), reason=error, rendered=kept)
 
+    dry: str | None = None
+    steps: Mapping[str, Any] = {}
     kept: Any = None
     action: ActionUse | None = None
     pause: float | None = None
@@ -87,7 +92,9 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
     is_asking = False
     try:
         route, action = find(claim, bench)
+        dry = why_dry(claim, route, action)
         scope = scope_for(claim, bench, route)
+        steps = scope["steps"]
         if not delivery.is_judged:
             raise _Done(_judge_late(claim, route, action, scope, attempt))
         async with asyncio.timeout(action.timeout_seconds):
@@ -103,8 +110,6 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
             kept = rendered.kept
             plugin = bench.config.actions[action.uses]
             connection = connection_of(bench.config.connections, action.connection)
-            is_at_action = True
-            resource = await bench.resources.get(plugin, action.connection, connection)
             context = Context(
                 delivery_id=delivery.id,
                 attempt=delivery.attempts,
@@ -114,13 +119,18 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
                 event=scope["event"],
                 body=claim.event.body,
                 connection=connection,
-                resource=resource,
+                resource=None,
                 timeout_seconds=action.timeout_seconds,
                 now=bench.now,
                 log=bench.log.bind(delivery_id=delivery.id, event_id=delivery.event_id, action=delivery.action),
                 base_folder=str(bench.config.folder),
             )
-            output = await plugin.run(rendered.settings, context)
+            if dry is not None:
+                plugin.rehearse(rendered.settings, context)
+                return Ended(dry_finish(dry, attempt(AttemptOutcome.SKIPPED), kept, steps, None))
+            is_at_action = True
+            async with bench.resources.use(plugin, action.connection, connection, context.base_folder) as resource:
+                output = await plugin.run(rendered.settings, replace(context, resource=resource))
         return Ended(
             Finish(
                 DeliveryState.SUCCEEDED,
@@ -132,15 +142,15 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
     except _Done as done:
         return Ended(done.ending)
     except (TemplateError, EnvelopeError) as error:
-        return Ended(dead(str(error), kept))
+        return Ended(failed_for_good(str(error)))
     except Reject as error:
-        return Ended(dead(error.message, kept), error.pause_seconds)
+        return Ended(failed_for_good(error.message), error.pause_seconds)
     except StripeUnavailable as error:
         message, after = str(error), error.after_seconds
     except StripeKeyRefused as error:
         message, after = str(error), None
     except StripeApiError as error:
-        return Ended(dead(str(error)))
+        return Ended(failed_for_good(str(error)))
     except Retry as error:
         message, after, pause = error.message, error.after_seconds, error.pause_seconds
         is_failure = is_at_action and error.of_connection
@@ -165,11 +175,8 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         pause = min(pause, action.retry.max_seconds)
     wait = next_wait(action.retry, delivery.attempts, bench.rng, after)
     if wait is None:
-        return Ended(
-            dead(f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)", kept),
-            pause,
-            is_failure,
-        )
+        last = f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)"
+        return Ended(failed_for_good(last), pause, is_failure)
     failed = attempt(AttemptOutcome.RETRY, message)
     return Ended(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause, is_failure)
 
@@ -206,7 +213,7 @@ def scope_for(claim: Claim, bench: Bench, route: Route) -> dict[str, Any]:
     account = bench.config.accounts[delivery.account]
     scope = scope_of(parse_json(claim.event.body), account, bench.config.vars)
     needed = route.needed_by(delivery.action) if delivery.needs else frozenset()
-    scope["steps"] = {name: {"output": output} for name, output in claim.outputs.items() if name in needed}
+    scope["steps"] = steps_of(claim, needed)
     scope["delivery"] = {"id": delivery.id, "attempt": delivery.attempts}
     return scope
 

@@ -68,10 +68,11 @@ def _route(route: Route, event: Event, scope: Mapping[str, Any], fetched: Mappin
     if route.fetch is not None:
         scope = with_fetched(scope, scope.get("object", {}) if fetched is None else fetched)
         unsure = "fetch asks Stripe when it runs; this is with the event's own object" if fetched is None else None
-    return ExplainedRoute(route.name, True, why, tuple(_action(action, scope, unsure) for action in route.actions))
+    actions = tuple(_action(action, scope, unsure, _dry(route, action)) for action in route.actions)
+    return ExplainedRoute(route.name, True, why, actions)
 
 
-def _action(action: ActionUse, scope: Mapping[str, Any], unsure: str | None) -> ExplainedAction:
+def _action(action: ActionUse, scope: Mapping[str, Any], unsure: str | None, dry: str | None) -> ExplainedAction:
     """`unsure`: why it may turn out otherwise, or None."""
     base = {**scope, "steps": {}, "delivery": {"id": "dlv_example", "attempt": 1}}
     try:
@@ -82,4 +83,18 @@ def _action(action: ActionUse, scope: Mapping[str, Any], unsure: str | None) -> 
     except TemplateError as error:
         why = "uses the output of an earlier step, known only when it runs" if action.needs else unsure
         return ExplainedAction(action.name, action.uses, action.needs, None, why, str(error))
-    return ExplainedAction(action.name, action.uses, action.needs, rendered.kept, unsure, None)
+    notes = "; ".join(note for note in (dry, unsure) if note is not None)
+    return ExplainedAction(action.name, action.uses, action.needs, rendered.kept, notes or None, None)
+
+
+def _dry(route: Route, action: ActionUse) -> str | None:
+    """That nothing would be sent, and why."""
+    dry = [name for name in (action.name, *sorted(route.needed_by(action.name))) if _says_dry_run(route, name)]
+    if route.dry_run:
+        return f"dry run, nothing is sent: route {route.name} says dry_run"
+    return f"dry run, nothing is sent: action {dry[0]} says dry_run" if dry else None
+
+
+def _says_dry_run(route: Route, name: str) -> bool:
+    found = route.action(name)
+    return found is not None and found.dry_run

@@ -65,18 +65,18 @@ class StripeFetcher:
                 self._asking[run_id] = lock, users - 1
 
     async def _ask(self, envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> Mapping[str, Any]:
-        api = self._apis.of(account)
-        if isinstance(envelope.get("livemode"), bool) and envelope["livemode"] != api.is_live:
-            modes = ("a live", "a test") if api.is_live else ("a test", "a live")
-            raise StripeRefused(
-                f"accounts.{account.name}.api_key is {modes[0]} key, and this is {modes[1]} event: its object cannot "
-                "be fetched"
-            )
-        path, named, asking = question(envelope, account, fetch)
-        try:
-            return await api.whole(path, expand=fetch.expand, asking=asking)
-        except StripeMissing:
-            return {"id": named.get("id"), "object": named.get("object"), "deleted": True}
+        async with self._apis.of(account) as api:
+            if isinstance(envelope.get("livemode"), bool) and envelope["livemode"] != api.is_live:
+                modes = ("a live", "a test") if api.is_live else ("a test", "a live")
+                raise StripeRefused(
+                    f"accounts.{account.name}.api_key is {modes[0]} key, and this is {modes[1]} event: its object "
+                    "cannot be fetched"
+                )
+            path, named, asking = question(envelope, account, fetch)
+            try:
+                return await api.whole(path, expand=fetch.expand, asking=asking)
+            except StripeMissing:
+                return {"id": named.get("id"), "object": named.get("object"), "deleted": True}
 
 
 def question(envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> tuple[str, Mapping[str, Any], Asking]:

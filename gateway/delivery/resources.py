@@ -1,10 +1,10 @@
-"""What actions keep open between runs: one resource for each pair of action and connection."""
+"""What actions keep open between runs: one resource for each action and connection, as long as in force."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,52 +14,94 @@ from gateway.plugin import Action, ConnectionSettings
 
 CLOSE_SECONDS = 5.0
 
+InForce = Callable[[Action[Any], str | None, ConnectionSettings | None], bool]
+"""Whether the configuration in force has this action, and this connection with these settings."""
 
-@dataclass(slots=True)
-class _Opened:
-    settings: ConnectionSettings | None
+
+@dataclass(slots=True, eq=False)
+class _Entry:
     action: Action[Any]
-    resource: Any
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    name: str | None
+    settings: ConnectionSettings | None
+    base_folder: str
+    users: int = 0
+    is_open: bool = False
+    resource: Any = None
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def fits(self, action: Action[Any], settings: ConnectionSettings | None, base_folder: str) -> bool:
+        """Whether it is what an attempt asks for."""
+        is_same = self.settings is settings or self.settings == settings  # pydantic compares field by field
+        return self.action is action and self.base_folder == base_folder and is_same
 
 
 class Resources:
-    """Opens on first use, again after a connection's settings changed, and closes everything at the end."""
+    """Opens on first use, and keeps open what is in force. What no longer is, is closed once no attempt uses it."""
 
-    def __init__(self, base_folder: str, log: FilteringBoundLogger) -> None:
-        self._base_folder = base_folder
+    def __init__(self, in_force: InForce, log: FilteringBoundLogger) -> None:
+        self._in_force = in_force
         self._log = log
-        self._opened: dict[tuple[str, str | None], _Opened] = {}
-        self._opening: dict[tuple[str, str | None], asyncio.Lock] = {}
-        self._retired: list[_Opened] = []
+        self._entries: dict[tuple[str, str | None], list[_Entry]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
-    async def get(self, action: Action[Any], name: str | None, settings: ConnectionSettings | None) -> Any:
-        """What `action.open` returned for that connection. Raises what `open` raises."""
+    @contextlib.asynccontextmanager
+    async def use(
+        self, action: Action[Any], name: str | None, settings: ConnectionSettings | None, base_folder: str
+    ) -> AsyncIterator[Any]:
+        """What `action.open` returned for that connection; it stays open meanwhile. Raises what `open` raises."""
         key = (action.name, name)
-        found = self._opened.get(key)
-        if found is not None and found.action is action and found.settings == settings:
-            return found.resource
-        async with self._opening.setdefault(key, asyncio.Lock()):
-            found = self._opened.get(key)
-            if found is None or found.action is not action or found.settings != settings:
-                resource = await action.open(settings, self._base_folder)
-                if found is not None:
-                    self._retired.append(found)  # attempts may still use it: closed at the end
-                found = self._opened[key] = _Opened(settings, action, resource)
-        return found.resource
+        entries = self._entries.setdefault(key, [])
+        entry = next((one for one in entries if one.fits(action, settings, base_folder)), None)
+        if entry is None:
+            entry = _Entry(action, name, settings, base_folder)
+            entries.append(entry)
+        entry.settings = settings  # equal; the newest are compared the fastest
+        entry.users += 1
+        try:
+            if not entry.is_open:
+                async with entry.opening:
+                    if not entry.is_open:
+                        entry.resource = await action.open(settings, base_folder)
+                        entry.is_open = True
+            yield entry.resource
+        finally:
+            entry.users -= 1
+            self._close_if_done(key, entry)
+
+    def retire(self) -> None:
+        """Closes what is no longer in force, as soon as no attempt uses it. To be called when that has changed."""
+        for key, entries in list(self._entries.items()):
+            for entry in list(entries):
+                self._close_if_done(key, entry)
+
+    def _close_if_done(self, key: tuple[str, str | None], entry: _Entry) -> None:
+        entries = self._entries.get(key, [])
+        if entry.users or entry not in entries:
+            return
+        if entry.is_open and self._in_force(entry.action, entry.name, entry.settings):
+            return
+        entries.remove(entry)
+        if not entries:
+            del self._entries[key]
+        if entry.is_open:
+            task = asyncio.create_task(self._close(entry), name=f"close {entry.action.name}")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _close(self, entry: _Entry) -> None:
+        """A resource that does not close in time is left to the process's end."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await entry.action.close(entry.resource)
+        except Exception as error:
+            self._log.warning("resource.close_failed", action=entry.action.name, error=type(error).__name__)
 
     async def close(self) -> None:
-        """Closes everything; a resource that does not close in time is left to the process's end."""
-        everything = [*self._opened.values(), *self._retired]
-        self._opened.clear()
-        self._retired.clear()
-        for opened in everything:
-            try:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(CLOSE_SECONDS):
-                        await opened.action.close(opened.resource)
-            except Exception as error:
-                self._log.warning("resource.close_failed", action=opened.action.name, error=type(error).__name__)
+        """Closes everything. No attempt runs any more."""
+        everything = [entry for entries in self._entries.values() for entry in entries if entry.is_open]
+        self._entries.clear()
+        await asyncio.gather(*self._closing, *(self._close(entry) for entry in everything))
 
 
 def connection_of(connections: Mapping[str, ConnectionSettings], name: str | None) -> ConnectionSettings | None:

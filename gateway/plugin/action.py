@@ -15,6 +15,8 @@ from gateway.plugin.probing import Finding, ProbeContext
 if TYPE_CHECKING:  # takes long to import
     from structlog.typing import FilteringBoundLogger
 
+from gateway.plugin.fields import Deferred
+
 
 class Settings(BaseModel):
     """The base of every action's `with`. Unknown keys are refused; numbers are taken where text is asked for."""
@@ -115,6 +117,16 @@ class Action(Generic[S]):
     async def run(self, settings: S, context: Context) -> Mapping[str, Any] | None:
         """Does the work once. Returns the output that later actions see as `steps.<action>.output`."""
         raise NotImplementedError
+
+    def rehearse(self, settings: S, context: Context) -> None:
+        """What `run` would do short of reaching anything, for a dry run, `gateway test` and `gateway explain`: renders
+        what is deferred, and raises Reject for what `run` would refuse by itself. `context.resource` is None. This one
+        renders each deferred part once, without further names.
+        """
+        for name in type(settings).model_fields:
+            part = getattr(settings, name)
+            if isinstance(part, Deferred):
+                part.render()
 
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """For `gateway doctor`: looks whether what `run` needs is there; changes nothing, sends nothing that a person

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import hashlib
 import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,15 @@ from gateway.settings.needs import in_order_of_needs
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, in_order, nearest
 from gateway.settings.salvage import sound_account, sound_route
-from gateway.settings.schema import ActionSettings, GatewaySettings, RouteSettings, ServerSettings, split_listen
+from gateway.settings.schema import (
+    ActionSettings,
+    GatewaySettings,
+    ReloadSettings,
+    RouteSettings,
+    ServerSettings,
+    StoreSettings,
+    split_listen,
+)
 from gateway.settings.source import Source
 from gateway.settings.sources import sources_of
 from gateway.settings.stripe_checks import check_fetch, fetch_of
@@ -58,17 +67,20 @@ class Config:
     routes: tuple[Route, ...]
     actions: Mapping[str, Action[Any]]  # by the name after `uses:`
     vars: Mapping[str, Any]  # the constants
-    files: frozenset[Path]  # all that was read
-    template_files: frozenset[Path]  # of these, the templates
+    files: frozenset[Path]  # all that was read, or looked for
+    template_files: frozenset[Path]  # of these, the templates that are there
+    digests: Mapping[Path, str]  # of templates, plugin files and Stripe's addresses: what else changes with them
     sources: Sources  # whom the public listener hears
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """Loads everything; contacts nothing. Raises ConfigError with all problems."""
+def load(path: Path, environ: Mapping[str, str], previous: Config | None = None) -> Config:
+    """Loads everything; contacts nothing. Actions of a `previous` config whose code is the same are taken over. Raises
+    ConfigError with all problems.
+    """
     with _uncollected():
-        return Loading(path, environ).load()
+        return Loading(path, environ, previous=previous).load()
 
 
 @contextlib.contextmanager
@@ -89,24 +101,30 @@ def load_store_url(path: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
     """The folder of gateway.yaml and its `store.url`, for commands that need no more: whatever else is wrong or unset
     does not matter. Raises ConfigError.
     """
+    folder, url = _one_setting(path, environ, "store", "url")
+    return folder, url or StoreSettings().url.get_secret_value()
+
+
+def load_control_socket(path: Path, environ: Mapping[str, str]) -> Path:
+    """Where the gateway of this configuration listens for commands; likewise. Raises ConfigError."""
+    folder, socket = _one_setting(path, environ, "reload", "socket")
+    return folder / (socket or ReloadSettings().socket)
+
+
+def _one_setting(path: Path, environ: Mapping[str, str], section: str, key: str) -> tuple[Path, str | None]:
+    """The folder of gateway.yaml and one text in it, or None where there is no such text."""
     source = Source(path, environ, lenient=True)
     if not source.value:
         raise ConfigError(str(path), source.problems)
-    store = source.value.get("store")
-    url = store.get("url") if isinstance(store, dict) else None
-    default: Any = GatewaySettings.model_fields["store"].default_factory
-    return source.folder, url if isinstance(url, str) and url else default().url.get_secret_value()
+    around = source.value.get(section)
+    found = around.get(key) if isinstance(around, dict) else None
+    return source.folder, found if isinstance(found, str) else None
 
 
 def load_stripe_ips(path: Path, environ: Mapping[str, str]) -> Path:
     """The file that `server.stripe_ips` names, whatever else is wrong or unset. Raises ConfigError."""
-    source = Source(path, environ, lenient=True)
-    if not source.value:
-        raise ConfigError(str(path), source.problems)
-    server = source.value.get("server")
-    name = server.get("stripe_ips") if isinstance(server, dict) else None
-    default: str = ServerSettings.model_fields["stripe_ips"].default
-    return source.folder / (name if isinstance(name, str) and name else default)
+    folder, name = _one_setting(path, environ, "server", "stripe_ips")
+    return folder / (name or ServerSettings().stripe_ips)
 
 
 def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[ConnectionSettings]]:
@@ -140,9 +158,11 @@ class Loading:
         environ: Mapping[str, str],
         source: Source | None = None,
         *,
+        previous: Config | None = None,
         only: Collection[Path] | None = None,  # the template files that may be read; None: all below the folder
     ) -> None:
         self.path = path
+        self.previous = previous
         self.source = source or Source(path, environ)
         self.problems = self.source.problems
         self.templates = Templates(self.source.folder, only)
@@ -150,6 +170,8 @@ class Loading:
         self.actions: dict[str, Action[Any]] = {}
         self.used_connections: set[str] = set()
         self.secret_paths: set[Path_] = set()
+        self.plugin_files: set[Path] = set()
+        self.address_files: frozenset[Path] = frozenset()
 
     def load(self) -> Config:
         value = self.source.value
@@ -172,7 +194,8 @@ class Loading:
         self.problems += self._doubts(accounts, connections, routes if is_sound else None, declared)
         if settings is None or any(problem.severity == "error" for problem in self.problems):
             raise self._refused()
-        extra = {file: file.read_bytes() for file in self.templates.files_read | self.plugin_files | self.address_files}
+        files = self._files()
+        extra = {file: file.read_bytes() for file in files - self.source.files if file.is_file()}
         return Config(
             path=self.path,
             folder=self.source.folder,
@@ -182,8 +205,9 @@ class Loading:
             routes=tuple(routes),
             actions=self.actions,
             vars=settings.vars,
-            files=frozenset(self.source.files | set(extra)),
-            template_files=frozenset(self.templates.files_read),
+            files=files,
+            template_files=frozenset(extra) & self.templates.files_read,
+            digests={file: hashlib.sha256(content).hexdigest()[:12] for file, content in extra.items()},
             sources=sources,
             version=self.source.digest(extra),
             warnings=in_order(str(self.path), self._explained()),
@@ -193,7 +217,10 @@ class Loading:
         self.problems.append(Problem(where, message, hint, code=code))
 
     def _refused(self) -> ConfigError:
-        return ConfigError(str(self.path), self._explained())
+        return ConfigError(str(self.path), self._explained(), self._files())
+
+    def _files(self) -> frozenset[Path]:
+        return frozenset(self.source.files | self.templates.files_read | self.plugin_files | self.address_files)
 
     def _explained(self) -> list[Problem]:
         """The problems with their excerpts, but for what only follows from a variable that has no value."""
@@ -218,7 +245,8 @@ class Loading:
         names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
         folders = [self.source.folder / name for name in names]
         self.plugin_files = {file for folder in folders if folder.is_dir() for file in folder.glob("*.py")}
-        self.actions, complaints = find_actions(folders)
+        known = self.previous.actions if self.previous is not None else {}
+        self.actions, complaints = find_actions(folders, known)
         for complaint in complaints:
             file = complaint.file
             index = next((i for i, folder in enumerate(folders) if file in (folder, *folder.glob("*.py"))), None)
@@ -378,6 +406,7 @@ class Loading:
             actions=self._in_order(at, uses),
             connected_accounts=frozenset(route.connected_accounts),
             fetch=fetch_of(route),
+            dry_run=route.dry_run,
         )
 
     def _constants(self) -> Mapping[str, Any]:
@@ -427,6 +456,7 @@ class Loading:
             retry=self._retry(action, default),
             timeout_seconds=action.timeout or (settings.defaults.timeout if settings is not None else 30.0),
             settings=compiled,
+            dry_run=action.dry_run,
         )
 
     def _needed(self, at: Path_) -> frozenset[str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from gateway.errors import GatewayError, Where
@@ -98,8 +99,9 @@ class Problem:
 class ConfigError(GatewayError):
     """A configuration that does not load, with every problem found: errors, and warnings besides."""
 
-    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, file: str, problems: Sequence[Problem], files: Iterable[Path] = ()) -> None:
         self.file = file
+        self.files = frozenset(files)  # all that was read or looked for
         self.problems = in_order(file, problems)
         super().__init__("\n".join([f"{counted(self.problems)} in {file}", *map(_line, self.problems)]))
 

@@ -244,6 +244,20 @@ class ConnectedAccountSettings(Section):
     )
 
 
+class ReloadSettings(Section):
+    """How the running gateway takes a changed configuration."""
+
+    watch: bool = Field(
+        True, description="Reload by itself when a file of the configuration changes.", examples=[False]
+    )
+    socket: str = Field(
+        "data/gateway.sock",
+        min_length=1,
+        description="Where `gateway reload` and `gateway diff` reach the gateway.",
+        examples=["/run/gateway/gateway.sock"],
+    )
+
+
 class AccountSettings(Section):
     """One Stripe account."""
 
@@ -335,6 +349,9 @@ class ActionSettings(Section):
     )
     retry: RetrySettings | None = Field(None, description="Instead of defaults.retry, key by key.")
     timeout: Timeout | None = Field(None, description="Instead of defaults.timeout.", examples=["2m"])
+    dry_run: bool = Field(
+        False, description="true: everything happens but the sending; what would go out is kept.", examples=[True]
+    )
 
 
 class RouteSettings(Section):
@@ -382,6 +399,9 @@ class RouteSettings(Section):
         description="Deliveries with the same value run one at a time, in order of arrival.",
         examples=["object.id"],
     )
+    dry_run: bool = Field(
+        False, description="true: a dry run of every action, to watch a route before it is armed.", examples=[True]
+    )
     actions: dict[Name, ActionSettings] = Field(
         min_length=1,
         description="What is done, by names of your own; all at once but for `needs`.",
@@ -410,6 +430,7 @@ class GatewaySettings(Section):
     server: ServerSettings = Field(default_factory=ServerSettings)
     admin: AdminSettings = Field(default_factory=AdminSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    reload: ReloadSettings = Field(default_factory=ReloadSettings)
     rejected: RejectedSettings = Field(default_factory=RejectedSettings)
     defaults: Defaults = Field(default_factory=Defaults)
     stripe: StripeSettings = Field(default_factory=StripeSettings)

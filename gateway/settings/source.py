@@ -205,6 +205,7 @@ class Source:
 
     def _file(self, path: Path, shown: str, marks: Marks) -> Any:
         start = Where(shown, 1, 1)
+        self.files.add(path.resolve())
         try:
             content = self._read(path)
         except (OSError, ValueError) as error:
@@ -212,7 +213,6 @@ class Source:
             hint = "`gateway init` writes one to start from" if isinstance(error, FileNotFoundError) else None
             self._reading.problem("unreadable", start, f"cannot read it: {reason}", hint)
             return None
-        self.files.add(path.resolve())
         self._digest.update(str(path).encode() + b"\0" + content)
         try:
             text = content.decode("utf-8-sig")

@@ -31,7 +31,7 @@ class Filled:
 
 
 class Variables:
-    """Fills in. `on_value` is told everything that came from outside; `on_file` of each file and its content."""
+    """Fills in. `on_value` is told everything that came from outside; `on_file` of each file, there or not."""
 
     def __init__(
         self,
@@ -92,6 +92,7 @@ class Variables:
     def _file(self, name: str) -> str | Unfilled:
         file = Path(name)
         path = file if file.is_absolute() else self._folder / file
+        self._on_file(path)
         try:
             content = path.read_bytes()
             text = content.decode().removesuffix("\n")
@@ -100,6 +101,5 @@ class Variables:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "the path is not one"
             return Unfilled(f"cannot read the secret file {file}: {reason}", None, True)
-        self._on_file(path)
         self._on_value(content)
         return text

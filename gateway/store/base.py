@@ -17,6 +17,8 @@ ones end `skipped` when their turn comes, naming it. Blocked deliveries hold nob
 
 *Needs.* When a delivery succeeds, each blocked one of the same run whose needs have all succeeded becomes pending,
 in the same transaction. When one is skipped or cancelled, those that need it, directly or not, become skipped.
+One that is skipped with a reason that begins with DRY_RUN counts as succeeded here, but has no output; a retry of it
+blocks again those that were dry because of it.
 
 *Memory.* An event's id is known, and a `once_key` that was done is honoured, for at least REMEMBERED_SECONDS, also
 after `purge` has removed all else of it.
@@ -303,6 +305,9 @@ class Store(Protocol):
 
     async def forget_rejected(self, rejected_ids: Sequence[str]) -> int:
         """Drops rejected requests; how many there were."""
+
+    async def waiting(self) -> Mapping[Lane, int]:
+        """How many deliveries of each lane are blocked, pending or running."""
 
     async def counts(self) -> Mapping[str, int]:
         """How many deliveries are in each state, and `events`."""

@@ -355,6 +355,10 @@ class PostgresStore(ConsoleQueries):
     async def forget_rejected(self, rejected_ids: Sequence[str]) -> int:
         return await postgres_rejected.forget(self._people, rejected_ids)
 
+    async def waiting(self) -> Mapping[Lane, int]:
+        rows = await self._people.fetch(work.WAITING)
+        return {Lane(row[0], row[1], row[2]): row[3] for row in rows}
+
     async def counts(self) -> Mapping[str, int]:
         rows = await self._people.fetch(
             "SELECT state, count(*) FROM deliveries GROUP BY state"

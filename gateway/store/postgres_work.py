@@ -48,6 +48,10 @@ FINISH = call(
     "text[], text[]",
 )
 TAKE_OVER = call("take_over", "bigint, text")
+WAITING = """
+SELECT account, route, action, count(*) FROM deliveries WHERE state IN ('blocked', 'pending', 'running')
+GROUP BY account, route, action
+"""
 KEEP_FETCHED = call("keep_fetched", "text, text, text")
 RETRY = call("retry_afresh", "bigint, text[]")
 CANCEL = call("cancel_deliveries", "bigint, text[], text")

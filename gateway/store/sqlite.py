@@ -349,6 +349,13 @@ class SqliteStore(ConsoleQueries):
     async def forget_rejected(self, rejected_ids: Sequence[str]) -> int:
         return await self._do(lambda c: sqlite_rejected.forget(c, rejected_ids))
 
+    async def waiting(self) -> Mapping[Lane, int]:
+        sql = (
+            "SELECT account, route, action, count(*) FROM deliveries"
+            " WHERE state IN ('blocked', 'pending', 'running') GROUP BY account, route, action"
+        )
+        return await self._read(lambda c: {Lane(*row[:3]): row[3] for row in c.execute(sql)})
+
     async def counts(self) -> Mapping[str, int]:
         def count(connection: sqlite3.Connection) -> dict[str, int]:
             found: dict[str, int] = dict(connection.execute("SELECT state, count(*) FROM deliveries GROUP BY state"))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.model import (
+    DRY_RUN,
     AttemptOutcome,
     Claim,
     Delivery,
@@ -152,16 +153,21 @@ def pass_turn(connection: sqlite3.Connection, *, once_key: str | None, order_key
 
 
 def release_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, now_ms: int) -> None:
-    """Makes pending the blocked deliveries of a run whose needs have all succeeded."""
+    """Makes pending the blocked deliveries of a run whose needs have all succeeded, or were dry runs."""
     rows = connection.execute(
-        "SELECT seq, action, needs, state, once_key, order_key FROM deliveries WHERE event_seq = ? AND run_id = ?",
+        "SELECT seq, action, needs, state, once_key, order_key, reason FROM deliveries"
+        " WHERE event_seq = ? AND run_id = ?",
         (event_seq, run_id),
     ).fetchall()
-    succeeded = {action for _, action, _, state, _, _ in rows if state == "succeeded"}
-    for seq, _, needs, state, once_key, order_key in rows:
-        if state == "blocked" and succeeded.issuperset(json.loads(needs)):
+    done = {row[1] for row in rows if row[3] == "succeeded" or _was_dry(row[3], row[6])}
+    for seq, _, needs, state, once_key, order_key, _ in rows:
+        if state == "blocked" and done.issuperset(json.loads(needs)):
             connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, seq))
             hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
+
+
+def _was_dry(state: str, reason: str | None) -> bool:
+    return state == "skipped" and reason is not None and reason.startswith(DRY_RUN)
 
 
 def skip_dependents(
@@ -343,7 +349,7 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending:
     if ending.state.is_final and (once_key is not None or order_key is not None):
         pass_turn(connection, once_key=once_key, order_key=order_key)
     if has_dependents:
-        if ending.state is DeliveryState.SUCCEEDED:
+        if ending.state is DeliveryState.SUCCEEDED or _was_dry(ending.state, ending.reason):
             release_dependents(connection, event_seq, run_id, now_ms)
         elif ending.state is DeliveryState.SKIPPED:
             skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
@@ -448,11 +454,21 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> str 
 
 
 def _revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, action: str) -> None:
-    """Blocks again what was skipped only because `action` was skipped or cancelled."""
-    connection.execute(
-        "UPDATE deliveries SET state = 'blocked', reason = NULL, finished_at = NULL"
-        " WHERE event_seq = ? AND run_id = ? AND state = 'skipped' AND reason IN (?, ?)",
-        (event_seq, run_id, f"{NEEDED}{action} was skipped", f"{NEEDED}{action} was cancelled"),
+    """Blocks again what was skipped only because `action` was skipped, cancelled or a dry run."""
+    rows = connection.execute(
+        "SELECT seq, action, needs, reason FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'skipped'",
+        (event_seq, run_id),
+    ).fetchall()
+    because = (f"{NEEDED}{action} was skipped", f"{NEEDED}{action} was cancelled")
+    revived = [row[0] for row in rows if row[3] in because]
+    dry = {row[1]: json.loads(row[2]) for row in rows if _was_dry("skipped", row[3])}
+    again = {action}
+    while more := {name for name, needs in dry.items() if name not in again and again.intersection(needs)}:
+        again |= more
+    revived += [row[0] for row in rows if row[1] in again and row[1] in dry]
+    connection.executemany(
+        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?",
+        [(seq,) for seq in revived],
     )
 
 

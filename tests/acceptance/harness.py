@@ -119,6 +119,11 @@ class GatewayProcess:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(40)
 
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another command on the same config."""
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}

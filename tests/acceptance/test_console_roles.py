@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.cli.dev_mode import DevFetcher
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
+from gateway.live import Live
 from gateway.metrics import Metrics
 from gateway.routing import RouteTable
 from gateway.service import AtWork
@@ -94,8 +96,9 @@ async def client(store: SqliteStore, tmp_path: Path) -> AsyncIterator[Client]:
     (tmp_path / "gateway.yaml").write_text(config(8080, 8081))
     loaded = load(tmp_path / "gateway.yaml", {})
     log = structlog.get_logger()
-    worker = Worker(store, lambda: (loaded, RouteTable(loaded.routes)), Resources(".", log), DevFetcher(), log)
-    running = AtWork(loaded, worker)
+    resources = Resources(lambda *_: True, log)
+    worker = Worker(store, lambda: (loaded, RouteTable(loaded.routes)), resources, DevFetcher(), log)
+    running = AtWork(Live(loaded, datetime.now(UTC)), worker)
     desk, tail = Desk(running, store, log), Tail(store, log)
     access = Access({V: VIEWER, O: OPERATOR})
     app = make_app(Parts(running, store, desk, access, Metrics(), tail, History(store), Outbox()), log)
@@ -249,7 +252,9 @@ async def test_metrics_are_public_only_where_the_config_says_so(store: SqliteSto
     (tmp_path / "gateway.yaml").write_text(public)
     loaded = load(tmp_path / "gateway.yaml", {})
     log = structlog.get_logger()
-    running = AtWork(loaded, Worker(store, lambda: (loaded, RouteTable(())), Resources(".", log), DevFetcher(), log))
+    resources = Resources(lambda *_: True, log)
+    worker = Worker(store, lambda: (loaded, RouteTable(())), resources, DevFetcher(), log)
+    running = AtWork(Live(loaded, datetime.now(UTC)), worker)
     access, tail = Access({O: OPERATOR}), Tail(store, log)
     parts = Parts(running, store, Desk(running, store, log), access, Metrics(), tail, History(store), None)
     async with TestClient(TestServer(make_app(parts, log))) as client:

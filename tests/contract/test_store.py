@@ -13,6 +13,7 @@ import pytest
 
 from gateway.errors import StoreLocked, StoreUnavailable
 from gateway.model import (
+    DRY_RUN,
     Attempt,
     AttemptOutcome,
     Claim,
@@ -443,3 +444,50 @@ async def test_the_version_that_templates_were_written_for_is_kept(store: Store)
     (claim,) = await claim_all(store)
     assert claim.event.written_for == "2026-10-28.endive"
     assert claim.event.body == b'{"id": "evt_1"}'
+
+
+# -- dry runs -------------------------------------------------------------------------------------------------
+
+
+DRY = Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason=f"{DRY_RUN}nothing was sent")
+
+
+async def test_what_needs_a_dry_run_starts_without_its_output(store: Store) -> None:
+    await store.add(an_event(), [owed("save"), owed("count"), owed("tell", "save", "count")])
+    claims = {claim.delivery.action: claim for claim in await claim_all(store)}
+    await store.finish(claims["save"].delivery.id, claims["save"].token, DRY)
+    assert (await states(store))["evt_1/tell"] == "blocked"
+    await store.finish(claims["count"].delivery.id, claims["count"].token, SUCCEEDED)
+    (claim,) = await claim_all(store)
+    assert (claim.delivery.action, claim.outputs) == ("tell", {"count": None})
+
+
+async def test_a_retry_of_a_dry_run_blocks_again_what_was_dry_because_of_it(store: Store) -> None:
+    await store.add(an_event(), [owed("save"), owed("tell", "save"), owed("last", "tell"), owed("other")])
+    for _ in range(3):
+        for claim in await claim_all(store):
+            await store.finish(claim.delivery.id, claim.token, DRY)
+    assert set((await states(store)).values()) == {"skipped"}
+    found = await store.deliveries(DeliveryFilter(actions=("save",)), limit=1)
+    assert await store.retry([found[0].id]) == {found[0].id: None}
+    assert await states(store) == {
+        "evt_1/save": "pending", "evt_1/tell": "blocked", "evt_1/last": "blocked", "evt_1/other": "skipped",
+    }  # fmt: skip
+
+
+async def test_a_dry_run_does_not_do_it_once(store: Store) -> None:
+    await store.add(an_event("evt_1"), [owed("save", once="k")])
+    await store.add(an_event("evt_2"), [owed("save", once="k")])
+    (claim,) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, DRY)
+    (claim,) = await claim_all(store)
+    assert claim.delivery.event_id == "evt_2"
+
+
+async def test_waiting_deliveries_are_counted_by_lane(store: Store) -> None:
+    await store.add(an_event("evt_1"), [owed("save"), owed("tell", "save")])
+    await store.add(an_event("evt_2"), [owed("save")])
+    (claim, other) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, DEAD)
+    assert await store.waiting() == {Lane("acme", "fulfil", "save"): 1, Lane("acme", "fulfil", "tell"): 1}
+    assert other.delivery.event_id == "evt_2"

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
 from gateway.model import Account
-from gateway.stripe_api import MOST_ITEMS, Asking, StripeApi, path_of
+from gateway.stripe_api import MOST_ITEMS, Asking, StripeApi, StripeApis, path_of
 from gateway.testing import make_event
 from tests.stripe_standin import TEST_KEY, Fault, StripeStandin
 
@@ -278,3 +278,25 @@ def test_objects_are_found_where_the_library_knows_them() -> None:
     assert (
         path_of({"id": "person_1", "object": "person", "account": "acct_1"}) == "/v1/accounts/acct_1/persons/person_1"
     )
+
+
+async def test_a_rolled_key_s_connections_are_closed_once_nobody_asks_with_it(standin: StripeStandin) -> None:
+    old, new = (Account("acme", ("whsec_1",), None, 300.0, api_key=key) for key in ("sk_test_old", "sk_test_new"))
+    apis = StripeApis()
+    apis.take([old], standin.url, 5.0)
+    async with apis.of(old) as first:
+        pass
+    async with apis.of(old) as found:
+        assert found is first  # in force: it stays open
+        apis.take([new], standin.url, 5.0)
+        assert not first.is_closed  # in use
+    async with apis.of(new) as second, asyncio.timeout(30):
+        while not first.is_closed:
+            await asyncio.sleep(0)
+        assert not second.is_closed
+    apis.take([new], standin.url, 1.0)  # another timeout is another one too
+    async with apis.of(new) as third:
+        assert third is not second
+    await apis.close()
+    assert second.is_closed
+    assert third.is_closed

@@ -1,8 +1,9 @@
 """The schema's history, by Alembic: run at start, one step a file in versions/, for SQLite and PostgreSQL alike.
 
 PostgreSQL is shared by gateways of several versions while a new one is rolled out, so steps expand first and contract
-in a later version: a step may add tables, columns with defaults, indexes and functions under new names; what old
-gateways still use is changed or dropped only by a step that raises `OLDEST` in the same commit.
+in a later version: a step may add tables, columns with defaults, indexes and functions under new names, or
+replace a function under the same parameters so that old gateways get what they expect; what else they use is changed or
+dropped only by a step that raises `OLDEST` in the same commit.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-HEAD = "0005"  # the newest revision; a test compares it with versions/
+HEAD = "0006"  # the newest revision; a test compares it with versions/
 OLDEST = "0001"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
 
 _ALEMBIC = threading.Lock()  # it keeps what it works on in module globals
