@@ -176,6 +176,10 @@ class Email(Action[EmailSettings]):
         """Says goodbye to the server."""
         await resource.close()
 
+    def rehearse(self, settings: EmailSettings, context: Context) -> None:
+        """Makes the mail."""
+        _message(settings, context)
+
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """The server answers, its certificate holds, it takes the login and each sender. Nothing is sent."""
         connection: SmtpConnection = context.connection
@@ -199,9 +203,6 @@ class Email(Action[EmailSettings]):
     async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:
         """Sends once. Output: message_id, accepted, refused."""
         message, recipients = _message(settings, context)
-        raw = message.as_bytes()
-        if len(raw) > MOST_BYTES:
-            raise Reject(f"the mail is larger than 10 MiB ({len(raw)} bytes)")
         pool: _Pool = context.resource
         client = await pool.take()
         try:
@@ -294,6 +295,9 @@ def _message(settings: EmailSettings, context: Context) -> tuple[EmailMessage, l
         raise Reject("neither text nor html is there to send")
     for attachment in settings.attachments:
         _attach(message, attachment, Path(context.base_folder))
+    size = len(message.as_bytes())
+    if size > MOST_BYTES:
+        raise Reject(f"the mail is larger than 10 MiB ({size} bytes)")
     everybody = dict.fromkeys(address.addr_spec for address in (*to, *cc, *bcc))
     return message, list(everybody)
 

@@ -81,6 +81,10 @@ class HttpForward(Action[HttpForwardSettings]):
         """Closes the session."""
         await resource.close()
 
+    def rehearse(self, settings: HttpForwardSettings, context: Context) -> None:
+        """Makes the request, signature included."""
+        _request(settings, context)
+
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """The service answers OPTIONS, a request without body that asks for nothing to be done; each address once."""
         from actions.http_probe import probed
@@ -102,30 +106,11 @@ class HttpForward(Action[HttpForwardSettings]):
         import aiohttp
 
         connection: HttpConnection = context.connection
-        body, content_type = (
-            _body(settings.body)
-            if settings.body is not None
-            else (
-                context.body,
-                "application/json; charset=utf-8",
-            )
-        )
-        headers = {
-            "Content-Type": content_type,
-            "User-Agent": "stripe-fulfilment-gateway",
-            "Idempotency-Key": context.delivery_id,
-            "X-Stripe-Event-Id": str(context.event.get("id", "")),
-            **{name: secret.get_secret_value() for name, secret in connection.headers.items()},
-            **settings.headers,
-            **_signature(connection, context, body),
-        }
-        for name, value in headers.items():
-            if name.lower() in _RESERVED or any(character in name + value for character in "\r\n\0"):
-                raise Reject(f"the header {name[:40]!r} may not be set so: reserved, or with a line break in it")
+        target, headers, body = _request(settings, context)
         try:
             async with context.resource.request(
                 settings.method or connection.method,
-                _target(connection.url, settings.url),
+                target,
                 data=body,
                 headers=headers,
                 allow_redirects=False,
@@ -172,6 +157,27 @@ async def _answer(response: aiohttp.ClientResponse, context: Context) -> Mapping
     if 300 <= status < 400:
         raise Reject(f"answered {status}, a redirect, which is never followed; put the final address in the connection")
     raise Reject(message)
+
+
+def _request(settings: HttpForwardSettings, context: Context) -> tuple[str, dict[str, str], bytes]:
+    """Where to, with which headers, and the body. Raises Reject."""
+    connection: HttpConnection = context.connection
+    body, content_type = context.body, "application/json; charset=utf-8"
+    if settings.body is not None:
+        body, content_type = _body(settings.body)
+    headers = {
+        "Content-Type": content_type,
+        "User-Agent": "stripe-fulfilment-gateway",
+        "Idempotency-Key": context.delivery_id,
+        "X-Stripe-Event-Id": str(context.event.get("id", "")),
+        **{name: secret.get_secret_value() for name, secret in connection.headers.items()},
+        **settings.headers,
+        **_signature(connection, context, body),
+    }
+    for name, value in headers.items():
+        if name.lower() in _RESERVED or any(character in name + value for character in "\r\n\0"):
+            raise Reject(f"the header {name[:40]!r} may not be set so: reserved, or with a line break in it")
+    return _target(connection.url, settings.url), headers, body
 
 
 def _body(given: Any) -> tuple[bytes, str]:

@@ -108,6 +108,10 @@ class Slack(Action[SlackSettings]):
         """Closes the session."""
         await resource.close()
 
+    def rehearse(self, settings: SlackSettings, context: Context) -> None:
+        """Makes the request."""
+        _request(settings, context.connection)
+
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """The token is asked of auth.test. A webhook gets an empty message, which Slack refuses as such where it
         is good. https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
@@ -150,24 +154,7 @@ class Slack(Action[SlackSettings]):
 
     async def run(self, settings: SlackSettings, context: Context) -> Mapping[str, Any]:
         """Posts once. Output: ts, channel."""
-        connection: SlackConnection = context.connection
-        token = connection.token.get_secret_value()
-        webhook = connection.webhook_url.get_secret_value()
-        message: dict[str, Any] = {
-            name: value for name in ("text", "blocks", "thread_ts") if (value := getattr(settings, name)) is not None
-        }
-        if token:
-            channel = settings.channel or connection.channel
-            if not channel:
-                raise Reject("a bot token needs a channel, here or in the connection")
-            url = connection.api_url.rstrip("/") + "/chat.postMessage"
-            headers = {"Authorization": f"Bearer {token}"}
-            return await self._post(context, url, headers, {**message, "channel": channel})
-        if not webhook:
-            raise Reject(f"the connection {settings.connection} has neither webhook_url nor token")
-        if settings.channel or settings.thread_ts:
-            raise Reject("channel and thread_ts need a bot token; an incoming webhook has its own channel")
-        return await self._post(context, webhook, {}, message)
+        return await self._post(context, *_request(settings, context.connection))
 
     async def _post(
         self, context: Context, url: str, headers: dict[str, str], message: dict[str, Any]
@@ -205,6 +192,26 @@ class Slack(Action[SlackSettings]):
         if word in _PASSING:
             raise Retry(f"Slack says {word}")
         raise Reject(_explained(word))
+
+
+def _request(settings: SlackSettings, connection: SlackConnection) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """Where to, with which headers, and the message. Raises Reject."""
+    token = connection.token.get_secret_value()
+    webhook = connection.webhook_url.get_secret_value()
+    message: dict[str, Any] = {
+        name: value for name in ("text", "blocks", "thread_ts") if (value := getattr(settings, name)) is not None
+    }
+    if token:
+        channel = settings.channel or connection.channel
+        if not channel:
+            raise Reject("a bot token needs a channel, here or in the connection")
+        url = connection.api_url.rstrip("/") + "/chat.postMessage"
+        return url, {"Authorization": f"Bearer {token}"}, {**message, "channel": channel}
+    if not webhook:
+        raise Reject(f"the connection {settings.connection} has neither webhook_url nor token")
+    if settings.channel or settings.thread_ts:
+        raise Reject("channel and thread_ts need a bot token; an incoming webhook has its own channel")
+    return webhook, {}, message
 
 
 def _token_finding(text: str, scopes: str | None) -> Finding:

@@ -20,7 +20,12 @@ def wants_type(route: Route, account: str, event_type: str) -> bool:
     """Whether a route's `accounts` and `events` name this account and type."""
     if route.accounts is not None and account not in route.accounts:
         return False
-    return any(pattern == event_type or fnmatchcase(event_type, pattern) for pattern in route.events)
+    return matching_pattern(route, event_type) is not None
+
+
+def matching_pattern(route: Route, event_type: str) -> str | None:
+    """The first of a route's `events` that this type fits."""
+    return next((one for one in route.events if one == event_type or fnmatchcase(event_type, one)), None)
 
 
 def wants_connected(route: Route, connected: str | None) -> bool:

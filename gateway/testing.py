@@ -189,6 +189,30 @@ def line_items() -> dict[str, Any]:
     return {"object": "list", "data": [item], "has_more": False}
 
 
+def override(event: Any, path: str, value: Any, *, remove: bool = False) -> None:
+    """Sets, or removes, what stands at a path such as `data.object.items.data.0.quantity`. Mappings on the way are
+    made, a number steps into a list. Raises ValueError.
+    """
+    part = event
+    *way, last = path.split(".")
+    for step in way:
+        part = part.setdefault(step, {}) if isinstance(part, dict) else part[_index(part, step)]
+        if not isinstance(part, (dict, list)):
+            raise ValueError(f"{step} is no mapping")
+    if isinstance(part, dict):
+        part.pop(last, None) if remove else part.update({last: value})
+    elif remove:
+        del part[_index(part, last)]
+    else:
+        part[_index(part, last)] = value
+
+
+def _index(part: list[Any], step: str) -> int:
+    if not (step.isascii() and step.isdecimal() and int(step) < len(part)):
+        raise ValueError(f"{step} is no place in a list of {len(part)}")
+    return int(step)
+
+
 def thin_event(type: str = "v1.billing.meter.error_report_triggered", **overrides: Any) -> dict[str, Any]:
     """A thin event: it names its object and does not hold it. One of a snapshot event's type also names that event.
     https://docs.stripe.com/api/v2/core/events

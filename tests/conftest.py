@@ -15,6 +15,7 @@ import pytest
 
 from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
+from tests.cli import CommandLine
 from tests.stripe_standin import StripeStandin
 
 
@@ -100,3 +101,9 @@ async def standin() -> AsyncIterator[StripeStandin]:
     await made.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+def gateway_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line."""
+    return CommandLine(monkeypatch, capsys)

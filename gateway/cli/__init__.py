@@ -18,6 +18,7 @@ from gateway.cli import (
     send,
     serve,
     stripe_ips,
+    test,
     types,
 )
 from gateway.cli.app import app, main
@@ -42,5 +43,6 @@ __all__ = [
     "send",
     "serve",
     "stripe_ips",
+    "test",
     "types",
 ]

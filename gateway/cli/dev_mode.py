@@ -18,6 +18,7 @@ CONTROL_SOCKET = "data/dev/gateway.sock"
 
 _PLACEHOLDERS = (  # the first whose word is in the name decides
     (("SECRET",), None),
+    (("API_KEY", "STRIPE_KEY"), "rk_test_{name}"),
     (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_"), "sqlite:///data/dev/placeholder.db"),
     (("URL",), "http://127.0.0.1:9/{name}"),  # nobody answers at port 9
     (("PORT",), "9"),

@@ -1,15 +1,30 @@
-"""gateway explain: which routes match an event, why the others do not, and every action rendered."""
+"""gateway explain: which routes match an event, why the others do not, and how every delivery would end."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.app import app, clean, fail, load_config, options, print_json, with_store
+from gateway.cli.app import app, clean, fail, load_config, options, print_json, run, with_store
+
+if TYPE_CHECKING:
+    from gateway.model import Event
+    from gateway.rehearsal.explain import ExplainedAction, ExplainedRoute
+    from gateway.settings.load import Config
+
+_ENDS = {
+    "succeeded": "is delivered",
+    "skipped": "is skipped",
+    "dead": "becomes a dead letter",
+    "blocked": "stays blocked",
+    "pending": "cannot be told beforehand",
+}
 
 
 @app.command()
@@ -19,10 +34,8 @@ def explain(
     account: Annotated[str | None, typer.Option(help="Default: the first account.")] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """Say what would happen to an event. Nothing is sent."""
-    from gateway.cli.send import event_from
-    from gateway.delivery.explain import explain as explained
-    from gateway.envelope import parse_event
+    """Say what would happen to an event, and why. Nothing is sent."""
+    from gateway.rehearsal.explain import explain as explained
 
     config = load_config()
     name = account or next(iter(config.accounts))
@@ -30,32 +43,99 @@ def explain(
         raise fail("give an event file, a type, or --id", 2)
     if name not in config.accounts:
         raise fail(f"there is no account {name}; known: {', '.join(config.accounts)}", 2)
-    if event_id is not None:
-        wanted = event_id
-        found = with_store(lambda store: store.event(wanted, account))
-        if not found:
-            raise fail(f"there is no event {event_id} in the inbox")
-        if len(found) > 1:
-            raise fail(f"several accounts have {event_id}: say --account {' or '.join(e.account for e in found)}", 2)
-        if found[0].account not in config.accounts:
-            raise fail(f"{options.config} has no account {found[0].account} any more")
-        event = found[0]
-    else:
-        body = json.dumps(event_from(file or "")).encode()
-        event = parse_event(body, name, datetime.now(UTC))
-    routes = explained(config, event)
+    event = _stored(config, event_id, account) if event_id is not None else _given(file or "", name)
+    routes = run(lambda: explained(config, event))
     if as_json:
         print_json([dataclasses.asdict(route) for route in routes])
         return
     print(clean(f"{event.id} {event.type} for account {event.account}"))
     for route in routes:
-        print(f"\n{'MATCHES' if route.matched else 'no     '} {route.route}: {clean(route.why)}")
-        for action in route.actions:
-            needs = f", after {', '.join(action.needs)}" if action.needs else ""
-            print(f"  {action.name} ({action.uses}{needs})")
-            for label, value in (("note", action.note), ("error", action.error)):
-                if value:
-                    print(f"    {label}: {clean(value)}")
-            if action.rendered is not None:
-                text = json.dumps(action.rendered, indent=2, ensure_ascii=False)
-                print("\n".join("    " + clean(line) for line in text.splitlines()))
+        print()
+        for line in _route_lines(route):
+            print(clean(line))
+
+
+def _given(file: str, account: str) -> Event:
+    """The event of a file, or a plausible one of a type."""
+    from gateway.cli.send import event_from
+    from gateway.envelope import parse_event
+
+    return parse_event(json.dumps(event_from(file)).encode(), account, datetime.now(UTC))
+
+
+def _stored(config: Config, event_id: str, account: str | None) -> Event:
+    """An event of the inbox."""
+    found = with_store(lambda store: store.event(event_id, account))
+    if not found:
+        raise fail(f"there is no event {event_id} in the inbox")
+    if len(found) > 1:
+        raise fail(f"several accounts have {event_id}: say --account {' or '.join(e.account for e in found)}", 2)
+    if found[0].account not in config.accounts:
+        raise fail(f"{options.config} has no account {found[0].account} any more")
+    return found[0]
+
+
+def _route_lines(route: ExplainedRoute) -> Iterator[str]:
+    yield f"{'MATCHES' if route.matched else 'no     '} {route.route}: {route.why}"
+    for part in route.decided_by:
+        yield f"          {part}"
+    if route.is_fetch_assumed:
+        yield "        fetch asks Stripe when it runs; what follows is with the event's own object"
+    for key, value in (("once_per", route.once_per), ("order_by", route.order_by)):
+        if value is not None:
+            yield f"        {key}: {json.dumps(value, ensure_ascii=False, default=str)}"
+    if any(action.needs for action in route.actions):
+        yield "        in this order:"
+        for line in drawn(route.actions):
+            yield f"            {line}"
+    for action in route.actions:
+        yield f"    {action.name} ({action.uses}) {_ENDS[action.state]}" + (
+            f": {action.reason}" if action.reason else ""
+        )
+        for part in action.decided_by:
+            yield f"          {part}"
+        if action.rendered is not None:
+            for line in _yaml(action.rendered):
+                yield f"        {line}"
+
+
+def _yaml(value: Any) -> list[str]:
+    """YAML that shows a text of several lines as such."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000).splitlines()
+
+
+def drawn(actions: tuple[ExplainedAction, ...]) -> Iterator[str]:
+    """What waits for what, as a tree: each action stands below the last of those that it needs."""
+    order = {action.name: i for i, action in enumerate(actions)}
+    below: dict[str | None, list[ExplainedAction]] = {}
+    depth: dict[str, int] = {}
+    for action in actions:
+        depth[action.name] = 1 + max((depth[need] for need in action.needs), default=0)
+        parent = max(action.needs, key=lambda need: (depth[need], order[need]), default=None)
+        below.setdefault(parent, []).append(action)
+    fork, last, bar = ("├─ ", "└─ ", "│  ") if _draws_lines() else ("|- ", "`- ", "|  ")
+
+    def lines(parent: str | None, indent: str) -> Iterator[str]:
+        children = below.get(parent, [])
+        for action in children:
+            is_last = action is children[-1]
+            others = [need for need in action.needs if need != parent]
+            also = f" (also after {', '.join(others)})" if others else ""
+            mark = "" if parent is None else last if is_last else fork
+            yield f"{indent}{mark}{action.name}{also}"
+            yield from lines(action.name, indent + ("" if parent is None else "   " if is_last else bar))
+
+    yield from lines(None, "")
+
+
+def _draws_lines() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -11,8 +11,10 @@ import typer
 from gateway.cli.app import BadUsage, app, clean, fail, load_config, run
 
 
-def override(event: dict[str, Any], assignment: str) -> None:
+def assign(event: dict[str, Any], assignment: str) -> None:
     """Sets `data.object.amount_total=5000`: a JSON value, else text. A number steps into a list. Raises BadUsage."""
+    from gateway.testing import override
+
     path, equals, text = assignment.partition("=")
     if not equals or not path:
         raise BadUsage(f"--override {assignment!r}: write it as data.object.amount_total=5000")
@@ -20,22 +22,10 @@ def override(event: dict[str, Any], assignment: str) -> None:
         value = json.loads(text)
     except ValueError:
         value = text
-    part: Any = event
-    *way, last = path.split(".")
-    for step in way:
-        part = part.setdefault(step, {}) if isinstance(part, dict) else part[_index(part, step, assignment)]
-        if not isinstance(part, (dict, list)):
-            raise BadUsage(f"--override {assignment!r}: {step} is no mapping")
-    if isinstance(part, list):
-        part[_index(part, last, assignment)] = value
-    else:
-        part[last] = value
-
-
-def _index(part: list[Any], step: str, assignment: str) -> int:
-    if not (step.isascii() and step.isdecimal() and int(step) < len(part)):
-        raise BadUsage(f"--override {assignment!r}: {step} is no place in a list of {len(part)}")
-    return int(step)
+    try:
+        override(event, path, value)
+    except ValueError as error:
+        raise BadUsage(f"--override {assignment!r}: {error}") from None
 
 
 def is_file(source: str) -> bool:
@@ -93,7 +83,7 @@ def send(
     if connected_account is not None:
         connect(event, connected_account)
     for assignment in overrides or ():
-        override(event, assignment)
+        assign(event, assignment)
     if not same_id and is_file(source):
         event["id"] = make_event_id()
     # A file that is not to change goes out byte for byte.

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.plugin.fields import Deferred
 from gateway.plugin.probing import Finding, ProbeContext
 
 if TYPE_CHECKING:  # takes long to import
     from structlog.typing import FilteringBoundLogger
-
-from gateway.plugin.fields import Deferred
 
 
 class Settings(BaseModel):

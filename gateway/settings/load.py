@@ -73,6 +73,7 @@ class Config:
     sources: Sources  # whom the public listener hears
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
+    secrets: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)  # that variables brought
 
 
 def load(path: Path, environ: Mapping[str, str], previous: Config | None = None) -> Config:
@@ -211,6 +212,7 @@ class Loading:
             sources=sources,
             version=self.source.digest(extra),
             warnings=in_order(str(self.path), self._explained()),
+            secrets=frozenset(self.source.secrets),
         )
 
     def problem(self, where: Where, message: str, hint: str | None = None, code: str = "invalid-value") -> None:

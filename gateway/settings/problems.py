@@ -43,6 +43,7 @@ CODES = {
     "unknown-filter": "a filter or a test that Jinja does not have",
     "unknown-key": "a key that is not known at its place",
     "unknown-need": "needs an action that its route does not have",
+    "unknown-route": "a case for a route that is not there",
     "unreachable-route": "a route that no event can reach",
     "unreadable": "a file that cannot be read",
     "unset-variable": "an environment variable that is not set",

@@ -1,4 +1,4 @@
-"""Which values are secrets, by the names of the keys that they stand under."""
+"""Which values are secrets, by the names of the keys that they stand under, or of the variables that they come from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 SECRET_KEY = re.compile(
     r"secret|password|passwd|passphrase|token|api_?key|credential|webhook_url|^headers$|authorization|private_key", re.I
 )
+SECRET_VARIABLE = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|KEY|AUTH|WEBHOOK|DSN", re.I)
 URL_KEY = re.compile(r"(^|_)(url|dsn|uri)$", re.I)
 
 

@@ -42,7 +42,9 @@ class Source:
         self.texts: dict[str, TextFile] = {}
         self._digest = hashlib.sha256()
         self._marks = Marks()
-        self._reading = Reading(self._variables(environ), lenient)
+        variables = self._variables(environ)
+        self.secrets = variables.secrets
+        self._reading = Reading(variables, lenient)
         self.problems = self._reading.problems
         self.value: dict[str, Any] = self._load()
 

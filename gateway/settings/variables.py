@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.settings.secret_keys import SECRET_VARIABLE
+
 VARIABLE = re.compile(r"\$(\$)?\{([^{}]*)\}")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
@@ -44,6 +46,7 @@ class Variables:
         self._folder = folder
         self._on_value = on_value
         self._on_file = on_file
+        self.secrets: set[str] = set()  # what came from files, and from variables named as secrets are
 
     def fill(self, written: str) -> Filled:
         """Raises nothing: what is not there becomes an empty text and a complaint."""
@@ -86,10 +89,16 @@ class Variables:
             hint = f"set it, or give a default: ${{{name}:-...}}"
             return Unfilled(f"the environment variable {name} is not set", hint, True), False
         filled = value if is_given and value is not None else default or ""
+        if SECRET_VARIABLE.search(name):
+            self.secrets.add(filled)
         self._on_value(filled.encode(errors="surrogateescape"))
         return filled, is_given
 
     def _file(self, name: str) -> str | Unfilled:
+        given = self._environ.get(f"file:{name}")  # a test's own
+        if given is not None:
+            self._on_value(given.encode(errors="surrogateescape"))
+            return given
         file = Path(name)
         path = file if file.is_absolute() else self._folder / file
         self._on_file(path)
@@ -102,4 +111,5 @@ class Variables:
             reason = error.strerror if isinstance(error, OSError) else "the path is not one"
             return Unfilled(f"cannot read the secret file {file}: {reason}", None, True)
         self._on_value(content)
+        self.secrets.add(text)
         return text

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 from pydantic_core import to_jsonable_python
 
-from gateway.delivery.explain import ExplainedRoute, explain
 from gateway.envelope import parse_event
 from gateway.errors import EnvelopeError
-from gateway.model import Event
+from gateway.model import DeliveryState, Event
+from gateway.rehearsal.explain import ExplainedAction, ExplainedRoute, explain
 from gateway.settings.draft import MOST_CHARACTERS, load_draft
 from gateway.settings.load import Config
 from gateway.settings.problems import ConfigError
@@ -21,6 +21,7 @@ from gateway.web.problems import Refused
 from gateway.web.types import Model
 
 MOST_EVENT_CHARACTERS = 1024 * 1024
+FETCH_ASSUMED = "fetch asks Stripe when it runs; this is with the event's own object"
 _thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-playground")  # one at a time: intake comes first
 
 
@@ -73,27 +74,37 @@ def _try_out(config: Config, ask: TrialAsk, account: str) -> Trial:
     try:
         event = parse_event(ask.event.encode("utf-8", "replace"), account, datetime.now(UTC))
         drafted = load_draft(config, ask.draft) if ask.draft.strip() else config
-        return Trial(problems=[], routes=[tried(route) for route in explain(drafted, event)])
+        return Trial(problems=[], routes=_explained(drafted, event))
     except EnvelopeError as error:
         return Trial(problems=[f"the event: {error}"], routes=[])
     except ConfigError as error:
         return Trial(problems=[str(one) for one in error.problems if one.severity == "error"], routes=[])
 
 
-def tried(route: ExplainedRoute) -> TriedRoute:
+def _explained(config: Config, event: Event) -> list[TriedRoute]:
+    """Raises EnvelopeError."""
+    return [_tried(route) for route in asyncio.run(explain(config, event))]
+
+
+def _tried(route: ExplainedRoute) -> TriedRoute:
     """An explanation, for the answer."""
-    actions = [
-        TriedAction(
-            name=action.name,
-            uses=action.uses,
-            needs=list(action.needs),
-            rendered=to_jsonable_python(action.rendered, fallback=str),
-            note=action.note,
-            error=action.error,
-        )
-        for action in route.actions
-    ]
-    return TriedRoute(route=route.route, matched=route.matched, why=route.why, actions=actions)
+    actions = [_tried_action(action, route.is_fetch_assumed) for action in route.actions]
+    values = f" ({'; '.join(route.decided_by)})" if route.decided_by else ""
+    return TriedRoute(route=route.route, matched=route.matched, why=route.why + values, actions=actions)
+
+
+def _tried_action(action: ExplainedAction, is_fetch_assumed: bool) -> TriedAction:
+    is_dead = action.state == DeliveryState.DEAD
+    notes = [] if is_dead or action.reason is None else [action.reason]
+    notes += [FETCH_ASSUMED] if is_fetch_assumed else []
+    return TriedAction(
+        name=action.name,
+        uses=action.uses,
+        needs=list(action.needs),
+        rendered=to_jsonable_python(action.rendered, fallback=str),
+        note="; ".join(notes) or None,
+        error=action.reason if is_dead else None,
+    )
 
 
 async def explained(config: Config, event: Event) -> list[TriedRoute]:
@@ -103,7 +114,7 @@ async def explained(config: Config, event: Event) -> list[TriedRoute]:
 
     def run() -> list[TriedRoute]:
         try:
-            return [tried(route) for route in explain(config, event)]
+            return _explained(config, event)
         except EnvelopeError:
             return []
 

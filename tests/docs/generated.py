@@ -12,6 +12,7 @@ from gateway.settings.reference import reference
 from gateway.settings.schema_json import json_schema
 
 ROOT = Path(__file__).parents[2]
+EVERY_ACTION = ROOT / "config" / "examples" / "every-action"
 TEMPLATE = ROOT / "docs" / "configuration.template.md"
 _NOTE = "<!-- Made from docs/configuration.template.md and the code by `make generated`: change those. -->\n\n"
 
@@ -20,6 +21,8 @@ def generated() -> dict[Path, str]:
     """Each file's text."""
     actions, complaints = find_actions([])
     assert not complaints, complaints
+    with_plugins, complaints = find_actions([EVERY_ACTION / "plugins"])
+    assert not complaints, complaints
     event_types = [*snapshot_types(), *thin_types()]
     schema = json_schema(actions, event_types)
     included = json_schema(actions, event_types, is_included=True)
@@ -27,6 +30,7 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "config" / "schema" / "gateway.schema.json": _json(schema),
         ROOT / "config" / "schema" / "included.schema.json": _json(included),
+        EVERY_ACTION / "gateway.schema.json": _json(json_schema(with_plugins, event_types)),
         ROOT / "docs" / "configuration.md": _NOTE + text.replace("<!-- contents -->", _contents(text)),
     }
 

@@ -31,7 +31,7 @@ def changed(old: str, new: str) -> str:
     return TEXT.replace(old, new)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_nothing_is_marked_in_good_configs(editor: LanguageServer, path: Path) -> None:
     assert editor.diagnostics(path, path.read_text()) == []
 

@@ -190,7 +190,7 @@ def test_the_store_is_found_though_all_else_is_wrong(tmp_path: Path) -> None:
 
 
 def test_a_plugin_folder_brings_an_action_and_its_faults_are_told(tmp_path: Path) -> None:
-    folder = Path(__file__).parents[3] / "config/examples/plugins"
+    folder = Path(__file__).parents[3] / "config/examples/every-action/plugins"
     text = GOOD.replace("version: 1", f"version: 1\nplugins: ['{folder}', bad]") + (
         "      audit: {uses: audit_file, with: {path: a.txt, line: {id: '{{ event.id }}'}}}\n"
     )

@@ -20,7 +20,7 @@ from gateway.settings.problems import CODES, ConfigError, Problem
 from gateway.settings.report import report, rows
 
 ROOT = Path(__file__).parents[3]
-FILES = ["gateway.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/examples/*.yaml"))]
+FILES = ["gateway.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/examples/*/gateway.yaml"))]
 NAMES = set(re.findall(r"\$\{([A-Z_]+)\}", "".join((ROOT / file).read_text() for file in FILES)))
 ENVIRON = {name: placeholder(name) for name in NAMES}
 SECRETS = [value for name, value in ENVIRON.items() if re.search("SECRET|TOKEN|PASSWORD|KEY", name)]
@@ -35,7 +35,6 @@ def folder() -> Iterator[Path]:
     """A folder with all that the configurations name."""
     with tempfile.TemporaryDirectory() as base:
         shutil.copytree(ROOT / "config", Path(base) / "config")
-        shutil.copytree(ROOT / "config", Path(base) / "config/examples/config")
         yield Path(base)
 
 
