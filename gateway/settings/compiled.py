@@ -130,7 +130,7 @@ def _render(part: Any, scope: Mapping[str, Any]) -> Any:
     return part
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)  # bounded: a changed plugin file brings a new class
 def fields_of(model: type[Settings]) -> Mapping[str, Field]:
     """What each field of a `with` asks, by the name it has in YAML."""
     found = {}

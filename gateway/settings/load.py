@@ -140,7 +140,7 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
     }
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)  # bounded, as fields_of
 def _declared_secrets(model: type[BaseModel]) -> frozenset[str]:
     """The keys whose values a model keeps as SecretStr, whatever their names."""
     return frozenset(info.alias or key for key, info in model.model_fields.items() if "Secret" in repr(info.annotation))

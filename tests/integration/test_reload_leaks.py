@@ -130,7 +130,8 @@ async def test_reloads_leave_nothing_behind(tmp_path: Path) -> None:
                 print(i, f"{time.monotonic() - start:.0f} s", now := figures(), flush=True)
                 first = first or now
         assert first is not None
-        assert (now.descriptors, now.modules) == (first.descriptors, first.modules)
+        assert now.modules == first.modules
+        assert now.descriptors <= first.descriptors + 4  # connections may be open just now
         assert now.tasks <= first.tasks + 8  # deliveries may be under way
         assert now.objects < first.objects * 1.03
         assert now.resident_mib < first.resident_mib * 1.1 + 5
