@@ -291,6 +291,7 @@ async def serve(
         gc.collect()
         gc.freeze()  # what a gateway is made of is not garbage: do not look through it again and again
         gc.set_threshold(10_000, 20, 20)
+        gc.enable()
         log.info(
             "gateway.ready",
             url=ready.public_url,

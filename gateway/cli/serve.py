@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ def serve() -> None:
 
         dev()
         return
+    gc.disable()  # what is made from here on stays; `gateway.service.serve` goes on collecting once all is made
     from gateway import logs
     from gateway.service import serve as run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from gateway.web.types import (
     ReplayedList,
     Result,
     Results,
+    Shown,
 )
 
 Q = TypeVar("Q", bound=Model)
@@ -88,16 +90,20 @@ class Endpoint:
 
     def entry(self) -> Entry:
         """Its route."""
-        adapter: TypeAdapter[Any] = TypeAdapter(self.answer)
 
         async def handle(request: web.Request) -> web.Response:
             query = _checked(self.query, _query_of(request, self.query))
             body = Empty() if self.body is None else _checked(self.body, await _json_of(request))
             call = Call(parts(request), actor(request), dict(request.match_info), query, body)
-            answer = adapter.dump_json(await self.run(call), by_alias=True)
+            answer = _adapter(self.answer).dump_json(await self.run(call), by_alias=True)
             return web.Response(body=answer, content_type="application/json")
 
         return Entry(self.method, PREFIX + self.path, handle, self.role, is_page=False)
+
+
+@functools.cache
+def _adapter(answer: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(answer)
 
 
 def _checked(model: type[Model], value: Any) -> Any:
@@ -311,7 +317,7 @@ async def show_overview(call: Call[overview.OverviewQuery, Empty]) -> overview.O
     return await overview.look(call.parts, call.query.range)
 
 
-class ConfigOut(BaseModel):
+class ConfigOut(Shown):
     """The configuration in force, secrets masked."""
 
     version: str

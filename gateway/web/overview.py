@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from gateway.metrics import Queue, Scrape
 from gateway.store.base import LaneState
 from gateway.web.causes import cause_of
 from gateway.web.entries import Parts
-from gateway.web.types import Model
+from gateway.web.types import Model, Shown
 
 Range = Literal["1h", "24h", "7d"]
 RANGES: dict[Range, tuple[timedelta, int]] = {  # how far back, in so many bars
@@ -31,7 +31,7 @@ class OverviewQuery(Model):
     range: Range = "24h"
 
 
-class Bar(BaseModel):
+class Bar(Shown):
     """One stretch of time."""
 
     start: datetime
@@ -39,7 +39,7 @@ class Bar(BaseModel):
     deliveries: dict[str, int] = Field(description="That ended in it, by final state.")
 
 
-class ConnectionOut(BaseModel):
+class ConnectionOut(Shown):
     """How one connection does."""
 
     name: str
@@ -54,14 +54,14 @@ class ConnectionOut(BaseModel):
     oldest_pending_at: datetime | None
 
 
-class AccountOut(BaseModel):
+class AccountOut(Shown):
     """When an account was last heard of."""
 
     name: str
     last_event_at: datetime | None
 
 
-class Cause(BaseModel):
+class Cause(Shown):
     """Why deliveries are dead."""
 
     route: str
@@ -72,7 +72,7 @@ class Cause(BaseModel):
     newest_at: datetime
 
 
-class Overview(BaseModel):
+class Overview(Shown):
     """How it goes."""
 
     range: Range

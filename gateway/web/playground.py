@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 from pydantic_core import to_jsonable_python
 
 from gateway.envelope import parse_event
 from gateway.errors import EnvelopeError
 from gateway.model import DeliveryState, Event
-from gateway.rehearsal.explain import ExplainedAction, ExplainedRoute, explain
 from gateway.settings.draft import MOST_CHARACTERS, load_draft
 from gateway.settings.load import Config
 from gateway.settings.problems import ConfigError
 from gateway.web.problems import Refused
-from gateway.web.types import Model
+from gateway.web.types import Model, Shown
+
+if TYPE_CHECKING:
+    from gateway.rehearsal.explain import ExplainedAction, ExplainedRoute
 
 MOST_EVENT_CHARACTERS = 1024 * 1024
 FETCH_ASSUMED = "fetch asks Stripe when it runs; this is with the event's own object"
@@ -35,7 +37,7 @@ class TrialAsk(Model):
     ] = ""
 
 
-class TriedAction(BaseModel):
+class TriedAction(Shown):
     """One action as it would run."""
 
     name: str
@@ -46,7 +48,7 @@ class TriedAction(BaseModel):
     error: str | None
 
 
-class TriedRoute(BaseModel):
+class TriedRoute(Shown):
     """One route, and why it matches or not."""
 
     route: str
@@ -55,7 +57,7 @@ class TriedRoute(BaseModel):
     actions: list[TriedAction]
 
 
-class Trial(BaseModel):
+class Trial(Shown):
     """What would happen, or what is wrong with the draft or the event."""
 
     problems: list[str]
@@ -83,6 +85,8 @@ def _try_out(config: Config, ask: TrialAsk, account: str) -> Trial:
 
 def _explained(config: Config, event: Event) -> list[TriedRoute]:
     """Raises EnvelopeError."""
+    from gateway.rehearsal.explain import explain
+
     return [_tried(route) for route in asyncio.run(explain(config, event))]
 
 

@@ -27,10 +27,18 @@ MOST_IDS = 1000
 MOST_LISTED = 500
 
 
-class Model(BaseModel):
-    """The base: unknown keys are refused."""
+class Shown(BaseModel):
+    """The base of what is answered. Like all models here it is compiled at its first use: most are never used, and the
+    gateway starts without waiting for them.
+    """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(defer_build=True)
+
+
+class Model(BaseModel):
+    """The base of what is taken: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 def _words(value: Any) -> Any:
@@ -156,7 +164,7 @@ class Empty(Model):
 # -- answers --------------------------------------------------------------------------------------------------
 
 
-class ListOf(BaseModel, Generic[T]):
+class ListOf(Shown, Generic[T]):
     """A page of a list."""
 
     items: list[T]
@@ -164,7 +172,7 @@ class ListOf(BaseModel, Generic[T]):
     searched_until: datetime | None = Field(None, description="A search by text has looked back so far.")
 
 
-class EventOut(BaseModel):
+class EventOut(Shown):
     """An event in a list."""
 
     id: str
@@ -201,7 +209,7 @@ class EventOut(BaseModel):
         )
 
 
-class DeliveryOut(BaseModel):
+class DeliveryOut(Shown):
     """A delivery in a list."""
 
     id: str
@@ -246,7 +254,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-class AttemptOut(BaseModel):
+class AttemptOut(Shown):
     """One run of a delivery."""
 
     number: int
@@ -292,7 +300,7 @@ class EventWhole(EventOut):
     deliveries: list[DeliveryOut]
 
 
-class AuditOut(BaseModel):
+class AuditOut(Shown):
     """Who asked for what."""
 
     at: datetime
@@ -308,7 +316,7 @@ class AuditOut(BaseModel):
         return cls(at=entry.at, role=entry.role, who=entry.who, what=entry.what, target=entry.target, count=entry.count)
 
 
-class Problem(BaseModel):
+class Problem(Shown):
     """What went wrong, RFC 9457."""
 
     type: str = "about:blank"
@@ -326,7 +334,7 @@ class Ids(Model):
     ids: list[Id] = Field(min_length=1, max_length=MOST_IDS)
 
 
-class Result(BaseModel):
+class Result(Shown):
     """What came of one."""
 
     id: str
@@ -334,7 +342,7 @@ class Result(BaseModel):
     refused: str | None = Field(description="Why not, where it was not done.")
 
 
-class Results(BaseModel):
+class Results(Shown):
     """What came of each."""
 
     results: list[Result]
@@ -356,7 +364,7 @@ class ReplayAsk(Model):
     dry_run: bool = Field(False, description="Only say what it would make.")
 
 
-class Replayed(BaseModel):
+class Replayed(Shown):
     """What came of one event."""
 
     event_id: str
@@ -367,7 +375,7 @@ class Replayed(BaseModel):
     refused: str | None
 
 
-class ReplayedList(BaseModel):
+class ReplayedList(Shown):
     """What came of each event."""
 
     results: list[Replayed]
@@ -383,7 +391,7 @@ class JobAsk(Model):
     dry_run: bool = Field(False, description="Only count.")
 
 
-class JobOut(BaseModel):
+class JobOut(Shown):
     """A change to many, as it goes on."""
 
     id: str
@@ -398,7 +406,7 @@ class JobOut(BaseModel):
     ended_at: datetime | None
 
 
-class JobAnswer(BaseModel):
+class JobAnswer(Shown):
     """How many it is about, and the job, where one was started."""
 
     count: int
