@@ -1,7 +1,8 @@
 -- Dry runs on PostgreSQL: what needs one is dry too, so it is released, not skipped; a retry of one revives what was dry
 -- because of it.
 --
--- Older gateways go on beside: these functions are replaced under the same parameters, and differ for dry runs alone.
+-- Older gateways go on beside: these functions are replaced under the same parameters, and differ for dry runs, and for
+-- what 0005 brought: a due time that is kept, and once keys that are remembered after a purge.
 
 
 -- Whether a delivery was skipped because nothing was to be sent: gateway.model.DRY_RUN.
