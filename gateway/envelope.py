@@ -5,6 +5,7 @@ Snapshot events: https://docs.stripe.com/api/events/object; thin events: https:/
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,6 +76,13 @@ def connected_account(account: object, context: object) -> str | None:
     if isinstance(account, str) and account:
         return account
     return context.rpartition("/")[2] or None if isinstance(context, str) else None
+
+
+def own_object(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object as the event itself tells it; empty where it tells none."""
+    data = envelope.get("data")
+    value = data.get("object") if isinstance(data, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
 
 
 def parse_event(body: bytes, account: str, received_at: datetime) -> Event:

@@ -25,6 +25,16 @@ class Where:
         return f"{place} ({self.path})" if self.path else place
 
 
+def place_of(error: BaseException) -> str:
+    """The line of code in which an exception was raised, such as `fax.py:12`: helps its author, and holds no value.
+    Empty where it was not raised.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
+
+
 class GatewayError(Exception):
     """Whatever the gateway raises on purpose. Its text is written for a person and holds no secret."""
 

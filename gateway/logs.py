@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Literal
 
@@ -10,6 +11,14 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def given_request_id(header: str | None) -> str | None:
+    """What a proxy gave as X-Request-Id, which ties log lines together, where it is a plain word; else None."""
+    return header if header is not None and _REQUEST_ID.fullmatch(header) else None
 
 
 def configure(level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> FilteringBoundLogger:

@@ -47,6 +47,14 @@ DRY_RUN = "dry run: "
 as well: they know by a need that has ended without an output.
 """
 
+NEEDED = "needed action "
+"""How the reason of a delivery begins that was skipped or cancelled for the sake of one that it needs."""
+
+
+def was_dry(state: str, reason: str | None) -> bool:
+    """Whether a delivery was skipped because nothing was to be sent."""
+    return state == DeliveryState.SKIPPED and reason is not None and reason.startswith(DRY_RUN)
+
 
 class AttemptOutcome(StrEnum):
     """How one run of a delivery ended."""

@@ -61,16 +61,17 @@ class Ready:
     reloader: Reloader
 
 
-def intake_of(config: Config, table: RouteTable) -> Intake:
-    """What intake needs of a configuration."""
+def intake_of(config: Config, table: RouteTable | None = None) -> Intake:
+    """What intake needs of a configuration, whose `table` is made where there is none yet."""
+    table = RouteTable(config.routes) if table is None else table
     return Intake(config.accounts, table, config.vars, config.settings.server.max_body, config.sources)
 
 
-def replan(config: Config, event: Event) -> tuple[PlannedDelivery, ...]:
-    """What today's config owes for a stored event."""
-    if event.account not in config.accounts:
+def replan(intake: Intake, event: Event) -> tuple[PlannedDelivery, ...]:
+    """What today's config owes for a stored event. Raises UsageError."""
+    if event.account not in intake.accounts:
         raise UsageError(f"gateway.yaml has no account {event.account} any more")
-    return tuple(route(intake_of(config, RouteTable(config.routes)), event)[1])
+    return tuple(route(intake, event)[1])
 
 
 Readmitted = tuple[Event, list[PlannedDelivery]]
@@ -79,7 +80,7 @@ Readmitted = tuple[Event, list[PlannedDelivery]]
 
 def readmission(config: Config) -> Callable[[RejectedRequest], Readmitted | str]:
     """Judges rejected requests by today's config: what each brings into the inbox, or why it stays rejected."""
-    intake = intake_of(config, RouteTable(config.routes))
+    intake = intake_of(config)
 
     def judge(request: RejectedRequest) -> Readmitted | str:
         event = recognise_rejected(intake, request)
@@ -99,6 +100,11 @@ class AtWork:
     def config(self) -> Config:
         """The configuration in force."""
         return self.live.config
+
+    @property
+    def reload_error(self) -> str | None:
+        """Every problem of the last read, where it did not load."""
+        return _shown(self.live.last).error
 
     def reloads(self) -> Sequence[Reload]:
         """What was read, the newest first."""
@@ -126,7 +132,7 @@ class AtWork:
 
     def replan(self, event: Event) -> Sequence[PlannedDelivery]:
         """What the configuration in force owes for a stored event."""
-        return replan(self.config, event)
+        return replan(intake_of(self.config, self.live.table), event)
 
 
 def _shown(one: Reloaded) -> Reload:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.envelope import own_object
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import did_you_mean
 from gateway.testing import make_event, override, thin_event
@@ -65,8 +66,7 @@ def case_object(given: Any, folder: Path, event: Mapping[str, Any]) -> dict[str,
         return read_json(given, folder, ())
     if not isinstance(given, Mapping):
         raise EventMistake((), "expected a file, or a mapping of fields to change")
-    data = event.get("data")
-    fetched = copy.deepcopy(data.get("object", {})) if isinstance(data, Mapping) else {}
+    fetched = copy.deepcopy(dict(own_object(event)))
     _change(fetched, given, ())
     return fetched
 

@@ -93,7 +93,7 @@ class DevFetcher:
     async def fetch(
         self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
     ) -> Mapping[str, Any]:
-        from gateway.delivery.fetching import own_object
+        from gateway.envelope import own_object
         from gateway.testing import line_items, make_event
 
         value = dict(own_object(envelope))

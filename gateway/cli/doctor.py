@@ -28,8 +28,8 @@ def doctor(
     import structlog
 
     from gateway.doctor.examine import checks_of, examine, masked
-    from gateway.doctor.secrets import mask_of
     from gateway.plugin import parse_duration
+    from gateway.rehearsal.masking import masker_of
     from gateway.settings.problems import did_you_mean
 
     try:
@@ -44,7 +44,7 @@ def doctor(
             hint = did_you_mean(name, known)
             raise BadUsage(f"--only: there is no {name!r}" + (f"; {hint}" if hint else ""))
     wanted = [check for check in checks if not only or check.name in only]
-    mask = mask_of(config)
+    mask = masker_of(config).mask
     lines = [masked(line, mask) for line in run(lambda: examine(wanted, seconds))]
     if as_json:
         print_json([_row(line) for line in lines])

@@ -95,9 +95,9 @@ class LocalInbox:
     async def replay(
         self, events: Sequence[Event], routes: Sequence[str], *, force: bool, dry_run: bool
     ) -> list[dict[str, Any]]:
-        from gateway.service import replan
+        from gateway.service import intake_of, replan
 
-        config = load_config()
+        intake = intake_of(load_config())
         if events and not dry_run:
             await note(
                 self._store, "event.replay" + (" --force" if force else ""), [f"{e.account}/{e.id}" for e in events]
@@ -105,7 +105,7 @@ class LocalInbox:
         done = []
         for event in events:
             whole = (await self._store.event(event.id, event.account))[0]
-            planned = [p for p in replan(config, whole) if not routes or p.route in routes]
+            planned = [p for p in replan(intake, whole) if not routes or p.route in routes]
             made: list[str] | None = []
             if not dry_run and planned:
                 made = await self._store.replay(event.account, event.id, planned, force=force)

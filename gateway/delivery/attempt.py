@@ -16,7 +16,14 @@ from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetching import Fetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.envelope import parse_json
-from gateway.errors import EnvelopeError, StripeApiError, StripeKeyRefused, StripeUnavailable, TemplateError
+from gateway.errors import (
+    EnvelopeError,
+    StripeApiError,
+    StripeKeyRefused,
+    StripeUnavailable,
+    TemplateError,
+    place_of,
+)
 from gateway.model import (
     ActionUse,
     Attempt,
@@ -164,12 +171,8 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         message, after, is_failure = f"{type(error).__name__}: {error}", None, is_at_action
     except Exception as error:
         # A fault of the action itself. Its place helps its author; its values could hold secrets.
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
         uses = action.uses if action else "?"
-        message, after = f"the action {uses} failed{place}: {type(error).__name__}: {error}", None
+        message, after = f"the action {uses} failed at {place_of(error)}: {type(error).__name__}: {error}", None
     assert action is not None
     if pause is not None and pause != UNTIL_RESUMED:
         pause = min(pause, action.retry.max_seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
@@ -59,10 +59,6 @@ class Connections:
         self._probes: dict[str, _Probe] = {}
         self._reports: Counter[str] = Counter()  # under way
         self._lock = asyncio.Lock()
-
-    def statuses(self) -> Mapping[str, ConnectionStatus]:
-        """The connections that were ever changed, as last seen."""
-        return {name: self.status(name) for name in self._seen or {}}
 
     def status(self, name: str) -> ConnectionStatus:
         """How a connection stands, as last seen, with `left_seconds` as of now."""

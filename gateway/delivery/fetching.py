@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from gateway.envelope import THIN
+from gateway.envelope import THIN, own_object
 from gateway.errors import StripeMissing, StripeRefused
 from gateway.model import Account, Claim, Fetch, Fetched
 from gateway.store.base import Store
@@ -104,10 +104,3 @@ def question(envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> tup
             f"{envelope.get('type')} a route without fetch"
         )
     return path, value, Asking(connected_account=connected, context=context, api_version=version)
-
-
-def own_object(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The object as the event itself tells it; empty where it tells none."""
-    data = envelope.get("data")
-    value = data.get("object") if isinstance(data, Mapping) else None
-    return value if isinstance(value, Mapping) else {}

@@ -69,10 +69,10 @@ class Groups:
         """Every group that had work."""
         return list(self._groups.values())
 
-    def figures(self) -> list[GroupFigures]:
-        """The same, for people and metrics."""
-        return [
-            GroupFigures(one.name, one.connection, one.limit.concurrency, one.running, len(one.ready),
-                         one.limit.mean_seconds)
-            for one in self._groups.values()
-        ]  # fmt: skip
+    def figures(self, connection: str) -> GroupFigures | None:
+        """What this gateway does on a connection, for people; None before its first work."""
+        one = next((one for one in self._groups.values() if one.connection == connection), None)
+        if one is None:
+            return None
+        limit = one.limit
+        return GroupFigures(one.name, connection, limit.concurrency, one.running, len(one.ready), limit.mean_seconds)

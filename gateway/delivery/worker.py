@@ -82,7 +82,7 @@ class Worker:
 
     def figures(self, connection: str) -> GroupFigures | None:
         """What runs and what is ready on a connection; None before its first work."""
-        return next((one for one in self._groups.figures() if one.connection == connection), None)
+        return self._groups.figures(connection)
 
     def status(self, connection: str) -> ConnectionStatus:
         """How a connection stands, as last seen."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from gateway.errors import EnvelopeError, SignatureError, StoreUnavailable
 from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 from gateway.intake.signature import find_account, verify
 from gateway.intake.versions import VersionWatch
+from gateway.logs import given_request_id
 from gateway.metrics import Metrics
 from gateway.model import (
     REJECTED,
@@ -51,7 +51,6 @@ HINTS = {
     "front is not in server.trusted_proxies",
 }
 UNMATCHED_LOG_SECONDS = 3600.0
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 
@@ -171,9 +170,9 @@ class Handler:
         return await self._webhook(request, path[len("/webhooks/") :] or None)
 
     def _request_id(self, request: Request) -> str:
-        """The proxy's X-Request-Id where it is a plain word, else one of our own: what ties log lines together."""
-        given = request.head.header(b"x-request-id")
-        if given is not None and _REQUEST_ID.fullmatch(given):
+        """The proxy's where it gave one, else one of our own."""
+        given = given_request_id(request.head.header(b"x-request-id"))
+        if given is not None:
             return given
         self._requests += 1
         return f"{self._run}-{self._requests:x}"

@@ -19,7 +19,7 @@ from gateway.delivery.attempt import Bench, run_attempt, scope_for
 from gateway.delivery.resources import Resources
 from gateway.intake.handler import Intake, route
 from gateway.model import (
-    DRY_RUN,
+    NEEDED,
     Account,
     ActionUse,
     Claim,
@@ -30,6 +30,7 @@ from gateway.model import (
     Finish,
     PlannedDelivery,
     Route,
+    was_dry,
 )
 from gateway.plugin import Action, Context, Reject, Settings
 from gateway.routing import RouteTable, scope_of, with_fetched
@@ -170,8 +171,10 @@ class Stage:
         all_needed = found.needed_by(planned.action)
         needed = {one.name: ended[found.name, one.name] for one in found.actions if one.name in all_needed}
         for name, one in needed.items():
-            if one.state is DeliveryState.SKIPPED and not (_was_skipped_for_another(one) or _was_dry(one)):
-                return _End(DeliveryState.SKIPPED, f"{_NEEDED}{name} was skipped")
+            if one.state is DeliveryState.SKIPPED and not (
+                _was_skipped_for_another(one) or was_dry(one.state, one.reason)
+            ):
+                return _End(DeliveryState.SKIPPED, f"{NEEDED}{name} was skipped")
         for name in planned.needs:
             if needed[name].state in (DeliveryState.DEAD, DeliveryState.BLOCKED):
                 return _End(DeliveryState.BLOCKED, f"waits for {name}, which is {needed[name].state.value}")
@@ -184,16 +187,8 @@ def _may_have_output(one: Rehearsed) -> bool:
     return one.state in (DeliveryState.SUCCEEDED, DeliveryState.PENDING)
 
 
-_NEEDED = "needed action "
-
-
 def _was_skipped_for_another(one: Rehearsed) -> bool:
-    return one.reason is not None and one.reason.startswith(_NEEDED)
-
-
-def _was_dry(one: Rehearsed) -> bool:
-    """What needs it is dry too, and not skipped for good."""
-    return one.reason is not None and one.reason.startswith(DRY_RUN)
+    return one.reason is not None and one.reason.startswith(NEEDED)
 
 
 def _value(key: str | None) -> Any:

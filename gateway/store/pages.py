@@ -11,6 +11,7 @@ from gateway.store.base import DeadCause
 from gateway.store.rows import moment
 
 STEP_BACK_MS = 60_000  # a clock set back by up to so much hides nothing from a filter by time
+MOST_KINDS = 5000  # of which a page is merged
 SEARCH_SECONDS = 0.15  # how long one page of a search by text may look through bodies
 SEARCH_ROWS = 1000  # looked through at a time
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.store.pages import STEP_BACK_MS
+from gateway.store.pages import MOST_KINDS, STEP_BACK_MS
 from gateway.store.postgres_filters import Terms
 from gateway.store.rows import PURGED, milliseconds
-
-MOST_KINDS = 5000
 
 
 @dataclass(frozen=True, slots=True)

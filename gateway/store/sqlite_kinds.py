@@ -10,10 +10,10 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from gateway.store.pages import MOST_KINDS
 from gateway.store.rows import PURGED
 
 Kind = tuple[str, ...]
-MOST_KINDS = 5000
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.model import (
-    DRY_RUN,
+    NEEDED,
     AttemptOutcome,
     Claim,
     Delivery,
@@ -24,10 +24,9 @@ from gateway.model import (
     Lane,
     PlannedDelivery,
     SharedRate,
+    was_dry,
 )
 from gateway.store.rows import DELIVERY, delivery_of, event_of, fetched_json, fetched_of, kept_json, new_ids
-
-NEEDED = "needed action "  # how the reason of a delivery that was skipped for another's sake begins
 
 _EVENT_COLUMNS = (
     "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version, "
@@ -159,15 +158,11 @@ def release_dependents(connection: sqlite3.Connection, event_seq: int, run_id: s
         " WHERE event_seq = ? AND run_id = ?",
         (event_seq, run_id),
     ).fetchall()
-    done = {row[1] for row in rows if row[3] == "succeeded" or _was_dry(row[3], row[6])}
+    done = {row[1] for row in rows if row[3] == "succeeded" or was_dry(row[3], row[6])}
     for seq, _, needs, state, once_key, order_key, _ in rows:
         if state == "blocked" and done.issuperset(json.loads(needs)):
             connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, seq))
             hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
-
-
-def _was_dry(state: str, reason: str | None) -> bool:
-    return state == "skipped" and reason is not None and reason.startswith(DRY_RUN)
 
 
 def skip_dependents(
@@ -349,7 +344,7 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending:
     if ending.state.is_final and (once_key is not None or order_key is not None):
         pass_turn(connection, once_key=once_key, order_key=order_key)
     if has_dependents:
-        if ending.state is DeliveryState.SUCCEEDED or _was_dry(ending.state, ending.reason):
+        if ending.state is DeliveryState.SUCCEEDED or was_dry(ending.state, ending.reason):
             release_dependents(connection, event_seq, run_id, now_ms)
         elif ending.state is DeliveryState.SKIPPED:
             skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
@@ -461,7 +456,7 @@ def _revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: s
     ).fetchall()
     because = (f"{NEEDED}{action} was skipped", f"{NEEDED}{action} was cancelled")
     revived = [row[0] for row in rows if row[3] in because]
-    dry = {row[1]: json.loads(row[2]) for row in rows if _was_dry("skipped", row[3])}
+    dry = {row[1]: json.loads(row[2]) for row in rows if was_dry("skipped", row[3])}
     again = {action}
     while more := {name for name, needs in dry.items() if name not in again and again.intersection(needs)}:
         again |= more

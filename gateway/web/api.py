@@ -241,22 +241,6 @@ async def _one(call: Call[Empty, Empty], done: dict[str, str | None]) -> Deliver
 # -- many -----------------------------------------------------------------------------------------------------
 
 
-def job_out(job: Job) -> JobOut:
-    """A job, for the answer."""
-    return JobOut(
-        id=job.id,
-        what=job.what,
-        target=job.target,
-        state=job.state,
-        total=job.total,
-        done=job.done,
-        refused=job.refused,
-        first_refusal=job.first_refusal,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-    )
-
-
 async def start_job(call: Call[Empty, JobAsk]) -> JobAnswer:
     ask, desk = call.body, call.desk
     if ask.what == "replay":
@@ -277,11 +261,11 @@ async def start_job(call: Call[Empty, JobAsk]) -> JobAnswer:
             return JobAnswer(count=await call.store.count_deliveries(settled, at_most=MOST_COUNTED), job=None)
         words = ask.deliveries.model_dump_json(exclude_defaults=True)
         job = await desk.start_deliveries(call.actor, ask.what, narrowed, words)
-    return JobAnswer(count=job.total, job=job_out(job))
+    return JobAnswer(count=job.total, job=JobOut.of(job))
 
 
 async def list_jobs(call: Call[Empty, Empty]) -> ListOf[JobOut]:
-    return ListOf(items=[job_out(job) for job in call.desk.jobs.all()], next=None)
+    return ListOf(items=[JobOut.of(job) for job in call.desk.jobs.all()], next=None)
 
 
 def _job(call: Call[Any, Any]) -> Job:
@@ -292,22 +276,22 @@ def _job(call: Call[Any, Any]) -> Job:
 
 
 async def show_job(call: Call[Empty, Empty]) -> JobOut:
-    return job_out(_job(call))
+    return JobOut.of(_job(call))
 
 
 async def pause_job(call: Call[Empty, Empty]) -> JobOut:
     call.desk.jobs.pause(_job(call))
-    return job_out(_job(call))
+    return JobOut.of(_job(call))
 
 
 async def resume_job(call: Call[Empty, Empty]) -> JobOut:
     call.desk.jobs.resume(_job(call))
-    return job_out(_job(call))
+    return JobOut.of(_job(call))
 
 
 async def stop_job(call: Call[Empty, Empty]) -> JobOut:
     await call.desk.jobs.stop(_job(call))
-    return job_out(_job(call))
+    return JobOut.of(_job(call))
 
 
 # -- the rest -------------------------------------------------------------------------------------------------

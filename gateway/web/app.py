@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from structlog.typing import FilteringBoundLogger
 
-from gateway.errors import StoreError, UsageError
+from gateway.errors import StoreError, UsageError, place_of
+from gateway.logs import given_request_id
 from gateway.metrics import CONTENT_TYPE
 from gateway.web import overview, pages
 from gateway.web.access import NOBODY, Person, Role, csrf_is_good
@@ -27,7 +27,6 @@ from gateway.web.sign_in import ENTRIES as SIGN_IN_ENTRIES
 
 MAX_BODY = 2 * 1024 * 1024
 SAFE_METHODS = ("GET", "HEAD")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -158,8 +157,7 @@ async def _check_csrf(request: web.Request, found: Person) -> None:
 @web.middleware
 async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns what goes wrong into words, and puts the headers on."""
-    given = request.headers.get("X-Request-Id", "")
-    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    request[REQUEST_ID] = given_request_id(request.headers.get("X-Request-Id")) or secrets.token_hex(8)
     try:
         response = await handler(request)
     except Refused as error:
@@ -176,7 +174,7 @@ async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse
         # Its text could hold a payload: only its type is logged, and where.
         request.app[LOG].error(
             "admin.failed", request_id=request[REQUEST_ID], path=request.path[:200], error=type(error).__name__,
-            exc_info=False, place=_place(error),
+            exc_info=False, place=place_of(error),
         )  # fmt: skip
         response = _refusal(request, Refused(500, f"that was our fault; the log has it as {request[REQUEST_ID]}"))
     if not response.prepared:
@@ -191,13 +189,6 @@ _WORDS = {
     405: "another method is needed here",
     413: "the request is too large",
 }
-
-
-def _place(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
 
 
 def _refusal(request: web.Request, error: Refused) -> web.Response:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import UsageError
 from gateway.model import AuditEntry, DeliveryFilter, Event, EventFilter, PlannedDelivery
-from gateway.store.base import Store
+from gateway.store.base import Page, Store
 from gateway.web.access import Person
 from gateway.web.jobs import STEP, Job, Jobs
 from gateway.web.running import Running
 
+T = TypeVar("T")
 MOST_COUNTED = 1_000_000
 RETRIED = ("dead",)
 CANCELLED = ("blocked", "pending", "dead")
@@ -118,14 +121,8 @@ class Desk:
             return [done[one] for one in ids]
 
         async def parts() -> AsyncIterator[Sequence[str]]:
-            after: str | None = None
-            while True:
-                page = await self.store.delivery_page(where, limit=STEP, after=after, oldest_first=True)
-                if page.items:
-                    yield [delivery.id for delivery in page.items]
-                after = page.next
-                if after is None:
-                    return
+            async for found in _each(partial(self.store.delivery_page, where, limit=STEP, oldest_first=True)):
+                yield [delivery.id for delivery in found]
 
         return self.jobs.start(what, words, total, parts(), step)
 
@@ -152,18 +149,27 @@ class Desk:
             return told
 
         async def parts() -> AsyncIterator[Sequence[str]]:
-            after: str | None = None
-            while True:
-                page = await self.store.event_page(where, limit=STEP, after=after, oldest_first=True)
-                whole.update({f"{event.account}/{event.id}": event for event in page.items})
-                if page.items:
-                    yield list(whole)
-                after = page.next
-                if after is None:
-                    return
+            async for found in _each(partial(self.store.event_page, where, limit=STEP, oldest_first=True)):
+                whole.update({f"{event.account}/{event.id}": event for event in found})
+                yield list(whole)
 
         return self.jobs.start("replay", words, total, parts(), step)
 
     def _not_too_many(self) -> None:
         if self.jobs.is_full:
             raise UsageError("enough jobs are under way already; wait for one to end, or stop it")
+
+
+class _Pages(Protocol[T]):
+    def __call__(self, *, after: str | None) -> Awaitable[Page[T]]: ...
+
+
+async def _each(pages: _Pages[T]) -> AsyncIterator[Sequence[T]]:
+    """What stands on each page of a list that has anything, one page after another."""
+    page = await pages(after=None)
+    while True:
+        if page.items:
+            yield page.items
+        if page.next is None:
+            return
+        page = await pages(after=page.next)

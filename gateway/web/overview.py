@@ -106,7 +106,6 @@ async def look(parts: Parts, range_: Range) -> Overview:
     succeeded = sum(bucket.deliveries.get("succeeded", 0) for bucket in buckets)
     dead = sum(bucket.deliveries.get("dead", 0) for bucket in buckets)
     waiting = [lane.oldest_at for lane in lanes if lane.oldest_at is not None]
-    reloads = parts.running.reloads()
     return Overview(
         range=range_,
         bars=[Bar(start=one.start, events=dict(one.events), deliveries=dict(one.deliveries)) for one in buckets],
@@ -123,7 +122,7 @@ async def look(parts: Parts, range_: Range) -> Overview:
         connections=_connections(parts, lanes),
         accounts=[AccountOut(name=name, last_event_at=last.get(name)) for name in parts.running.config.accounts],
         config_version=parts.running.config.version,
-        reload_error=reloads[0].error if reloads else None,
+        reload_error=parts.running.reload_error,
         store_bytes=await store.size_bytes(),
     )
 
@@ -203,12 +202,11 @@ def _connections(parts: Parts, lanes: Sequence[LaneState]) -> list[ConnectionOut
 
 async def scrape(parts: Parts) -> Scrape:
     """What Prometheus is told beside the counters."""
-    reloads = parts.running.reloads()
     return Scrape(
         queues=queues(parts, await parts.store.lane_states(), datetime.now(UTC)),
         connection_states={one.name: one.state for one in parts.running.connections()},
         last_events=await parts.store.last_events(),
         store_bytes=await parts.store.size_bytes(),
         config_version=parts.running.config.version,
-        last_reload_failed=bool(reloads and reloads[0].error),
+        last_reload_failed=bool(parts.running.reload_error),
     )

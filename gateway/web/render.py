@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -69,15 +69,18 @@ def page(
         "csrf": asker.csrf,
         "path": request.path,
         "has_outbox": made.outbox is not None,
-        "reload_error": _reload_error(request) if asker.role >= Role.VIEWER else None,
+        "reload_error": made.running.reload_error if asker.role >= Role.VIEWER else None,
     }
     body = aiohttp_jinja2.render_string(template, request, {**common, **(context or {})})
     return web.Response(status=status, text=body, content_type="text/html")
 
 
-def _reload_error(request: web.Request) -> str | None:
-    reloads = parts(request).running.reloads()
-    return reloads[0].error if reloads else None
+def confirm_page(
+    request: web.Request, what: str, noun: str, count: int, given: Mapping[str, Sequence[str]]
+) -> web.Response:
+    """Asks before a change to many of a list, `noun`, that the fields in `given` narrow."""
+    context = {"what": what, "noun": noun, "count": count, "given": given, "back": f"/{noun}", "to": request.path}
+    return page(request, "confirm.html", context)
 
 
 def error_page(request: web.Request, error: Refused) -> web.Response:

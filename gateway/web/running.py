@@ -41,6 +41,10 @@ class Running(Protocol):
     def config(self) -> Config:
         """The configuration in force."""
 
+    @property
+    def reload_error(self) -> str | None:
+        """Every problem of the last read, where it did not load; else None."""
+
     def reloads(self) -> Sequence[Reload]:
         """What was read, the newest first."""
 

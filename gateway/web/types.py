@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.model import (
     Attempt,
     AttemptOutcome,
-    AuditEntry,
     Delivery,
     DeliveryFilter,
     DeliveryState,
@@ -33,6 +32,15 @@ class Shown(BaseModel):
     """
 
     model_config = ConfigDict(defer_build=True)
+
+
+class OfRecord(Shown):
+    """An answer with the same fields as a record of the gateway."""
+
+    @classmethod
+    def of(cls, record: object) -> Self:
+        """From the record."""
+        return cls.model_validate(record, from_attributes=True)
 
 
 class Model(BaseModel):
@@ -254,7 +262,7 @@ def _delivery(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-class AttemptOut(Shown):
+class AttemptOut(OfRecord):
     """One run of a delivery."""
 
     number: int
@@ -262,17 +270,6 @@ class AttemptOut(Shown):
     duration_seconds: float
     outcome: AttemptOutcome
     error: str | None
-
-    @classmethod
-    def of(cls, attempt: Attempt) -> AttemptOut:
-        """From the record."""
-        return cls(
-            number=attempt.number,
-            started_at=attempt.started_at,
-            duration_seconds=attempt.duration_seconds,
-            outcome=attempt.outcome,
-            error=attempt.error,
-        )
 
 
 class DeliveryWhole(DeliveryOut):
@@ -300,7 +297,7 @@ class EventWhole(EventOut):
     deliveries: list[DeliveryOut]
 
 
-class AuditOut(Shown):
+class AuditOut(OfRecord):
     """Who asked for what."""
 
     at: datetime
@@ -309,11 +306,6 @@ class AuditOut(Shown):
     what: str
     target: str
     count: int
-
-    @classmethod
-    def of(cls, entry: AuditEntry) -> AuditOut:
-        """From the record."""
-        return cls(at=entry.at, role=entry.role, who=entry.who, what=entry.what, target=entry.target, count=entry.count)
 
 
 class Problem(Shown):
@@ -391,7 +383,7 @@ class JobAsk(Model):
     dry_run: bool = Field(False, description="Only count.")
 
 
-class JobOut(Shown):
+class JobOut(OfRecord):
     """A change to many, as it goes on."""
 
     id: str

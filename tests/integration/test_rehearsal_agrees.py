@@ -19,7 +19,7 @@ from gateway.model import Account, Claim, DeliveryFilter, DeliveryState, Fetch, 
 from gateway.plugin import Action, Context, Settings
 from gateway.rehearsal import Assumed, Stage
 from gateway.routing import RouteTable
-from gateway.service import replan
+from gateway.service import intake_of, replan
 from gateway.settings.load import Config
 from gateway.store.sqlite import SqliteStore
 from gateway.testing import make_event
@@ -68,7 +68,7 @@ class NoFetcher:
 async def really(config: Config, store: SqliteStore, envelope: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
     """How the store and attempts end an event's deliveries."""
     event = parse_event(json.dumps(envelope).encode(), "acme", datetime.now(UTC))
-    await store.add(event, replan(config, event))
+    await store.add(event, replan(intake_of(config), event))
     log = structlog.get_logger()
     resources = Resources(lambda *_: True, log)
     actions = dict.fromkeys(config.actions, Succeeds())

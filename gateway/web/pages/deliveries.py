@@ -9,7 +9,7 @@ from gateway.web.desk import MOST_COUNTED
 from gateway.web.entries import actor, parts
 from gateway.web.pages.forms import checked, fields, first
 from gateway.web.problems import Refused
-from gateway.web.render import page, query_string
+from gateway.web.render import confirm_page, page, query_string
 from gateway.web.types import DeliveriesQuery, DeliveriesWhere
 
 RETRIED = (DeliveryState.DEAD, DeliveryState.CANCELLED, DeliveryState.SKIPPED, DeliveryState.PENDING)
@@ -89,15 +89,7 @@ async def confirm_many(request: web.Request) -> web.StreamResponse:
     settled = made.desk.settled(what, where.filter(made.running.config))
     count = await made.store.count_deliveries(settled, at_most=MOST_COUNTED)
     given = {**fields(request.query, DeliveriesWhere), "state": list(settled.states)}
-    context = {
-        "what": what,
-        "noun": "deliveries",
-        "count": count,
-        "given": given,
-        "back": "/deliveries",
-        "to": request.path,
-    }
-    return page(request, "confirm.html", context)
+    return confirm_page(request, what, "deliveries", count, given)
 
 
 async def change_many(request: web.Request) -> web.StreamResponse:

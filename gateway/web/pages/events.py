@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import aiohttp_jinja2
 from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionResetError
+from multidict import MultiMapping
 
 from gateway.envelope import parse_json
 from gateway.errors import EnvelopeError
@@ -20,7 +22,7 @@ from gateway.web.entries import actor, parts
 from gateway.web.pages.forms import checked, fields, first
 from gateway.web.playground import explained
 from gateway.web.problems import Refused
-from gateway.web.render import page, query_string
+from gateway.web.render import confirm_page, page, query_string
 from gateway.web.types import EventsQuery, EventsWhere
 
 SIBLINGS = 20
@@ -174,27 +176,21 @@ async def replay(request: web.Request) -> web.StreamResponse:
 
 async def confirm_many(request: web.Request) -> web.StreamResponse:
     """How many a replay by filter would be about."""
-    where = checked(request.query, EventsWhere)
-    given = fields(request.query, EventsWhere)
-    if not given:
-        raise Refused(422, "narrow the list first: this would replay the whole inbox")
+    where, given = _narrowed(request.query)
     count = await parts(request).store.count_events(where.filter(), at_most=MOST_COUNTED)
-    context = {
-        "what": "replay",
-        "noun": "events",
-        "count": count,
-        "given": given,
-        "back": "/events",
-        "to": request.path,
-    }
-    return page(request, "confirm.html", context)
+    return confirm_page(request, "replay", "events", count, given)
 
 
 async def replay_many(request: web.Request) -> web.StreamResponse:
     """Starts it."""
-    form = await request.post()
-    where, given = checked(form, EventsWhere), fields(form, EventsWhere)
-    if not given:
-        raise Refused(422, "narrow the list first: this would replay the whole inbox")
+    where, given = _narrowed(await request.post())
     job = await parts(request).desk.start_replay(actor(request), where.filter(), (), query_string(given))
     return web.Response(status=303, headers={"Location": f"/jobs/{job.id}"})
+
+
+def _narrowed(values: MultiMapping[Any]) -> tuple[EventsWhere, dict[str, list[str]]]:
+    """The filter of a replay, and its fields. Raises Refused where it leaves nothing out."""
+    where, given = checked(values, EventsWhere), fields(values, EventsWhere)
+    if not given:
+        raise Refused(422, "narrow the list first: this would replay the whole inbox")
+    return where, given
