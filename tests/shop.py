@@ -19,6 +19,7 @@ from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
 from gateway.model import (
     Claim,
+    ConnectionChange,
     ConnectionState,
     ConnectionStatus,
     Ending,
@@ -172,3 +173,28 @@ async def shop_on(folder: Path, store: Store) -> AsyncIterator[Shop]:
     finally:
         await made.stop()
         await runner.cleanup()
+
+
+async def one_of_two_probes(shop: Shop, first: Store, second: Store) -> None:
+    """Two gateways, each with its own view of one paused connection: once the pause is over one delivery tries it."""
+    release = asyncio.Event()
+
+    async def wait(request: web.BaseRequest) -> web.Response:
+        await release.wait()
+        return web.Response()
+
+    async def is_tried() -> bool:
+        return len(shop.service.times) >= 1
+
+    shop.service.answer = wait
+    await shop.store.change_connection("shop", 0, ConnectionChange(ConnectionState.PAUSED, 0.1, "it was down"))
+    await shop.add(20, "a", "b")
+    shop.start(store=first)
+    shop.start(store=second)
+    await shop.until(is_tried)
+    await asyncio.sleep(0.5)
+    assert len(shop.service.times) == 1
+    release.set()
+    await shop.until_done()
+    assert (await shop.store.counts())["succeeded"] == 40
+    assert sum(change.is_own for change in shop.changes) == 1

@@ -22,6 +22,21 @@ from gateway.testing import signed_request
 
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="
 
+NOTE_PLUGIN = '''\
+from typing import Annotated, Any, ClassVar
+from gateway.plugin import Action, Settings, Text
+
+class NoteSettings(Settings):
+    text: Annotated[str, Text()]
+
+class Note(Action[NoteSettings]):
+    """Notes."""
+    name: ClassVar[str] = "note"
+    Settings: ClassVar[type[Settings]] = NoteSettings
+    async def run(self, settings: NoteSettings, context: Any) -> Any:
+        return OUTPUT
+'''
+
 
 class LiveGateway:
     """What runs, and the folder of its configuration."""

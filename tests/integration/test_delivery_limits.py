@@ -21,7 +21,7 @@ from gateway.model import (
     DeliveryFilter,
 )
 from gateway.store.sqlite import SqliteStore
-from tests.shop import Shop, down, ok, shop_on
+from tests.shop import Shop, down, ok, one_of_two_probes, shop_on
 
 
 @pytest.fixture
@@ -298,21 +298,4 @@ async def test_a_probe_that_ends_without_telling_anything_is_followed_by_another
 
 async def test_of_two_gateways_one_probes(shop: Shop) -> None:
     """Two workers on one store: each has its own view, and only what the store says decides."""
-    release = asyncio.Event()
-
-    async def wait(request: web.BaseRequest) -> web.Response:
-        await release.wait()
-        return web.Response()
-
-    shop.service.answer = wait
-    await shop.store.change_connection("shop", 0, ConnectionChange(ConnectionState.PAUSED, 0.1, "it was down"))
-    await shop.add(20, "a", "b")
-    shop.start()
-    shop.start()
-    await shop.until(lambda: _is(len(shop.service.times) >= 1))
-    await asyncio.sleep(0.5)
-    assert len(shop.service.times) == 1
-    release.set()
-    await shop.until_done()
-    assert (await shop.store.counts())["succeeded"] == 40
-    assert sum(change.is_own for change in shop.changes) == 1
+    await one_of_two_probes(shop, shop.store, shop.store)

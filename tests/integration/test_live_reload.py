@@ -20,22 +20,9 @@ from gateway.live import ReloadOutcome
 from gateway.reload import Reloader
 from gateway.settings.load import Config
 from gateway.testing import make_event
-from tests.integration.live_gateway import SECRET, live_gateway, until
+from tests.integration.live_gateway import NOTE_PLUGIN, SECRET, live_gateway, until
 
-PLUGIN = '''\
-from typing import Annotated, Any, ClassVar
-from gateway.plugin import Action, Settings, Text
-
-class NoteSettings(Settings):
-    text: Annotated[str, Text()]
-
-class Note(Action[NoteSettings]):
-    """Notes."""
-    name: ClassVar[str] = "note"
-    Settings: ClassVar[type[Settings]] = NoteSettings
-    async def run(self, settings: NoteSettings, context: Any) -> Any:
-        return {"said": "ONE " + settings.text}
-'''
+PLUGIN = NOTE_PLUGIN.replace("OUTPUT", '{"said": "ONE " + settings.text}')
 
 
 def config(text: str = "one", more: str = "", secret: str = SECRET) -> str:

@@ -20,24 +20,12 @@ from gateway.service import running
 from gateway.settings.load import load
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, Sink, free_port, post
+from tests.integration.live_gateway import NOTE_PLUGIN
 
 RELOADS = int(os.environ.get("GATEWAY_RELOADS", "300"))
 WARM_UP = 200  # caches of bounded size fill meanwhile
 
-PLUGIN = '''\
-from typing import Annotated, Any, ClassVar
-from gateway.plugin import Action, Settings, Text
-
-class NoteSettings(Settings):
-    text: Annotated[str, Text()]
-
-class Note(Action[NoteSettings]):
-    """Notes."""
-    name: ClassVar[str] = "note"
-    Settings: ClassVar[type[Settings]] = NoteSettings
-    async def run(self, settings: NoteSettings, context: Any) -> Any:
-        return {"round": ROUND}
-'''
+PLUGIN = NOTE_PLUGIN.replace("OUTPUT", '{"round": ROUND}')
 
 
 def write(folder: Path, port: int, admin: int, sink: str, i: int) -> None:

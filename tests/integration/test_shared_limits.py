@@ -12,12 +12,12 @@ import pytest
 from aiohttp import web
 
 from gateway.delivery.breaker import paused_by_hand, resumed
-from gateway.model import ConnectionChange, ConnectionState, DeliveryFilter, PlannedDelivery
+from gateway.model import ConnectionState, DeliveryFilter, PlannedDelivery
 from gateway.store.base import Purged
 from gateway.store.postgres import PostgresStore
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all
 from tests.integration.test_postgres_turns import stores
-from tests.shop import Shop, down, ok, shop_on
+from tests.shop import Shop, down, ok, one_of_two_probes, shop_on
 
 RATE = 20
 
@@ -79,25 +79,7 @@ async def test_a_pause_while_both_work_stops_both(pair: tuple[Shop, PostgresStor
 
 
 async def test_one_of_two_gateways_probes(pair: tuple[Shop, PostgresStore, PostgresStore]) -> None:
-    release = asyncio.Event()
-
-    async def wait(request: web.BaseRequest) -> web.Response:
-        await release.wait()
-        return web.Response()
-
-    shop, first, second = pair
-    shop.service.answer = wait
-    await shop.store.change_connection("shop", 0, ConnectionChange(ConnectionState.PAUSED, 0.1, "it was down"))
-    await shop.add(20, "a", "b")
-    shop.start(store=first)
-    shop.start(store=second)
-    await shop.until(lambda: _is(len(shop.service.times) >= 1))
-    await asyncio.sleep(0.5)
-    assert len(shop.service.times) == 1
-    release.set()
-    await shop.until_done()
-    assert (await shop.store.counts())["succeeded"] == 40
-    assert sum(change.is_own for change in shop.changes) == 1
+    await one_of_two_probes(*pair)
 
 
 async def test_a_rate_is_kept_by_both_gateways_together(pair: tuple[Shop, PostgresStore, PostgresStore]) -> None:
