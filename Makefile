@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit torture-postgres storm reloads bench bench-peers pins event-types generated clean
+.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -51,6 +51,10 @@ generated: $(VENV)/.installed-test
 # The storm of tests/acceptance/test_out_of_order.py at its full size: 1,000 objects, 10 updates each, all sent twice.
 storm: $(VENV)/.installed-test
 	STORM_OBJECTS=1000 $(BIN)/python -m pytest -q -s -k storm tests/acceptance/test_out_of_order.py
+
+# tests/acceptance/test_missed_events.py at its full size: a backfill of 25,000 events that is killed twice, on each store.
+backfill: $(VENV)/.installed-test
+	BACKFILL_EVENTS=25000 $(BIN)/python -m pytest -q -s -o timeout=1800 --durations=0 tests/acceptance/test_missed_events.py
 
 # Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
 bench: bench-peers

@@ -48,6 +48,13 @@ def matches(pattern: str) -> frozenset[str]:
     return frozenset(known for known in known_types() if compiled(known))
 
 
+def sent_types(pattern: str) -> frozenset[str]:
+    """The types that a webhook endpoint must send for a pattern of snapshot events; one that the list does not have is
+    taken at its word.
+    """
+    return frozenset(known for known in matches(pattern) if not is_thin(known)) or frozenset((pattern,))
+
+
 def nearest(pattern: str) -> str | None:
     """The type that is most like a pattern that matches none; for a glob, a glob that matches some. None where there is
     nothing near.

@@ -97,6 +97,19 @@ class RetryPolicy:
     max_seconds: float
 
 
+STRIPE_KEEPS_SECONDS = 30 * 86400  # https://docs.stripe.com/api/events: older events are gone
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """`reconcile:` of an account: how often to ask Stripe for events that did not arrive, and how far back."""
+
+    every_seconds: float
+    look_back_seconds: float
+    undelivered: bool = True  # False: every event, whatever Stripe says of its delivery
+    connected_accounts: tuple[str, ...] = ()  # ids, or EVERY_CONNECTED; the account's own are always asked for
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One Stripe account as configured here."""
@@ -110,6 +123,7 @@ class Account:
     api_per_second: float | None = None  # requests to Stripe's API; None: what Stripe allows by default
     vars: Mapping[str, Any] = field(default_factory=dict)
     connected_vars: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by connected account
+    reconcile: Reconcile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +194,17 @@ class Route:
 # -- the inbox ------------------------------------------------------------------------------------------------
 
 
+class EventSource(StrEnum):
+    """Who brought an event here."""
+
+    WEBHOOK = "webhook"  # Stripe posted it
+    BACKFILL = "backfill"  # a person had it asked for
+    RECONCILE = "reconcile"  # the gateway asked by itself
+    SEND = "send"  # `gateway send` made it
+    REJECTED = "rejected"  # it was refused at first, and taken in when a person had it checked again
+
+
 TEST_EVENT_ID = "evt_00000000000000"  # of every test event that the old Dashboard sent
-WEBHOOK = "webhook"
-REJECTED = "rejected"  # it was refused at first, and taken in when a person had it checked again
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +222,7 @@ class Event:
     connected_account: str | None = None
     object_id: str | None = None
     api_version: str | None = None
-    source: str = WEBHOOK  # how it came: WEBHOOK, REJECTED
+    source: EventSource = EventSource.WEBHOOK
     snapshot_event: str | None = None  # of a thin event: the id of the snapshot event that says the same
     twin: str | None = None  # what both forms of one event share, where routes want both; not read back from the store
     written_for: str | None = None  # the version that the account's templates were written for, where it is another

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.backfill.reconcile import Reconciler
 from gateway.control import controlled
 from gateway.delivery.connections import ConnectionObserver
 from gateway.delivery.fetching import Fetcher, StripeFetcher
@@ -247,6 +248,11 @@ async def running(
             raise UsageError(
                 f"server.listen: cannot listen on {config.settings.server.listen}: {error.strerror}"
             ) from None
+        if fetcher is None:  # nobody stands in Stripe's place
+            reconciling = asyncio.create_task(
+                Reconciler(store, apis, lambda: intake, log).run(), name="gateway-reconcile"
+            )
+            stack.push_async_callback(_cancel, reconciling)
         await stack.enter_async_context(controlled(config.folder / config.settings.reload.socket, reloader, log))
         if config.settings.reload.watch:
             watching = asyncio.create_task(watch(reloader, log), name="gateway-watch")

@@ -13,7 +13,15 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -45,6 +53,17 @@ stripe.set_app_info("stripe-fulfilment-gateway", version=__version__)
 
 _KEY = re.compile(r"\b(?:sk|rk|pk|whsec)_[A-Za-z0-9_*]+")
 _SCOPE = re.compile(r"(?:Enabling|Having the) (.+?) permissions?\b")
+
+
+class _Page(msgspec.Struct):
+    """A list of either API; its items stay as Stripe wrote them."""
+
+    data: list[msgspec.Raw]
+    has_more: bool = False
+    next_page_url: str | None = None
+
+
+_page = msgspec.json.Decoder(_Page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +136,7 @@ class StripeApi:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._account = account.name
-        self.is_live = not re.match(r"(?:sk|rk)(?:_org)?_test_", account.api_key)
+        self.is_live = is_live_key(account.api_key)
         default = LIVE_PER_SECOND if self.is_live else TEST_PER_SECOND
         self._api_base = api_base
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds), trust_env=True)
@@ -169,6 +188,10 @@ class StripeApi:
         """The account that the key belongs to. https://docs.stripe.com/api/accounts/retrieve"""
         return await self.call("get", "/v1/account")
 
+    def connected_accounts(self) -> AsyncIterator[dict[str, Any]]:
+        """The accounts connected to it. https://docs.stripe.com/api/accounts/list"""
+        return self.list("/v1/accounts")
+
     def webhook_endpoints(self) -> AsyncIterator[dict[str, Any]]:
         """Its webhook endpoints. https://docs.stripe.com/api/webhook_endpoints/list"""
         return self.list("/v1/webhook_endpoints")
@@ -176,47 +199,81 @@ class StripeApi:
     def events(
         self,
         *,
+        since: int,
+        until: int,
         types: Sequence[str] = (),
-        since: datetime | None = None,
-        until: datetime | None = None,
-        delivery_success: bool | None = None,
-        starting_after: str | None = None,
+        undelivered: bool = False,
         asking: Asking = Asking(),
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Snapshot events of the last 30 days, the newest first: of at most 20 types, created at or after `since` and
-        before `until`; `delivery_success` False: those that some endpoint has not taken.
-        https://docs.stripe.com/api/events/list
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Snapshot events, as Stripe wrote them, page by page, the newest first: created at or after `since` and before
+        `until` (Unix times), of at most 20 types; `undelivered`: those that some endpoint has not taken. Stripe keeps
+        events for 30 days. https://docs.stripe.com/api/events/list
         """
-        created = {"gte": since and int(since.timestamp()), "lt": until and int(until.timestamp())}
-        params: dict[str, Any] = {
-            "types": list(types) or None,
-            "created": {name: value for name, value in created.items() if value is not None} or None,
-            "delivery_success": delivery_success,
-            "starting_after": starting_after,
-        }
-        return self.list("/v1/events", {k: v for k, v in params.items() if v is not None}, asking=asking)
+        params: dict[str, Any] = {"created": {"gte": since, "lt": until}}
+        if types:
+            params["types"] = list(types)
+        if undelivered:
+            params["delivery_success"] = "false"
+        return self._pages("/v1/events", params, asking)
+
+    def thin_events(
+        self, *, since: int, until: int, types: Sequence[str] = (), asking: Asking = Asking()
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Thin events in the same way. Stripe does not say whether they were delivered.
+        https://docs.stripe.com/api/v2/core/events/list
+        """
+        created = {"gte": _as_text(since), "lt": _as_text(until)}
+        params: dict[str, Any] = {"created": created, **({"types": list(types)} if types else {})}
+        return self._pages("/v2/core/events", params, asking)
+
+    async def _pages(
+        self, path: str, params: Mapping[str, Any], asking: Asking
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        first, more = path, {"limit": PAGE, **params}
+        while True:
+            answer = await self._ask("get", path, more, asking)
+            try:
+                page = _page.decode(answer)
+            except (ValueError, msgspec.DecodeError):
+                raise StripeRefused(f"Stripe answered no list for {first}") from None
+            items = [bytes(item) for item in page.data]
+            yield items
+            if page.next_page_url:  # lists of API v2
+                path, more = page.next_page_url, {}
+            elif page.has_more and items:
+                more["starting_after"] = _id_of(msgspec.json.decode(items[-1]), first)
+            else:
+                return
 
     async def call(
         self, method: str, path: str, params: Mapping[str, Any] | None = None, asking: Asking = Asking()
     ) -> dict[str, Any]:
         """One request, repeated at once where Stripe's rules say so; a POST with the same Idempotency-Key each time."""
         try:
+            found = msgspec.json.decode(await self._ask(method, path, params or {}, asking))  # as events are decoded
+        except (ValueError, msgspec.DecodeError):
+            found = None
+        if not isinstance(found, dict):
+            raise StripeRefused(f"Stripe answered no object for {path}")
+        return found
+
+    async def _ask(self, method: str, path: str, params: Mapping[str, Any], asking: Asking) -> str | bytes:
+        """The answer's JSON as it came; the library's own objects would turn decimals."""
+        try:
             answer = await self._client.raw_request_async(
                 method,
                 path,
-                **(params or {}),
+                **params,
                 stripe_account=asking.connected_account,
                 stripe_context=asking.context,
                 stripe_version=asking.api_version,
             )
-            found = msgspec.json.decode(answer.body)  # as events are decoded; the library's own would turn decimals
         except stripe.StripeError as error:
-            raise self._explained(error, path) from None
-        except (ValueError, msgspec.DecodeError):
+            raise self._explained(error, method, path) from None
+        except ValueError:
             raise StripeRefused(f"Stripe's API has no path {path[:200]!r}") from None
-        if not isinstance(found, dict):
-            raise StripeRefused(f"Stripe answered no object for {path}")
-        return found
+        body: str | bytes = answer.body
+        return body
 
     # -- lists inside an object -------------------------------------------------------------------------------
 
@@ -245,7 +302,7 @@ class StripeApi:
 
     # -- errors -----------------------------------------------------------------------------------------------
 
-    def _explained(self, error: stripe.StripeError, path: str) -> StripeApiError:
+    def _explained(self, error: stripe.StripeError, method: str, path: str) -> StripeApiError:
         status, said = error.http_status, _said(error)
         key = f"accounts.{self._account}.api_key"
         request = f" (request {error.request_id})" if error.request_id else ""
@@ -263,10 +320,10 @@ class StripeApi:
             scope = _SCOPE.search(said)
             if scope:
                 return StripeRefused(
-                    f"{key} lacks the permission {scope[1]}, which GET {path} needs{request}; give it to the key at "
-                    "Stripe, then retry"
+                    f"{key} lacks the permission {scope[1]}, which {method.upper()} {path} needs{request}; give it to "
+                    "the key at Stripe, then retry"
                 )
-            return StripeRefused(f"Stripe refuses GET {path} to {key}{request}: {said}")
+            return StripeRefused(f"Stripe refuses {method.upper()} {path} to {key}{request}: {said}")
         if status == 404 and error.code in ("resource_missing", "not_found"):
             if "a similar object exists in" in said:
                 return StripeRefused(f"{key} is of the other mode{request}: {said}")
@@ -327,6 +384,11 @@ class StripeApis:
         await asyncio.gather(*self._closing, *(api.close() for api in opened))
 
 
+def is_live_key(api_key: str) -> bool:
+    """Whether a key is of live mode: each mode has keys, objects and endpoints of its own."""
+    return not re.match(r"(?:sk|rk)(?:_org)?_test_", api_key)
+
+
 def path_of(value: Mapping[str, Any]) -> str | None:
     """Where an object is retrieved, as the official library knows it; None for what has no place of its own, such as a
     discount, and for kinds that the library does not know.
@@ -342,6 +404,11 @@ def path_of(value: Mapping[str, Any]) -> str | None:
     except (stripe.StripeError, NotImplementedError, KeyError, AttributeError):
         return None
     return path
+
+
+def _as_text(seconds: int) -> str:
+    """A time as API v2 has it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _id_of(item: Any, path: str) -> str:

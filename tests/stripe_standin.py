@@ -1,7 +1,8 @@
 """A Stripe API for tests, written from Stripe's documentation and sharing nothing with the product.
 
-On docs.stripe.com: objects /api; expanding /api/expanding_objects; pages /api/pagination; events /api/events/list;
-endpoints /api/webhook_endpoints; errors /api/errors and /error-low-level; keys /keys/restricted-api-keys.
+On docs.stripe.com: objects /api; expanding /api/expanding_objects; pages /api/pagination; events /api/events/list and
+/api/v2/core/events/list; endpoints /api/webhook_endpoints; errors /api/errors and /error-low-level; keys
+/keys/restricted-api-keys.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
+
+from tests.stripe_standin_events import EventLists, Request, StripeError, limit_of, values
 
 TEST_KEY, LIVE_KEY = "sk_test_standin0000000000000000", "sk_live_standin0000000000000000"
 COLLECTIONS = {  # path -> what Stripe calls one of it in "No such ...", and the permission to read it
@@ -37,18 +40,8 @@ COLLECTIONS = {  # path -> what Stripe calls one of it in "No such ...", and the
 }
 LEAVE_A_TRACE = ("customer", "product", "price", "coupon", "account")  # once deleted: {id, object, deleted: true}
 ONLY_EXPANDED = {("checkout.session", "line_items"), ("charge", "refunds"), ("customer", "subscriptions")}
+MOST_ENDPOINTS = 16
 PUT_IN = 10  # so many items of a list come inside an object
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked."""
-
-    method: str
-    path: str
-    query: list[tuple[str, str]]
-    headers: Mapping[str, str]
-    form: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -64,21 +57,11 @@ class Fault:
     drop: bool = False
 
 
-class StripeError(Exception):
-    """Stripe's JSON form of an error."""
-
-    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        kind = "api_error" if status >= 500 else "invalid_request_error"
-        more = {"code": code, "param": param}
-        self.error = {"message": message, "type": kind, **{k: v for k, v in more.items() if v is not None}}
-
-
-class StripeStandin:
+class StripeStandin(EventLists):
     """One platform account with connected accounts. Objects live by (account, id); account "" is the platform."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.keys: dict[str, set[str] | None] = {TEST_KEY: None, LIVE_KEY: None}  # restricted ones: what they may read
         self.account: dict[str, Any] = {
             "id": "acct_platform",
@@ -89,15 +72,18 @@ class StripeStandin:
         self.connected = {"acct_1"}
         self.requests: list[Request] = []
         self.faults: deque[Fault] = deque()
+        self.gate = asyncio.Event()  # requests wait until it is set
+        self.gate.set()
+        self.most_at_once = 0  # requests that were under way together
         self.per_second: int | None = None  # more in one second are answered 429
         self.render: Callable[[dict[str, Any], str], dict[str, Any]] = lambda value, version: value  # in a version
-        self.events: dict[str, list[dict[str, Any]]] = {"": []}  # by account, the oldest first
-        self.undelivered: set[str] = set()  # ids of events
         self.endpoints: dict[str, dict[str, Any]] = {}
+        self.connect_endpoints: set[str] = set()  # ids of those for connected accounts
         self.url = ""
         self._objects: dict[tuple[str, str], dict[str, Any]] = {}
         self._lists: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
         self._paths: dict[tuple[str, str], dict[str, Any]] = {}
+        self._at_once = 0
         self._hanging: set[asyncio.Future[None]] = set()
         self._answered: deque[float] = deque()
         self._number = itertools.count(1)
@@ -143,12 +129,6 @@ class StripeStandin:
             }
             self._objects[account, object_id] = trace
 
-    def add_event(self, event: dict[str, Any], *, account: str = "", delivered: bool = True) -> None:
-        """Makes an event, the newest of its account."""
-        self.events.setdefault(account, []).append(event)
-        if not delivered:
-            self.undelivered.add(event["id"])
-
     def restricted_key(self, *may_read: str) -> str:
         """A key that may read only objects such as `customer`."""
         key = f"rk_test_{secrets.token_hex(12)}"
@@ -162,6 +142,15 @@ class StripeStandin:
     # -- one request ------------------------------------------------------------------------------------------
 
     async def _take(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await self.gate.wait()
+            return await self._answered_to(request)
+        finally:
+            self._at_once -= 1
+
+    async def _answered_to(self, request: web.BaseRequest) -> web.StreamResponse:
         form = parse_qsl((await request.read()).decode(), keep_blank_values=True)
         query = parse_qsl(request.query_string, keep_blank_values=True)
         asked = Request(request.method, request.path, query, dict(request.headers), form)
@@ -211,7 +200,11 @@ class StripeStandin:
         if asked.path == "/v1/account":
             return self.account
         if asked.path == "/v1/events":
-            return self._list(asked, self._matching(asked, account))
+            return self.list_events(asked, account)
+        if asked.path == "/v2/core/events":
+            return self.list_thin_events(asked, account)
+        if asked.path == "/v1/accounts":
+            return self._list(asked, [{"id": one, "object": "account"} for one in sorted(self.connected)])
         if asked.path.startswith("/v1/webhook_endpoints"):
             return self._endpoints(asked)
         if (account, asked.path) in self._paths:
@@ -250,7 +243,7 @@ class StripeStandin:
         if found[3] is not None:
             return self._list(asked, self._lists.get((account, found[2]), {}).get(found[3], []), account)
         shown = self._shown(stored, account)
-        for i, path in enumerate(_values(asked.query, "expand")):
+        for i, path in enumerate(values(asked.query, "expand")):
             self._expand(shown, path.split("."), path, i, account)
         return self.render(shown, asked.headers.get("Stripe-Version", ""))
 
@@ -291,10 +284,7 @@ class StripeStandin:
 
     def _list(self, asked: Request, items: list[dict[str, Any]], account: str = "") -> dict[str, Any]:
         query = dict(asked.query)
-        limit = int(query.get("limit", "10"))
-        if not 1 <= limit <= 100:
-            raise StripeError(400, "Limit must be between 1 and 100", "parameter_invalid_integer", "limit")
-        start = 0
+        limit, start = limit_of(query), 0
         if "starting_after" in query:
             places = [i for i, item in enumerate(items) if item["id"] == query["starting_after"]]
             if not places:
@@ -303,37 +293,11 @@ class StripeStandin:
                 )
             start = places[0] + 1
         data = copy.deepcopy(items[start : start + limit])
-        for i, path in enumerate(_values(asked.query, "expand")):
+        for i, path in enumerate(values(asked.query, "expand")):
             self._expand({"data": data}, path.split("."), path, i, account)
         return {"object": "list", "url": asked.path, "has_more": start + limit < len(items), "data": data}
 
     # -- events and endpoints ---------------------------------------------------------------------------------
-
-    def _matching(self, asked: Request, account: str) -> list[dict[str, Any]]:
-        query = dict(asked.query)
-        types = _values(asked.query, "types")
-        if types and "type" in query:
-            raise StripeError(400, "You may pass either `type` or `types`, but not both.")
-        if len(types) > 20:
-            raise StripeError(400, "You may pass at most 20 types.", None, "types")
-
-        def wanted(event: dict[str, Any]) -> bool:
-            pattern = re.escape(query.get("type", "*")).replace(r"\*", ".*")
-            if not re.fullmatch(pattern, event["type"]) or (types and event["type"] not in types):
-                return False
-            if "delivery_success" in query and (query["delivery_success"] == "true") == (
-                event["id"] in self.undelivered
-            ):
-                return False
-            bounds = {"gt": int.__gt__, "gte": int.__ge__, "lt": int.__lt__, "lte": int.__le__}
-            return all(
-                compare(event["created"], int(query[f"created[{name}]"]))
-                for name, compare in bounds.items()
-                if f"created[{name}]" in query
-            )
-
-        newest_first = self.events.get(account, [])[::-1]
-        return sorted(filter(wanted, newest_first), key=lambda event: -event["created"])
 
     def _endpoints(self, asked: Request) -> dict[str, Any]:
         endpoint_id = asked.path.removeprefix("/v1/webhook_endpoints").strip("/")
@@ -347,24 +311,40 @@ class StripeStandin:
             del self.endpoints[endpoint_id]
             return {"id": endpoint_id, "object": "webhook_endpoint", "deleted": True}
         given: dict[str, Any] = {name: value for name, value in asked.form if "[" not in name}
-        if enabled := _values(asked.form, "enabled_events"):
+        if enabled := values(asked.form, "enabled_events"):
             given["enabled_events"] = enabled
+            bad = next((one for one in enabled if "*" in one and one != "*"), None)
+            if bad is not None:
+                raise StripeError(
+                    400, f"Invalid enabled_events[0]: must be one of ..., not {bad}", None, "enabled_events"
+                )
+        if metadata := {k[9:-1]: v for k, v in asked.form if k.startswith("metadata[")}:
+            given["metadata"] = metadata
+        if "disabled" in given:
+            given["status"] = "disabled" if given.pop("disabled") == "true" else "enabled"
         if endpoint_id:
+            for fixed in ("api_version", "connect"):
+                if fixed in given:
+                    raise StripeError(400, f"Received unknown parameter: {fixed}", "parameter_unknown", fixed)
             self.endpoints[endpoint_id].update(given)
             return self.endpoints[endpoint_id]
         if "url" not in given or not enabled:
             raise StripeError(400, "Missing required param: url or enabled_events.", "parameter_missing")
-        made: dict[str, Any] = {
-            "id": f"we_{secrets.token_hex(8)}",
-            "object": "webhook_endpoint",
-            "status": "enabled",
-            "livemode": False,
+        if len(self.endpoints) >= MOST_ENDPOINTS:
+            raise StripeError(400, f"You have reached the maximum of {MOST_ENDPOINTS} test webhook endpoints.")
+        live = "_live_" in asked.headers["Authorization"]
+        if live and not given["url"].startswith("https://"):
+            raise StripeError(400, "Invalid URL: URL must be HTTPS in live mode", "url_invalid", "url")
+        connect = given.pop("connect", "false") == "true"
+        made: dict[str, Any] = {"id": f"we_{secrets.token_hex(8)}", "object": "webhook_endpoint", "status": "enabled"}
+        made |= {
+            "livemode": live,
+            "api_version": None,
+            "application": None,
+            "description": None,
+            "metadata": {},
+            **given,
         }
-        made |= {"api_version": None, "application": None, "description": None, "metadata": {}, **given}
         self.endpoints[made["id"]] = made
+        self.connect_endpoints |= {made["id"]} if connect else set()  # Stripe does not show it
         return {**made, "secret": f"whsec_{secrets.token_hex(16)}"}  # told once, at creation
-
-
-def _values(pairs: Iterable[tuple[str, str]], name: str) -> list[str]:
-    """The values of an array parameter: name[]=a or name[0]=a."""
-    return [value for key, value in pairs if re.fullmatch(rf"{name}\[\d*\]", key)]

@@ -2,6 +2,7 @@
 
 from gateway.cli import (
     actions,
+    backfill,
     check,
     connections,
     db,
@@ -9,6 +10,7 @@ from gateway.cli import (
     dev,
     diff,
     doctor,
+    endpoints,
     events,
     explain,
     init,
@@ -26,6 +28,7 @@ from gateway.cli.app import app, main
 __all__ = [
     "actions",
     "app",
+    "backfill",
     "check",
     "connections",
     "db",
@@ -33,6 +36,7 @@ __all__ = [
     "dev",
     "diff",
     "doctor",
+    "endpoints",
     "events",
     "explain",
     "init",

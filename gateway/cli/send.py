@@ -105,12 +105,15 @@ def send(
 async def _post(url: str, body: bytes, secret: str) -> tuple[int, str]:
     import aiohttp
 
+    from gateway.intake.handler import SOURCE_HEADER
+    from gateway.model import EventSource
     from gateway.testing import signed_request
 
+    headers = {**signed_request(body, secret), SOURCE_HEADER.decode(): EventSource.SEND.value}
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
-            session.post(url, data=body, headers=signed_request(body, secret), allow_redirects=False) as response,
+            session.post(url, data=body, headers=headers, allow_redirects=False) as response,
         ):
             return response.status, (await response.content.read(65536)).decode("utf-8", "replace")
     except aiohttp.InvalidURL:

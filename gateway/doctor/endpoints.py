@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.event_types import is_thin, matches
+from gateway.event_types import is_thin, sent_types
 from gateway.plugin import Finding
 
 EVERY = "*"
@@ -58,7 +58,7 @@ def _types(endpoints: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 def type_findings(sent: frozenset[str], patterns: Sequence[str]) -> Iterator[Finding]:
     """What the routes want and is not sent, and what is sent and no route wants."""
     thin = [pattern for pattern in dict.fromkeys(patterns) if is_thin(pattern)]
-    wanted = {pattern: _types_of(pattern) for pattern in patterns if not is_thin(pattern)}
+    wanted = {pattern: sent_types(pattern) for pattern in patterns if not is_thin(pattern)}
     every = frozenset[str]().union(*wanted.values())
     if EVERY in sent:
         text = f"the endpoint sends every type; the routes want {len(every)} of them"
@@ -68,11 +68,6 @@ def type_findings(sent: frozenset[str], patterns: Sequence[str]) -> Iterator[Fin
     if thin:
         text = f"thin events come by event destinations, which are not looked at: {_some(thin)}"
         yield Finding.note(text, f"see that a destination under {_SECTION} sends them")
-
-
-def _types_of(pattern: str) -> frozenset[str]:
-    """The snapshot types that a pattern matches; one that Stripe's list does not have is taken at its word."""
-    return frozenset(kind for kind in matches(pattern) if not is_thin(kind)) or frozenset((pattern,))
 
 
 def _named_types(

@@ -21,10 +21,10 @@ from gateway.intake.versions import VersionWatch
 from gateway.logs import given_request_id
 from gateway.metrics import Metrics
 from gateway.model import (
-    REJECTED,
     TEST_EVENT_ID,
     Account,
     Event,
+    EventSource,
     EventState,
     PlannedDelivery,
     RejectedRequest,
@@ -50,6 +50,7 @@ HINTS = {
     "source": "the signature is good: maybe Stripe has new addresses (`gateway stripe-ips refresh`), or a proxy in "
     "front is not in server.trusted_proxies",
 }
+SOURCE_HEADER = b"gateway-source"  # where `gateway send` says that it made the event; what is posted is signed anyway
 UNMATCHED_LOG_SECONDS = 3600.0
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -94,7 +95,7 @@ def recognise_rejected(intake: Intake, request: RejectedRequest) -> Event | str:
         return "source"
     if event.id == TEST_EVENT_ID:  # each is new; the same one checked twice is not
         event = replace(event, id=f"{TEST_EVENT_ID}_{request.id.removeprefix('rej_')}")
-    return replace(event, source=REJECTED)
+    return replace(event, source=EventSource.REJECTED)
 
 
 def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
@@ -205,6 +206,8 @@ class Handler:
             return _UNKNOWN_ACCOUNT
         if intake.sources.allowed is not None and not self._is_allowed(intake, request.head):
             return self._refuse(intake, request, name, "source", now, request_id, _FORBIDDEN)
+        if request.head.header(SOURCE_HEADER) == EventSource.SEND:
+            event = replace(event, source=EventSource.SEND)
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
             event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
         event, planned = route(intake, event)

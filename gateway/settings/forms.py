@@ -41,6 +41,9 @@ WantedConnected = Annotated[
     str,
     _Form("connected account", r"acct_[A-Za-z0-9]+|\*|none", 'the id of a connected account (acct_...), "*" or none'),
 ]
+AskedConnected = Annotated[
+    str, _Form("connected account", r"acct_[A-Za-z0-9]+|\*", 'the id of a connected account (acct_...), or "*"')
+]
 Expand = Annotated[
     str,
     _Form("field", r"[a-z]\w*(\.[a-z]\w*){0,3}", "a field to expand, at most four deep, such as line_items.data.price"),

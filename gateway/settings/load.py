@@ -47,7 +47,7 @@ from gateway.settings.schema import (
 )
 from gateway.settings.source import Source
 from gateway.settings.sources import sources_of
-from gateway.settings.stripe_checks import check_fetch, fetch_of
+from gateway.settings.stripe_checks import check_fetch, check_reconcile, fetch_of, reconcile_of
 from gateway.settings.template_names import Offered
 from gateway.templating import Templates
 
@@ -190,6 +190,7 @@ class Loading:
             is_sound = is_sound and is_whole
             routes.append(self._route(name, ("routes", name), route, settings, accounts, connections, declared))
         self._same_listener(settings)
+        self.problems += check_reconcile(accounts, self._unfilled(), self.source)
         sources = self._sources(settings)
         self._admin(settings)
         self.problems += self._doubts(accounts, connections, routes if is_sound else None, declared)
@@ -320,6 +321,7 @@ class Loading:
                     api_per_second=account.api_rate.count / account.api_rate.per_seconds if account.api_rate else None,
                     vars=account.vars,
                     connected_vars={name: one.vars for name, one in account.connected_accounts.items()},
+                    reconcile=reconcile_of(account.reconcile),
                 ),
             )
 

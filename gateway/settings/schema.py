@@ -19,9 +19,9 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from gateway.addresses import Network, parse_network
-from gateway.model import RejectedBounds, RetryPolicy
+from gateway.model import STRIPE_KEEPS_SECONDS, RejectedBounds, RetryPolicy
 from gateway.plugin import Duration, Name, Rate, Size, Url
-from gateway.settings.forms import ApiVersion, ConnectedId, Expand, WantedConnected
+from gateway.settings.forms import ApiVersion, AskedConnected, ConnectedId, Expand, WantedConnected
 
 MAX_TIMEOUT_SECONDS = 600.0  # contract, section 8: an attempt ends after at most 10m
 
@@ -91,6 +91,11 @@ class ServerSettings(Section):
 
     listen: Listen = Field(
         "127.0.0.1:8080", description="Address of the public listener; [::]:8080 for IPv6.", examples=["0.0.0.0:8080"]
+    )
+    public_url: Url | None = Field(
+        None,
+        description="Where Stripe reaches it; for `gateway endpoints`.",
+        examples=["https://hooks.acme.example"],
     )
     max_body: Size = Field(1024 * 1024, description="Larger requests are refused with 413.", examples=["512KiB"])
     tls: TlsSettings | None = Field(None, description="Only where no proxy ends TLS in front.")
@@ -234,6 +239,42 @@ class StripeSettings(Section):
     timeout: Timeout = Field(10.0, description="How long one request to the API may take.")
 
 
+def _every(value: float) -> float:
+    if value < 1:
+        raise ValueError("at least 1s: Stripe counts requests")
+    return value
+
+
+def _look_back(value: float) -> float:
+    if not 0 < value <= STRIPE_KEEPS_SECONDS:
+        raise ValueError("more than 0 and at most 30d: Stripe keeps events for 30 days")
+    return value
+
+
+class ReconcileSettings(Section):
+    """Asks Stripe for events that did not arrive: when the gateway starts, and again and again."""
+
+    every: Annotated[Duration, AfterValidator(_every)] = Field(
+        600.0, description="How often, at least 1s.", examples=["1h"]
+    )
+    look_back: Annotated[Duration, AfterValidator(_look_back)] = Field(
+        3 * 86400.0,
+        description="How old an event may be; at most 30d, which is how long Stripe keeps them.",
+        examples=["7d"],
+    )
+    events: Literal["undelivered", "all"] = Field(
+        "undelivered",
+        description="undelivered: those that Stripe could not deliver to every endpoint. all: also those that no "
+        "endpoint was there for, such as a disabled one.",
+        examples=["all"],
+    )
+    connected_accounts: list[AskedConnected] = Field(
+        default_factory=list,
+        description='Connected accounts to ask for as well: ids, or "*" for every one.',
+        examples=[["acct_1Sb9KxQ4mTz7Yp2L"]],
+    )
+
+
 class ConnectedAccountSettings(Section):
     """What is known of one connected account."""
 
@@ -294,6 +335,11 @@ class AccountSettings(Section):
         default_factory=dict,
         description="What is known of connected accounts, by id.",
         examples=[{"acct_1Sb9KxQ4mTz7Yp2L": {"vars": {"name": "Tea by the sea"}}}],
+    )
+    reconcile: ReconcileSettings | None = Field(
+        None,
+        description="Asks Stripe for events that did not arrive.",
+        examples=[{"every": "10m", "look_back": "3d"}],
     )
 
 

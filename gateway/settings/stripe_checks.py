@@ -1,14 +1,14 @@
-"""What a route asks of Stripe, and whether its accounts can ask it."""
+"""What routes and accounts ask of Stripe, and whether they can ask it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from gateway.event_types import is_thin
-from gateway.model import Account, Fetch
+from gateway.model import Account, Fetch, Reconcile
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import Problem
-from gateway.settings.schema import RouteSettings
+from gateway.settings.schema import ReconcileSettings, RouteSettings
 from gateway.settings.source import Source
 
 
@@ -17,6 +17,28 @@ def fetch_of(route: RouteSettings) -> Fetch | None:
     if route.fetch is None or not route.fetch.wanted:
         return None
     return Fetch(tuple(dict.fromkeys(route.fetch.expand)), route.fetch.api_version, route.fetch.again)
+
+
+def reconcile_of(given: ReconcileSettings | None) -> Reconcile | None:
+    """An account's `reconcile` as a plain record."""
+    if given is None:
+        return None
+    connected = tuple(dict.fromkeys(given.connected_accounts))
+    return Reconcile(given.every, given.look_back, given.events == "undelivered", connected)
+
+
+def check_reconcile(accounts: Mapping[str, Account], unfilled: set[str], source: Source) -> Iterator[Problem]:
+    """An account that is to be reconciled and has no key to ask Stripe with."""
+    for name, account in accounts.items():
+        at = ("accounts", name)
+        key_place = source.where((*at, "api_key")).path
+        if account.reconcile is not None and not account.api_key and key_place not in unfilled:
+            yield Problem(
+                source.where_key((*at, "reconcile")),
+                f"account {name} has no api_key to ask Stripe with",
+                f"set accounts.{name}.api_key to a restricted key that may read events",
+                code="missing-api-key",
+            )
 
 
 def check_fetch(

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.model import (
     Attempt,
@@ -149,6 +149,14 @@ class EventKind:
     account: str
     type: str
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What was kept under a name."""
+
+    value: Mapping[str, Any]
+    age_seconds: float  # since it was kept
 
 
 class Store(Protocol):
@@ -270,6 +278,22 @@ class Store(Protocol):
         or for ever where that is None; with it go those that are blocked by it. See *Memory* for what is kept.
         Last, the store gives free space back where it can. Several gateways may purge at once.
         """
+
+    # -- gateways among themselves ----------------------------------------------------------------------------
+
+    async def take_lease(self, name: str, holder: str, *, lease_seconds: float) -> bool:
+        """Takes the lease of that name, or prolongs it where the holder has it. False where another has it and it has
+        not ended.
+        """
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        """Gives the lease back; nothing where the holder has it no more."""
+
+    async def note(self, name: str) -> Note | None:
+        """What is kept under that name, or None."""
+
+    async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
+        """Keeps a value under that name instead of what was there; None forgets it."""
 
     # -- people -----------------------------------------------------------------------------------------------
 

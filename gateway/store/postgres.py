@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import asyncpg
 
@@ -29,10 +30,11 @@ from gateway.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store import postgres_notes as notes
 from gateway.store import postgres_rejected
 from gateway.store import postgres_upkeep as upkeep
 from gateway.store import postgres_work as work
-from gateway.store.base import Added, Due, Purged, Status
+from gateway.store.base import Added, Due, Note, Purged, Status
 from gateway.store.migrations import HEAD, upgrade_postgresql
 from gateway.store.postgres_announce import Announcer
 from gateway.store.postgres_filters import delivery_terms, event_terms, rejected_terms
@@ -287,6 +289,20 @@ class PostgresStore(ConsoleQueries):
         limit: int = 100,
     ) -> Purged:
         return await upkeep.purge(self._purging, cursor, limit, retention_seconds, dead_retention_seconds, self._now())
+
+    # -- gateways among themselves ----------------------------------------------------------------------------
+
+    async def take_lease(self, name: str, holder: str, *, lease_seconds: float) -> bool:
+        return await notes.take_lease(self._fetching, name, holder, int(lease_seconds * 1000), self._now())
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        await notes.release_lease(self._fetching, name, holder)
+
+    async def note(self, name: str) -> Note | None:
+        return await notes.note(self._fetching, name, self._now())
+
+    async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
+        await notes.keep_note(self._fetching, name, value, self._now())
 
     # -- people -----------------------------------------------------------------------------------------------
 

@@ -66,9 +66,11 @@ class Announcer:
             await connection.execute("SET synchronous_commit = off")
             await connection.add_listener(self._channel, self._on_notify)
             self._own_pid = await connection.fetchval("SELECT pg_backend_pid()")  # the one a pooler shows is invented
-        except FAILURES as error:
+        except BaseException as error:  # a cancelled one too: nobody else knows of the connection
             connection.terminate()
-            raise StoreUnavailable(f"cannot listen for work: {type(error).__name__}") from None
+            if isinstance(error, FAILURES):
+                raise StoreUnavailable(f"cannot listen for work: {type(error).__name__}") from None
+            raise
         connection.add_termination_listener(lambda _: self._wanted.set())
         self._connection = connection
 

@@ -117,9 +117,11 @@ class Server:
                 " WHERE current_setting('synchronous_commit') = 'off'",
                 timeout=self.address.connect_seconds,
             )
-        except FAILURES as error:
+        except BaseException as error:  # a cancelled one too: nobody else knows of the connection
             connection.terminate()
-            raise StoreUnavailable(f"cannot reach PostgreSQL: {reason(error)}") from None
+            if isinstance(error, FAILURES):
+                raise StoreUnavailable(f"cannot reach PostgreSQL: {reason(error)}") from None
+            raise
         return connection
 
     async def refuse_transaction_pooling(self) -> None:

@@ -16,6 +16,7 @@ from gateway.model import (
     Delivery,
     DeliveryState,
     Event,
+    EventSource,
     EventState,
     Fetched,
     RejectedRequest,
@@ -88,7 +89,7 @@ def event_of(row: Sequence[Any]) -> Event:
         connected_account=row[8],
         object_id=row[9],
         api_version=row[10],
-        source=row[11],
+        source=EventSource(row[11]),
         written_for=row[12],
         body=row[13] or b"",
     )

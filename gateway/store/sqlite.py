@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.errors import StoreLocked, StoreMissing, StoreOutdated, StoreUnavailable
 from gateway.model import (
@@ -33,10 +33,11 @@ from gateway.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store import sqlite_notes as notes
 from gateway.store import sqlite_rejected
 from gateway.store import sqlite_upkeep as upkeep
 from gateway.store import sqlite_work as work
-from gateway.store.base import Added, Due, Purged, Status
+from gateway.store.base import Added, Due, Note, Purged, Status
 from gateway.store.migrations import HEAD, upgrade_sqlite
 from gateway.store.rows import (
     DELIVERY,
@@ -289,6 +290,20 @@ class SqliteStore(ConsoleQueries):
             return upkeep.purge(connection, cursor, limit, now - int(retention_seconds * 1000), dead, now)
 
         return await self._do(step)
+
+    # -- gateways among themselves ----------------------------------------------------------------------------
+
+    async def take_lease(self, name: str, holder: str, *, lease_seconds: float) -> bool:
+        return await self._do(lambda c: notes.take_lease(c, name, holder, int(lease_seconds * 1000), self._now_ms()))
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        await self._do(lambda c: notes.release_lease(c, name, holder))
+
+    async def note(self, name: str) -> Note | None:
+        return await self._read(lambda c: notes.note(c, name, self._now_ms()))
+
+    async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
+        await self._do(lambda c: notes.keep_note(c, name, value, self._now_ms()))
 
     # -- people -----------------------------------------------------------------------------------------------
 

@@ -106,6 +106,11 @@ class GatewayProcess:
         self._process.kill()
         self._process.wait()
 
+    def stop(self) -> None:
+        """kill -9, where it runs."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
     def signal(self, number: signal.Signals) -> None:
         """SIGSTOP, SIGCONT and the like."""
         assert self._process is not None

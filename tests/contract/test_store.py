@@ -446,6 +446,48 @@ async def test_the_version_that_templates_were_written_for_is_kept(store: Store)
     assert claim.event.body == b'{"id": "evt_1"}'
 
 
+async def test_a_lease_has_one_holder_until_it_ends(store: Store, clock: Clock) -> None:
+    assert await store.take_lease("reconcile acme", "one", lease_seconds=20)
+    assert not await store.take_lease("reconcile acme", "two", lease_seconds=20)
+    assert await store.take_lease("reconcile other", "two", lease_seconds=20)
+    clock.forward(15)
+    assert await store.take_lease("reconcile acme", "one", lease_seconds=20)  # prolonged
+    clock.forward(15)
+    assert not await store.take_lease("reconcile acme", "two", lease_seconds=20)
+    clock.forward(5)
+    assert await store.take_lease("reconcile acme", "two", lease_seconds=20)
+    assert not await store.take_lease("reconcile acme", "one", lease_seconds=20)
+
+
+async def test_a_lease_given_back_is_free_and_only_its_holder_gives_it_back(store: Store) -> None:
+    assert await store.take_lease("reconcile acme", "one", lease_seconds=20)
+    await store.release_lease("reconcile acme", "two")
+    assert not await store.take_lease("reconcile acme", "two", lease_seconds=20)
+    await store.release_lease("reconcile acme", "one")
+    assert await store.take_lease("reconcile acme", "two", lease_seconds=20)
+
+
+async def test_of_many_that_take_a_lease_at_once_one_has_it(store: Store) -> None:
+    taken = await asyncio.gather(*(store.take_lease("x", str(i), lease_seconds=20) for i in range(20)))
+    assert sorted(taken) == [False] * 19 + [True]
+
+
+async def test_a_note_is_kept_replaced_and_forgotten(store: Store, clock: Clock, place: Callable[[], Store]) -> None:
+    assert await store.note("backfill acme") is None
+    await store.keep_note("backfill acme", {"reached": 1})
+    await store.keep_note("backfill acme", {"reached": 2, "tally": {"seen": 3}})
+    clock.forward(90)
+    await store.close()
+    again = place()
+    await again.start()
+    found = await again.note("backfill acme")
+    assert found is not None
+    assert (found.value, found.age_seconds) == ({"reached": 2, "tally": {"seen": 3}}, 90.0)
+    await again.keep_note("backfill acme", None)
+    assert await again.note("backfill acme") is None
+    await again.close()
+
+
 # -- dry runs -------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from gateway.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
 from gateway.model import Account
 from gateway.stripe_api import MOST_ITEMS, Asking, StripeApi, StripeApis, path_of
-from gateway.testing import make_event
+from gateway.testing import make_event, thin_event
 from tests.stripe_standin import TEST_KEY, Fault, StripeStandin
 
 SESSION = "/v1/checkout/sessions/cs_1"
@@ -234,32 +235,49 @@ async def test_requests_keep_the_pace_that_the_key_allows(standin: StripeStandin
         await api.close()
 
 
-async def test_events_are_listed_with_every_filter(standin: StripeStandin, api: StripeApi) -> None:
+async def test_events_are_listed_with_every_filter_as_stripe_wrote_them(standin: StripeStandin, api: StripeApi) -> None:
+    start = 1_795_400_000
     for i in range(250):
         kind = "customer.created" if i % 2 else "invoice.paid"
-        standin.add_event(make_event(kind, id=f"evt_{i}", created=1_795_400_000 + i // 2), delivered=i % 5 != 0)
+        standin.add_event(make_event(kind, id=f"evt_{i}", created=start + i // 2), delivered=i % 5 != 0)
 
-    async def ids(**filters: Any) -> list[str]:
-        return [event["id"] async for event in api.events(**filters)]
+    async def ids(since: int = start, until: int = start + 1000, **filters: Any) -> list[str]:
+        pages = api.events(since=since, until=until, **filters)
+        return [json.loads(body)["id"] async for page in pages for body in page]
 
     assert await ids() == [f"evt_{i}" for i in reversed(range(250))]
-    assert await ids(types=["customer.created"], delivery_success=False) == [
+    assert await ids(types=["customer.created"], undelivered=True) == [
         f"evt_{i}" for i in reversed(range(250)) if i % 2 and i % 5 == 0
     ]
-    since, until = (datetime.fromtimestamp(1_795_400_000 + one, UTC) for one in (10, 12))
-    assert await ids(since=since, until=until) == ["evt_23", "evt_22", "evt_21", "evt_20"]
-    assert await ids(starting_after="evt_3") == ["evt_2", "evt_1", "evt_0"]
+    assert await ids(start + 10, start + 12) == ["evt_23", "evt_22", "evt_21", "evt_20"]
+    bodies = [body async for page in api.events(since=start, until=start + 1) for body in page]
+    assert bodies[0] == json.dumps(standin.events[""][1]).encode()
+
+
+async def test_thin_events_are_listed_by_the_addresses_of_their_pages(standin: StripeStandin, api: StripeApi) -> None:
+    for i in range(230):
+        created = f"2026-11-24T03:{i // 60:02}:{i % 60:02}.000Z"
+        kind = "v1.customer.created" if i % 2 else "v2.core.account.updated"
+        standin.add_event(thin_event(kind, id=f"evt_{i}", created=created))
+    at = int(datetime(2026, 11, 24, 3, tzinfo=UTC).timestamp())
+
+    async def ids(**filters: Any) -> list[str]:
+        return [json.loads(body)["id"] async for page in api.thin_events(**filters) for body in page]
+
+    assert await ids(since=at, until=at + 1000) == [f"evt_{i}" for i in reversed(range(230))]
+    assert await ids(since=at + 10, until=at + 13) == ["evt_12", "evt_11", "evt_10"]
+    assert len(await ids(since=at, until=at + 1000, types=["v1.customer.created"])) == 115
 
 
 async def test_endpoints_and_the_account_itself(standin: StripeStandin, api: StripeApi) -> None:
     for i in range(12):
-        params = {"url": f"https://shop.example/{i}", "enabled_events": ["invoice.paid", "customer.*"]}
+        params = {"url": f"https://shop.example/{i}", "enabled_events": ["invoice.paid", "customer.created"]}
         made = await api.call("post", "/v1/webhook_endpoints", params)
         assert made["secret"].startswith("whsec_")
     assert standin.requests[0].headers["Idempotency-Key"]
     found = [one async for one in api.webhook_endpoints()]
     assert [one["url"] for one in found] == [f"https://shop.example/{i}" for i in reversed(range(12))]
-    assert found[0]["enabled_events"] == ["invoice.paid", "customer.*"]
+    assert found[0]["enabled_events"] == ["invoice.paid", "customer.created"]
     assert (await api.account_info())["id"] == "acct_platform"
 
 

@@ -1,0 +1,186 @@
+"""Events that never arrived, with real processes: a backfill that is killed twice, and a gateway that was down.
+
+`make backfill` runs the first with 25,000 events; without BACKFILL_EVENTS it is 1,500.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.testing import make_event
+from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
+from tests.stripe_standin import TEST_KEY, StripeStandin
+
+EVENTS = int(os.environ.get("BACKFILL_EVENTS", "1500"))
+MISSED = 500
+CONFIG = """\
+version: 1
+log: {{level: warning, format: json}}
+server: {{listen: "127.0.0.1:{port}"}}
+admin: {{listen: "127.0.0.1:0"}}
+store: {{url: "{store}"}}
+stripe: {{api_base: "{stripe}"}}
+accounts:
+  acme:
+    signing_secrets: [{secret}]
+    api_key: {key}
+    api_rate: 100/s
+{account}connections:
+  warehouse: {{type: http, url: "{sink}", allow_private: true, concurrency: 8, signing_secret: {forward_secret}}}
+routes:
+  ship:
+    events: [checkout.session.completed]
+    actions:
+      forward: {{uses: http_forward, with: {{connection: warehouse}}}}
+"""
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    made = Sink()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    if request.param == "sqlite":
+        return "sqlite:///data/gateway.db"
+    url: str = request.getfixturevalue("inbox_url")
+    return url
+
+
+Make = Callable[..., GatewayProcess]
+
+
+@pytest.fixture
+def process(tmp_path: Path, standin: StripeStandin, sink: Sink) -> Iterator[Make]:
+    """Makes a gateway, not yet started."""
+    made: list[GatewayProcess] = []
+
+    def make(store: str, account: str = "") -> GatewayProcess:
+        port = free_port()
+        text = CONFIG.format(
+            port=port, store=store, stripe=standin.url, secret=SECRET, key=TEST_KEY, account=account, sink=sink.url,
+            forward_secret=FORWARD_SECRET,
+        )  # fmt: skip
+        made.append(GatewayProcess(tmp_path, text, port))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def make_missed(standin: StripeStandin, count: int) -> list[str]:
+    """So many events over the last three days that Stripe could not deliver; their ids, the oldest first."""
+    now, ids = int(time.time()), []
+    for i in range(count):
+        event = make_event("checkout.session.completed", created=now - 3 * 86400 + i * 3 * 86400 // count)
+        standin.add_event(event, delivered=False)
+        ids.append(event["id"])
+    return ids
+
+
+async def backfill(
+    gateway: GatewayProcess, standin: StripeStandin, kill_after: int | None, by: signal.Signals = signal.SIGKILL
+) -> tuple[int, str]:
+    """Runs the command, and kills it after so many questions to Stripe; its exit code and what it said."""
+    asked = len(standin.requests)
+    words = ("-m", "gateway", "--config", str(gateway.config), "backfill", "--since", "4d")
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    pipe = asyncio.subprocess.PIPE
+    running = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=pipe, stderr=pipe, env=environ)
+    told = asyncio.create_task(running.communicate())
+    while kill_after is not None and len(standin.requests) < asked + kill_after and not told.done():
+        await asyncio.sleep(0.002)
+    if kill_after is not None:
+        running.send_signal(by)
+    out, error = await told
+    assert running.returncode is not None
+    return running.returncode, (out + error).decode()
+
+
+async def until_shipped(sink: Sink, count: int) -> None:
+    async with asyncio.timeout(240 + count / 50):
+        while len(sink.ids) < count:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_backfill_that_is_killed_twice_ends_complete_and_nothing_is_handled_twice(
+    process: Make, standin: StripeStandin, sink: Sink, store_url: str
+) -> None:
+    gateway = process(store_url)
+    ids = make_missed(standin, EVENTS)
+    await gateway.start()
+    async with aiohttp.ClientSession() as session:  # some have arrived after all
+        for event in standin.events[""][:: EVENTS // 20]:
+            assert (await post(session, f"{gateway.url}/webhooks/acme", event))[0] == 200
+    pages = EVENTS // 100
+    assert (await backfill(gateway, standin, 8 + pages // 3))[0] == -9
+    code, told = await backfill(gateway, standin, 2 + pages // 3)
+    assert code == -9
+    code, told = await backfill(gateway, standin, None)
+    assert code == 0, told
+    assert "where it was broken off" in told
+    assert f"acme: {EVENTS:,} events" in told
+    await until_shipped(sink, EVENTS)
+    assert Counter(sink.events.values()) == Counter(ids)
+    assert set(sink.ids.values()) == {1}
+    assert ", 0 of them new in the inbox" in (await backfill(gateway, standin, None))[1]
+    status = await asyncio.to_thread(gateway.json, "db", "status")
+    assert (status["events"], status["deliveries"]) == (EVENTS, {"succeeded": EVENTS})
+    assert gateway.terminate() == 0
+
+
+async def test_a_backfill_that_a_person_breaks_off_says_how_to_go_on(process: Make, standin: StripeStandin) -> None:
+    gateway = process("sqlite:///data/gateway.db")
+    make_missed(standin, 1200)
+    assert (await asyncio.to_thread(gateway.run, "db", "migrate")).returncode == 0
+    code, told = await backfill(gateway, standin, 12, by=signal.SIGINT)
+    assert code == 130
+    assert re.search(r"broken off at \d{4}-\d\d-\d\d \d\d:\d\d: the same command goes on from there", told)
+    assert "Traceback" not in told
+    code, told = await backfill(gateway, standin, None)
+    assert code == 0, told
+    assert "where it was broken off" in told
+    assert "waiting" not in told  # the lease was given back
+    assert gateway.rows("SELECT count(*), count(DISTINCT event_seq) FROM deliveries") == [(1200, 1200)]
+
+
+async def test_what_was_made_while_the_gateway_was_down_is_delivered_by_reconcile_alone(
+    process: Make, standin: StripeStandin, sink: Sink, store_url: str
+) -> None:
+    account = "    reconcile: {every: 10m, look_back: 3d}\n"
+    gateway = process(store_url, account)
+    await gateway.start()
+    first = make_event("checkout.session.completed", created=int(time.time()) - 600)
+    standin.add_event(first)
+    async with aiohttp.ClientSession() as session:
+        assert (await post(session, f"{gateway.url}/webhooks/acme", first))[0] == 200
+    await until_shipped(sink, 1)
+    gateway.kill()
+    ids = []
+    for i in range(MISSED):
+        event = make_event("checkout.session.completed", created=int(time.time()) - 300 + i // 2)
+        standin.add_event(event, delivered=False)
+        ids.append(event["id"])
+    await gateway.start()
+    await until_shipped(sink, MISSED + 1)
+    assert Counter(sink.events.values()) == Counter([first["id"], *ids])
+    assert set(sink.ids.values()) == {1}
+    listed = await asyncio.to_thread(gateway.json, "events", "show", ids[0])
+    assert listed["source"] == "reconcile"
+    assert gateway.terminate() == 0
