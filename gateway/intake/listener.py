@@ -19,6 +19,7 @@ from typing import Protocol, cast
 import httptools
 from structlog.typing import FilteringBoundLogger
 
+from gateway.intake.acceptor import Acceptor
 from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 
 HEAD_BYTES = 8192  # contract, section 8
@@ -65,7 +66,7 @@ class Listener:
         self.connections: set[_Connection] = set()
         self.is_closing = False
         self._log = log
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._date: tuple[int, bytes] = (0, b"")
@@ -73,30 +74,24 @@ class Listener:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listens. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Connection(self, loop),
-            host,
-            port,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else HEAD_SECONDS,
-            backlog=1024,
-        )
+        acceptor = Acceptor(lambda: _Connection(self, loop), self._log)
+        await acceptor.start(host, port, tls, HEAD_SECONDS)
+        self._acceptor = acceptor
         self._sweep = loop.call_later(1.0, self._look)
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens: host and port."""
-        assert self._server is not None
-        found: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
-        return found
+        assert self._acceptor is not None
+        return self._acceptor.address
 
     async def close(self, within_seconds: float) -> None:
         """Takes no more connections, ends the idle ones, and the others after their answer, or when the time is up."""
         self.is_closing = True
         if self._sweep is not None:
             self._sweep.cancel()
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.stop()
         for connection in list(self.connections):
             connection.close_when_answered()
         if self.connections:

@@ -1,0 +1,86 @@
+"""How new connections are taken: many in a turn of the loop, and again after there were no file descriptors left."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+
+import pytest
+import structlog
+import uvloop
+from structlog.testing import capture_logs
+
+from gateway.intake import acceptor as module
+from gateway.intake.acceptor import Acceptor
+
+
+class Counted(asyncio.Protocol):
+    """Counts the connections that were made."""
+
+    made = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        Counted.made += 1
+        transport.close()
+
+
+@pytest.fixture(autouse=True)
+def none_made() -> None:
+    Counted.made = 0
+
+
+async def turns_until_all_are_taken(count: int) -> int:
+    """Opens connections at once; how many turns of the loop it takes until all are made."""
+    acceptor = Acceptor(Counted, structlog.get_logger())
+    await acceptor.start("127.0.0.1", 0, None, 10)
+    clients = [socket.socket() for _ in range(count)]
+    for client in clients:
+        client.connect(acceptor.address)
+    turns = 0
+    while Counted.made < count and turns < 100 * count:
+        turns += 1
+        await asyncio.sleep(0)
+    acceptor.stop()
+    for client in clients:
+        client.close()
+    assert Counted.made == count
+    return turns
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_many_connections_are_taken_in_few_turns_of_the_loop(run: object) -> None:
+    turns: int = run(turns_until_all_are_taken(200))  # type: ignore[operator]
+    assert turns < 20
+
+
+async def test_without_file_descriptors_it_says_so_once_and_takes_connections_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    accept, refusals = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    def refuse_once(self: socket.socket) -> object:
+        if refusals:
+            raise refusals.pop()
+        return accept(self)
+
+    acceptor = Acceptor(Counted, structlog.get_logger())
+    await acceptor.start("127.0.0.1", 0, None, 10)
+    monkeypatch.setattr(socket.socket, "accept", refuse_once)
+    with capture_logs() as logs:
+        _, writer = await asyncio.open_connection(*acceptor.address)
+        async with asyncio.timeout(20):
+            while not Counted.made:
+                await asyncio.sleep(0)
+    writer.close()
+    acceptor.stop()
+    assert logs == [{"event": "listener.accept_failed", "error": "Too many open files", "log_level": "error"}]
+
+
+async def test_an_address_in_use_is_an_error_and_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        acceptor = Acceptor(Counted, structlog.get_logger())
+        with pytest.raises(OSError, match="Address already in use"):
+            await acceptor.start("127.0.0.1", taken.getsockname()[1], None, 10)
+        acceptor.stop()
