@@ -55,7 +55,7 @@ from gateway.store.rows import (
 )
 from gateway.store.together import Together
 
-MOST_ADDED = 256  # events in one commit
+MOST_ADDED = 1024  # events in one commit: in an overload few would get through otherwise
 MOST_FINISHED = 256
 MOST_CHANGED = 500  # deliveries that one statement of a person changes
 POLL_SECONDS = 5.0  # how late the work of a gateway that died before it could announce it is seen
