@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,27 @@ def event_body(order: int) -> bytes:
     return json.dumps(event, indent=2).encode()
 
 
+def signed_requests(count: int, target: str = "/webhooks/acme", secret: str = SECRET) -> Iterator[tuple[str, bytes]]:
+    """Ids and signed requests of distinct events."""
+    for order in range(count):
+        if order % EVENTS_A_SECOND == 0:  # the others of that second differ from its first in two places
+            first, first_order = event_body(order), b'"order_id": "%d"' % order
+            event = json.loads(first)
+        event_id = make_event_id(event["created"])
+        body = first.replace(event["id"].encode(), event_id.encode())
+        body = body.replace(first_order, b'"order_id": "%d"' % order)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in signed_request(body, secret).items())
+        head = (
+            f"POST {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0\r\n{headers}"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        yield event_id, head.encode() + body
+
+
 def write_requests(path: Path, count: int, target: str = "/webhooks/acme", secret: str = SECRET) -> None:
     """Signed requests of distinct events, as bench/requests.lua reads them."""
     with path.open("wb") as file:
-        for order in range(count):
-            body = event_body(order)
-            headers = "".join(f"{name}: {value}\r\n" for name, value in signed_request(body, secret).items())
-            head = (
-                f"POST {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0\r\n{headers}"
-                f"Content-Length: {len(body)}\r\n\r\n"
-            )
-            request = head.encode() + body
+        for _, request in signed_requests(count, target, secret):
             file.write(b"%010d" % len(request) + request)
 
 
@@ -113,6 +124,11 @@ def gateway_command(config: Path) -> list[str]:
     return [sys.executable, "-m", "gateway", "--config", str(config), "serve"]
 
 
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that such a share of the values do not pass; not a number where there are none."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else math.nan
+
+
 def median_ratio(rounds: Sequence[Mapping[str, Mapping[str, float]]], ours: str, peer: str, figure: str) -> float:
     """The median over rounds of ours / peer."""
     return statistics.median(one[ours][figure] / one[peer][figure] for one in rounds)
@@ -122,3 +138,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def kept(results: Path | None, measured: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is measured now, each told on stderr and added to the file; before it what the file held already, so that
+    rounds can be run one at a time, with pauses.
+    """
+    found = [json.loads(line) for line in results.read_text().splitlines()] if results and results.exists() else []
+    for one in measured:
+        line = json.dumps(one)
+        print(line, file=sys.stderr, flush=True)
+        if results is not None:
+            with results.open("a") as file:
+                file.write(line + "\n")
+        found.append(one)
+    return found

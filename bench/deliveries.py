@@ -1,10 +1,12 @@
 """How many deliveries a second are made to nginx, beside pgqueuer and procrastinate on PostgreSQL: interleaved rounds.
 
-    make bench-peers; .venv/bin/python -m bench.deliveries [--rounds 3] [--count 10000] [--concurrency 32]
+    make bench-peers; .venv/bin/python -m bench.deliveries [--rounds 3] [--count 10000] [--concurrency 32] [--only NAME]
 
 All begin with their whole backlog stored. The gateway has leases, attempts, limits and outcomes on; its rate runs from
 the first attempt's start to the last one's record, on SQLite and on PostgreSQL, there with one and with two. The
-peers' runs from the worker's start to its end.
+peers' runs from the worker's start to its end. Where the destination takes 20 ms, with 8 at once from each gateway, the
+processor does not limit, and what a second gateway adds can be seen on two cores; the cores that each program took
+while all ran are told.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench.common import BENCH, SECRET, event_body, free_port, gateway_command, program, table
+from bench.cpu import CpuUse
 from bench.intake import nginx_sink
 from bench.intake_postgres import POSTGRES_CONFIG, postgres_server
 from gateway.envelope import parse_event
@@ -31,7 +35,30 @@ from gateway.store import open_store
 from gateway.store.base import Store
 
 OURS = "gateway on PostgreSQL"
+TWO = "two gateways on PostgreSQL"
+SLOW_MS = 20
+SLOW_CONCURRENCY = 8
+SLOW = f"gateway on PostgreSQL, destination of {SLOW_MS} ms"
+TWO_SLOW = f"two gateways on PostgreSQL, destination of {SLOW_MS} ms"
+NAMES = ["procrastinate", "pgqueuer", "gateway on SQLite", OURS, TWO, SLOW, TWO_SLOW]
 LONGEST_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Deliveries a second, and the cores that each program took meanwhile."""
+
+    rate: float
+    cores: Mapping[str, float]
+
+
+@contextlib.contextmanager
+def slow_sink(folder: Path) -> Iterator[tuple[int, int]]:
+    """A destination that takes its time; its port and process id."""
+    port = free_port()
+    command = [sys.executable, str(BENCH / "slow_sink.py"), str(port), str(SLOW_MS)]
+    with program(command, folder, port) as process:
+        yield port, process.pid
 
 
 async def fill(store: Store, count: int) -> None:
@@ -43,8 +70,12 @@ async def fill(store: Store, count: int) -> None:
     await store.close()
 
 
-def gateway_rate(folder: Path, url: str, sink: int, count: int, concurrency: int, gateways: int = 1) -> float:
-    """Deliveries a second. Raises RuntimeError where they do not end."""
+def gateway_rate(
+    folder: Path, url: str, sink: int, count: int, concurrency: int, gateways: int, programs: Mapping[str, int]
+) -> Measured:
+    """Deliveries a second, and the cores that the gateways and the other programs took. Raises RuntimeError where they
+    do not end.
+    """
     asyncio.run(fill(open_store(url, folder), count))
     with contextlib.ExitStack() as stack:
         for number in range(gateways):
@@ -55,8 +86,11 @@ def gateway_rate(folder: Path, url: str, sink: int, count: int, concurrency: int
                     port=port, admin=free_port(), store=url, secret=SECRET, sink=sink, concurrency=concurrency
                 )
             )
-            stack.enter_context(program(gateway_command(config), folder, port))
-        return asyncio.run(finished_rate(open_store(url, folder), count))
+            process = stack.enter_context(program(gateway_command(config), folder, port))
+            programs = {**programs, f"gateway {number + 1}": process.pid}
+        cpu = CpuUse(programs)
+        rate = asyncio.run(finished_rate(open_store(url, folder), count))
+        return Measured(rate, cpu.cores())
 
 
 async def finished_rate(store: Store, count: int) -> float:
@@ -75,14 +109,34 @@ async def finished_rate(store: Store, count: int) -> float:
     raise RuntimeError(f"deliveries are left after {LONGEST_SECONDS} s")
 
 
-def peer_rate(name: str, folder: Path, dsn: str, sink: int, count: int, concurrency: int) -> float:
+def peer_rate(name: str, folder: Path, dsn: str, sink: int, count: int, concurrency: int) -> Measured:
     """A peer's jobs a second."""
     script = str(BENCH / "peers" / f"{name}_jobs.py")
     done = subprocess.run(
         [sys.executable, script, dsn, str(sink), str(count), str(concurrency)],
         cwd=folder, capture_output=True, text=True, check=True, timeout=LONGEST_SECONDS,
     )  # fmt: skip
-    return float(done.stdout.split()[-1])
+    return Measured(float(done.stdout.split()[-1]), {})
+
+
+def measured(
+    name: str, number: int, folder: Path, server: Any, sink: int, slow: tuple[int, int], count: int, concurrency: int
+) -> Measured:
+    """One kind in one round."""
+    if name == "gateway on SQLite":
+        return gateway_rate(folder, "sqlite:///gateway.db", sink, count, concurrency, 1, {})
+    database = f"kind{NAMES.index(name)}_{number}"
+    server.psql(f"CREATE DATABASE {database};")
+    url: str = server.get_uri(database)
+    if name in ("procrastinate", "pgqueuer"):  # the slower one gets fewer
+        return peer_rate(name, folder, url, sink, count if name == "pgqueuer" else max(500, count // 5), concurrency)
+    programs = {"PostgreSQL": server.get_pid()}
+    gateways = 2 if name in (TWO, TWO_SLOW) else 1
+    if name in (OURS, TWO):
+        return gateway_rate(folder, url, sink, count, concurrency, gateways, programs)
+    port, pid = slow
+    fewer = max(500, count // 3)
+    return gateway_rate(folder, url, port, fewer, SLOW_CONCURRENCY, gateways, {"destination": pid, **programs})
 
 
 def main() -> None:
@@ -91,42 +145,39 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     given = parser.parse_args()
-    rounds: list[dict[str, float]] = []
+    rounds: list[dict[str, Measured]] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as base, postgres_server(Path(base, "pg")) as server:
         for number in range(given.rounds):
             folder = Path(base, f"round-{number}")
             folder.mkdir()
-            with nginx_sink(folder) as sink:
-
-                def database(name: str, number: int = number) -> str:
-                    server.psql(f"CREATE DATABASE {name}{number};")
-                    url: str = server.get_uri(f"{name}{number}")
-                    return url
-
-                limits = (sink, given.count, given.concurrency)
-                slow = (sink, max(500, given.count // 5), given.concurrency)
-                kinds: dict[str, Callable[[], float]] = {
-                    "procrastinate": partial(peer_rate, "procrastinate", folder, database("peer"), *slow),
-                    "pgqueuer": partial(peer_rate, "pgqueuer", folder, database("pgq"), *limits),
-                    "gateway on SQLite": partial(gateway_rate, folder, "sqlite:///gateway.db", *limits),
-                    OURS: partial(gateway_rate, folder, database("one"), *limits),
-                    "two gateways on PostgreSQL": partial(gateway_rate, folder, database("two"), *limits, 2),
+            turn = number % len(given.only)
+            with nginx_sink(folder) as sink, slow_sink(folder) as slow:
+                figures = {
+                    name: measured(name, number, folder, server, sink, slow, given.count, given.concurrency)
+                    for name in given.only[turn:] + given.only[:turn]
                 }
-                names = list(kinds)
-                turn = number % len(names)
-                figures = {name: kinds[name]() for name in names[turn:] + names[:turn]}
             rounds.append(figures)
-            print(json.dumps({"round": number, **figures}), file=sys.stderr)
-    rows = [
-        [
-            name,
-            f"{statistics.median(one[name] for one in rounds):,.0f}",
-            f"{statistics.median(one[OURS] / one[name] for one in rounds):.2f}",
-        ]
-        for name in rounds[0]
-    ]
-    print(table(["", "deliveries/s", "one gateway on PostgreSQL by it"], rows))
+            told = {name: asdict(one) for name, one in figures.items()}
+            print(json.dumps({"round": number, **told}), file=sys.stderr, flush=True)
+    report(rounds, given.only)
+
+
+def report(rounds: Sequence[Mapping[str, Measured]], names: Sequence[str]) -> None:
+    """A table of medians: rates, what one gateway on PostgreSQL does by each, and cores."""
+    rows = []
+    for name in names:
+        row = [name, f"{statistics.median(one[name].rate for one in rounds):,.0f}"]
+        ours = SLOW if name == TWO_SLOW else OURS
+        if ours in names and name not in (OURS, SLOW):
+            row.append(f"{statistics.median(one[ours].rate / one[name].rate for one in rounds):.2f}")
+        else:
+            row.append("")
+        used = {part: statistics.median(one[name].cores[part] for one in rounds) for part in rounds[0][name].cores}
+        row.append(", ".join(f"{part} {cores:.2f}" for part, cores in used.items()))
+        rows.append(row)
+    print(table(["", "deliveries/s", "one gateway by it", "cores"], rows))
 
 
 if __name__ == "__main__":

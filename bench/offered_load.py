@@ -1,0 +1,197 @@
+"""Intake against offered load, to past saturation, on SQLite and on PostgreSQL; then an overload and the recovery.
+
+    .venv/bin/python -m bench.offered_load [--rounds 3] [--rates 500 ...] [--results FILE] [--svg FILE]
+
+Requests are sent when they are due (bench/open_loop.py): waiting counts. The gateway's destination takes connections
+and never answers, so that intake alone is measured. Each 200 is looked for in the store after `kill -9`. With
+`--results` rounds are kept, and those of earlier runs with the same file are reported too; `--rounds 0` reports alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.common import kept, percentile, signed_requests, table
+from bench.intake import silent_sink
+from bench.intake_postgres import postgres_server
+from bench.open_loop import NO_ANSWER, Answer, due_times, offer
+from bench.plot import Axis, Panel, Series, chart
+from bench.stores import POSTGRESQL, SQLITE, Started, gateway_on, select
+
+RATES = [250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12000]
+WARM = (500, 1.0)
+CALM_BEFORE, CALM_AFTER = 2.0, 5.0  # seconds
+
+
+class Client:
+    """Posts distinct events to one gateway and remembers which were answered 200."""
+
+    def __init__(self, gateway: Started) -> None:
+        self.gateway = gateway
+        self.accepted: set[str] = set()
+
+    def post(self, phases: Sequence[tuple[float, float]]) -> tuple[list[Answer], dict[str, float]]:
+        """The answers, and the cores that were used."""
+        due = due_times(phases)
+        ids, requests = zip(*signed_requests(len(due)), strict=True)
+        cpu = self.gateway.cpu()
+        answers = offer(self.gateway.port, requests, due)
+        cores = cpu.cores()
+        self.accepted.update(itertools.compress(ids, (one.status == 200 for one in answers)))
+        return answers, cores
+
+
+def figures(answers: Sequence[Answer], seconds: float) -> dict[str, float]:
+    """What a span of requests came to."""
+    taken = [one for one in answers if one.status == 200]
+    shed = [one for one in answers if one.status == 503]
+    last = max((one.answered for one in taken), default=0.0)
+    return {
+        "offered": len(answers) / seconds,
+        "rate": len(taken) / max(seconds, last - answers[0].due),
+        "shed": len(shed),
+        "unanswered": sum(one.status == NO_ANSWER for one in answers),
+        "other": sum(one.status not in (200, 503, NO_ANSWER) for one in answers),
+        "p50_ms": percentile([one.latency_ms for one in taken], 0.5),
+        "p99_ms": percentile([one.latency_ms for one in taken], 0.99),
+        "shed_p50_ms": percentile([(one.answered - one.sent) * 1000 for one in shed], 0.5),
+        "shed_p99_ms": percentile([(one.answered - one.sent) * 1000 for one in shed], 0.99),
+        "late_p99_ms": percentile([(one.sent - one.due) * 1000 for one in answers], 0.99),
+    }
+
+
+def measure(store: str, number: int, rates: Sequence[float], seconds: float, overload: Sequence[float]) -> Any:
+    """One round on one store: a step for each rate on one gateway, then the overload."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as base, silent_sink() as sink:
+        folder = Path(base)
+        if store == SQLITE:
+            yield from _measure("sqlite:///gateway.db", None, folder, sink, store, number, rates, seconds, overload)
+        else:
+            with postgres_server(folder / "pg") as server:
+                url = server.get_uri("postgres")
+                yield from _measure(url, server, folder, sink, store, number, rates, seconds, overload)
+
+
+def _measure(
+    url: str, server: Any, folder: Path, sink: int, store: str, number: int, rates: Sequence[float], seconds: float,
+    overload: Sequence[float],
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    about = {"store": store, "round": number}
+    with gateway_on(url, folder, server, sink) as gateway:
+        client = Client(gateway)
+        client.post([WARM])
+        for rate in rates:
+            answers, cores = client.post([(rate, seconds)])
+            yield about | {"kind": "step", "asked": rate, **figures(answers, seconds), "cores": cores}
+        calm, flood, flood_seconds = overload
+        phases = [(calm, CALM_BEFORE), (flood, flood_seconds), (calm, CALM_AFTER)]
+        answers, cores = client.post(phases)
+        by_second = itertools.groupby(answers, lambda one: int(one.due))
+        spans = [figures(list(group), 1.0) for _, group in by_second]
+        yield about | {"kind": "overload", "seconds": spans, "cores": cores}
+    stored = {event_id for (event_id,) in select(url, folder, "SELECT id FROM events")}
+    lost = len(client.accepted - stored)
+    yield about | {"kind": "check", "accepted": len(client.accepted), "stored": len(stored), "lost": lost}
+    if lost:
+        raise RuntimeError(f"{lost} events were answered 200 and are not in the store")
+
+
+def medians(found: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The median of each figure over the rounds that have it."""
+    numbers = {name: [one[name] for one in found] for name, value in found[0].items() if isinstance(value, int | float)}
+    there = {name: [value for value in values if not math.isnan(value)] for name, values in numbers.items()}
+    return {name: statistics.median(values) if values else math.nan for name, values in there.items()}
+
+
+def report(found: Sequence[dict[str, Any]], svg: Path | None) -> None:
+    """Tables of medians, and the plot."""
+    steps: dict[str, list[dict[str, float]]] = {}
+    for store in (SQLITE, POSTGRESQL):
+        of_store = [one for one in found if one["store"] == store]
+        if not of_store:
+            continue
+        by_rate: dict[float, list[dict[str, Any]]] = {}
+        for one in of_store:
+            if one["kind"] == "step":
+                by_rate.setdefault(one["asked"], []).append(one)
+        steps[store] = [medians(group) for _, group in sorted(by_rate.items())]
+        names = list(of_store[0]["cores"])
+        rows = []
+        for rate, group in sorted(by_rate.items()):
+            middle, cores = medians(group), medians([one["cores"] for one in group])
+            rows.append(
+                [f"{rate:,.0f}", f"{middle['rate']:,.0f}", *(f"{middle[name]:,.1f}" for name in ("p50_ms", "p99_ms")),
+                 f"{middle['shed']:,.0f}", f"{middle['unanswered'] + middle['other']:.0f}",
+                 *(f"{cores[name]:.2f}" for name in names)]
+            )  # fmt: skip
+        print(f"\n{store}, {len(group)} rounds, medians\n")
+        columns = ["offered/s", "200s/s", "p50 ms", "p99 ms", "503s", "other"]
+        print(table([*columns, *(f"cores: {name}" for name in names)], rows))
+        floods = [one["seconds"] for one in of_store if one["kind"] == "overload"]
+        rows = []
+        for second, spans in enumerate(zip(*floods, strict=True)):
+            middle = medians(spans)
+            rows.append(
+                [second, f"{middle['offered']:,.0f}", f"{middle['rate']:,.0f}", _or_none(middle["p99_ms"]),
+                 f"{middle['shed']:,.0f}", _or_none(middle["shed_p50_ms"]), _or_none(middle["shed_p99_ms"]),
+                 f"{middle['unanswered'] + middle['other']:.0f}"]
+            )  # fmt: skip
+        print(f"\n{store}: an overload and after, medians\n")
+        columns = ["second", "offered/s", "200s/s", "p99 of 200s ms", "503s", "p50 of 503s ms", "p99 of 503s ms"]
+        print(table([*columns, "other"], rows))
+        checks = [one for one in of_store if one["kind"] == "check"]
+        accepted, lost = (sum(one[name] for one in checks) for name in ("accepted", "lost"))
+        print(f"\n{store}: {accepted:,} answered 200, {lost} of them not in the store after kill -9")
+    if svg is not None:
+        svg.write_text(plot(steps))
+
+
+def _or_none(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:,.1f}"
+
+
+def plot(steps: dict[str, list[dict[str, float]]]) -> str:
+    """Throughput and p99 against offered load."""
+    most = max(one["asked"] for found in steps.values() for one in found)
+    ticks = [tick for tick in range(0, 100_000, 2000) if tick < most + 2000]
+    x = Axis("events offered a second", ticks)
+    ideal = Series("", [(0, 0), (ticks[-1], ticks[-1])], is_guide=True)
+    rates = [Series(store, [(one["asked"], one["rate"]) for one in found]) for store, found in steps.items()]
+    waits = [Series(store, [(one["asked"], one["p99_ms"]) for one in found]) for store, found in steps.items()]
+    return chart(
+        [
+            Panel("Answered 200", x, Axis("events a second", ticks), [ideal, *rates]),
+            Panel("p99 of the 200s", x, Axis("ms", [1, 10, 100, 1000, 10_000], is_log=True), waits),
+        ]
+    )
+
+
+def main() -> None:
+    """Runs everything and prints Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES)
+    parser.add_argument("--overload", type=float, nargs=3, default=[1500, 15000, 4], metavar=("CALM", "FLOOD", "S"))
+    parser.add_argument("--only", nargs="+", choices=[SQLITE, POSTGRESQL], default=[SQLITE, POSTGRESQL])
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--svg", type=Path)
+    given = parser.parse_args()
+    measured = (
+        one
+        for number in range(given.rounds)
+        for store in given.only[:: 1 if number % 2 else -1]
+        for one in measure(store, number, given.rates, given.seconds, given.overload)
+    )
+    report(kept(given.results, measured), given.svg)
+
+
+if __name__ == "__main__":
+    main()
