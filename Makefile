@@ -56,12 +56,16 @@ storm: $(VENV)/.installed-test
 backfill: $(VENV)/.installed-test
 	BACKFILL_EVENTS=25000 $(BIN)/python -m pytest -q -s -o timeout=1800 --durations=0 tests/acceptance/test_missed_events.py
 
-# Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node and npm; takes 20 minutes.
+# Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node, npm and 8 GB of disk for
+# the large tables; takes 45 minutes.
 bench: bench-peers
 	$(BIN)/python -m bench.intake
 	$(BIN)/python -m bench.intake_postgres
 	$(BIN)/python -m bench.rejected
 	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.offered_load --svg docs/offered-load.svg
+	$(BIN)/python -m bench.table_size --svg docs/table-size.svg --plans
+	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.deliveries
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.config_load

@@ -20,7 +20,7 @@ class CpuUse:
     def cores(self) -> dict[str, float]:
         """Cores that each took on average since, and `all`, which everything on the machine took together."""
         spent, after = time.perf_counter() - self._start, self._seconds()
-        return {name: round((after[name] - self._before[name]) / spent, 3) for name in after}
+        return {name: round((after[name] - self._before[name]) / spent, 4) for name in after}
 
     def _seconds(self) -> dict[str, float]:
         own, machine = os.times(), psutil.cpu_times()

@@ -139,7 +139,7 @@ def report(found: Sequence[dict[str, Any]], svg: Path | None) -> None:
         for second, spans in enumerate(zip(*floods, strict=True)):
             middle = medians(spans)
             rows.append(
-                [second, f"{middle['offered']:,.0f}", f"{middle['rate']:,.0f}", _or_none(middle["p99_ms"]),
+                [str(second), f"{middle['offered']:,.0f}", f"{middle['rate']:,.0f}", _or_none(middle["p99_ms"]),
                  f"{middle['shed']:,.0f}", _or_none(middle["shed_p50_ms"]), _or_none(middle["shed_p99_ms"]),
                  f"{middle['unanswered'] + middle['other']:.0f}"]
             )  # fmt: skip

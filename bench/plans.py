@@ -104,7 +104,7 @@ async def _sqlite_reads(url: str, folder: Path) -> list[tuple[str, str]]:
     connect = sqlite3.connect
 
     def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        connection = connect(*args, **kwargs)
+        connection: sqlite3.Connection = connect(*args, **kwargs)
         connection.set_trace_callback(told.append)
         return connection
 

@@ -29,8 +29,8 @@ Answer = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 CHECKPOINT_AFTER = 400  # events and works committed, about four pages each
 MOST_WAL_PAGES = 4000  # 16 MiB; past it a commit empties the log itself
-# Bounds how long the loop is busy with a commit. In an overload a turn of the loop takes long, and a commit takes two or
-# three turns: it must then hold many events, or few get through.
+# Bounds how long the loop is busy with a commit. In an overload a turn of the loop takes long, and a commit takes two
+# or three turns: it must then hold many events, or few get through.
 MOST_ADDED = 1024  # 20 to 35 us each
 MOST_DONE = 256
 POLL_SECONDS = 0.5  # how soon another process's changes are seen
