@@ -42,6 +42,7 @@ from gateway.settings.schema import split_listen
 from gateway.store import open_store
 from gateway.stripe_api import StripeApis
 from gateway.tls import Certificate, read_certificate
+from gateway.tracing import Tracer
 from gateway.watching import watch
 from gateway.web.listener import Admin, admin_listener
 from gateway.web.outbox import Outbox
@@ -192,14 +193,22 @@ async def running(
         apis.take(config.accounts.values(), config.settings.stripe.api_base, config.settings.stripe.timeout)
         stack.push_async_callback(apis.close)
         metrics = Metrics()
+        fetcher = fetcher or StripeFetcher(store, apis)
+        tracer: Tracer | None = None
+        if config.settings.tracing is not None:
+            from gateway.otel import start_tracing  # imports much, and an extra
+
+            tracer, fetcher, stop_tracing = start_tracing(config, fetcher, log)
+            stack.push_async_callback(stop_tracing)
         worker = Worker(
             store,
             lambda: (live.config, live.table),
             resources,
-            fetcher or StripeFetcher(store, apis),
+            fetcher,
             log,
             observer=counted(metrics, observer),
             connection_observer=connection_observer,
+            tracer=tracer,
         )
         working = asyncio.create_task(worker.run(), name="gateway-worker")
 
@@ -238,7 +247,7 @@ async def running(
             await rejecting
 
         stack.push_async_callback(stop_rejecting)
-        listener = Listener(Handler(store, lambda: intake, log, metrics, rejections.put), log, metrics.refused)
+        listener = Listener(Handler(store, lambda: intake, log, metrics, rejections.put, tracer), log, metrics.refused)
         stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
         try:
             await listener.start(

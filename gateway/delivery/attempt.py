@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -40,10 +41,12 @@ from gateway.plugin import UNTIL_RESUMED, Context, Reject, Retry
 from gateway.retry import next_wait
 from gateway.routing import RouteTable, judge, keys_for, scope_of, with_fetched
 from gateway.settings.load import Config
+from gateway.tracing import AttemptTrace
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
 UNKNOWN_WAIT_SECONDS = 15.0
 _ERROR_CHARACTERS = 2000
+_NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Bench:
     fetcher: Fetcher
     rng: Random
     log: FilteringBoundLogger
+    trace: AttemptTrace | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -104,7 +108,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         steps = scope["steps"]
         if not delivery.is_judged:
             raise _Done(_judge_late(claim, route, action, scope, attempt))
-        async with asyncio.timeout(action.timeout_seconds):
+        async with bench.trace or _NOT_TRACED, asyncio.timeout(action.timeout_seconds):
             if route.fetch is not None:
                 is_asking = True
                 account = bench.config.accounts[delivery.account]
@@ -131,6 +135,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
                 now=bench.now,
                 log=bench.log.bind(delivery_id=delivery.id, event_id=delivery.event_id, action=delivery.action),
                 base_folder=str(bench.config.folder),
+                trace_headers=bench.trace.headers if bench.trace is not None else {},
             )
             if dry is not None:
                 plugin.rehearse(rendered.settings, context)

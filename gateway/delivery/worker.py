@@ -36,6 +36,7 @@ from gateway.model import (
 from gateway.routing import RouteTable
 from gateway.settings.load import Config
 from gateway.store.base import Store
+from gateway.tracing import Tracer
 
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
 FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later
@@ -59,6 +60,7 @@ class Worker:
         *,
         observer: Observer | None = None,
         connection_observer: ConnectionObserver | None = None,
+        tracer: Tracer | None = None,
         rng: Random | None = None,
     ) -> None:
         self._store = store
@@ -67,6 +69,7 @@ class Worker:
         self._fetcher = fetcher
         self._log = log
         self._observer = observer
+        self._tracer = tracer
         self._rng = rng or Random()  # noqa: S311 - varies waits, guards nothing
         self._connections = Connections(store, log, connection_observer)
         self._groups = Groups(config)
@@ -261,7 +264,9 @@ class Worker:
 
     async def _run_claim(self, group: Group, claim: Claim) -> None:
         config, table = self._config()
-        bench = Bench(config, table, self._resources, self._fetcher, self._rng, self._log)
+        trace = None if self._tracer is None else self._tracer.attempt(claim)
+        log = self._log if trace is None else self._log.bind(trace_id=trace.trace_id)
+        bench = Bench(config, table, self._resources, self._fetcher, self._rng, log, trace)
         start, started_at = time.monotonic(), bench.now()
         seconds: float | None = None
         try:
@@ -276,19 +281,21 @@ class Worker:
             ended = Ended(Finish(DeliveryState.PENDING, attempt))
         finally:
             self._attempts.pop(claim.delivery.id, None)
+        if trace is not None:
+            trace.ended(ended.ending)
         group.running -= 1
         if group.connection is not None:
             await self._connections.report(group.connection, evidence_of(claim.delivery.id, ended), group.breaker)
         if not self._draining:
             self._start(group)
         try:
-            await self._record(claim, ended.ending)
+            await self._record(claim, ended.ending, log)
         finally:
             group.limit.give_back(seconds)
             self._leases.forget(claim)
             self._wake.set()
 
-    async def _record(self, claim: Claim, ending: Ending) -> None:
+    async def _record(self, claim: Claim, ending: Ending, log: FilteringBoundLogger) -> None:
         """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""
         wait = 0.1
         while True:
@@ -301,23 +308,23 @@ class Worker:
                     return
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
-        self._report(claim, ending, recorded)
+        self._report(claim, ending, recorded, log)
 
-    def _report(self, claim: Claim, ending: Ending, recorded: bool) -> None:
+    def _report(self, claim: Claim, ending: Ending, recorded: bool, log: FilteringBoundLogger) -> None:
         delivery = claim.delivery
         if not recorded:
-            self._log.warning("delivery.lost_lease", delivery_id=delivery.id, event_id=delivery.event_id)
+            log.warning("delivery.lost_lease", delivery_id=delivery.id, event_id=delivery.event_id)
             return
         if isinstance(ending, Finish):
-            log = self._log.info
+            say = log.info
             if ending.state is DeliveryState.DEAD:
-                log = self._log.error
+                say = log.error
             elif ending.state is DeliveryState.PENDING:
-                log = self._log.warning
+                say = log.warning
             details = {"error": ending.attempt.error} if ending.attempt.error else {}
             if ending.state is DeliveryState.PENDING:
                 details["retry_in"] = f"{ending.wait_seconds:.1f}s"
-            log(
+            say(
                 f"delivery.{ending.attempt.outcome.value}",
                 account=delivery.account,
                 event_id=delivery.event_id,

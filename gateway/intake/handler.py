@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ from gateway.model import (
 from gateway.routing import RouteTable, plan, scope_of, twin_of, wants_connected
 from gateway.store.base import Store
 from gateway.store.rows import new_ids
+from gateway.tracing import Tracer
 
 _RECEIVED = Response(200, b'{"received": true}')
 _DUPLICATE = Response(200, b'{"received": true, "duplicate": true}')
@@ -51,6 +53,7 @@ HINTS = {
     "front is not in server.trusted_proxies",
 }
 SOURCE_HEADER = b"gateway-source"  # where `gateway send` says that it made the event; what is posted is signed anyway
+_NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 UNMATCHED_LOG_SECONDS = 3600.0
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -127,8 +130,10 @@ class Handler:
         log: FilteringBoundLogger,
         metrics: Metrics,
         reject: Callable[[RejectedRequest], None],
+        tracer: Tracer | None = None,
     ) -> None:
         self._store = store
+        self._tracer = tracer
         self._metrics = metrics
         self._run = secrets.token_hex(4)  # so that the ids of requests of two runs differ
         self._requests = 0
@@ -211,11 +216,20 @@ class Handler:
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
             event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
         event, planned = route(intake, event)
+        log, arrival = self._log, None
+        if self._tracer is not None:
+            arrival = self._tracer.arrival(request.head.header, request.head.path, event, now)
+            event = replace(event, trace=arrival.context)
+            log = log.bind(trace_id=arrival.trace_id)
         committing = time.perf_counter()
         self._waiting += 1
         self._waiting_bytes += len(body)
         try:
-            added = await self._store.add(event, planned)
+            with arrival or _NOT_TRACED:
+                added = await self._store.add(event, planned)
+                outcome = "duplicate" if added.is_duplicate else event.state.value
+                if arrival is not None:
+                    arrival.stored(outcome)
         except StoreUnavailable as failure:
             self._metrics.refused("unavailable")
             self._log_refusal("", "store", request_id, error=str(failure))
@@ -224,18 +238,17 @@ class Handler:
             self._waiting -= 1
             self._waiting_bytes -= len(body)
         end = time.perf_counter()
-        outcome = "duplicate" if added.is_duplicate else event.state.value
         self._metrics.event(event.account, event.type, outcome, end - start, end - committing)
         if added.is_duplicate:
-            self._log.info(
+            log.info(
                 "event.duplicate", account=event.account, event_id=event.id, type=event.type, request_id=request_id
             )
             return _DUPLICATE
         self.versions.saw(event, now)
         if event.state is EventState.UNMATCHED:
-            self._log_unmatched(event, now, request_id)
+            self._log_unmatched(event, now, request_id, log)
         else:
-            self._log.info(
+            log.info(
                 f"event.{event.state.value}",
                 account=event.account,
                 event_id=event.id,
@@ -290,7 +303,7 @@ class Handler:
         )
         return answer
 
-    def _log_unmatched(self, event: Event, now: float, request_id: str) -> None:
+    def _log_unmatched(self, event: Event, now: float, request_id: str, log: FilteringBoundLogger) -> None:
         """Once for each type an hour, so that nothing vanishes silently and nothing floods."""
         kind = (event.type, event.connected_account is None)
         if now - self._unmatched_logged.get(kind, 0.0) < UNMATCHED_LOG_SECONDS:
@@ -299,7 +312,7 @@ class Handler:
             self._unmatched_logged.clear()
         self._unmatched_logged[kind] = now
         which = "this type" if event.connected_account is None else "this type from this connected account"
-        self._log.warning(
+        log.warning(
             "event.unmatched",
             account=event.account,
             event_id=event.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -87,6 +87,8 @@ class Context:
     now: Callable[[], datetime]  # aware UTC; use it instead of the clock
     log: FilteringBoundLogger  # bound to the delivery; never log payloads or secrets
     base_folder: str = "."  # where relative paths start: the folder of gateway.yaml
+    # for what is sent without `guarded_session`, which sends them by itself: traceparent; empty where nobody traces
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 S = TypeVar("S", bound=Settings)

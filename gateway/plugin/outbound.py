@@ -7,7 +7,8 @@ therefore stands where the socket is made, and sees the very address that is con
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -30,6 +31,9 @@ _METADATA = frozenset(
     }
 )
 
+
+REQUEST_TRACING: ContextVar[Callable[[], aiohttp.TraceConfig] | None] = ContextVar("request_tracing", default=None)
+"""What traces the requests of sessions that are made here; None: nobody does."""
 
 _REFUSED_ERRNO = 20_001  # no system's own: survives when several addresses' errors are joined into one
 
@@ -88,7 +92,8 @@ def guarded_session(
     """A session whose connections refuse link-local and metadata addresses always, and private ones unless
     allowed. Raises AddressRefused (an OSError, wrapped by aiohttp in ClientConnectorError) on connect.
 
-    Redirects are the caller's to forbid (`allow_redirects=False`). The environment's proxies are not used.
+    Redirects are the caller's to forbid (`allow_redirects=False`). The environment's proxies are not used. Where the
+    gateway traces, each request bears `traceparent`.
     """
     import aiohttp
 
@@ -100,6 +105,8 @@ def guarded_session(
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(limit=limit, socket_factory=make_socket, ttl_dns_cache=10)
+    if (traced := REQUEST_TRACING.get()) is not None:
+        kwargs["trace_configs"] = [*kwargs.get("trace_configs", ()), traced()]
     return aiohttp.ClientSession(connector=connector, trust_env=False, **kwargs)
 
 

@@ -22,6 +22,7 @@ NEEDS_RESTART = (
     "store.url",
     "log",
     "reload",
+    "tracing",
 )
 """What is taken once, at start. A change of the files behind `server.tls` is taken by a reload."""
 

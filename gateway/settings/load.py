@@ -32,6 +32,7 @@ from gateway.settings.compiled import Compiling, fields_of
 from gateway.settings.doubts import check_accounts, check_events, check_same, check_use
 from gateway.settings.excerpts import Excerpts
 from gateway.settings.explain_errors import explained
+from gateway.settings.extras import has_otel
 from gateway.settings.needs import in_order_of_needs
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, in_order, nearest
@@ -193,6 +194,7 @@ class Loading:
         self.problems += check_reconcile(accounts, self._unfilled(), self.source)
         sources = self._sources(settings)
         self._admin(settings)
+        self._tracing(settings)
         self.problems += self._doubts(accounts, connections, routes if is_sound else None, declared)
         if settings is None or any(problem.severity == "error" for problem in self.problems):
             raise self._refused()
@@ -347,6 +349,12 @@ class Loading:
         if operator and operator == viewer:
             where = self.source.where(("admin", "viewer_token"))
             self.problem(where, "is the same as admin.token: it would make operators of viewers", code="same-token")
+
+    def _tracing(self, settings: GatewaySettings | None) -> None:
+        if settings is not None and settings.tracing is not None and not has_otel():
+            message = "needs the extra otel of the gateway, which is not installed"
+            hint = "pip install 'stripe-fulfilment-gateway[otel]', or take tracing out"
+            self.problem(self.source.where(("tracing",)), message, hint, "missing-extra")
 
     def _doubts(
         self,

@@ -20,6 +20,7 @@ CODES = {
     "include": "an include that names no file, or a file that holds what only gateway.yaml may",
     "invalid-value": "a value that is not one of those that are taken",
     "missing-api-key": "a fetch or a reconcile for an account that has no key to ask Stripe with",
+    "missing-extra": "what needs an optional part of the gateway that is not installed",
     "missing-key": "a key that must be there",
     "needs-cycle": "actions that wait for each other",
     "open-console": "a console that others than this machine may reach without a token",

@@ -299,6 +299,40 @@ class ReloadSettings(Section):
     )
 
 
+def _traces_endpoint(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    host, _, path = rest.partition("/")
+    return value if path else f"{scheme}://{host}/v1/traces"
+
+
+class TracingSettings(Section):
+    """Traces of events, from Stripe's request to what was sent, by OpenTelemetry. Needs the extra `otel`."""
+
+    endpoint: Annotated[Url, AfterValidator(_traces_endpoint)] = Field(
+        description="A collector that takes OTLP over HTTP. Without a path it is /v1/traces.",
+        examples=["http://localhost:4318"],
+    )
+    service: str = Field(
+        "stripe-fulfilment-gateway",
+        min_length=1,
+        description="What the gateway is called in traces: service.name.",
+        examples=["gateway-eu"],
+    )
+    ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="The share of events that are traced, where no proxy in front has decided it.",
+        examples=[0.1],
+    )
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Sent with every export.",
+        examples=[{"Authorization": "Bearer ${COLLECTOR_TOKEN}"}],
+    )
+    timeout: Timeout = Field(10.0, description="How long one export may take, its repeats included.", examples=["5s"])
+
+
 class AccountSettings(Section):
     """One Stripe account."""
 
@@ -478,6 +512,7 @@ class GatewaySettings(Section):
     store: StoreSettings = Field(default_factory=StoreSettings)
     reload: ReloadSettings = Field(default_factory=ReloadSettings)
     rejected: RejectedSettings = Field(default_factory=RejectedSettings)
+    tracing: TracingSettings | None = Field(None, description="Left out: nothing is traced.")
     defaults: Defaults = Field(default_factory=Defaults)
     stripe: StripeSettings = Field(default_factory=StripeSettings)
     accounts: dict[Name, AccountSettings] = Field(

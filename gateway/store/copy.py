@@ -33,7 +33,7 @@ TABLES = (
     _Table(
         "events",
         ("seq", "account", "id", "type", "state", "livemode", "received_at", "created_at", "connected_account",
-         "object_id", "api_version", "source", "written_for", "twin", "body"),
+         "object_id", "api_version", "source", "written_for", "twin", "body", "trace"),
         booleans=("livemode",),
     ),
     _Table(

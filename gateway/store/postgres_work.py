@@ -11,7 +11,7 @@ from gateway.model import Claim, Ending, Event, Fetched, Finish, HandBack, Judge
 from gateway.store.postgres_link import Link
 from gateway.store.rows import (
     DELIVERY,
-    EVENT,
+    EVENT_BESIDE,
     asked_prefix,
     delivery_of,
     event_of,
@@ -23,7 +23,6 @@ from gateway.store.rows import (
 )
 
 NOW = "now_ms($1::bigint)"
-EVENT_BESIDE = ", ".join(f"e.{column}" for column in EVENT.split(", "))
 
 _PLANNED_TYPES = "text[], text[], text[], text[], text[], bool[], text[], text[], text[], text[]"
 
@@ -37,7 +36,7 @@ def call(function: str, types: str) -> str:
 ADD = call(
     "add_events",
     "bigint, text[], text[], text[], text[], bool[], bigint[], text[], text[], text[], text[], text[], text[], "
-    "bytea[], int[], " + _PLANNED_TYPES,
+    "bytea[], int[], " + _PLANNED_TYPES + ", text[]",
 )
 REPLAY = call("replay_event", "bigint, text, text, " + _PLANNED_TYPES)
 CLAIM = call("claim_at_rates", "bigint, bigint, text, text[], text[], text[], int[], int[], text[], float8[], float8[]")
@@ -144,6 +143,7 @@ async def add(
         [text(e.twin) for e in events],
         [e.body for e in events],
         *planned_columns(planned, new_ids(sum(map(len, planned)), id_ms)),
+        [e.trace for e in events],
     )
     return found
 

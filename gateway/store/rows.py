@@ -34,9 +34,10 @@ DELIVERY = (
 DELIVERY_LISTED = DELIVERY.replace("d.rendered, d.output", "NULL, NULL")
 EVENT = (
     "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version,"
-    " source, written_for, body"
+    " source, written_for, body, trace"
 )
 EVENT_LISTED = EVENT.replace("body", "NULL")
+EVENT_BESIDE = ", ".join(f"e.{column}" for column in EVENT.split(", "))  # in a statement on deliveries d as well
 REJECTED = "id, received_at, account, reason, address, peer, forwarded_for, signature, size, body"
 REJECTED_LISTED = REJECTED.replace("body", "NULL")
 CONNECTION = "name, version, state, since, until, reason, failures, pauses, failed_delivery"
@@ -92,6 +93,7 @@ def event_of(row: Sequence[Any]) -> Event:
         source=EventSource(row[11]),
         written_for=row[12],
         body=row[13] or b"",
+        trace=row[14],
     )
 
 

@@ -26,11 +26,20 @@ from gateway.model import (
     SharedRate,
     was_dry,
 )
-from gateway.store.rows import DELIVERY, delivery_of, event_of, fetched_json, fetched_of, kept_json, new_ids
+from gateway.store.rows import (
+    DELIVERY,
+    EVENT_BESIDE,
+    delivery_of,
+    event_of,
+    fetched_json,
+    fetched_of,
+    kept_json,
+    new_ids,
+)
 
 _EVENT_COLUMNS = (
     "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version, "
-    "source, written_for, twin, body"
+    "source, written_for, twin, body, trace"
 )
 _DELIVERY_COLUMNS = (
     "seq, id, event_seq, run_id, account, route, action, needs, has_dependents, state, held, due_at, created_at, "
@@ -62,6 +71,7 @@ def add(
             first_seq + i, e.account, e.id, e.type, e.state.value, e.livemode, now_ms,
             None if e.created_at is None else int(e.created_at.timestamp() * 1000),
             e.connected_account, e.object_id, e.api_version, e.source, e.written_for, e.twin, e.body,
+            e.trace,
         )
         for i, (e, _) in enumerate(arrivals)
     ]  # fmt: skip
@@ -230,9 +240,8 @@ def claim(
             (token, now_ms + lease_ms, now_ms, *part),
         )
         found = connection.execute(
-            f"SELECT {DELIVERY}, e.seq, e.account, e.id, e.type, e.state, e.livemode, e.received_at, e.created_at,"
-            " e.connected_account, e.object_id, e.api_version, e.source, e.written_for, e.body FROM deliveries d"
-            f" JOIN events e ON e.seq = d.event_seq WHERE d.seq IN ({marks})",
+            f"SELECT {DELIVERY}, {EVENT_BESIDE} FROM deliveries d JOIN events e ON e.seq = d.event_seq"
+            f" WHERE d.seq IN ({marks})",
             part,
         ).fetchall()
         by_seq = {row[0]: row for row in found}

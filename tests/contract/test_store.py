@@ -437,6 +437,15 @@ async def test_an_event_whose_twin_is_there_is_a_duplicate(store: Store) -> None
     assert {event.id for event in await store.events(EventFilter(accounts=["acme"]), limit=9)} == {"evt_thin", "evt_1"}
 
 
+async def test_the_trace_context_of_an_event_is_kept_and_given_to_whoever_claims(store: Store) -> None:
+    context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 vendor=a,other=b"
+    await store.add(replace(an_event(), trace=context), [owed()])
+    await store.add(an_event("evt_2"), [owed()])
+    assert [event.trace for id in ("evt_1", "evt_2") for event in await store.event(id)] == [context, None]
+    claims = await claim_all(store)
+    assert {one.event.id: one.event.trace for one in claims} == {"evt_1": context, "evt_2": None}
+
+
 async def test_the_version_that_templates_were_written_for_is_kept(store: Store) -> None:
     await store.add(replace(an_event(), api_version="2020-08-27", written_for="2026-10-28.endive"), [owed()])
     (event,) = await store.event("evt_1")

@@ -92,6 +92,7 @@ version: 1
 server: {listen: "127.0.0.1:9000", max_body: 2MiB}
 store: {url: "sqlite:///elsewhere.db", retention: 10d}
 log: {level: debug}
+tracing: {endpoint: "http://localhost:4318"}
 defaults: {timeout: 5s}
 """
     assert changes(tmp_path, ("version: 1\n", more), ("shop: one", "shop: two")) == [
@@ -101,6 +102,7 @@ defaults: {timeout: 5s}
         "setting server.max_body changed",
         "setting store.url changed (needs a restart)",
         "setting store.retention changed",
+        "setting tracing changed (needs a restart)",
         "setting defaults.timeout changed",
     ]
 

@@ -1,0 +1,107 @@
+"""What tracing costs intake: one event through the public listener's handler, with a store that answers at once.
+
+    python -m bench.tracing
+
+Three ways in turn, several rounds, the best of each: no `tracing:`, ratio 0 (a context is made and kept, nothing is
+sent), ratio 1 (two spans an event, encoded and sent to a collector in this process, which shares the CPU).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from gateway.delivery.fetching import StripeFetcher
+from gateway.intake.handler import Handler
+from gateway.intake.messages import Head, Request
+from gateway.metrics import Metrics
+from gateway.model import Event, PlannedDelivery
+from gateway.service import intake_of
+from gateway.settings.load import load
+from gateway.store.base import Added
+from gateway.store.sqlite import SqliteStore
+from gateway.stripe_api import StripeApis
+from gateway.testing import make_event, signed_request
+from gateway.tracing import Tracer
+
+EVENTS = 3000
+ROUNDS = 5
+CONFIG = """\
+version: 1
+accounts: {acme: {signing_secrets: [whsec_bench]}}
+connections: {w: {type: http, url: "https://w.example/"}}
+routes: {r: {events: ["*"], actions: {a: {uses: http_forward, with: {connection: w}}}}}
+"""
+
+
+class AtOnce(SqliteStore):
+    """Takes every event, and keeps none."""
+
+    async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
+        return Added(is_duplicate=False)
+
+
+async def measure(folder: Path, tracing: str) -> float:
+    """Microseconds an event."""
+    (folder / "gateway.yaml").write_text(CONFIG + tracing)
+    config = load(folder / "gateway.yaml", {})
+    log = structlog.wrap_logger(None, processors=[_drop])
+    store, tracer, close = AtOnce(folder / "none.db"), None, None
+    if config.settings.tracing is not None:
+        from gateway.otel import start_tracing
+
+        made: Tracer
+        made, _, close = start_tracing(config, StripeFetcher(store, StripeApis()), log)
+        tracer = made
+    intake = intake_of(config)
+    handler = Handler(store, lambda: intake, log, Metrics(), lambda request: None, tracer)
+    body = json.dumps(make_event()).encode()
+    headers = [(name.lower().encode(), value.encode()) for name, value in signed_request(body, "whsec_bench").items()]
+    request = Request(Head("POST", "/webhooks/acme", tuple(headers), "127.0.0.1"), body)
+    start = time.perf_counter()
+    for number in range(EVENTS):
+        assert (await handler(request)).status == 200
+        if number % 50 == 0:
+            await asyncio.sleep(0)
+    seconds = time.perf_counter() - start
+    if close is not None:
+        await close()
+    return seconds / EVENTS * 1e6
+
+
+def _drop(logger: object, method: str, entry: object) -> str:
+    raise structlog.DropEvent
+
+
+async def main() -> None:
+    async def take(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        return web.Response(content_type="application/x-protobuf")
+
+    runner = web.ServerRunner(web.Server(take))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    ways = {
+        "off": "",
+        "ratio 0": f'tracing: {{endpoint: "{url}", ratio: 0}}\n',
+        "ratio 1": f'tracing: {{endpoint: "{url}"}}\n',
+    }
+    best: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(ROUNDS):
+            for name, tracing in ways.items():
+                best[name] = min(best.get(name, 1e9), await measure(Path(folder), tracing))
+    await runner.cleanup()
+    for name, microseconds in best.items():
+        print(f"{name:8} {microseconds:6.1f} us an event")
+
+
+asyncio.run(main())

@@ -1,0 +1,99 @@
+"""A collector of traces: takes OTLP over HTTP as any real one does, and keeps the spans that the exporter sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+
+@dataclass(frozen=True)
+class Received:
+    """One span, ids in hex."""
+
+    name: str
+    kind: str  # SERVER, PRODUCER, CONSUMER, CLIENT, INTERNAL
+    trace_id: str
+    span_id: str
+    parent_id: str  # "" for the first of a trace
+    start_ns: int
+    end_ns: int
+    is_error: bool
+    resource: dict[str, Any] = field(repr=False)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    events: int = 0
+    message: str = ""
+
+
+def _value(value: Any) -> Any:
+    return getattr(value, value.WhichOneof("value"))
+
+
+class Collector:
+    """What the exporter sends to."""
+
+    def __init__(self) -> None:
+        self.spans: list[Received] = []
+        self.headers: list[dict[str, str]] = []
+        self.raw = b""  # all that came
+        self.answer: Callable[[], Awaitable[web.Response]] | None = None  # instead of taking it
+        self.url = ""
+
+    async def take(self, request: web.BaseRequest) -> web.Response:
+        body = await request.read()  # aiohttp has undone gzip
+        self.headers.append(dict(request.headers))
+        assert request.path == "/v1/traces"
+        if self.answer is not None:
+            return await self.answer()
+        self.raw += body
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            about = {pair.key: _value(pair.value) for pair in resource.resource.attributes}
+            for span in (span for scope in resource.scope_spans for span in scope.spans):
+                self.spans.append(
+                    Received(
+                        span.name,
+                        span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
+                        span.trace_id.hex(),
+                        span.span_id.hex(),
+                        span.parent_span_id.hex(),
+                        span.start_time_unix_nano,
+                        span.end_time_unix_nano,
+                        span.status.code == 2,
+                        about,
+                        {pair.key: _value(pair.value) for pair in span.attributes},
+                        len(span.events),
+                        span.status.message,
+                    )
+                )
+        answer = ExportTraceServiceResponse().SerializeToString()
+        return web.Response(body=answer, content_type="application/x-protobuf")
+
+    async def until(self, count: int, seconds: float = 60) -> list[Received]:
+        """Waits for so many spans; all of them, in order of their start."""
+        async with asyncio.timeout(seconds):
+            while len(self.spans) < count:
+                await asyncio.sleep(0.02)
+        assert len(self.spans) == count, [span.name for span in self.spans]
+        return sorted(self.spans, key=lambda span: span.start_ns)
+
+
+@asynccontextmanager
+async def collecting(port: int = 0) -> AsyncIterator[Collector]:
+    """A collector that listens."""
+    made = Collector()
+    runner = web.ServerRunner(web.Server(made.take))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
