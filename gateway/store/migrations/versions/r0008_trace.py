@@ -4,7 +4,7 @@ from alembic import op
 
 from gateway.store.migrations import run_script
 
-revision = "0009"
+revision = "0008"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
@@ -14,6 +14,6 @@ def upgrade() -> None:
     """Adds the column."""
     bind = op.get_bind()
     if bind.dialect.name == "postgresql":
-        run_script(bind, "postgresql/0009.sql")
+        run_script(bind, "postgresql/0008.sql")
         return
     op.execute("ALTER TABLE events ADD COLUMN trace TEXT")
