@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -119,6 +124,58 @@ def test_replay_of_one_event_and_of_all_that_match(page: Page, console: Console)
     page.get_by_role("button", name="Yes, replay").click()
     expect(page.get_by_role("status")).to_contain_text("finished", timeout=20_000)
     console.until(lambda: not console.api("/deliveries?state=pending,running")["items"])
+
+
+@contextmanager
+def slow_store(console: Console) -> Iterator[None]:
+    """Meanwhile another program holds the inbox's file, but for a hundredth of a second at a time."""
+    over = threading.Event()
+
+    def hold() -> None:
+        with closing(
+            sqlite3.connect(console.process.folder / "data" / "gateway.db", timeout=20, isolation_level=None)
+        ) as other:
+            while not over.is_set():
+                other.execute("BEGIN IMMEDIATE")
+                over.wait(0.4)
+                other.execute("COMMIT")
+                over.wait(0.01)
+
+    with ThreadPoolExecutor(1) as thread:
+        holding = thread.submit(hold)
+        try:
+            yield
+        finally:
+            over.set()
+        holding.result()
+
+
+def test_a_change_to_many_pauses_goes_on_and_stops_where_it_is(page: Page, console: Console) -> None:
+    for _ in range(300):
+        assert console.post(make_event("checkout.session.async_payment_succeeded")) == 200
+    page.goto(f"{console.url}/events?type=checkout.session.async_payment_succeeded")
+    page.get_by_role("link", name="Replay all that match").click()
+    with slow_store(console):
+        page.get_by_role("button", name="Yes, replay").click()
+        page.wait_for_url(lambda at: "/jobs/" in at)
+        job = page.url.rpartition("/")[2]
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_role("status")).to_contain_text("paused", timeout=20_000)
+        resting = console.until(lambda: at_rest(console, job))
+        page.get_by_role("button", name="Go on").click()
+        console.until(lambda: console.api(f"/jobs/{job}")["done"] > resting)
+        page.get_by_role("button", name="Stop here").click()
+        expect(page.get_by_role("status")).to_contain_text("stopped", timeout=20_000)
+    ended = console.api(f"/jobs/{job}")
+    assert (ended["state"], ended["total"]) == ("stopped", 300)
+    assert resting < ended["done"] < 300
+
+
+def at_rest(console: Console, job: str) -> int | None:
+    """How far a paused job is, once the step that was under way has ended: it stays there while two more would pass."""
+    done: int = console.api(f"/jobs/{job}")["done"]
+    time.sleep(1.5)
+    return done if console.api(f"/jobs/{job}")["done"] == done and done else None
 
 
 def test_new_events_appear_in_the_live_list_and_filters_hold(page: Page, console: Console) -> None:
