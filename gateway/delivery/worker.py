@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.delivery.attempt import Bench, Ended, run_attempt
 from gateway.delivery.breaker import evidence_of
 from gateway.delivery.connections import ConnectionObserver, Connections
+from gateway.delivery.digests import StoreGatherer
 from gateway.delivery.fetching import Fetcher
 from gateway.delivery.groups import Group, GroupFigures, Groups
 from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
@@ -65,6 +66,7 @@ class Worker:
         self._config = config
         self._resources = resources
         self._fetcher = fetcher
+        self._gatherer = StoreGatherer(store)
         self._log = log
         self._observer = observer
         self._rng = rng or Random()  # noqa: S311 - varies waits, guards nothing
@@ -261,7 +263,7 @@ class Worker:
 
     async def _run_claim(self, group: Group, claim: Claim) -> None:
         config, table = self._config()
-        bench = Bench(config, table, self._resources, self._fetcher, self._rng, self._log)
+        bench = Bench(config, table, self._resources, self._fetcher, self._rng, self._log, gatherer=self._gatherer)
         start, started_at = time.monotonic(), bench.now()
         seconds: float | None = None
         try:
