@@ -81,6 +81,7 @@ class Metrics:
     def __init__(self) -> None:
         self._events: dict[tuple[str, ...], int] = {}
         self._types: set[str] = set()
+        self._own_events: dict[tuple[str, ...], int] = {}
         self._signatures: dict[tuple[str, ...], int] = {}
         self._refused: dict[tuple[str, ...], int] = {}
         self._attempts: dict[tuple[str, ...], int] = {}
@@ -106,6 +107,10 @@ class Metrics:
                 return "other"
             self._types.add(type)
         return type
+
+    def own_event(self, type: str) -> None:
+        """One of the gateway's own events was committed."""
+        self._own_events[(type,)] = self._own_events.get((type,), 0) + 1
 
     def signature_failed(self, reason: str) -> None:
         """A request did not prove that it comes from Stripe."""
@@ -140,6 +145,7 @@ class Metrics:
 
     def _counted(self) -> Iterator[Metric]:
         yield _counter("gateway_events", "Events committed.", ("account", "type", "outcome"), self._events)
+        yield _counter("gateway_own_events", "The gateway's own events committed.", ("type",), self._own_events)
         yield _counter(
             "gateway_signature_failures", "Requests without a good signature.", ("reason",), self._signatures
         )

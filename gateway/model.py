@@ -135,6 +135,14 @@ class Fetch:
     again: bool = False  # at every attempt, instead of once for all of an event's actions
 
 
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A route's `digest`: events that come close together go out as one."""
+
+    every_seconds: float  # between two digests at least
+    wait_seconds: float  # for more, after the first event
+
+
 OWN = "none"  # in `connected_accounts`: events of the account itself
 EVERY_CONNECTED = "*"
 
@@ -173,6 +181,7 @@ class Route:
     connected_accounts: frozenset[str] = frozenset({OWN})  # ids, EVERY_CONNECTED, OWN
     fetch: Fetch | None = None
     dry_run: bool = False  # of every action
+    digest: Digest | None = None
 
     def action(self, name: str) -> ActionUse | None:
         """The action of that name, or None."""
@@ -202,6 +211,7 @@ class EventSource(StrEnum):
     RECONCILE = "reconcile"  # the gateway asked by itself
     SEND = "send"  # `gateway send` made it
     REJECTED = "rejected"  # it was refused at first, and taken in when a person had it checked again
+    OWN = "gateway"  # it happened to the gateway itself
 
 
 TEST_EVENT_ID = "evt_00000000000000"  # of every test event that the old Dashboard sent
@@ -241,6 +251,14 @@ class Fetched:
     asked: str  # what was asked, as text: another question is another answer
     at: datetime
     object: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What one delivery of a route with `digest` brings."""
+
+    events: Sequence[Event]  # the first of them, oldest first
+    count: int  # of all
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 from gateway.envelope import THIN, connected_account
 from gateway.errors import TemplateError
-from gateway.model import EVERY_CONNECTED, OWN, Account, Event, PlannedDelivery, Route
+from gateway.model import EVERY_CONNECTED, OWN, Account, ActionUse, Event, PlannedDelivery, Route
+from gateway.own_events import is_own
 
 Scope = Mapping[str, Any]
 _GLOB = re.compile(r"[*?\[]")
@@ -25,7 +26,16 @@ def wants_type(route: Route, account: str, event_type: str) -> bool:
 
 def matching_pattern(route: Route, event_type: str) -> str | None:
     """The first of a route's `events` that this type fits."""
-    return next((one for one in route.events if one == event_type or fnmatchcase(event_type, one)), None)
+    return next((one for one in route.events if fits(one, event_type)), None)
+
+
+def fits(pattern: str, event_type: str) -> bool:
+    """Whether a pattern names a type. The gateway's own events only fit a pattern that says `gateway.` itself: a route
+    for everything that Stripe sends is not one for alerts.
+    """
+    if is_own(event_type) and not is_own(pattern):
+        return False
+    return pattern == event_type or fnmatchcase(event_type, pattern)
 
 
 def wants_connected(route: Route, connected: str | None) -> bool:
@@ -63,7 +73,7 @@ class RouteTable:
         found = self._found.get(key)
         if found is None:
             named = set(self._by_pattern.get(event_type, ()))
-            named.update(i for glob in self._globs if fnmatchcase(event_type, glob) for i in self._by_pattern[glob])
+            named.update(i for glob in self._globs if fits(glob, event_type) for i in self._by_pattern[glob])
             near = (self.routes[i] for i in sorted(named))
             found = tuple(route for route in near if wants_type(route, account, event_type))
             if len(self._found) >= self._REMEMBERED:
@@ -137,14 +147,24 @@ def judge(route: Route, account: str, scope: Scope) -> tuple[Any, Any] | None:
 def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -> tuple[str | None, str | None]:
     """`(once_key, order_key)` of one action, from what `judge` gave."""
     once, order = values
+    if route.digest is not None:
+        return None, digest_key(route.name, action)
     return (
         None if route.once_per is None else key_of(account, route.name, action, once),
         None if route.order_by is None else key_of(route.name, action, order),
     )
 
 
-def plan(routes: Sequence[Route], account: str, scope: Callable[[], Scope]) -> list[PlannedDelivery]:
-    """The deliveries owed by routes that want the event's type. `scope` is called once, where anything is judged.
+def digest_key(route: str, action: str) -> str:
+    """The order key of all that an action of a route with `digest` owes: one goes first, and takes the others along."""
+    return key_of("digest", route, action)
+
+
+def plan(
+    routes: Sequence[Route], account: str, scope: Callable[[], Scope], spared: str | None = None
+) -> list[PlannedDelivery]:
+    """The deliveries owed by routes that want the event's type. `scope` is called once, where anything is judged. What
+    would go over the connection `spared` is left out: the event tells that it does not work.
 
     Where a route's `if`, `once_per` or `order_by` raises, its deliveries are planned all the same: those without
     needs carry the error, so that nothing is lost and the others wait for them. All are judged when they run.
@@ -162,7 +182,7 @@ def plan(routes: Sequence[Route], account: str, scope: Callable[[], Scope]) -> l
                 error = str(failure)
         if values is None:
             continue
-        for action in route.actions:
+        for action in route.actions if spared is None else _without(route, spared):
             if error is not None:
                 own = None if action.needs else error
                 planned.append(PlannedDelivery(route.name, action.name, action.needs, error=own, is_judged=False))
@@ -170,3 +190,9 @@ def plan(routes: Sequence[Route], account: str, scope: Callable[[], Scope]) -> l
             once_key, order_key = keys_for(route, action.name, account, values)
             planned.append(PlannedDelivery(route.name, action.name, action.needs, once_key, order_key))
     return planned
+
+
+def _without(route: Route, connection: str) -> list[ActionUse]:
+    """A route's actions but for those on a connection, and those that need one of them."""
+    spared = {action.name for action in route.actions if action.connection == connection}
+    return [one for one in route.actions if one.name not in spared and not route.needed_by(one.name) & spared]

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.alerts.alerts import Alerts
 from gateway.backfill.reconcile import Reconciler
 from gateway.control import controlled
-from gateway.delivery.connections import ConnectionObserver
+from gateway.delivery.connections import ConnectionChanged, ConnectionObserver
 from gateway.delivery.fetching import Fetcher, StripeFetcher
 from gateway.delivery.groups import GroupFigures
 from gateway.delivery.resources import Resources, connection_of
@@ -33,6 +34,7 @@ from gateway.live import Reload as Reloaded
 from gateway.metrics import Metrics
 from gateway.model import Claim, Ending, Event, Finish, PlannedDelivery, RejectedRequest
 from gateway.model import ConnectionState as Standing
+from gateway.own_events import account_named
 from gateway.plugin import Action, ConnectionSettings
 from gateway.reload import Load, Reloader
 from gateway.routing import RouteTable
@@ -71,7 +73,7 @@ def intake_of(config: Config, table: RouteTable | None = None) -> Intake:
 
 def replan(intake: Intake, event: Event) -> tuple[PlannedDelivery, ...]:
     """What today's config owes for a stored event. Raises UsageError."""
-    if event.account not in intake.accounts:
+    if account_named(intake.accounts, event.account) is None:
         raise UsageError(f"gateway.yaml has no account {event.account} any more")
     return tuple(route(intake, event)[1])
 
@@ -145,13 +147,14 @@ def _shown(one: Reloaded) -> Reload:
     return Reload(one.at, "" if is_refused else one.version, problems if is_refused else None, "\n".join(lines))
 
 
-def counted(metrics: Metrics, observer: Observer | None) -> Observer:
-    """An observer that counts attempts, then asks another."""
+def observed(metrics: Metrics, alerts: Alerts, observer: Observer | None) -> Observer:
+    """An observer that counts attempts and tells of dead letters, then asks another."""
 
     def observe(claim: Claim, ending: Ending) -> None:
         if isinstance(ending, Finish):
             delivery, attempt = claim.delivery, ending.attempt
             metrics.attempt(delivery.route, delivery.action, attempt.outcome.value, attempt.duration_seconds)
+        alerts.attempt_ended(claim, ending)
         if observer is not None:
             observer(claim, ending)
 
@@ -193,21 +196,41 @@ async def running(
         apis.take(config.accounts.values(), config.settings.stripe.api_base, config.settings.stripe.timeout)
         stack.push_async_callback(apis.close)
         metrics = Metrics()
-        fetcher = fetcher or StripeFetcher(store, apis)
+        asking = fetcher or StripeFetcher(store, apis)
         tracer: Tracer | None = None
         if config.settings.tracing is not None:
             from gateway.otel import start_tracing  # imports much, and an extra
 
-            tracer, fetcher, stop_tracing = start_tracing(config, fetcher, log)
+            tracer, asking, stop_tracing = start_tracing(config, asking, log)
             stack.push_async_callback(stop_tracing)
+        alerts = Alerts(
+            store,
+            lambda: (live.config, live.table),
+            lambda event: route(intake, event),
+            log,
+            raised=lambda event: metrics.own_event(event.type),
+        )
+        telling = asyncio.create_task(alerts.run(), name="gateway-alerts")
+
+        async def stop_telling() -> None:
+            alerts.stop()
+            await telling
+
+        stack.push_async_callback(stop_telling)
+
+        def connection_changed(change: ConnectionChanged) -> None:
+            alerts.connection_changed(change)
+            if connection_observer is not None:
+                connection_observer(change)
+
         worker = Worker(
             store,
             lambda: (live.config, live.table),
             resources,
-            fetcher,
+            asking,
             log,
-            observer=counted(metrics, observer),
-            connection_observer=connection_observer,
+            observer=observed(metrics, alerts, observer),
+            connection_observer=connection_changed,
             tracer=tracer,
         )
         working = asyncio.create_task(worker.run(), name="gateway-worker")
@@ -236,6 +259,7 @@ async def running(
 
         def reloaded(result: Reloaded) -> None:
             metrics.reloaded("failed" if result.outcome is ReloadOutcome.REFUSED else "loaded")
+            alerts.reloaded(result)
 
         reloader = Reloader(live, load or _load_again, prepare, store.waiting, log, on_reload=reloaded)
         admin = await stack.enter_async_context(admin_listener(AtWork(live, worker), store, metrics, log, outbox))
@@ -247,7 +271,13 @@ async def running(
             await rejecting
 
         stack.push_async_callback(stop_rejecting)
-        listener = Listener(Handler(store, lambda: intake, log, metrics, rejections.put, tracer), log, metrics.refused)
+
+        def refused(request: RejectedRequest) -> None:
+            rejections.put(request)
+            alerts.refused(request)
+
+        handler = Handler(store, lambda: intake, log, metrics, refused, alerts.took, tracer)
+        listener = Listener(handler, log, metrics.refused)
         stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
         try:
             await listener.start(

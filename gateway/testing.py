@@ -15,6 +15,8 @@ from typing import Any
 
 import structlog
 
+from gateway.own_events import envelope_of, is_own
+from gateway.own_samples import SAMPLES
 from gateway.plugin import Action, Context, Finding, ProbeContext, ProbedUse, Unrendered
 
 
@@ -158,9 +160,13 @@ def make_event_id(created: int | None = None) -> str:
 
 
 def make_event(type: str = "checkout.session.completed", **overrides: Any) -> dict[str, Any]:
-    """A snapshot event of that type with an id of its own. `object={...}` changes fields of its object; other names
-    replace fields of the envelope. Every event is its own copy: changing one changes no other.
+    """A snapshot event of that type, or one of the gateway's own, with an id of its own. `object={...}` changes fields
+    of its object; other names replace fields of the envelope. Every event is its own copy: changing one changes no
+    other.
     """
+    if is_own(type):
+        fields = {**copy.deepcopy(SAMPLES.get(type, {})), **overrides.pop("object", {})}
+        return {**envelope_of(type, secrets.token_hex(12), datetime.now(UTC), fields), **overrides}
     known = (name for name in _OBJECTS if type.startswith(f"{name}."))
     kind = max(known, key=len, default=type.rpartition(".")[0] or type)
     word = "subscription" if kind == "customer.subscription" else kind  # Stripe's type and object differ here

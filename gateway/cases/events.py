@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.envelope import own_object
+from gateway.own_events import is_own
 from gateway.settings.nodes import Path_
 from gateway.settings.problems import did_you_mean
 from gateway.testing import make_event, override, thin_event
@@ -109,6 +110,8 @@ def _made(event_type: str, seed: str, livemode: bool | None) -> dict[str, Any]:
             thin["snapshot_event"] = f"evt_1S{digest[:18]}"
         return thin
     event = make_event(event_type, id=f"evt_1S{digest[:18]}", created=CREATED, livemode=bool(livemode))
+    if is_own(event_type):
+        return {**event, "livemode": None}
     made = event["data"]["object"]
     made["id"] = made["id"][:-16] + digest[18:34]
     made["created"] = CREATED

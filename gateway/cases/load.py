@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from gateway.cases.matchers import mistakes
 from gateway.cases.schema import CaseFile, CaseSettings, Expected
+from gateway.own_events import account_named
 from gateway.settings.excerpts import Excerpts
 from gateway.settings.explain_errors import explained
 from gateway.settings.load import Config
@@ -132,7 +133,7 @@ def unknown_names(case: Case, config: Config) -> list[Problem]:
 
 def _unknown_names(case: Case, config: Config) -> Iterator[Problem]:
     at = case.at
-    if case.account is not None and case.account not in config.accounts:
+    if case.account is not None and account_named(config.accounts, case.account) is None:
         where = case.source.where(("account",) if case.settings.account is None else (*at, "account"))
         hint = did_you_mean(case.account, config.accounts)
         yield Problem(where, f"unknown account {case.account!r}", hint, code="unknown-account")

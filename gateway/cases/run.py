@@ -16,6 +16,7 @@ from gateway.cases.schema import Expected, ExpectedDelivery
 from gateway.envelope import parse_event, parse_json
 from gateway.errors import EnvelopeError, Where
 from gateway.model import DeliveryState, Event
+from gateway.own_events import usual_account
 from gateway.rehearsal import Assumed, Rehearsal, Rehearsed, Stage
 from gateway.rehearsal.explain import why_matched
 from gateway.settings.load import Config
@@ -89,10 +90,13 @@ def _fetched(case: Case, event: Event) -> dict[str, Any] | None:
 
 
 def _event(case: Case, config: Config, given: Any, at: Path_) -> Event:
-    account = config.accounts[case.account or next(iter(config.accounts))]
+    first = next(iter(config.accounts))
+    account = config.account(case.account or first)
+    assert account is not None  # the names of a case are known
     try:
         envelope = case_event(given, case.folder, f"{case.name} {at}", account.livemode)
-        return parse_event(json.dumps(envelope).encode(), account.name, datetime.now(UTC))
+        owner = case.account or usual_account(str(envelope.get("type")), first)
+        return parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
     except EventMistake as mistake:
         raise _mistaken(case, at, mistake) from None
     except EnvelopeError as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from gateway.plugin import Name
-from gateway.settings.schema import Section
+from gateway.settings.section import Section
 
 
 def _as_text(value: object) -> object:

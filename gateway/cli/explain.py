@@ -38,12 +38,11 @@ def explain(
     from gateway.rehearsal.explain import explain as explained
 
     config = load_config()
-    name = account or next(iter(config.accounts))
     if (file is None) == (event_id is None):
         raise fail("give an event file, a type, or --id", 2)
-    if name not in config.accounts:
-        raise fail(f"there is no account {name}; known: {', '.join(config.accounts)}", 2)
-    event = _stored(config, event_id, account) if event_id is not None else _given(file or "", name)
+    if account is not None and config.account(account) is None:
+        raise fail(f"there is no account {account}; known: {', '.join(config.accounts)}", 2)
+    event = _stored(config, event_id, account) if event_id is not None else _given(config, file or "", account)
     routes = run(lambda: explained(config, event))
     if as_json:
         print_json([dataclasses.asdict(route) for route in routes])
@@ -55,12 +54,15 @@ def explain(
             print(clean(line))
 
 
-def _given(file: str, account: str) -> Event:
+def _given(config: Config, file: str, account: str | None) -> Event:
     """The event of a file, or a plausible one of a type."""
     from gateway.cli.send import event_from
     from gateway.envelope import parse_event
+    from gateway.own_events import usual_account
 
-    return parse_event(json.dumps(event_from(file)).encode(), account, datetime.now(UTC))
+    envelope = event_from(file)
+    owner = account or usual_account(str(envelope.get("type")), next(iter(config.accounts)))
+    return parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
 
 
 def _stored(config: Config, event_id: str, account: str | None) -> Event:
@@ -70,7 +72,7 @@ def _stored(config: Config, event_id: str, account: str | None) -> Event:
         raise fail(f"there is no event {event_id} in the inbox")
     if len(found) > 1:
         raise fail(f"several accounts have {event_id}: say --account {' or '.join(e.account for e in found)}", 2)
-    if found[0].account not in config.accounts:
+    if config.account(found[0].account) is None:
         raise fail(f"{options.config} has no account {found[0].account} any more")
     return found[0]
 

@@ -15,7 +15,7 @@ def schema(
     markdown: Annotated[bool, typer.Option("--markdown", help="The same as a page for people.")] = False,
 ) -> None:
     """Print the JSON Schema of gateway.yaml, the plugins of this config included."""
-    from gateway.event_types import snapshot_types, thin_types
+    from gateway.event_types import types_in_order
     from gateway.registry import find_actions
     from gateway.settings.reference import reference
     from gateway.settings.schema_json import json_schema
@@ -26,7 +26,7 @@ def schema(
         source = Source(options.config, {}, lenient=True)
         listed = source.value.get("plugins")
         folders = [source.folder / name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    made = json_schema(find_actions(folders)[0], [*snapshot_types(), *thin_types()], is_included=included)
+    made = json_schema(find_actions(folders)[0], types_in_order(), is_included=included)
     if markdown:
         print(reference(made), end="")
     else:

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.delivery.digests import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetching import Fetcher
 from gateway.delivery.resources import Resources, connection_of
@@ -70,6 +71,7 @@ class Bench:
     log: FilteringBoundLogger
     trace: AttemptTrace | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    gatherer: Gatherer = field(default_factory=NobodyElse)
 
 
 class _Done(Exception):  # noqa: N818
@@ -108,6 +110,12 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
         steps = scope["steps"]
         if not delivery.is_judged:
             raise _Done(_judge_late(claim, route, action, scope, attempt))
+        body = claim.event.body
+        if route.digest is not None:
+            gathered = await gathered_for(claim, route.digest, bench.gatherer)
+            if isinstance(gathered, HandBack):
+                raise _Done(gathered)
+            scope, body = {**scope, **digest_scope(gathered)}, digest_body(gathered)
         async with bench.trace or _NOT_TRACED, asyncio.timeout(action.timeout_seconds):
             if route.fetch is not None:
                 is_asking = True
@@ -128,7 +136,7 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
                 route=delivery.route,
                 action=delivery.action,
                 event=scope["event"],
-                body=claim.event.body,
+                body=body,
                 connection=connection,
                 resource=None,
                 timeout_seconds=action.timeout_seconds,
@@ -194,7 +202,7 @@ def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:
     delivery = claim.delivery
     route = bench.table.by_name.get(delivery.route)
     action = route.action(delivery.action) if route is not None else None
-    if route is not None and action is not None and delivery.account in bench.config.accounts:
+    if route is not None and action is not None and bench.config.account(delivery.account) is not None:
         return route, action
     missing = (
         f"route {delivery.route}"
@@ -218,7 +226,8 @@ def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:
 def scope_for(claim: Claim, bench: Bench, route: Route) -> dict[str, Any]:
     """What an action's templates see. Raises EnvelopeError."""
     delivery = claim.delivery
-    account = bench.config.accounts[delivery.account]
+    account = bench.config.account(delivery.account)
+    assert account is not None  # `find` has seen it
     scope = scope_of(parse_json(claim.event.body), account, bench.config.vars)
     needed = route.needed_by(delivery.action) if delivery.needs else frozenset()
     scope["steps"] = steps_of(claim, needed)

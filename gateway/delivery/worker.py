@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.delivery.attempt import Bench, Ended, run_attempt
 from gateway.delivery.breaker import evidence_of
 from gateway.delivery.connections import ConnectionObserver, Connections
+from gateway.delivery.digests import StoreGatherer
 from gateway.delivery.fetching import Fetcher
 from gateway.delivery.groups import Group, GroupFigures, Groups
 from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
@@ -67,6 +68,7 @@ class Worker:
         self._config = config
         self._resources = resources
         self._fetcher = fetcher
+        self._gatherer = StoreGatherer(store)
         self._log = log
         self._observer = observer
         self._tracer = tracer
@@ -266,7 +268,7 @@ class Worker:
         config, table = self._config()
         trace = None if self._tracer is None else self._tracer.attempt(claim)
         log = self._log if trace is None else self._log.bind(trace_id=trace.trace_id)
-        bench = Bench(config, table, self._resources, self._fetcher, self._rng, log, trace)
+        bench = Bench(config, table, self._resources, self._fetcher, self._rng, log, trace, gatherer=self._gatherer)
         start, started_at = time.monotonic(), bench.now()
         seconds: float | None = None
         try:

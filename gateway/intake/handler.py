@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +30,7 @@ from gateway.model import (
     PlannedDelivery,
     RejectedRequest,
 )
+from gateway.own_events import ABOUT_CONNECTIONS, account_named, spared_connection
 from gateway.routing import RouteTable, plan, scope_of, twin_of, wants_connected
 from gateway.store.base import Store
 from gateway.store.rows import new_ids
@@ -102,8 +103,9 @@ def recognise_rejected(intake: Intake, request: RejectedRequest) -> Event | str:
 
 
 def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
-    """The event in its right state, and what is owed for it."""
-    account = intake.accounts[event.account]
+    """The event in its right state, and what is owed for it. Its account is known."""
+    account = account_named(intake.accounts, event.account)
+    assert account is not None
     if account.livemode is not None and event.livemode is not None and event.livemode != account.livemode:
         return replace(event, state=EventState.IGNORED), []
     if account.api_version is not None and event.api_version not in (None, account.api_version):
@@ -113,7 +115,8 @@ def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
     ]
     if not routes:
         return replace(event, state=EventState.UNMATCHED), []
-    planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, intake.constants))
+    spared = spared_connection(parse_json(event.body)) if event.type in ABOUT_CONNECTIONS else None
+    planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, intake.constants), spared)
     if not planned:
         return replace(event, state=EventState.UNMATCHED), []
     twin = twin_of(event, intake.table)
@@ -130,8 +133,10 @@ class Handler:
         log: FilteringBoundLogger,
         metrics: Metrics,
         reject: Callable[[RejectedRequest], None],
+        took: Callable[[Event, Sequence[PlannedDelivery]], None] = lambda event, planned: None,
         tracer: Tracer | None = None,
     ) -> None:
+        """`reject` is given what was refused, `took` what was committed and is no duplicate."""
         self._store = store
         self._tracer = tracer
         self._metrics = metrics
@@ -140,6 +145,7 @@ class Handler:
         self._intake = intake
         self._log = log
         self._reject = reject
+        self._took = took
         self.versions = VersionWatch(log)
         self._unmatched_logged: dict[tuple[str, bool], float] = {}
         self._refusals_logged: dict[str, float] = {}
@@ -245,6 +251,7 @@ class Handler:
             )
             return _DUPLICATE
         self.versions.saw(event, now)
+        self._took(event, planned)
         if event.state is EventState.UNMATCHED:
             self._log_unmatched(event, now, request_id, log)
         else:

@@ -103,7 +103,8 @@ def why_matched(config: Config, route: Route, event: Event) -> tuple[str, list[s
     """Why a route wants an event or not, in a sentence, and the values that decided its `if`. `event` has been
     routed. Raises EnvelopeError.
     """
-    account = config.accounts[event.account]
+    account = config.account(event.account)
+    assert account is not None  # the event has been routed
     if event.state is EventState.IGNORED:
         mode = str(account.livemode).lower()
         return f"account {account.name} takes only events of livemode {mode}; this one is ignored", []

@@ -96,7 +96,7 @@ def _lanes(config: Config) -> set[tuple[str, str]]:
 
 
 def _is_known(lane: Lane, config: Config, lanes: set[tuple[str, str]]) -> bool:
-    return lane.account in config.accounts and (lane.route, lane.action) in lanes
+    return config.account(lane.account) is not None and (lane.route, lane.action) in lanes
 
 
 def _dumped(members: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gateway import event_types
 from gateway.errors import Where
 from gateway.model import Account, Route
+from gateway.own_events import is_own
 from gateway.plugin import ConnectionSettings
 from gateway.settings.problems import Problem
 from gateway.settings.source import Source
@@ -82,7 +83,8 @@ def _event_fault(pattern: str) -> Problem | None:
     if not event_types.matches(pattern):
         near = event_types.nearest(pattern)
         hint = f"did you mean {near}?" if near else "right where the type is newer than this gateway"
-        return Problem(_NOWHERE, f"Stripe has no event type {pattern}", hint, "warning", "unknown-event")
+        who = "the gateway" if is_own(pattern) else "Stripe"
+        return Problem(_NOWHERE, f"{who} has no event type {pattern}", hint, "warning", "unknown-event")
     if pattern.startswith("issuing_auth") and event_types.SYNCHRONOUS in event_types.matches(pattern):
         message = (
             f"Stripe waits two seconds for the answer to {event_types.SYNCHRONOUS} and takes it as the decision, "
@@ -109,7 +111,8 @@ def check_use(
             code="unused-connection",
         )
     for name in accounts if routes else ():
-        if not any(route.accounts is None or name in route.accounts for route in routes):
+        from_stripe = (route for route in routes if not all(map(is_own, route.events)))
+        if not any(route.accounts is None or name in route.accounts for route in from_stripe):
             where = source.where_key(("accounts", name))
             hint = "name it in the accounts of a route"
             yield Problem(where, "no route takes events of this account", hint, "warning", "unused-account")

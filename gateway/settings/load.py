@@ -18,7 +18,8 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.addresses import Sources
 from gateway.errors import Where
-from gateway.model import Account, ActionUse, Expression, RetryPolicy, Route
+from gateway.model import Account, ActionUse, Digest, Expression, RetryPolicy, Route
+from gateway.own_events import OWN_ACCOUNT, account_named, is_own
 from gateway.plugin import (
     Action,
     ConnectionSettings,
@@ -35,6 +36,7 @@ from gateway.settings.explain_errors import explained
 from gateway.settings.extras import has_otel
 from gateway.settings.needs import in_order_of_needs
 from gateway.settings.nodes import Path_
+from gateway.settings.own_checks import check_account_names, check_digest, check_own, own_objects
 from gateway.settings.problems import ConfigError, Note, Problem, did_you_mean, in_order, nearest
 from gateway.settings.salvage import sound_account, sound_route
 from gateway.settings.schema import (
@@ -75,6 +77,16 @@ class Config:
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
     secrets: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)  # that variables brought
+
+    def account(self, name: str) -> Account | None:
+        """The account of an event, which may be that of the gateway's own events; None where it is gone."""
+        return account_named(self.accounts, name)
+
+    @property
+    def event_accounts(self) -> list[str]:
+        """The accounts whose events there may be: gateway.yaml's, and that of own events where a route takes any."""
+        wants_own = any(is_own(pattern) for route in self.routes for pattern in route.events)
+        return [*self.accounts, OWN_ACCOUNT] if wants_own else list(self.accounts)
 
 
 def load(path: Path, environ: Mapping[str, str], previous: Config | None = None) -> Config:
@@ -145,6 +157,16 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
 def _declared_secrets(model: type[BaseModel]) -> frozenset[str]:
     """The keys whose values a model keeps as SecretStr, whatever their names."""
     return frozenset(info.alias or key for key, info in model.model_fields.items() if "Secret" in repr(info.annotation))
+
+
+def _tried_again_soon(use: ActionUse, action: ActionSettings, digest: Digest) -> ActionUse:
+    """With a digest, what comes next waits behind the one before: where nobody says otherwise, it is tried again as
+    often as digests may go out.
+    """
+    if action.retry is not None and "max" in action.retry.model_fields_set:
+        return use
+    longest = min(use.retry.max_seconds, digest.every_seconds)
+    return dataclasses.replace(use, retry=dataclasses.replace(use.retry, max_seconds=longest))
 
 
 def _of_type(connections: Mapping[str, ConnectionSettings], kind: type[Any]) -> set[str]:
@@ -365,6 +387,7 @@ class Loading:
     ) -> Iterator[Problem]:
         """What is wrong between the parts. Without sound routes nobody can tell what is used."""
         yield from check_accounts(accounts, self.source)
+        yield from check_account_names(list(accounts), self.source)
         yield from check_same(connections, self.source)
         if routes is not None:
             yield from check_use(routes, accounts, self.used_connections, declared, self.source)
@@ -389,11 +412,13 @@ class Loading:
         declared: set[str],
     ) -> Route:
         for i, account in enumerate(route.accounts or ()):
-            if account not in accounts:
+            if account_named(accounts, account) is None:
                 where = self.source.where((*at, "accounts", i))
                 self.problem(where, f"unknown account {account!r}", did_you_mean(account, accounts), "unknown-account")
         self.problems += check_events(name, route.events, self.source)
         self.problems += check_fetch(at, route, accounts, self._unfilled(), self.source)
+        self.problems += check_own(at, route, self.source)
+        self.problems += check_digest(at, route, self.source)
         at_intake = Offered(
             constants=self._constants(),
             account_vars={
@@ -401,12 +426,21 @@ class Loading:
                 for account in accounts.values()
                 if route.accounts is None or account.name in route.accounts
             },
+            own_objects=own_objects(route.events),
         )
-        in_actions = dataclasses.replace(at_intake, is_action=True, actions=frozenset(self._raw_actions(at)))
+        in_actions = dataclasses.replace(
+            at_intake,
+            is_action=True,
+            is_digest=route.digest is not None,
+            actions=frozenset(self._raw_actions(at)),
+        )
+        digest = None if route.digest is None else route.digest.rule()
         uses = [
             self._action(name, (*at, "actions", name), action, settings, connections, declared, in_actions)
             for name, action in route.actions.items()
         ]
+        if digest is not None:
+            uses = [_tried_again_soon(use, route.actions[use.name], digest) for use in uses]
         return Route(
             name=name,
             accounts=None if route.accounts is None else frozenset(route.accounts),
@@ -419,6 +453,7 @@ class Loading:
             connected_accounts=frozenset(route.connected_accounts),
             fetch=fetch_of(route),
             dry_run=route.dry_run,
+            digest=digest,
         )
 
     def _constants(self) -> Mapping[str, Any]:

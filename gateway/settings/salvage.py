@@ -9,7 +9,8 @@ from pydantic import Field, SecretStr, ValidationError
 
 from gateway.plugin import Name
 from gateway.settings.explain_errors import explained
-from gateway.settings.schema import AccountSettings, ActionSettings, RouteSettings, Section
+from gateway.settings.schema import AccountSettings, ActionSettings, RouteSettings
+from gateway.settings.section import Section
 
 S = TypeVar("S", bound=Section)
 

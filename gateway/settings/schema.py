@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     PlainValidator,
@@ -21,15 +19,11 @@ from pydantic_core import CoreSchema
 from gateway.addresses import Network, parse_network
 from gateway.model import STRIPE_KEEPS_SECONDS, RejectedBounds, RetryPolicy
 from gateway.plugin import Duration, Name, Rate, Size, Url
+from gateway.settings.alerts import AlertSettings, DigestSettings
 from gateway.settings.forms import ApiVersion, AskedConnected, ConnectedId, Expand, WantedConnected
+from gateway.settings.section import Section
 
 MAX_TIMEOUT_SECONDS = 600.0  # contract, section 8: an attempt ends after at most 10m
-
-
-class Section(BaseModel):
-    """The base of every part: unknown keys are refused, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 def _listen(value: object) -> object:
@@ -365,6 +359,11 @@ class AccountSettings(Section):
         description="At most so many requests to Stripe's API. Default: 100/s with a live key, 25/s with a test key.",
         examples=["50/s"],
     )
+    silent_after: Duration | None = Field(
+        None,
+        description="gateway.account.silent is raised after so long without an event. Default: alerts.silent_after.",
+        examples=["1h"],
+    )
     connected_accounts: dict[ConnectedId, ConnectedAccountSettings] = Field(
         default_factory=dict,
         description="What is known of connected accounts, by id.",
@@ -451,8 +450,9 @@ class RouteSettings(Section):
     )
     events: list[str] = Field(
         min_length=1,
-        description="Types of event; * stands for any characters.",
-        examples=[["checkout.session.completed", "customer.subscription.*"]],
+        description="Types of event; * stands for any characters. The gateway's own only fit patterns that begin with "
+        "gateway.",
+        examples=[["checkout.session.completed", "customer.subscription.*"], ["gateway.*"]],
     )
     if_: str | bool | None = Field(
         None,
@@ -478,6 +478,12 @@ class RouteSettings(Section):
         title="expression",
         description="Deliveries with the same value run one at a time, in order of arrival.",
         examples=["object.id"],
+    )
+    digest: DigestSettings | None = Field(
+        None,
+        title="duration or mapping",
+        description="Events that come close together go out as one: one delivery for each action, at most so often.",
+        examples=["5m"],
     )
     dry_run: bool = Field(
         False, description="true: a dry run of every action, to watch a route before it is armed.", examples=[True]
@@ -515,6 +521,7 @@ class GatewaySettings(Section):
     tracing: TracingSettings | None = Field(None, description="Left out: nothing is traced.")
     defaults: Defaults = Field(default_factory=Defaults)
     stripe: StripeSettings = Field(default_factory=StripeSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
     accounts: dict[Name, AccountSettings] = Field(
         min_length=1, description="Stripe accounts, by names of your own. Stripe posts to /webhooks/NAME."
     )

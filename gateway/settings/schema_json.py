@@ -31,7 +31,8 @@ def json_schema(actions: Mapping[str, Action[Any]], event_types: Sequence[str], 
     route = properties["routes"]["additionalProperties"]
     route["properties"]["events"]["items"] |= {
         "title": "type of event",
-        "description": "A type that Stripe has, or a glob: * stands for any characters.",
+        "description": "A type that Stripe has, one of the gateway's own (gateway.delivery.dead), or a glob: * stands "
+        "for any characters.",
         "defaultSnippets": [{"label": one, "body": one} for one in event_types],  # an enum would fill the hover
     }
     properties["connections"]["additionalProperties"] = _connection(kinds)

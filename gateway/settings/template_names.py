@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import Where
@@ -54,6 +54,8 @@ class Offered:
     needed: frozenset[str] | None = frozenset()  # actions whose output is there
     actions: frozenset[str] = frozenset()  # all of the route
     items: frozenset[str] | None = frozenset()  # names that the action itself brings, such as `item`; None: any
+    own_objects: Mapping[str, frozenset[str]] = field(default_factory=dict)  # fields by type, of own events alone
+    is_digest: bool = False
 
 
 def roots(is_action: bool) -> frozenset[str]:
@@ -63,6 +65,7 @@ def roots(is_action: bool) -> frozenset[str]:
 
 
 _AT_INTAKE, _IN_ACTION = roots(False), roots(True)
+_IN_DIGEST = frozenset(("events", "count"))
 _ACCOUNT = frozenset(scope_of({}, Account("", (), None, 0.0), {})["account"])
 
 
@@ -82,6 +85,7 @@ def _fault(reference: Reference, offered: Offered) -> _Fault | None:
     path = reference.path
     root = str(path[0])
     known = (_IN_ACTION if offered.is_action else _AT_INTAKE) | (offered.items or frozenset())
+    known |= _IN_DIGEST if offered.is_digest else frozenset()
     if reference.is_optional or (offered.items is None and root not in known):
         return None
     if root not in known:
@@ -93,6 +97,8 @@ def _fault(reference: Reference, offered: Offered) -> _Fault | None:
         return _constant(("vars",), path[1:], offered.constants)
     if root == "account":
         return _account(path, offered)
+    if root == "object" and offered.own_objects:
+        return _own_object(str(name), offered.own_objects)
     if root == "steps":
         return _step(path, offered)
     if root == "delivery" and name not in _DELIVERY:
@@ -116,6 +122,8 @@ def _unknown_root(root: str, known: frozenset[str]) -> tuple[str, str | None]:
         )
     if root == "item":
         return "item is not known here", "for_each brings item: one element of its list after the other"
+    if root in _IN_DIGEST:
+        return f"there is no name {root} here", "only the actions of a route with digest have it"
     if root == "data":
         return "there is no name data here", "did you mean event.data? `object` is event.data.object"
     return f"there is no name {root} here", did_you_mean(root, known)
@@ -152,6 +160,18 @@ def _account(path: tuple[Key, ...], offered: Offered) -> _Fault | None:
     shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
     hint = "give it there too, or write | default(...)"
     return 2, f"account.vars.{key} is missing in {shown}: a dead letter for each of its events", hint, "warning"
+
+
+def _own_object(name: str, fields: Mapping[str, frozenset[str]]) -> _Fault | None:
+    """A field of the gateway's own objects, which are all known."""
+    without = [one for one in fields if name not in fields[one]]
+    if len(without) == len(fields):
+        known = frozenset[str]().union(*fields.values())
+        return 1, f"none of these events has object.{name}", did_you_mean(name, known), "error"
+    if without:
+        hint = f"say `if: event.type == ...`, or write object.{name} | default(...); every own event has object.summary"
+        return 1, f"object.{name} is missing in {', '.join(without)}: a dead letter for each", hint, "warning"
+    return None
 
 
 def _step(path: tuple[Key, ...], offered: Offered) -> _Fault | None:

@@ -45,6 +45,7 @@ from gateway.model import (
     Event,
     EventFilter,
     Fetched,
+    Gathered,
     Lane,
     PlannedDelivery,
     RejectedBounds,
@@ -69,6 +70,7 @@ class Due:
 
     lanes: Sequence[Lane]  # due now, the one that waits longest first
     next_in_seconds: float | None  # until a further lane becomes due; None: nothing is planned
+    late_seconds: Sequence[float] = ()  # of each lane, since when its oldest has been due
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,15 @@ class Store(Protocol):
         question. Returns what is kept: where another gateway has kept an answer to the same question, that one.
         """
 
+    async def gather(
+        self, delivery_id: str, token: str, *, wait_seconds: float, every_seconds: float, most: int
+    ) -> Gathered | float | None:
+        """Takes along with a claimed delivery all pending ones with its `order_key`: they end `skipped`, naming it.
+        What it brings is settled by that, for all its attempts. Not before it has waited for `wait_seconds`, and the
+        last delivery of the same key was settled `every_seconds` ago: until then, the seconds that are missing. None
+        where the lease was lost. Of the events `most` are returned; one that is purged meanwhile is only counted.
+        """
+
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         """Extends leases, given as (delivery id, token). Returns the ids whose lease was lost to others."""
 
@@ -258,6 +269,11 @@ class Store(Protocol):
         """Changes a connection's status where its version is still `version` (0: it was never changed). The new
         status, one version on; None, and no change, where somebody else was faster. `since` moves only with the state.
         A change is announced like new work.
+        """
+
+    async def mark(self, name: str, every_seconds: float) -> datetime:
+        """When something was last marked; it is marked now where that was `every_seconds` ago, or never was. Of several
+        who ask at the same time all are told the same.
         """
 
     # -- upkeep -----------------------------------------------------------------------------------------------
@@ -379,7 +395,7 @@ class Store(Protocol):
         """Why deliveries are dead, the most frequent cause first, counted among the newest `among` dead letters."""
 
     async def last_events(self) -> Mapping[str, datetime]:
-        """When each account's newest event came in; accounts without one are missing."""
+        """When each account's newest event came in, the gateway's own left aside; accounts without one are missing."""
 
     async def event_kinds(self) -> Sequence[EventKind]:
         """Which accounts, types and states the inbox holds."""

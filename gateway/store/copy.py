@@ -40,7 +40,8 @@ TABLES = (
         "deliveries",
         ("seq", "id", "event_seq", "run_id", "account", "route", "action", "needs", "has_dependents", "state", "held",
          "due_at", "attempts", "runs", "created_at", "finished_at", "claimed_at", "lease_until", "token", "judged",
-         "once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched"),
+         "once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched",
+         "digest"),
         booleans=("has_dependents", "held", "judged"),
     ),
     _Table(
@@ -63,6 +64,7 @@ TABLES = (
         lowest=("",),
     ),
     _Table("rates", ("name", "tokens", "filled_at"), place=("name",), lowest=("",)),
+    _Table("marks", ("name", "marked_at"), place=("name",), lowest=("",)),
 )  # fmt: skip
 
 Told = Callable[[str, int, int], None]  # table, rows copied, rows in all

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -23,6 +24,7 @@ from gateway.model import (
     Event,
     EventFilter,
     Fetched,
+    Gathered,
     Lane,
     PlannedDelivery,
     RejectedBounds,
@@ -30,6 +32,7 @@ from gateway.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store import postgres_digests as digests
 from gateway.store import postgres_notes as notes
 from gateway.store import postgres_rejected
 from gateway.store import postgres_upkeep as upkeep
@@ -229,8 +232,9 @@ class PostgresStore(ConsoleQueries):
         later = [in_ms / 1000 for in_ms, _ in lanes if in_ms > 0]
         if lease is not None:
             later.append(max(lease + 0.001, 0.05))  # not at once where another gateway is just taking it over
-        now = [pair for pair in lanes if pair[0] <= 0]
-        return _Looked(Due([lane for _, lane in sorted(now)], min(later, default=None)), lease)
+        now = sorted(pair for pair in lanes if pair[0] <= 0)
+        late_seconds = [-in_ms / 1000 for in_ms, _ in now]
+        return _Looked(Due([lane for _, lane in now], min(later, default=None), late_seconds), lease)
 
     async def claim(
         self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
@@ -246,6 +250,12 @@ class PostgresStore(ConsoleQueries):
 
     async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
         return await work.keep_fetched(self._fetching, run_id, fetched)
+
+    async def gather(
+        self, delivery_id: str, token: str, *, wait_seconds: float, every_seconds: float, most: int
+    ) -> Gathered | float | None:
+        wait_ms, every_ms = int(wait_seconds * 1000), int(every_seconds * 1000)
+        return await digests.gather(self._fetching, delivery_id, token, wait_ms, every_ms, most, self._now())
 
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         ids, tokens = [one for one, _ in claims], [token for _, token in claims]
@@ -279,6 +289,9 @@ class PostgresStore(ConsoleQueries):
             else:
                 self._work_made()
         return changed
+
+    async def mark(self, name: str, every_seconds: float) -> datetime:
+        return moment(await digests.mark(self._fetching, name, int(every_seconds * 1000), self._now()))
 
     async def purge(
         self,

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
+from gateway.own_events import PREFIX
 from gateway.store.base import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.pages import (
     SEARCH_ROWS,
@@ -69,7 +70,7 @@ LAST_EVENTS = f"""
 WITH RECURSIVE {EVENTS.kinds()}
 SELECT kind.account, max((
   SELECT t.received_at FROM events t WHERE {EVENTS.of_kind("kind.{}")} ORDER BY t.seq DESC LIMIT 1
-)) FROM kind WHERE kind.state <> '{PURGED}' GROUP BY 1
+)) FROM kind WHERE kind.state <> '{PURGED}' AND NOT starts_with(kind.type, '{PREFIX}') GROUP BY 1
 """
 SIZE = """
 SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c

@@ -77,6 +77,11 @@ def kept_json(value: Any) -> str | None:
     return text
 
 
+def digest_reason(delivery_id: str) -> str:
+    """Why a delivery was skipped that another one brings."""
+    return f"digest: {delivery_id} brings it"
+
+
 def event_of(row: Sequence[Any]) -> Event:
     """An Event from the columns EVENT."""
     return Event(

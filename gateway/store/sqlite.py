@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from gateway.model import (
     Event,
     EventFilter,
     Fetched,
+    Gathered,
     Lane,
     PlannedDelivery,
     RejectedBounds,
@@ -33,8 +35,8 @@ from gateway.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store import sqlite_digests, sqlite_rejected
 from gateway.store import sqlite_notes as notes
-from gateway.store import sqlite_rejected
 from gateway.store import sqlite_upkeep as upkeep
 from gateway.store import sqlite_work as work
 from gateway.store.base import Added, Due, Note, Purged, Status
@@ -240,9 +242,11 @@ class SqliteStore(ConsoleQueries):
                 lanes.append((row[3], Lane(*place)))
             else:
                 later = row[3] if later is None else min(later, row[3])
+        lanes.sort()
         return Due(
-            lanes=[lane for _, lane in sorted(lanes)],
+            lanes=[lane for _, lane in lanes],
             next_in_seconds=None if later is None else (later - now) / 1000,
+            late_seconds=[(now - due_at) / 1000 for due_at, _ in lanes],
         )
 
     async def claim(
@@ -255,6 +259,14 @@ class SqliteStore(ConsoleQueries):
 
     async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
         return await self._do(lambda c: work.keep_fetched(c, run_id, fetched))
+
+    async def gather(
+        self, delivery_id: str, token: str, *, wait_seconds: float, every_seconds: float, most: int
+    ) -> Gathered | float | None:
+        wait_ms, every_ms = int(wait_seconds * 1000), int(every_seconds * 1000)
+        return await self._do(
+            lambda c: sqlite_digests.gather(c, delivery_id, token, wait_ms, every_ms, most, self._now_ms())
+        )
 
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         return await self._do(lambda c: work.renew(c, claims, int(lease_seconds * 1000), self._now_ms()))
@@ -275,6 +287,9 @@ class SqliteStore(ConsoleQueries):
 
     async def change_connection(self, name: str, version: int, change: ConnectionChange) -> ConnectionStatus | None:
         return await self._do(lambda c: upkeep.change_connection(c, name, version, change, self._now_ms()))
+
+    async def mark(self, name: str, every_seconds: float) -> datetime:
+        return moment(await self._do(lambda c: sqlite_digests.mark(c, name, int(every_seconds * 1000), self._now_ms())))
 
     async def purge(
         self,

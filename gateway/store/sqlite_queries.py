@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from gateway.errors import StoreUnavailable
 from gateway.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
+from gateway.own_events import is_own
 from gateway.store.base import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.pages import (
     SEARCH_ROWS,
@@ -362,6 +363,8 @@ def last_events(connection: sqlite3.Connection) -> dict[str, datetime]:
     """See Store.last_events."""
     newest: dict[str, int] = {}
     for kind in EVENTS.kinds(connection):
+        if is_own(kind[1]):
+            continue
         (seq,) = EVENTS.seqs(connection, [kind], EVERYTHING, 1, oldest_first=False)
         newest[kind[0]] = max(seq, newest.get(kind[0], 0))
     sql = "SELECT received_at FROM events WHERE seq = ?"

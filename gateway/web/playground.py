@@ -67,7 +67,7 @@ class Trial(Shown):
 async def try_out(config: Config, ask: TrialAsk) -> Trial:
     """Raises Refused for an unknown account."""
     account = ask.account or next(iter(config.accounts))
-    if account not in config.accounts:
+    if config.account(account) is None:
         raise Refused(422, "account: there is no such account")
     return await asyncio.get_running_loop().run_in_executor(_thread, _try_out, config, ask, account)
 
@@ -113,7 +113,7 @@ def _tried_action(action: ExplainedAction, is_fetch_assumed: bool) -> TriedActio
 
 async def explained(config: Config, event: Event) -> list[TriedRoute]:
     """What today's configuration makes of a stored event; nothing where its account is gone or it is not JSON."""
-    if event.account not in config.accounts:
+    if config.account(event.account) is None:
         return []
 
     def run() -> list[TriedRoute]:

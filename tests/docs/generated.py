@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from gateway.event_types import snapshot_types, thin_types
+from gateway.event_types import types_in_order
 from gateway.registry import find_actions
 from gateway.settings.reference import reference
 from gateway.settings.schema_json import json_schema
@@ -23,7 +23,7 @@ def generated() -> dict[Path, str]:
     assert not complaints, complaints
     with_plugins, complaints = find_actions([EVERY_ACTION / "plugins"])
     assert not complaints, complaints
-    event_types = [*snapshot_types(), *thin_types()]
+    event_types = types_in_order()
     schema = json_schema(actions, event_types)
     included = json_schema(actions, event_types, is_included=True)
     text = TEMPLATE.read_text().replace("<!-- reference -->\n", reference(schema))

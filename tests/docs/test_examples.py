@@ -32,6 +32,7 @@ def test_each_kind_of_business_has_its_example() -> None:
         "subscriptions",
         "shop",
         "marketplace",
+        "alerts",
     }
 
 

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-HEAD = "0008"  # the newest revision; a test compares it with versions/
+HEAD = "0009"  # the newest revision; a test compares it with versions/
 OLDEST = "0001"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
 
 _ALEMBIC = threading.Lock()  # it keeps what it works on in module globals

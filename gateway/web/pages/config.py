@@ -6,6 +6,7 @@ import asyncio
 
 from aiohttp import web
 
+from gateway.own_events import is_own
 from gateway.settings.load import Config
 from gateway.settings.masked import masked_files
 from gateway.web.charts import Box
@@ -31,14 +32,15 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 def picture(config: Config) -> tuple[list[list[Box]], list[tuple[str, str]]]:
     """Accounts, event patterns, each route's actions along `needs`, connections; and the arrows between them."""
-    accounts = [Box(f"account {name}", name, "account") for name in config.accounts]
+    accounts = [Box(f"account {name}", name, "account") for name in config.event_accounts]
     patterns: dict[str, Box] = {}
     steps: list[list[Box]] = []
     arrows: list[tuple[str, str]] = []
     for route in config.routes:
         for pattern in route.events:
             patterns.setdefault(pattern, Box(f"event {pattern}", pattern, "event"))
-            arrows += [(f"account {name}", f"event {pattern}") for name in route.accounts or config.accounts]
+            takes = route.accounts or (config.event_accounts if is_own(pattern) else config.accounts)
+            arrows += [(f"account {name}", f"event {pattern}") for name in takes]
         depths: dict[str, int] = {}
         for action in route.actions:  # each stands after what it needs
             key = f"action {route.name}/{action.name}"

@@ -29,7 +29,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
         "shown": first(given, DeliveriesQuery.model_fields),
         "filters": {name: value for name, value in given.items() if name not in ("cursor", "limit")},
         "states": list(DeliveryState),
-        "accounts": list(config.accounts),
+        "accounts": config.event_accounts,
         "connections": list(config.connections),
         "routes": [route.name for route in config.routes],
         "actions": sorted({action.name for route in config.routes for action in route.actions}),

@@ -51,6 +51,6 @@ def _text(given: object) -> str:
 
 
 def _page(request: web.Request, text: str, account: str, draft: str, trial: Trial | None) -> web.Response:
-    accounts = list(parts(request).running.config.accounts)
+    accounts = parts(request).running.config.event_accounts
     context = {"event": text, "account": account, "accounts": accounts, "draft": draft, "trial": trial}
     return page(request, "playground.html", context)
