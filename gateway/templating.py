@@ -176,11 +176,13 @@ class Templates:
         *,
         as_text: bool = False,
         escape: Callable[[str], str] | None = None,
+        keeps_lone: bool = False,
         place: Place | None = None,
         first_line: int | None = None,
     ) -> Leaf:
         """A template text. `as_text`, or an `escape`: even a lone expression renders to text. `escape` is applied to
-        what each expression brings; `markupsafe.escape` turns on autoescaping. Raises TemplateError.
+        what each expression brings, but for a lone one with `keeps_lone`; `markupsafe.escape` turns on autoescaping.
+        Raises TemplateError.
         """
         text = _Text(source, where, where.line if first_line is None else first_line)
         if not _DELIMITER.search(source):
@@ -195,7 +197,7 @@ class Templates:
             raise _all_refused(read.faults, source, place)
         seen: dict[str, Survey] = {}
         self._load_named(sandbox, read.survey.files, place, seen)
-        is_lone = read.is_lone and not as_text and escape is None
+        is_lone = read.is_lone and not as_text and (escape is None or keeps_lone)
         try:
             if is_lone:
                 code = self._code((source, None, True), lambda: self._assigned(self._lone(source)), read)
