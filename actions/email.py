@@ -74,8 +74,12 @@ class EmailSettings(Settings):
     connection: Annotated[str, Connection(SmtpConnection)] = Field(
         description="A connection of type smtp.", examples=["mail"]
     )
-    to: Annotated[Addresses, _NAMES] = Field(description="One address or several.", examples=["{{ object.customer_details.email }}"])
-    cc: Annotated[Addresses, _NAMES] = Field(default_factory=list, description="Who gets a copy.", examples=["sales@acme.example"])
+    to: Annotated[Addresses, _NAMES] = Field(
+        description="One address or several.", examples=["{{ object.customer_details.email }}"]
+    )
+    cc: Annotated[Addresses, _NAMES] = Field(
+        default_factory=list, description="Who gets a copy.", examples=["sales@acme.example"]
+    )
     bcc: Annotated[Addresses, _NAMES] = Field(
         default_factory=list,
         description="Who gets a copy that the others do not see.",

@@ -133,9 +133,9 @@ def _dumps(value: Any, *, indent: int | None = None) -> str:
         if indent is None:
             return json.dumps(value, default=_jsonable, ensure_ascii=False, allow_nan=False)
         size, parts = 0, []
-        for part in json.JSONEncoder(
-            default=_jsonable, ensure_ascii=False, allow_nan=False, indent=indent
-        ).iterencode(value):
+        for part in json.JSONEncoder(default=_jsonable, ensure_ascii=False, allow_nan=False, indent=indent).iterencode(
+            value
+        ):
             size = check_weight(size + len(part))  # far more than what is written is the space before it
             parts.append(part)
         return "".join(parts)

@@ -47,7 +47,12 @@ class Target:
 
 
 def request(
-    body: bytes | None = None, *, path: str = "/webhooks/acme", length: bytes | None = None, more: bytes = b"", **sign: Any
+    body: bytes | None = None,
+    *,
+    path: str = "/webhooks/acme",
+    length: bytes | None = None,
+    more: bytes = b"",
+    **sign: Any,
 ) -> bytes:
     """A signed POST, whole; `length` instead of its Content-Length line, `more` header lines."""
     body = json.dumps(make_event()).encode() if body is None else body
