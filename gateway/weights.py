@@ -42,9 +42,7 @@ class Budget:
     def __init__(self) -> None:
         self._steps = MOST_STEPS
         self._work = MOST_WORK
-        self._known: dict[
-            int, tuple[Any, int]
-        ] = {}  # weights of lists and objects; holds them, so that no id is reused
+        self._known: dict[int, tuple[Any, int]] = {}  # weights by id; holds the values, so that no id is used twice
 
     def step(self, count: int) -> None:
         """Takes turns of loops, or calls."""

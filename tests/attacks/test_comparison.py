@@ -59,8 +59,8 @@ def test_tokens_are_compared_by_compare_digest_only(module: ModuleType) -> None:
 
 
 def test_a_signature_wrong_at_its_end_takes_no_longer_than_one_wrong_at_its_start() -> None:
-    """A comparison that stops at the first difference of 64 characters would differ by nanoseconds: what is caught here is
-    the gross. By interleaved medians, with a bound of a half.
+    """A comparison that stops at the first difference of 64 characters would differ by nanoseconds: what is caught here
+    is the gross. By interleaved medians, with a bound of a half.
     """
     right = signed_request(BODY, SECRET)["Stripe-Signature"]
     last = "0" if right[-1] != "0" else "1"

@@ -1,6 +1,6 @@
 """Attacks by the files that a configuration is read from: YAML that explodes, plugin folders that others may write to.
 
-tests/unit/settings/test_load.py has the alias bomb (`test_an_alias_bomb_is_refused`), tests/unit/settings/test_mutations.py
+tests/unit/settings/test_load.py has the alias bomb (`test_an_alias_bomb_is_refused`), and test_mutations.py beside it
 whatever else may stand in a file.
 """
 
