@@ -64,7 +64,8 @@ def _is_constant(node: nodes.Node) -> bool:
     return isinstance(node, nodes.Const)
 
 
-def _filter(node: nodes.Expr, name: str, *args: str) -> nodes.Filter:
+def _filter(node: nodes.Node, name: str, *args: str) -> nodes.Filter:
+    assert isinstance(node, nodes.Expr)
     return nodes.Filter(node, name, [nodes.Const(arg) for arg in args], [], None, None, lineno=node.lineno)
 
 

@@ -248,6 +248,7 @@ routes:
 
 # -- SQL ------------------------------------------------------------------------------------------------------
 
+QUOTE = '"'
 EVIL = """x'); DROP TABLE victims; --|x"; DROP TABLE victims; --|x` ; DROP TABLE victims|1 OR 1=1|%s|:a|?|a"b|a`b|a'b"""
 
 
@@ -260,11 +261,12 @@ async def test_sql_in_a_name_or_a_value_is_data(tmp_path: Path, place: str, evil
         database.execute("CREATE TABLE victims (id TEXT)")
         database.execute("INSERT INTO victims VALUES ('alive')")
     database.close()
+    column = evil if place == "column" else "name"
     given = {
         "connection": "shop",
         "table": evil if place == "table" else "orders",
         "key": {evil if place == "key" else "id": "1"},
-        "values": {evil if place == "column" else "name": evil},
+        "values": {column: evil},
         "ensure_table": True,
     }
     connection = DatabaseConnection.model_validate({"type": "database", "url": f"sqlite:///{tmp_path}/shop.db"})
@@ -273,6 +275,5 @@ async def test_sql_in_a_name_or_a_value_is_data(tmp_path: Path, place: str, evil
     database = sqlite3.connect(tmp_path / "shop.db")
     assert database.execute("SELECT id FROM victims").fetchall() == [("alive",)]
     quoted = str(given["table"]).replace('"', '""')
-    column = next(iter(given["values"])).replace('"', '""')  # type: ignore[attr-defined]
-    assert database.execute(f'SELECT "{column}" FROM "{quoted}"').fetchall() == [(evil,)]
+    assert database.execute(f'SELECT "{column.replace(QUOTE, QUOTE * 2)}" FROM "{quoted}"').fetchall() == [(evil,)]
     database.close()

@@ -12,8 +12,9 @@ import time
 import pytest
 
 from gateway.intake import listener as module
+from gateway.intake.listener import Listener
 from tests.attacks.conftest import Target, request, statuses
-from tests.integration.test_listener import POST, Echo, Listener, echo, listener
+from tests.integration.test_listener import POST, Echo, echo, listener
 
 __all__ = ["echo", "listener"]  # fixtures
 IDLE = int(os.environ.get("ATTACK_IDLE", "300"))
