@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated clean
+.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated fuzz attack-idle clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -43,6 +43,13 @@ torture-postgres: $(VENV)/.installed-test
 reloads: $(VENV)/.installed-test
 	GATEWAY_RELOADS=10000 $(BIN)/python -m pytest -s tests/integration/test_reload_leaks.py
 	GATEWAY_RELOAD_SECONDS=300 $(BIN)/python -m pytest -s --timeout 900 tests/acceptance/test_reload.py -k under_load
+
+# The coverage-guided fuzzer on each of its targets, and idle connections up to the bound. By hand.
+fuzz: $(VENV)/.installed-test
+	for target in signature envelope yaml template; do $(BIN)/python -m tests.attacks.fuzz $$target 300 || exit 1; done
+
+attack-idle: $(VENV)/.installed-test
+	ulimit -n $$(ulimit -H -n) && ATTACK_IDLE=9000 ATTACK_BAD=50000 $(BIN)/python -m pytest -q -s tests/attacks/test_load.py
 
 # Files made from the code: the editor's schema and docs/configuration.md. A test compares them.
 generated: $(VENV)/.installed-test

@@ -39,7 +39,16 @@ _IDLE_SECONDS = 30.0
 _OWN_HEADERS = frozenset(
     ("from", "to", "cc", "bcc", "subject", "date", "message-id", "reply-to", "content-type", "mime-version")
 )
+_SPECIALS = re.compile(r'[()<>\[\]:;,\\"\x00-\x1f\x7f]')
+_ADDRESS_AS_NAME = re.compile(r'(^|,)\s*([^",<>]*@[^",<>]*?)\s*<')
 Addresses = str | list[str]
+
+
+def escape_name(text: str) -> str:
+    """What an expression brings next to other words of an address, such as `{{ name }} <{{ email }}>`: without the
+    characters that structure addresses (RFC 5322, section 3.2.3), so that a customer's name cannot bring in recipients.
+    """
+    return " ".join(_SPECIALS.sub(" ", text).split()) if _SPECIALS.search(text) else text
 
 
 class Attachment(BaseModel):
@@ -56,21 +65,30 @@ class Attachment(BaseModel):
     content_type: str = Field("application/octet-stream", description="Its media type.", examples=["text/plain"])
 
 
+_NAMES = Text(escape=escape_name, keeps_lone=True)
+
+
 class EmailSettings(Settings):
     """`with` of email."""
 
     connection: Annotated[str, Connection(SmtpConnection)] = Field(
         description="A connection of type smtp.", examples=["mail"]
     )
-    to: Addresses = Field(description="One address or several.", examples=["{{ object.customer_details.email }}"])
-    cc: Addresses = Field(default_factory=list, description="Who gets a copy.", examples=["sales@acme.example"])
-    bcc: Addresses = Field(
+    to: Annotated[Addresses, _NAMES] = Field(
+        description="One address or several.", examples=["{{ object.customer_details.email }}"]
+    )
+    cc: Annotated[Addresses, _NAMES] = Field(
+        default_factory=list, description="Who gets a copy.", examples=["sales@acme.example"]
+    )
+    bcc: Annotated[Addresses, _NAMES] = Field(
         default_factory=list,
         description="Who gets a copy that the others do not see.",
         examples=[["archive@acme.example", "books@acme.example"]],
     )
-    reply_to: Addresses = Field(default_factory=list, description="Where answers go.", examples=["help@acme.example"])
-    from_: str | None = Field(
+    reply_to: Annotated[Addresses, _NAMES] = Field(
+        default_factory=list, description="Where answers go.", examples=["help@acme.example"]
+    )
+    from_: Annotated[str | None, _NAMES] = Field(
         None,
         alias="from",
         description="The sender, instead of the connection's.",
@@ -250,7 +268,7 @@ def _addresses(given: Addresses, what: str) -> list[Address]:
     for text in texts:
         if any(character in text for character in "\r\n\0"):
             raise Reject(f"{what}: an address may hold no line break")
-        for name, spec in getaddresses([text]):
+        for name, spec in getaddresses([_ADDRESS_AS_NAME.sub(r'\1 "\2" <', text)]):
             local, at, domain = spec.rpartition("@")
             if not (at and local and domain) or re.search(r"\s", spec):
                 raise Reject(f"{what}: {text[:100]!r} is no mail address")

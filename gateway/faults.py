@@ -13,7 +13,8 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 from jinja2.utils import missing
 
 from gateway.filters import kind_of
-from gateway.sandbox import FieldMissing, NullPrinted, path_of
+from gateway.rewriting import path_of
+from gateway.sandbox import FieldMissing, NullPrinted
 
 _MOST_VISITED = 20_000
 _LITERALS = {"null": "none", "undefined": "none", "nil": "none", "TRUE": "true", "FALSE": "false", "NULL": "none"}

@@ -21,6 +21,7 @@ from jinja2.nodes import EvalContext
 from jinja2.utils import htmlsafe_json_dumps
 
 from gateway.currencies import printed_decimals, to_major
+from gateway.weights import check_weight
 
 LARGEST_AMOUNT = 10**20  # Babel rounds with 28 digits
 _WIDE_DIRECTIVE = re.compile(r"%[^A-Za-z%]*\d{3}")  # glibc pads to any width it is asked for
@@ -129,7 +130,15 @@ def tojson(context: EvalContext, value: Any, indent: Any = None) -> str:
 
 def _dumps(value: Any, *, indent: int | None = None) -> str:
     try:
-        return json.dumps(value, default=_jsonable, ensure_ascii=False, allow_nan=False, indent=indent)
+        if indent is None:
+            return json.dumps(value, default=_jsonable, ensure_ascii=False, allow_nan=False)
+        size, parts = 0, []
+        for part in json.JSONEncoder(default=_jsonable, ensure_ascii=False, allow_nan=False, indent=indent).iterencode(
+            value
+        ):
+            size = check_weight(size + len(part))  # far more than what is written is the space before it
+            parts.append(part)
+        return "".join(parts)
     except TypeError as error:
         raise ValueError(f"tojson: {error}") from None
 

@@ -10,7 +10,8 @@ from jinja2 import TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
 from gateway.references import Reference, Survey, survey, taken
-from gateway.sandbox import Sandbox, path_of
+from gateway.rewriting import path_of
+from gateway.sandbox import Sandbox
 
 _PIECE = re.compile(r"""(?<!\{)\{\{(?![-+])(?:[^{}'"]|'[^'{}\\]*'|"[^"{}\\]*")*(?<![-+])\}\}""")
 _QUOTED = re.compile(r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*\"""", re.DOTALL)  # as Jinja's lexer has it

@@ -1,7 +1,7 @@
 """The Jinja environment that templates live in: keys before methods, no way to the interpreter, no bombs.
 
-The compiler's syntax tree is rewritten before it becomes code: what is printed, looped over and joined passes through
-filters of ours, whose names hold a space so that no template can write them.
+Whatever a template does goes through here and is taken from the budget of its rendering: operators, calls, filters, and
+by a rewritten syntax tree what is printed, looped over, joined, compared, sliced and put into lists.
 """
 
 from __future__ import annotations
@@ -9,41 +9,44 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from typing import Any
 
 import markupsafe
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes, pass_eval_context
-from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.exceptions import UndefinedError
 from jinja2.lexer import TokenStream
 from jinja2.runtime import markup_join, str_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
-from jinja2.visitor import NodeTransformer
 
 from gateway.bounds import (
     FILTER_CHECKS,
     OPERATOR_CHECKS,
+    REPLACED_FILTERS,
     bounded_join,
     bounded_range,
     check_format,
     check_join,
     check_numbers,
     check_replace,
+    check_tabs,
     guarded,
+    marked,
 )
 from gateway.filters import FILTERS
+from gateway.rewriting import COMPARED, JOIN, LOOP, MADE, PRINT, SEARCHED, SLICED, Rewriter
 from gateway.spots import placed_tokens
-
-MOST_STEPS = 100_000  # turns of loops, and calls, in one rendering
-
-steps_left: ContextVar[list[int] | None] = ContextVar("steps_left", default=None)
-"""What the rendering under way may still do; set anew for each by whoever renders."""
+from gateway.weights import CALL, CONTAINER, Notes, budget, size_of
 
 _MAPPING_METHODS = frozenset(("get", "items", "keys", "values"))
-_PRINT, _LOOP, _JOIN = "gateway print", "gateway loop", "gateway join"
-_UNSAFE_METHODS = frozenset(("to_bytes", "from_bytes"))
-_PADDING = frozenset(("center", "ljust", "rjust", "zfill", "expandtabs"))
+_UNSAFE_METHODS = frozenset(("to_bytes", "from_bytes", "translate"))
+_PADDING = frozenset(("center", "ljust", "rjust", "zfill"))
+_COMPARING_METHODS = frozenset(("index", "count", "changed"))
+_COMPARING_FILTERS = frozenset(("dictsort", "groupby", "max", "min", "sort", "unique"))
+_COMPARING_TESTS = frozenset(
+    ("!=", "<", "<=", "==", ">", ">=", "eq", "equalto", "ge", "greaterthan", "gt", "in", "le", "lessthan", "lt", "ne")
+)
+_WORK_A_CHARACTER = {"pprint": 32, "urlize": 16}  # 1 for the others
 
 
 class FieldMissing(UndefinedError):  # noqa: N818
@@ -98,14 +101,20 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.writes_html = escape is markupsafe.escape
         for name in ("lipsum", "cycler", "joiner"):
             del self.globals[name]
-        self.globals["range"] = bounded_range
+        self.globals.update({"range": bounded_range, "namespace": Notes})
         for name in ("attr", "random"):
             del self.filters[name]
+        self.filters.update(REPLACED_FILTERS)
         for name, guard in FILTER_CHECKS.items():
             self.filters[name] = guarded(self.filters[name], guard)
         self.filters.update(FILTERS)
+        self.filters = {name: _metered(name, function) for name, function in self.filters.items()}
+        for name in _COMPARING_TESTS:
+            test: Callable[..., Any] = self.tests[name]
+            self.tests[name] = guarded(test, _compare)
         printing = _print if escape is None or self.writes_html else _escaping_print(escape)
-        self.filters.update({_PRINT: printing, _LOOP: _loop, _JOIN: _joined})
+        self.filters.update({PRINT: printing, LOOP: _loop, JOIN: _joined})
+        self.filters.update({COMPARED: _compared, SEARCHED: _searched, SLICED: _sliced, MADE: _made})
 
     def unknown(
         self, filters: Iterable[tuple[str, int]], tests: Iterable[tuple[str, int]]
@@ -124,7 +133,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         tests = ((node.name, node.lineno) for node in tree.find_all(nodes.Test))
         for fault in self.unknown(filters, tests):
             raise fault
-        prepared: nodes.Template = _Rewriter().visit(tree)
+        prepared: nodes.Template = Rewriter().visit(tree)
         prepared.set_environment(self)
         return prepared
 
@@ -172,9 +181,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         name = value.__name__
         if name in ("format", "format_map"):
             made = super().wrap_str_format(value)
-            return made and guarded(made, lambda *args, **kwargs: check_format(owner))
+            return made and guarded(made, lambda *args, **kwargs: check_format(owner, *args, **kwargs))
         if name in _PADDING:
             return guarded(value, check_numbers)
+        if name == "expandtabs":
+            return guarded(value, lambda tabsize=8: check_tabs(owner, tabsize))
         if name == "replace":
             return guarded(value, lambda *args, **kwargs: check_replace(owner, *args))
         if name == "join":
@@ -182,50 +193,43 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return None
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        _spend(1)
-        return super().call(__context, __obj, *args, **kwargs)
+        left = budget()
+        left.step(1)
+        left.work(CALL + sum(map(size_of, args)) + sum(map(size_of, kwargs.values())))
+        if isinstance(__obj, (types.MethodType, types.BuiltinMethodType)):
+            owner = __obj.__self__
+            is_comparing = __obj.__name__ in _COMPARING_METHODS
+            left.work(sum(map(left.weigh, (owner, *args))) if is_comparing else size_of(owner))
+        return left.admit(super().call(__context, __obj, *args, **kwargs))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         OPERATOR_CHECKS[operator](left, right)
-        return self.binop_table[operator](left, right)
+        made = self.binop_table[operator](left, right)
+        if isinstance(made, (list, tuple)):
+            whole = budget()
+            whole.work(len(made) // CALL)
+            if operator == "+":
+                whole.note(made, whole.weigh(left) + whole.weigh(right))
+            else:
+                many, times = (left, right) if isinstance(right, int) else (right, left)
+                whole.note(made, CONTAINER + (whole.weigh(many) - CONTAINER) * max(times, 0))
+            return made
+        return budget().admit(made)
 
 
-class _Rewriter(NodeTransformer):
-    """Puts our filters where a template prints, loops and joins."""
+def _metered(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that takes what goes into it and what comes out of it from the budget."""
+    factor = _WORK_A_CHARACTER.get(name, 1)
+    is_comparing = name in _COMPARING_FILTERS
 
-    def visit_Output(self, node: nodes.Output) -> nodes.Output:  # noqa: N802 - Jinja's name
-        self.generic_visit(node)
-        node.nodes = [
-            part if isinstance(part, nodes.TemplateData) else _filter(part, _PRINT, path_of(part))
-            for part in node.nodes
-        ]
-        return node
+    def metered(*args: Any, **kwargs: Any) -> Any:
+        left = budget()
+        left.work(CALL + factor * sum(map(size_of, args)))
+        if is_comparing or factor > 1:
+            left.work(4 * sum(map(left.weigh, args)))
+        return left.admit(function(*args, **kwargs))
 
-    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
-        self.generic_visit(node)
-        node.iter = _filter(node.iter, _LOOP, path_of(node.iter))
-        return node
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return _filter(nodes.List(node.nodes, lineno=node.lineno), _JOIN)
-
-
-def _filter(node: nodes.Node, name: str, *args: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [nodes.Const(arg) for arg in args], [], None, None, lineno=node.lineno)
-
-
-def path_of(node: nodes.Node) -> str:
-    """`object.lines.data[0]` for a node that is such a path, else an empty text."""
-    if isinstance(node, nodes.Name):
-        return node.name
-    if isinstance(node, nodes.Getattr):
-        inner = path_of(node.node)
-        return inner and f"{inner}.{node.attr}"
-    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
-        inner = path_of(node.node)
-        return inner and f"{inner}[{node.arg.value!r}]"
-    return ""
+    return marked(metered, function)
 
 
 def _print(value: Any, path: str) -> Any:
@@ -234,6 +238,8 @@ def _print(value: Any, path: str) -> Any:
     for part in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(part, Undefined):
             str(part)  # raises; within a list, Python would write it as if it were a value
+    if not isinstance(value, str):
+        budget().weigh(value)
     return value
 
 
@@ -250,7 +256,7 @@ def _loop(value: Any, path: str) -> Any:
     if value is None:
         raise ValueError(f"{path or 'the value'} is null; a loop needs a list")
     try:
-        _spend(len(value))
+        budget().step(len(value))
     except TypeError:
         return _counted(value)
     return value
@@ -258,16 +264,33 @@ def _loop(value: Any, path: str) -> Any:
 
 def _counted(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
-        _spend(1)
+        budget().step(1)
         yield value
 
 
-def _spend(steps: int) -> None:
-    left = steps_left.get()
-    if left is not None:
-        left[0] -= steps
-        if left[0] < 0:
-            raise SecurityError(f"more than {MOST_STEPS} steps: loops within loops?")
+def _compare(*args: Any) -> None:
+    left = budget()
+    left.work(sum(map(left.weigh, args)) // CALL)
+
+
+def _compared(value: Any) -> Any:
+    left = budget()
+    left.work(left.weigh(value) // CALL)
+    return value
+
+
+def _searched(value: Any) -> Any:
+    return value if isinstance(value, dict) else _compared(value)
+
+
+def _sliced(value: Any) -> Any:
+    budget().work(size_of(value))
+    return value
+
+
+def _made(value: Any) -> Any:
+    budget().weigh(value)
+    return value
 
 
 @pass_eval_context
@@ -275,5 +298,5 @@ def _joined(context: nodes.EvalContext, parts: list[Any]) -> str:
     for part in parts:
         if part is None:
             raise ValueError("a null is joined to a text; say what to join instead: | default('...', true)")
-    check_join(parts, 0)
+    budget().work(sum(map(size_of, check_join(parts, 0))))
     return markup_join(parts) if context.autoescape else str_join(parts)

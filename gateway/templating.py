@@ -26,8 +26,9 @@ from gateway.faults import UNCLOSED, compile_words, line_of, render_words, short
 from gateway.native import native
 from gateway.reading import Read, Reader, lone_expression, parsed_expression
 from gateway.references import NamedFile, Reference, Survey, taken
-from gateway.sandbox import MOST_STEPS, Sandbox, UnknownName, steps_left
+from gateway.sandbox import Sandbox, UnknownName
 from gateway.spots import stretch_of, unclosed_block
+from gateway.weights import Budget, under_way
 
 Place = Callable[[int, int], Where]
 """The place of a stretch of a template's text, given by its first character and the one after its last."""
@@ -80,7 +81,7 @@ class Expression:
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
         """The expression's native value. Raises TemplateError."""
-        token = steps_left.set([MOST_STEPS])
+        token = under_way.set(Budget())
         try:
             template = self._code.template()
             known = {**template.environment.globals, **scope}
@@ -91,7 +92,7 @@ class Expression:
         except Exception as error:
             raise _failed(error, _Text(self.source, self.where, self._first_line), scope) from None
         finally:
-            steps_left.reset(token)
+            under_way.reset(token)
 
 
 class Leaf:
@@ -120,14 +121,14 @@ class Leaf:
             return self._compiled.evaluate(scope)
         if self._compiled is None:
             return self.source
-        token = steps_left.set([MOST_STEPS])
+        token = under_way.set(Budget())
         try:
             template = self._compiled.template()
             return bounded_join(template.root_render_func(template.new_context(dict(scope))))
         except Exception as error:
             raise _failed(error, self._text, scope) from None
         finally:
-            steps_left.reset(token)
+            under_way.reset(token)
 
 
 class Templates:
@@ -175,11 +176,13 @@ class Templates:
         *,
         as_text: bool = False,
         escape: Callable[[str], str] | None = None,
+        keeps_lone: bool = False,
         place: Place | None = None,
         first_line: int | None = None,
     ) -> Leaf:
         """A template text. `as_text`, or an `escape`: even a lone expression renders to text. `escape` is applied to
-        what each expression brings; `markupsafe.escape` turns on autoescaping. Raises TemplateError.
+        what each expression brings, but for a lone one with `keeps_lone`; `markupsafe.escape` turns on autoescaping.
+        Raises TemplateError.
         """
         text = _Text(source, where, where.line if first_line is None else first_line)
         if not _DELIMITER.search(source):
@@ -194,7 +197,7 @@ class Templates:
             raise _all_refused(read.faults, source, place)
         seen: dict[str, Survey] = {}
         self._load_named(sandbox, read.survey.files, place, seen)
-        is_lone = read.is_lone and not as_text and escape is None
+        is_lone = read.is_lone and not as_text and (escape is None or keeps_lone)
         try:
             if is_lone:
                 code = self._code((source, None, True), lambda: self._assigned(self._lone(source)), read)

@@ -366,10 +366,12 @@ class _Connection(asyncio.Protocol):
     # -- the listener's calls ---------------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """Its time is up."""
-        if self._is_last:
+        """Its time is up. Whoever does not read the answers either gets a little more of it, and no third time."""
+        if self._is_last or self._is_refused or self._transport.is_closing():
             self._transport.abort()
-        elif self._is_reading():
+            return
+        self.deadline = self._loop.time() + LINGER_SECONDS
+        if self._is_reading():
             self._refuse(_TOO_SLOW)
         else:
             self._transport.close()

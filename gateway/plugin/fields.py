@@ -150,10 +150,12 @@ class Text:
     as `{template: path/to/file.j2}` as well.
 
     `escape` is applied to what each expression brings, never to what ops wrote. `markupsafe.escape` turns on
-    Jinja's HTML autoescaping.
+    Jinja's HTML autoescaping. With `keeps_lone`, one lone expression keeps its type, is not escaped, and there is no
+    `template`.
     """
 
     escape: Callable[[str], str] | None = None
+    keeps_lone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ class Compiling:
 
     def _part(self, part: Any, path: Path_, text: Text | None, is_top: bool, offered: Offered) -> Any:
         escape = text.escape if text is not None else None
+        is_text = is_top and text is not None and not text.keeps_lone
         try:
             if isinstance(part, str):
                 if "{" not in part:
@@ -214,15 +215,16 @@ class Compiling:
                 leaf = self._templates.leaf(
                     part,
                     self._source.where(path),
-                    as_text=is_top and text is not None,
+                    as_text=is_text,
                     escape=escape,
+                    keeps_lone=text is not None and text.keeps_lone,
                     place=self._source.place(path),
                     first_line=self._source.first_line(path),
                 )
                 self._check_names(leaf.references, path, offered)
                 return part if leaf.is_constant else leaf
             if isinstance(part, dict):
-                if is_top and text is not None and set(part) == {"template"} and isinstance(part["template"], str):
+                if is_text and set(part) == {"template"} and isinstance(part["template"], str):
                     leaf = self._templates.file(
                         part["template"], self._source.where((*path, "template")), escape=escape
                     )

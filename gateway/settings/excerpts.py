@@ -16,12 +16,15 @@ from gateway.settings.source import Source
 from gateway.settings.variables import VARIABLE
 
 MASK = "***"
-_CREDENTIALS = re.compile(r"(?:^|(?<=//))[^\s/@?#'\"{}]*[^\s@?#'\"{}]*(?=@)|(?<=\?)[^\s'\"{}#]+")
+_CREDENTIALS = re.compile(r"(?:^|(?<=//))[^\s@?#'\"{}]*(?=@)|(?<=\?)[^\s'\"{}#]+")
 _LOOKS_SECRET = re.compile(
     r"\b(?:whsec_|sk_live_|sk_test_|rk_live_|rk_test_|xox[a-z]-|xapp-)[^\s'\",\]}]+"
     r"|(?<=://)[^\s/@'\"]+(?=@)|(?<=hooks\.slack\.com/)[^\s'\",\]}]+"
 )
 _KEY_IN_LINE = re.compile(r"(?P<indent>[\s{,\-]*)['\"]?(?P<key>[A-Za-z_][A-Za-z0-9_.-]*)['\"]?\s*:(?:\s|$)")
+_KEY_ANYWHERE = re.compile(
+    r"(?P<key>[A-Za-z_][A-Za-z0-9_.-]{0,200})['\"]?\s{0,200}:(?:\s|$)"
+)  # bounded: lines may be long
 _SHORTEST_SECRET = 6
 
 
@@ -124,7 +127,7 @@ def _without(spans: Iterable[tuple[int, int]], holes: list[tuple[int, int]]) -> 
 def _by_the_look(file: TextFile, number: int, line: str) -> list[tuple[int, int]]:
     """Where secrets may stand in a line of a file that is no YAML: after a secret key, in its line or below it."""
     spans = []
-    for found in _KEY_IN_LINE.finditer(line):
+    for found in _KEY_ANYWHERE.finditer(line):
         if SECRET_KEY.search(found["key"]) or URL_KEY.search(found["key"]):
             spans.append((found.end(), len(line)))
             break

@@ -19,6 +19,7 @@ Path_ = tuple[str | int, ...]
 Marked = tuple[TextFile, yaml.Node]
 MOST_ALIASED = 100_000  # values that a file may gain through its aliases
 DEEPEST = 60
+DEEPEST_COMPOSED = 1000  # past it, nothing of the file is looked at
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -32,11 +33,17 @@ _PLAIN_TAG = "tag:yaml.org,2002:str"
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's, where it is there
     """Composes nodes and guesses no types: what a scalar means is decided here, and `yes` stays a text."""
 
+    _depth = 0
+
     def descend_resolver(self, current_node: Any, current_index: Any) -> None:
-        """Nothing depends on where a node stands."""
+        """Called at each node, within another one or at the top. libyaml itself would go down until the stack ends."""
+        self._depth += 1
+        if self._depth > DEEPEST_COMPOSED:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=current_node.start_mark)
 
     def ascend_resolver(self) -> None:
-        """Nothing depends on where a node stands."""
+        """Called after each."""
+        self._depth -= 1
 
     def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
         """A tag for what has none; `!` for a scalar that is not to be guessed at."""

@@ -58,7 +58,7 @@ def with_schema(action: Action[Any]) -> Schema:
     """An action's `with`, where a template may stand for each value."""
     fields = fields_of(action.Settings)
     plain = {name for name, field in fields.items() if field.connection is not None}
-    files = {name for name, field in fields.items() if field.text is not None}
+    files = {name for name, field in fields.items() if field.text is not None and not field.text.keeps_lone}
     return model_schema(action.Settings, with_templates(), plain=plain, files=files)
 
 

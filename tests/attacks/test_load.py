@@ -1,0 +1,98 @@
+"""Attacks on a running gateway by number and by slowness. The idle connections at full size: `make attack-idle`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+import time
+
+import pytest
+
+from gateway.intake import listener as module
+from gateway.intake.listener import Listener
+from tests.attacks.conftest import Target, request, statuses
+from tests.integration.test_listener import POST, Echo, echo, listener
+
+__all__ = ["echo", "listener"]  # fixtures
+IDLE = int(os.environ.get("ATTACK_IDLE", "300"))
+BAD = int(os.environ.get("ATTACK_BAD", "1500"))
+
+
+def test_slow_requests_are_given_up_while_good_ones_are_answered(target: Target) -> None:
+    """A byte now and then does not move the end: headers have 10 s in all, however they drip."""
+    slow = [socket.create_connection(("127.0.0.1", target.port), timeout=60) for _ in range(20)]
+    began = time.monotonic()
+    for one in slow:
+        one.sendall(b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\nX: ")
+    left = list(slow)
+    while left and time.monotonic() - began < 60:
+        assert statuses(target.talk(request())) == [200]
+        for one in list(left):
+            try:
+                one.sendall(b"a")
+                one.settimeout(0.01)
+                answer = one.recv(4096)
+            except TimeoutError:
+                continue
+            except OSError:
+                answer = b""
+            assert statuses(answer) in ([408], [])
+            left.remove(one)
+    for one in slow:
+        one.close()
+    assert not left
+
+
+def test_idle_connections_keep_nobody_out(target: Target) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, IDLE + 200)), hard))
+    idle: list[socket.socket] = []
+    try:
+        for _ in range(IDLE):
+            idle.append(socket.create_connection(("127.0.0.1", target.port), timeout=30))
+        answered = target.talk(request())
+        assert statuses(answered) == ([200] if IDLE < module.MOST_CONNECTIONS else [503])
+    finally:
+        for one in idle:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for _ in range(600):
+        if statuses(target.talk(request())) == [200]:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the gateway did not recover")
+
+
+def test_a_flood_of_bad_signatures_floods_no_log(target: Target) -> None:
+    """A line a second for each reason. The rate at which they are refused: bench/rejected.py."""
+    before = len(target.process.log.read_text().splitlines())
+    began = time.monotonic()
+    flood = request(secret="whsec_wrong") * 50
+    for _ in range(BAD // 50):
+        assert statuses(target.talk(flood)) == [401] * 50
+    assert statuses(target.talk(request())) == [200]
+    lines = len(target.process.log.read_text().splitlines()) - before
+    assert lines <= 10 + 2 * (time.monotonic() - began)
+
+
+async def test_a_peer_that_reads_nothing_is_let_go(
+    listener: Listener, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers can never leave, so that closing alone would wait for ever."""
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "LINGER_SECONDS", 0.5)
+    _, writer = await asyncio.open_connection(*listener.address)
+    asked = POST + b"Content-Length: 900\r\n\r\n" + b"x" * 900
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while True:
+            writer.write(asked * 100)
+            async with asyncio.timeout(1):
+                await writer.drain()
+    async with asyncio.timeout(30):
+        while listener.connections:
+            await asyncio.sleep(0.05)
+    writer.transport.abort()
