@@ -21,6 +21,7 @@ CODES = {
     "invalid-value": "a value that is not one of those that are taken",
     "missing-api-key": "a fetch or a reconcile for an account that has no key to ask Stripe with",
     "missing-key": "a key that must be there",
+    "missing-package": "an action that needs a package which is not installed",
     "needs-cycle": "actions that wait for each other",
     "open-console": "a console that others than this machine may reach without a token",
     "plugin": "a plugin that does not load",
