@@ -18,7 +18,7 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from actions.brokers import Acknowledged, Message, hidden
 from gateway.plugin import Finding, ProbedUse, Reject, Retry
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 5
 _DENIED = re.compile(r'permissions violation for publish to "([^"]*)"', re.I)
 _NO_SUBJECT = re.compile(r"[\s*>]|^$|^\.|\.$|\.\.|[^\x21-\x7e\u0080-\U0010ffff]")
 
@@ -135,7 +135,7 @@ class NatsBroker:
                         tls=self._tls,
                         allow_reconnect=False,
                         max_reconnect_attempts=1,
-                        reconnect_time_wait=0.05,
+                        reconnect_time_wait=0,
                         connect_timeout=_CONNECT_SECONDS,
                         error_cb=self._on_error,
                         disconnected_cb=on_end,

@@ -84,7 +84,7 @@ def _function(function: Any, name: str) -> str:
 
 
 def _parameter(one: inspect.Parameter) -> str:
-    star = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(one.kind, "")
+    star = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
     annotation = "" if one.annotation is one.empty else f": {one.annotation}"
     return f"{star}{one.name}{annotation}" + ("" if one.default is one.empty else " = ...")
 

@@ -73,7 +73,10 @@ async def test_jetstream_knows_a_second_attempt_as_a_duplicate(nats_server: Brok
 
 
 async def test_a_subject_body_and_headers_of_ones_own(nats_server: BrokerServer, orders: Any) -> None:
-    given = {"body": {"order": "{{ object.metadata.order_id }}"}, "headers": {"Shop": "{{ account.name }}"}}
+    given: dict[str, Any] = {
+        "body": {"order": "{{ object.metadata.order_id }}"},
+        "headers": {"Shop": "{{ account.name }}"},
+    }
     async with trial(nats_server.url, "orders.{{ object.currency }}", stream="ORDERS", **given) as one:
         assert (await one.attempt()).state == "succeeded"
     kept = await orders.get_msg("ORDERS", 1)
