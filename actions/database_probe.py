@@ -7,32 +7,26 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from actions.database import told
 from actions.database_table import KnownTable, lacking_index, read_table
-from gateway.plugin import Finding, ProbedUse, Unrendered
-
-_FIX = "look at the connection's url, the rights of its user, and whether the database is up"
-_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL"}
+from gateway.plugin import Finding, ProbedUse, Unrendered, Verdict
+from gateway.plugin.database import DATABASE_FIX, answering, missing_file, told
 
 
 async def findings(engine: AsyncEngine, url: str, uses: Sequence[ProbedUse]) -> AsyncIterator[Finding]:
     """One for the database, one for each use."""
-    file = Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
-    if file is not None and not file.exists():  # opening would make it
+    file = missing_file(engine)
+    if file is not None:
         yield Finding.good(f"there is no file {file.name} yet; the first row makes it")
         for use in uses:
             yield _unknown_table(use) or _without_table(use)
         return
-    try:
-        async with engine.connect():
-            yield Finding.good(f"answers: {_version(engine)}")
-    except Exception as error:  # a driver may raise anything; all of it means that the database cannot be used
-        yield Finding.bad(f"does not answer: {told(error, url)}", _FIX)
+    answer = await answering(engine, url)
+    yield answer
+    if answer.verdict is Verdict.BAD:
         return
     for use in uses:
         yield _unknown_table(use) or await _looked_at(engine, url, use)
@@ -44,15 +38,8 @@ async def _looked_at(engine: AsyncEngine, url: str, use: ProbedUse) -> Finding:
         async with engine.connect() as connection:
             known = await read_table(connection, table)
     except Exception as error:
-        return Finding.bad(f"table {table} cannot be read: {told(error, url)}", _FIX, use=use.place)
+        return Finding.bad(f"table {table} cannot be read: {told(error, url)}", DATABASE_FIX, use=use.place)
     return _without_table(use) if known is None else _with_table(engine, table, known, use)
-
-
-def _version(engine: AsyncEngine) -> str:
-    is_mariadb = getattr(engine.dialect, "is_mariadb", False)
-    name = "MariaDB" if is_mariadb else _NAMES.get(engine.dialect.name, engine.dialect.name)
-    numbers = [part for part in getattr(engine.dialect, "server_version_info", None) or () if isinstance(part, int)]
-    return f"{name} {'.'.join(map(str, numbers))}" if numbers else name
 
 
 def _unknown_table(use: ProbedUse) -> Finding | None:

@@ -18,6 +18,7 @@ from gateway.plugin import (
     Offers,
     ProbeContext,
     Reject,
+    Retry,
     Settings,
 )
 
@@ -127,7 +128,7 @@ class DbUpsert(Action[DbUpsertSettings]):
 
     async def open(self, connection: DatabaseConnection, base_folder: str) -> _Database:
         """An engine with its pool; it connects at the first run. Raises Reject where the URL cannot be used."""
-        from actions.database import open_engine
+        from gateway.plugin.database import open_engine
 
         url = connection.url.get_secret_value()
         return _Database(open_engine(url, base_folder, connection.concurrency), url)
@@ -195,7 +196,7 @@ def _row(settings: DbUpsertSettings, names: Mapping[str, Any]) -> _Row:
 
 
 async def _run_once(database: _Database, settings: DbUpsertSettings, rows: list[_Row]) -> dict[str, Any]:
-    from actions.database import outcome
+    from gateway.plugin.database import failure_of
 
     try:
         return await _write(database, settings, rows)
@@ -204,10 +205,12 @@ async def _run_once(database: _Database, settings: DbUpsertSettings, rows: list[
         raise
     except Exception as error:
         database.tables.pop(settings.table, None)
-        meant = outcome(error, database.url, settings.table)
-        if meant is None:
+        failure = failure_of(error, database.url)
+        if failure is None:
             raise
-        raise meant from None
+        if failure.may_pass:
+            raise Retry(f"{settings.table} could not be written now: {failure.text}") from None
+        raise Reject(f"{settings.table}: the database refused the row: {failure.text}") from None
 
 
 async def _write(database: _Database, settings: DbUpsertSettings, rows: list[_Row]) -> dict[str, Any]:

@@ -57,6 +57,11 @@ def find_actions(
     return found, complaints
 
 
+def missing_packages(action: Action[Any]) -> dict[str, str]:
+    """The modules that an action requires and that are not installed, each with what `pip install` brings it by."""
+    return {module: what for module, what in action.requires.items() if importlib.util.find_spec(module) is None}
+
+
 def forget_all_but(known: Mapping[str, Action[Any]]) -> None:
     """Drops the modules of plugin files that none of the `known` actions come from: of versions that were replaced."""
     kept = {type(action).__module__ for action in known.values()}

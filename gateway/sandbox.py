@@ -110,7 +110,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters.update(FILTERS)
         self.filters = {name: _metered(name, function) for name, function in self.filters.items()}
         for name in _COMPARING_TESTS:
-            test: Callable[..., Any] = self.tests[name]
+            test: Any = self.tests[name]
             self.tests[name] = guarded(test, _compare)
         printing = _print if escape is None or self.writes_html else _escaping_print(escape)
         self.filters.update({PRINT: printing, LOOP: _loop, JOIN: _joined})

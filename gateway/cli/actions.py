@@ -40,7 +40,7 @@ def type_words(annotation: Any) -> str:
 @app.command()
 def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """List the actions that routes can use, with their options."""
-    from gateway.registry import find_actions
+    from gateway.registry import find_actions, missing_packages
     from gateway.settings.source import Source
 
     folders = []
@@ -53,6 +53,7 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
         {
             "name": name,
             "summary": (type(action).__doc__ or "").strip().partition("\n")[0],
+            "missing": missing_packages(action),
             "options": {
                 field.alias or key: {
                     "required": field.is_required(),
@@ -69,7 +70,8 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     else:
         rows: list[list[object]] = []
         for one in described:
-            rows.append([one["name"], "", "", one["summary"]])
+            missing = "".join(f" (not installed: pip install '{what}')" for what in one["missing"].values())
+            rows.append([one["name"], "", "", one["summary"] + missing])
             for key, option in one["options"].items():
                 rows.append(
                     ["", key + (" (needed)" if option["required"] else ""), option["type"], option["description"]]

@@ -20,6 +20,9 @@ _PLACEHOLDERS = (  # the first whose word is in the name decides
     (("SECRET",), None),
     (("API_KEY", "STRIPE_KEY"), "rk_test_{name}"),
     (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_"), "sqlite:///data/dev/placeholder.db"),
+    (("APPRISE_URL",), "json://127.0.0.1:9/{name}"),
+    (("NATS_URL",), "nats://127.0.0.1:9"),
+    (("BROKER_URL", "REDIS_URL"), "redis://127.0.0.1:9"),
     (("URL",), "http://127.0.0.1:9/{name}"),  # nobody answers at port 9
     (("PORT",), "9"),
     (("HOST",), "localhost"),

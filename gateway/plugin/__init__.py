@@ -1,4 +1,4 @@
-"""PUBLIC: all that an action's author imports. The four built-in actions use this and nothing else.
+"""PUBLIC: all that an action's author imports. The built-in actions use this and nothing else.
 
     from gateway.plugin import Action, Context, Reject, Retry, Settings
 
@@ -12,6 +12,8 @@
         async def run(self, settings, context):
             ...
             return {"greeted": settings.to}
+
+What reaches a database is in `gateway.plugin.database`, apart because it imports SQLAlchemy.
 
 An action may run twice for one delivery (a crash between the work and its record), with the same
 `context.delivery_id`; make a second run harmless.
@@ -28,6 +30,7 @@ from gateway.plugin.connections import (
 )
 from gateway.plugin.fields import (
     Connection,
+    Constant,
     Deferred,
     Duration,
     Name,
@@ -50,6 +53,7 @@ __all__ = [
     "BreakerSettings",
     "Connection",
     "ConnectionSettings",
+    "Constant",
     "Context",
     "DatabaseConnection",
     "Deferred",

@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -104,6 +105,11 @@ class Action(Generic[S]):
 
     name: ClassVar[str]
     Settings: ClassVar[type[Settings]]
+    requires: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Modules that it imports when it runs, each with what `pip install` brings it by: `{"fax": "my-action[fax]"}`.
+    A configuration that uses it where one is missing is refused, with that command as the hint. Import such modules
+    inside of functions, so that the action is known without them.
+    """
 
     async def open(self, connection: Any, base_folder: str) -> Any:
         """Whatever `run` wants to share between runs on one connection: a pool, a session. Called before the first

@@ -174,6 +174,16 @@ class Offers:
         object.__setattr__(self, "where", where)
 
 
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Marks a field of `with` that is taken as it is written: a template in it is a problem at load, with this hint.
+
+    statement: Annotated[str, Constant("bind the value under params")]
+    """
+
+    hint: str = ""
+
+
 T = TypeVar("T")
 
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from gateway.errors import TemplateError, Where
-from gateway.plugin import Action, Connection, Deferred, Offers, Settings, Text, Unrendered
+from gateway.plugin import Action, Connection, Constant, Deferred, Offers, Settings, Text, Unrendered
 from gateway.references import Reference
 from gateway.settings.explain_errors import explained
 from gateway.settings.nodes import Path_, dotted
@@ -41,6 +41,7 @@ class Field:
     text: Text | None
     deferred: TypeAdapter[Any] | None
     connection: type[Any] | None
+    constant: Constant | None
     offers: Offers | None
 
 
@@ -151,6 +152,7 @@ def fields_of(model: type[Settings]) -> Mapping[str, Field]:
             text=next((mark for mark in marks if isinstance(mark, Text)), None),
             deferred=TypeAdapter(inner) if inner is not None else None,
             connection=next((mark.type for mark in marks if isinstance(mark, Connection)), None),
+            constant=next((mark for mark in marks if isinstance(mark, Constant)), None),
             offers=next((mark for mark in marks if isinstance(mark, Offers)), None),
         )
     return found
@@ -171,6 +173,10 @@ class Compiling:
         tree = {}
         for name, part in given.items():
             field = fields.get(name)
+            if field is not None and field.constant is not None:
+                self._problems += self._templates_in(part, (*at, name), field.constant)
+                tree[name] = part
+                continue
             items = frozenset[str]() if field is None else _items(field, given)
             inside = offered if items == offered.items else dataclasses.replace(offered, items=items)
             tree[name] = self._part(part, (*at, name), field.text if field else None, True, inside)
@@ -184,6 +190,15 @@ class Compiling:
         faults = list(self._known_beforehand(model, given, tree, at))
         self._problems += faults or self._own_check(action, given, at)
         return CompiledWith(model, tree, fields, at, self._source.places, connection)
+
+    def _templates_in(self, part: Any, path: Path_, constant: Constant) -> Iterator[Problem]:
+        """Templates where none may stand."""
+        if isinstance(part, str) and (begin := next((one for one in ("{{", "{%") if one in part), None)):
+            where = self._source.place(path)(part.index(begin), part.index(begin) + len(begin))
+            message = f"{path[-1]} is taken as it is written: no template may stand in it"
+            yield Problem(where, message, constant.hint or None)
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part if isinstance(part, list) else ()):
+            yield from self._templates_in(value, (*path, key), constant)
 
     def _own_check(self, action: Action[Any], given: Mapping[str, Any], at: Path_) -> Iterator[Problem]:
         """What the action itself says of a `with` whose types are right."""

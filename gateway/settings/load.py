@@ -28,7 +28,7 @@ from gateway.plugin import (
     SlackConnection,
     SmtpConnection,
 )
-from gateway.registry import find_actions
+from gateway.registry import find_actions, missing_packages
 from gateway.settings.compiled import Compiling, fields_of
 from gateway.settings.doubts import check_accounts, check_events, check_same, check_use
 from gateway.settings.excerpts import Excerpts
@@ -142,7 +142,7 @@ def load_stripe_ips(path: Path, environ: Mapping[str, str]) -> Path:
 
 
 def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[ConnectionSettings]]:
-    """The types of connection: the four, and those that plugins bring, by the word after `type:`."""
+    """The types of connection: those of gateway.plugin, and those that actions bring, by the word after `type:`."""
     known: list[type[ConnectionSettings]] = [DatabaseConnection, SmtpConnection, HttpConnection, SlackConnection]
     for action in actions.values():
         known += [field.connection for field in fields_of(action.Settings).values() if field.connection is not None]
@@ -376,7 +376,7 @@ class Loading:
         if settings is not None and settings.tracing is not None and not has_otel():
             message = "needs the extra otel of the gateway, which is not installed"
             hint = "pip install 'stripe-fulfilment-gateway[otel]', or take tracing out"
-            self.problem(self.source.where(("tracing",)), message, hint, "missing-extra")
+            self.problem(self.source.where(("tracing",)), message, hint, "missing-package")
 
     def _doubts(
         self,
@@ -489,6 +489,9 @@ class Loading:
             self.problem(where, f"unknown action {action.uses!r}", hint, "unknown-action")
             self.used_connections.update(value for value in action.with_.values() if isinstance(value, str))
         else:
+            for module, package in missing_packages(plugin).items():
+                message = f"action {action.uses} needs {module}, which is not installed"
+                self.problem(self.source.where((*at, "uses")), message, f"pip install '{package}'", "missing-package")
             self.secret_paths.update((*at, "with", key) for key in _declared_secrets(plugin.Settings))
             compiled = self.compiling.with_(plugin, action.with_, (*at, "with"), offered)
             self._check_connection(plugin, action, at, connections, declared)

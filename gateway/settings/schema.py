@@ -407,7 +407,7 @@ class ActionSettings(Section):
 
     uses: str = Field(
         title="name of an action",
-        description="The action: db_upsert, email, http_forward, slack, or a plugin's name.",
+        description="The action: one of those built in, or a plugin's name; gateway actions lists them.",
         examples=["http_forward"],
     )
     with_: dict[str, Any] = Field(

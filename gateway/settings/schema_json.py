@@ -57,7 +57,7 @@ def json_schema(actions: Mapping[str, Action[Any]], event_types: Sequence[str], 
 def with_schema(action: Action[Any]) -> Schema:
     """An action's `with`, where a template may stand for each value."""
     fields = fields_of(action.Settings)
-    plain = {name for name, field in fields.items() if field.connection is not None}
+    plain = {name for name, field in fields.items() if field.connection is not None or field.constant is not None}
     files = {name for name, field in fields.items() if field.text is not None and not field.text.keeps_lone}
     return model_schema(action.Settings, with_templates(), plain=plain, files=files)
 

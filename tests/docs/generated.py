@@ -10,6 +10,7 @@ from gateway.event_types import types_in_order
 from gateway.registry import find_actions
 from gateway.settings.reference import reference
 from gateway.settings.schema_json import json_schema
+from tests.docs.public_api import public_api
 
 ROOT = Path(__file__).parents[2]
 EVERY_ACTION = ROOT / "config" / "examples" / "every-action"
@@ -31,6 +32,7 @@ def generated() -> dict[Path, str]:
         ROOT / "config" / "schema" / "gateway.schema.json": _json(schema),
         ROOT / "config" / "schema" / "included.schema.json": _json(included),
         EVERY_ACTION / "gateway.schema.json": _json(json_schema(with_plugins, event_types)),
+        ROOT / "docs" / "sdk.md": public_api(),
         ROOT / "docs" / "configuration.md": _NOTE + text.replace("<!-- contents -->", _contents(text)),
     }
 

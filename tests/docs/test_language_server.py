@@ -67,8 +67,11 @@ def test_variables_templates_and_globs_are_not_marked(editor: LanguageServer, ol
         ("listen: 127.0.0.1:8080", "listen: 8080", "8080", "expected host:port, such as 0.0.0.0:8080"),
         ("attempts: 20", "attempts: many", "many", "expected an integer from 1 to 1000"),
         ("attempts: 20", "attempts: 2000", "2000", "Value is above the maximum of 1000."),
-        ("uses: slack", "uses: slak", "slak", "expected db_upsert, email, http_forward or slack"),
-        ("type: database", "type: databse", "databse", "expected database, http, slack or smtp"),
+        (
+            "uses: slack", "uses: slak", "slak",
+            "expected db_execute, db_upsert, email, http_forward, notify, publish or slack",
+        ),
+        ("type: database", "type: databse", "databse", "expected apprise, broker, database, http, slack or smtp"),
         ("tls: starttls", "tls: startls", "startls", "expected starttls, implicit or none"),
         ("livemode: any", "livemode: maybe", "maybe", "expected true, false or any"),
         ("ensure_table: true", "ensure_table: always", "always", "expected true or false"),
@@ -92,9 +95,9 @@ def test_mistakes_are_marked_where_they_are(
     assert text.splitlines()[start["line"]][start["character"] :].startswith(marked)
 
 
-def test_uses_offers_the_four_actions(editor: LanguageServer) -> None:
+def test_uses_offers_the_built_in_actions(editor: LanguageServer) -> None:
     offered = editor.completions(CONFIG, changed("uses: slack", f"uses: {MARK}"))
-    assert set(offered) == {"db_upsert", "email", "http_forward", "slack"}
+    assert set(offered) == {"db_execute", "db_upsert", "email", "http_forward", "notify", "publish", "slack"}
     assert offered["slack"]["documentation"].startswith("Posts a message by an incoming webhook")
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from actions.database import open_engine, redacted
 from actions.db_upsert import DbUpsert, DbUpsertSettings
 from gateway.plugin import DatabaseConnection, Deferred, Reject, Retry
+from gateway.plugin.database import open_engine, redacted
 from tests.contract.actions.running import Run, opened
 
 ON_POSTGRESQL = pytest.mark.xdist_group("postgresql")  # one worker, so one server
@@ -288,7 +288,7 @@ async def test_relative_sqlite_file_lies_in_the_base_folder(tmp_path: Path) -> N
 
 
 async def test_locked_sqlite_file_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actions.database._SQLITE_BUSY_MS", 1)
+    monkeypatch.setattr("gateway.plugin.database._SQLITE_BUSY_MS", 1)
     async with opened(DbUpsert(), connection_to("sqlite:///shop.db"), str(tmp_path)) as run:
         await run({"table": "t", "key": {"id": 1}, "ensure_table": True})
         holder = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)

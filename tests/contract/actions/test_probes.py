@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from aiohttp import web
 from aiosmtpd.smtp import SMTP
 
-from actions.database import open_engine
 from actions.db_upsert import DbUpsert
 from actions.email import Email
 from actions.http_forward import HttpForward
 from actions.slack import Slack
 from gateway.plugin import DatabaseConnection, Finding, HttpConnection, SlackConnection, SmtpConnection
+from gateway.plugin.database import open_engine
 from gateway.testing import probe_action
 from tests.acceptance.harness import free_port
 from tests.contract.actions.servers import SECRET, Mailbox, Service

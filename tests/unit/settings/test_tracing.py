@@ -63,7 +63,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, tracing: str, message: str) -> No
 def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "has_otel", lambda: False)
     found = problem(tmp_path, '{endpoint: "http://localhost:4318"}')
-    assert found.code == "missing-extra"
+    assert found.code == "missing-package"
     assert found.message == "needs the extra otel of the gateway, which is not installed"
     assert found.hint == "pip install 'stripe-fulfilment-gateway[otel]', or take tracing out"
     assert (found.where.line, found.where.column) == (3, 10)

@@ -1,6 +1,6 @@
-"""How db_upsert reaches a database: an engine for a plain URL, and what each of its errors means.
+"""PUBLIC: how an action reaches a database: an engine for a plain URL, and what each of its errors means.
 
-Imports SQLAlchemy, which is slow: db_upsert imports this file when it opens its first connection.
+Imports SQLAlchemy, which is slow: import this module inside of functions, so that `gateway check` does without.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -16,11 +17,25 @@ from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from gateway.plugin import Reject, Retry
+from gateway.plugin.action import Reject
+from gateway.plugin.probing import Finding
 
+__all__ = [
+    "DATABASE_FIX",
+    "DatabaseFailure",
+    "answering",
+    "failure_of",
+    "missing_file",
+    "open_engine",
+    "redacted",
+    "told",
+]
+
+DATABASE_FIX = "look at the connection's url, the rights of its user, and whether the database is up"
 _CONNECT_SECONDS = 10.0
 _SQLITE_BUSY_MS = 5000
 _DRIVERS = ("asyncpg", "asyncmy", "aiosqlite", "sqlite3")
+_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL"}
 _ERROR_CHARACTERS = 400
 # libpq's parameters that asyncpg would send to the server, which refuses them
 _LIBPQ_ONLY = frozenset(
@@ -149,22 +164,47 @@ def redacted(text: str, url: str) -> str:
     return text
 
 
-def outcome(error: Exception, url: str, table: str) -> Retry | Reject | None:
-    """What a failure of the database means for the delivery: what may pass is retried, the rest is permanent. None
-    where it is no failure of a database. The message has no statement, no bound values and no password.
-    """
+@dataclass(frozen=True, slots=True)
+class DatabaseFailure:
+    """What a failure of the database means for the delivery. The text has no statement, no values and no password."""
+
+    may_pass: bool  # worth another try: away, locked, full, shutting down, a deadlock; else the database refuses it
+    text: str
+
+
+def failure_of(error: Exception, url: str) -> DatabaseFailure | None:
+    """What an engine of `open_engine` raised, or None where it is no failure of a database."""
     known = (exc.SQLAlchemyError, OSError, ValueError, OverflowError)  # drivers raise the last two about a value
     if not isinstance(error, known) and type(error).__module__.partition(".")[0] not in _DRIVERS:
         return None
-    cause, said = _cause(error), told(error, url)
-    if _may_pass(error, cause):
-        return Retry(f"{table} could not be written now: {said}")
-    return Reject(f"{table}: the database refused the row: {said}")
+    return DatabaseFailure(_may_pass(error, _cause(error)), told(error, url))
 
 
 def told(error: Exception, url: str) -> str:
     """What a database or its driver says, without statement, values and password."""
     return redacted(_said(_cause(error)), url)[:_ERROR_CHARACTERS]
+
+
+def missing_file(engine: AsyncEngine) -> Path | None:
+    """The file of an SQLite database that is not there yet: connecting would make it. None: there is one to ask."""
+    file = Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
+    return file if file is not None and not file.exists() else None
+
+
+async def answering(engine: AsyncEngine, url: str) -> Finding:
+    """For a probe: whether the database answers, and its version."""
+    try:
+        async with engine.connect():
+            return Finding.good(f"answers: {_version(engine)}")
+    except Exception as error:  # a driver may raise anything; all of it means that the database cannot be used
+        return Finding.bad(f"does not answer: {told(error, url)}", DATABASE_FIX)
+
+
+def _version(engine: AsyncEngine) -> str:
+    is_mariadb = getattr(engine.dialect, "is_mariadb", False)
+    name = "MariaDB" if is_mariadb else _NAMES.get(engine.dialect.name, engine.dialect.name)
+    numbers = [part for part in getattr(engine.dialect, "server_version_info", None) or () if isinstance(part, int)]
+    return f"{name} {'.'.join(map(str, numbers))}" if numbers else name
 
 
 def _cause(error: Exception) -> BaseException:

@@ -1,0 +1,60 @@
+"""What publish says to a broker, and what a broker answers: the same for each kind of broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from gateway.plugin import Finding, ProbedUse
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be published."""
+
+    to: str
+    id: str  # the delivery's: the broker, and whoever reads, knows a second one by it
+    body: bytes
+    headers: dict[str, str]
+    stream: str | None  # NATS: the stream that must take it
+    max_length: int | None  # Redis: about so many entries are kept
+    duplicate_window_seconds: float  # Redis: so long a second one is known
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A broker's word that it has kept a message."""
+
+    stream: str
+    position: str  # NATS: the sequence; Redis: the entry's id
+    is_duplicate: bool  # it was kept before
+
+
+class Broker(Protocol):
+    """A connection to a broker, opened at the first message and again after it was lost."""
+
+    async def publish(self, message: Message, timeout_seconds: float) -> Acknowledged:
+        """Publishes, and waits for the acknowledgement. Raises Retry and Reject."""
+
+    async def look(self, timeout_seconds: float) -> Finding:
+        """Whether it answers."""
+
+    async def look_at(self, to: str, use: ProbedUse) -> Finding:
+        """Whether it would take a message there. Publishes nothing."""
+
+    async def close(self) -> None:
+        """Ends the connection."""
+
+
+def hidden(error: object, urls: str) -> str:
+    """What a client library said, on one line and without the credentials of the (comma-separated) URLs."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    secrets: set[Any] = set()
+    for url in urls.split(","):
+        parts = urlsplit(url)
+        for secret in (url, parts.password, parts.username if parts.password is None else None):
+            secrets |= {secret, unquote(secret)} if secret else set()
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text[:300]

@@ -1,0 +1,209 @@
+"""Runs one SQL statement with bound values. A second run is what the statement makes of it: see the docs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from actions.sql_statement import Statement, read_statement
+from gateway.plugin import (
+    Action,
+    Connection,
+    Constant,
+    Context,
+    DatabaseConnection,
+    Finding,
+    ProbeContext,
+    Reject,
+    Retry,
+    Settings,
+    Unrendered,
+    Verdict,
+)
+
+if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does without
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+_BIND = 'bind the value instead: :name here, and name: "{{ ... }}" under params'
+
+
+class DbExecuteSettings(Settings):
+    """`with` of db_execute."""
+
+    connection: Annotated[str, Connection(DatabaseConnection)] = Field(
+        description="A connection of type database.", examples=["shop"]
+    )
+    statement: Annotated[str, Constant(_BIND)] = Field(
+        min_length=1,
+        description="One SQL statement, taken as it is written: values stand in it as :name, never as templates.",
+        examples=["UPDATE stock SET held = held - :quantity WHERE sku = :sku"],
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The values of the names in statement. Lists and mappings are bound as JSON text.",
+        examples=[{"sku": "{{ object.metadata.sku }}", "quantity": "{{ object.quantity }}"}],
+    )
+    expect_rows: int | None = Field(
+        None,
+        ge=0,
+        description="How many rows it must affect: with another count it is rolled back, and a dead letter.",
+        examples=[1],
+    )
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+        """That it is one statement, and that its names and params are the same."""
+        written, params = given.get("statement"), given.get("params")
+        if not isinstance(written, str):
+            return
+        statement = read_statement(written)
+        for fault in statement.faults:
+            yield f"statement {fault}"
+        if params is None or isinstance(params, Mapping):  # else a template brings them
+            yield from _mismatches(statement, params or {})
+
+
+def _mismatches(statement: Statement, params: Mapping[str, Any]) -> Iterable[str]:
+    for name in statement.names:
+        if name not in params:
+            yield f"statement binds :{name}, and params has no {name}"
+    for name in params:
+        if name not in statement.names:
+            yield f"params has {name}, and statement has no :{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """What runs on one connection share."""
+
+    engine: AsyncEngine
+    url: str = field(repr=False)
+
+
+class DbExecute(Action[DbExecuteSettings]):
+    """Runs one SQL statement with bound values, in SQLite, PostgreSQL, MySQL or MariaDB.
+
+    It may run twice: write a statement whose second run changes nothing, such as INSERT ... ON CONFLICT DO NOTHING, or
+    one that keeps `delivery.id` in a unique column.
+    """
+
+    name: ClassVar[str] = "db_execute"
+    Settings: ClassVar[type[Settings]] = DbExecuteSettings
+
+    async def open(self, connection: DatabaseConnection, base_folder: str) -> _Database:
+        """An engine with its pool; it connects at the first run. Raises Reject where the URL cannot be used."""
+        from gateway.plugin.database import open_engine
+
+        url = connection.url.get_secret_value()
+        return _Database(open_engine(url, base_folder, connection.concurrency), url)
+
+    async def close(self, resource: _Database) -> None:
+        """Closes the engine's connections."""
+        await resource.engine.dispose()
+
+    def rehearse(self, settings: DbExecuteSettings, context: Context) -> None:
+        """Holds the params against the statement."""
+        _statement(settings)
+
+    async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
+        """The database answers, and takes each statement: it is compiled there, and not run."""
+        from gateway.plugin.database import answering, missing_file
+
+        database: _Database = context.resource
+        if (file := missing_file(database.engine)) is not None:
+            yield Finding.note(f"there is no file {file.name} yet: no statement was looked at")
+            return
+        answer = await answering(database.engine, database.url)
+        yield answer
+        if answer.verdict is Verdict.BAD:
+            return
+        for use in context.uses:
+            written = use.settings.get("statement")
+            if isinstance(written, str) and not isinstance(written, Unrendered):
+                yield await _compiled(database, read_statement(written), use.place)
+
+    async def run(self, settings: DbExecuteSettings, context: Context) -> dict[str, Any]:
+        """Runs it in one transaction. Output: rows, how many it affected."""
+        statement = _statement(settings)
+        database: _Database = context.resource
+        from sqlalchemy import text
+
+        from gateway.plugin.database import failure_of
+
+        dialect = database.engine.dialect.name
+        values = {name: _bound(settings.params[name], dialect) for name in statement.names}
+        try:
+            async with database.engine.begin() as connection:
+                rows = max(0, (await connection.execute(text(statement.text), values)).rowcount)
+                if settings.expect_rows is not None and rows != settings.expect_rows:
+                    raise Reject(
+                        f"the statement affected {_count(rows)}, not {settings.expect_rows}; it was rolled back"
+                    )
+        except Reject:
+            raise
+        except Exception as error:
+            failure = failure_of(error, database.url)
+            if failure is None:
+                raise
+            if failure.may_pass:
+                raise Retry(f"the statement could not be run now: {failure.text}") from None
+            raise Reject(f"the database refused the statement: {failure.text}") from None
+        return {"rows": rows}
+
+
+def _statement(settings: DbExecuteSettings) -> Statement:
+    """The statement, with its params. Raises Reject."""
+    statement = read_statement(settings.statement)
+    for fault in (*(f"statement {fault}" for fault in statement.faults), *_mismatches(statement, settings.params)):
+        raise Reject(fault)
+    return statement
+
+
+def _count(rows: int) -> str:
+    return f"{rows} row" if rows == 1 else f"{rows} rows"
+
+
+def _bound(value: Any, dialect: str) -> Any:
+    """A value as every driver takes it. Moments are UTC, as db_upsert writes them."""
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, datetime):
+        utc = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        return utc if dialect == "postgresql" else utc.replace(tzinfo=None)
+    if dialect == "sqlite" and isinstance(value, (Decimal, date, time)):  # it has no such types
+        return str(value)
+    return value
+
+
+async def _compiled(database: _Database, statement: Statement, place: str) -> Finding:
+    """Whether the database takes a statement: its tables and columns are there, and the user may use them."""
+    from sqlalchemy import text
+
+    from gateway.plugin.database import told
+
+    engine = database.engine
+    compiled = text(statement.text).compile(dialect=engine.dialect)
+    sql = str(compiled)
+    try:
+        async with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                await connection.exec_driver_sql(f"EXPLAIN {sql}", tuple(None for _ in compiled.positiontup or ()))
+            elif engine.dialect.name == "postgresql":
+                raw = await connection.get_raw_connection()
+                assert raw.driver_connection is not None
+                await raw.driver_connection.prepare(sql)
+            else:
+                marked = re.sub("%([%s])", lambda found: "?" if found[1] == "s" else "%", sql)
+                await connection.exec_driver_sql("PREPARE looked_at FROM %s", (marked,))
+                await connection.exec_driver_sql("DEALLOCATE PREPARE looked_at")
+    except Exception as error:  # a driver may raise anything; all of it means that the statement cannot be run
+        said = told(error, database.url)
+        return Finding.bad(f"the statement is refused: {said}", "mend the statement, or the table", use=place)
+    return Finding.good("the statement is taken", use=place)

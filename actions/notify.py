@@ -1,0 +1,245 @@
+"""Notifies by Apprise. A second run may notify twice: its services know no idempotency key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from markupsafe import escape as escape_html
+from pydantic import Field, SecretStr, field_validator
+
+from gateway.plugin import (
+    Action,
+    Connection,
+    ConnectionSettings,
+    Context,
+    Finding,
+    ProbeContext,
+    Reject,
+    Retry,
+    Settings,
+    Text,
+)
+
+_PASSING = frozenset((408, 425, 429))
+_CODE = re.compile(r"\berror=(\d{3})\b")
+_SERVICES = "https://github.com/caronc/apprise/wiki"
+_SHORTEST = 3  # a shorter part of a URL is no credential
+_said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
+
+
+def quiet(text: str) -> str:
+    """So that a customer's name calls nobody: @everyone, <!channel> and their kin get a space without width."""
+    return re.sub(r"(@(?=everyone|here|channel|all\b)|<(?=[!@#]))", "\\1\u200b", text, flags=re.I)
+
+
+def escape_markdown(text: str) -> str:
+    """So that a customer's name is no link and no markup."""
+    return quiet(re.sub(r"([\\`*_\[\]<>~|#])", r"\\\1", text))
+
+
+class _Listening(logging.Filter):
+    """Apprise says only to its log why something failed: keeps that for the attempt in whose thread it happened, and
+    from the log, because its lines name tokens.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = _said.get()
+        if said is not None and record.levelno >= logging.WARNING:
+            said.append(record.getMessage())
+        return False
+
+
+_LISTENING = _Listening()
+
+
+def _made(url: str, timeout_seconds: float | None = None) -> Any:
+    """Apprise's own object for a URL. Raises ValueError, without the URL in it, where it knows no such service."""
+    import apprise
+
+    logging.getLogger("apprise").addFilter(_LISTENING)  # once only, however often it is told
+    asset = apprise.AppriseAsset(service_timeout=0, secure_logging=True, storage_mode="memory")
+    try:
+        made = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
+    except Exception:  # each service refuses in a way of its own, and may name a token
+        made = None
+    if made is None:
+        raise ValueError(f"is no URL of a service that Apprise knows: see {_SERVICES}")
+    if timeout_seconds is not None:  # the thread cannot be cancelled: it ends by itself
+        made.socket_connect_timeout = made.socket_read_timeout = timeout_seconds
+    return made
+
+
+class AppriseConnection(ConnectionSettings):
+    """A service that Apprise knows: chat, push, SMS, mail, ... more than a hundred."""
+
+    type: Literal["apprise"]
+    url: SecretStr = Field(
+        description=f"The service's URL, credentials and all, as on {_SERVICES}",
+        examples=["${DISCORD_APPRISE_URL}"],
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: SecretStr) -> SecretStr:
+        with contextlib.suppress(ImportError):  # told of the action that uses it
+            _made(value.get_secret_value())
+        return value
+
+
+class NotifySettings(Settings):
+    """`with` of notify."""
+
+    connection: Annotated[str, Connection(AppriseConnection)] = Field(
+        description="A connection of type apprise.", examples=["phone"]
+    )
+    text: Annotated[str | None, Text(escape=quiet)] = Field(
+        None,
+        description="The message as plain text; this, markdown or html.",
+        examples=["New order: {{ object.amount_total | money(object.currency) }}"],
+    )
+    markdown: Annotated[str | None, Text(escape=escape_markdown)] = Field(
+        None, description="The message in Markdown.", examples=["**New order** by {{ object.customer_details.name }}"]
+    )
+    html: Annotated[str | None, Text(escape=escape_html)] = Field(
+        None, description="The message in HTML.", examples=["<b>New order</b> by {{ object.customer_details.name }}"]
+    )
+    title: Annotated[str, Text(escape=quiet)] = Field(
+        "", description="Above the message, where the service has such a thing.", examples=["Order paid"]
+    )
+    kind: Literal["info", "success", "warning", "failure"] = Field(
+        "info", description="Colour and sign, where the service has such things.", examples=["warning"]
+    )
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+        """One message."""
+        if sum(bool(given.get(name)) for name in _FORMATS) != 1:
+            yield "give one of text, markdown and html"
+
+
+_FORMATS = ("text", "markdown", "html")
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """What runs on one connection share."""
+
+    threads: ThreadPoolExecutor
+    url: str = field(repr=False)
+
+
+class Notify(Action[NotifySettings]):
+    """Notifies one of the more than a hundred services that Apprise knows: chat, push, SMS, mail.
+
+    A second run may notify twice; only failed attempts are repeated.
+    """
+
+    name: ClassVar[str] = "notify"
+    Settings: ClassVar[type[Settings]] = NotifySettings
+    requires: ClassVar[Mapping[str, str]] = {"apprise": "stripe-fulfilment-gateway[notify]"}
+
+    async def open(self, connection: AppriseConnection, base_folder: str) -> _Service:
+        """Threads of its own, so that a service that hangs takes nobody else's."""
+        return _Service(ThreadPoolExecutor(connection.concurrency, "notify"), connection.url.get_secret_value())
+
+    async def close(self, resource: _Service) -> None:
+        """Lets the threads end."""
+        resource.threads.shutdown(wait=False, cancel_futures=True)
+
+    def rehearse(self, settings: NotifySettings, context: Context) -> None:
+        """Makes the message."""
+        _message(settings)
+
+    async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
+        """The service's server is reached. Nothing is sent, so whether it takes the credentials is not known."""
+        service: _Service = context.resource
+        made = await asyncio.get_running_loop().run_in_executor(service.threads, _made, service.url)
+        name, where = str(made.service_name), _server(made)
+        if where is None:
+            yield Finding.note(f"{name}: nothing can be looked at without a message")
+            return
+        try:
+            async with asyncio.timeout(context.timeout_seconds):
+                _, writer = await asyncio.open_connection(*where)
+            writer.close()
+        except (OSError, TimeoutError) as error:
+            why = getattr(error, "strerror", None) or type(error).__name__
+            fix = "look at the connection's url, DNS and firewall"
+            yield Finding.bad(f"{name}: its server is not reached: {_hidden(str(why), service.url)}", fix)
+            return
+        yield Finding.good(f"{name}: its server is reached; whether it takes the credentials shows with a message")
+
+    async def run(self, settings: NotifySettings, context: Context) -> dict[str, Any]:
+        """Notifies once. Output: service."""
+        body, form = _message(settings)
+        service: _Service = context.resource
+
+        def send() -> tuple[bool, str, list[str]]:
+            import apprise
+
+            said: list[str] = []
+            _said.set(said)
+            made = _made(service.url, context.timeout_seconds)
+            sender = apprise.Apprise(asset=made.asset)
+            sender.add(made)
+            is_sent = sender.notify(body=body, title=settings.title, body_format=form, notify_type=settings.kind)
+            return bool(is_sent), str(made.service_name), said
+
+        run_apart = contextvars.copy_context().run
+        is_sent, name, said = await asyncio.get_running_loop().run_in_executor(service.threads, run_apart, send)
+        if not is_sent:
+            raise _failure(name, said, service.url)
+        return {"service": name}
+
+
+def _message(settings: NotifySettings) -> tuple[str, str]:
+    """The message and its format. Raises Reject."""
+    given = [(text, form) for form in _FORMATS if (text := getattr(settings, form)) is not None]
+    if len(given) != 1:
+        raise Reject("give one of text, markdown and html")
+    if not given[0][0].strip():
+        raise Reject(f"{given[0][1]} is empty: there is nothing to say")
+    return given[0]
+
+
+def _failure(name: str, said: list[str], url: str) -> Retry | Reject:
+    """What a notification that was not sent means."""
+    text = " ".join(said)
+    codes = [int(code) for code in _CODE.findall(text)]
+    if not codes:
+        return Retry(f"{name} was not notified: {_hidden(text, url)[:300] or 'Apprise does not say why'}")
+    code = codes[0]
+    phrase = f" {HTTPStatus(code).phrase}" if code in HTTPStatus._value2member_map_ else ""
+    message = f"{name} answered {code}{phrase}"
+    return Retry(message) if code in _PASSING or code >= 500 else Reject(message)
+
+
+def _hidden(text: str, url: str) -> str:
+    """A text without any part of the URL that could be a credential."""
+    parts = urlsplit(url)
+    words = re.split(r"[/:@?&=,]", parts.netloc + "/" + parts.path)
+    words += [value for _, value in parse_qsl(parts.query)]
+    for word in sorted({*words, *map(unquote, words)}, key=len, reverse=True):
+        if len(word) >= _SHORTEST:
+            text = text.replace(word, "***")
+    return text
+
+
+def _server(made: Any) -> tuple[str, int] | None:
+    """Host and port of a service, as far as Apprise's object tells."""
+    url = urlsplit(str(getattr(made, "notify_url", "") or ""))
+    if url.hostname and "{" not in url.hostname:
+        return url.hostname, url.port or (80 if url.scheme == "http" else 443)
+    host = getattr(made, "smtp_host", None) or getattr(made, "host", None)
+    port = getattr(made, "port", None) or (443 if getattr(made, "secure", False) else 80)
+    return (str(host), int(port)) if host else None

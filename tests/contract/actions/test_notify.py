@@ -1,0 +1,199 @@
+"""notify by Apprise, on a real HTTP server that stands for a service, with its URL hidden everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import logging
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from actions.notify import AppriseConnection, Notify
+from gateway.plugin import Finding
+from gateway.testing import Ended, Trial, make_event, probe_action, problems
+from tests.acceptance.harness import free_port
+from tests.contract.actions.servers import Service, service
+
+__all__ = ["service"]  # a fixture
+
+TOKEN = "tok-7a1b9c"
+SECRET = "top5ecret"
+
+
+def url_of(service: Service) -> str:
+    return service.url.replace("http://", f"json://me:{SECRET}@") + TOKEN
+
+
+def trial(url: str, *, timeout: str = "30s", event: Any = None, **given: Any) -> Trial:
+    return Trial(Notify(), given, connection={"type": "apprise", "url": url}, timeout=timeout, event=event)
+
+
+async def attempt(url: str, **given: Any) -> Ended:
+    async with trial(url, **given) as one:
+        return await one.attempt()
+
+
+async def said(service: Service) -> dict[str, Any]:
+    [(_, body)] = service.requests
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+async def test_a_message_with_its_title_and_kind_goes_out_once(service: Service) -> None:
+    ended = await attempt(url_of(service), text="Order {{ object.currency }}", title="Paid", kind="success")
+    assert (ended.state, ended.output, ended.error) == ("succeeded", {"service": "JSON"}, None)
+    found = await said(service)
+    assert (found["message"], found["title"], found["type"]) == ("Order eur", "Paid", "success")
+    [(request, _)] = service.requests
+    assert request.path == f"/{TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"text": "{{ object.id }}"}, "@\u200beveryone <\u200b!channel> *b*"),
+        ({"markdown": "**{{ object.id }}**"}, "**@\u200beveryone \\<\u200b!channel\\> \\*b\\***"),
+        ({"html": "<b>{{ object.id }}</b>"}, "<b>@everyone &lt;!channel&gt; *b*</b>"),
+    ],
+)
+async def test_what_a_customer_brings_calls_nobody_and_is_no_markup(
+    service: Service, given: dict[str, Any], shown: str
+) -> None:
+    event = make_event(object={"id": "@everyone <!channel> *b*"})
+    form = next(iter(given))
+    await attempt(url_of(service) + f"?format={form}", event=event, **given)
+    assert (await said(service))["message"] == shown
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "told"),
+    [
+        (401, "dead", "JSON answered 401 Unauthorized"),
+        (404, "dead", "JSON answered 404 Not Found"),
+        (408, "pending", "JSON answered 408 Request Timeout"),
+        (429, "pending", "JSON answered 429 Too Many Requests"),
+        (500, "pending", "JSON answered 500 Internal Server Error"),
+        (503, "pending", "JSON answered 503 Service Unavailable"),
+    ],
+)
+async def test_what_a_service_answers_tells_retry_from_dead(
+    service: Service, status: int, state: str, told: str
+) -> None:
+    service.say(status, "no")
+    ended = await attempt(url_of(service), text="hi")
+    assert (ended.state, ended.error) == (state, told)
+    assert len(service.requests) == 1
+
+
+async def test_a_service_that_recovers_is_notified_by_the_next_attempt(service: Service) -> None:
+    async with trial(url_of(service), text="hi") as one:
+        service.say(502)
+        assert (await one.attempt()).is_connection_failure
+        service.say(200)
+        assert (await one.attempt()).state == "succeeded"
+
+
+async def test_a_service_that_is_away_is_retried_and_its_secrets_are_not_told() -> None:
+    ended = await attempt(f"json://me:{SECRET}@127.0.0.1:{free_port()}/{TOKEN}", text="hi")
+    assert ended.state == "pending"
+    assert ended.error == "JSON was not notified: A Connection error occurred sending JSON notification to ***."
+
+
+async def test_a_service_that_hangs_ends_by_the_timeout_and_blocks_no_other(service: Service) -> None:
+    is_over = asyncio.Event()
+
+    async def hang(request: web.BaseRequest) -> web.StreamResponse:
+        await is_over.wait()
+        return web.Response()
+
+    service.answer = hang
+    async with trial(url_of(service), text="hi", timeout="500ms") as one:
+        hung = await one.attempt()
+        service.say(200)
+        assert (await one.attempt()).state == "succeeded"
+    is_over.set()
+    assert hung.error == "no end after 0.5 s (its timeout); whether it took effect is not known"
+
+
+async def test_failures_at_once_are_told_to_the_attempt_that_had_them(service: Service) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=int(request.path.strip("/")))
+
+    service.answer = answer
+    base = service.url.replace("http", "json")
+    codes = [401, 503, 404, 500] * 3
+    ended = await asyncio.gather(*(attempt(f"{base}{code}", text="hi") for code in codes))
+    assert [int((one.error or "").split()[2]) for one in ended] == codes
+
+
+async def test_no_log_names_a_secret(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "apprise")
+    service.say(401)
+    ended = await attempt(url_of(service), text="hi")
+    for secret in (SECRET, TOKEN):
+        assert secret not in caplog.text
+        assert secret not in str(ended)
+
+
+async def test_a_dry_run_renders_and_sends_nothing(service: Service) -> None:
+    async with trial(url_of(service), text="Order {{ object.currency }}") as one:
+        ended = await one.rehearse()
+    assert (ended.state, ended.rendered) == ("skipped", {"connection": "it", "text": "Order eur"})
+    assert service.requests == []
+
+
+async def test_an_empty_message_is_dead(service: Service) -> None:
+    ended = await attempt(url_of(service), text="{{ '' }}")
+    assert (ended.state, ended.error) == ("dead", "text is empty: there is nothing to say")
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "told"),
+    [
+        ("json://host", {}, "routes.trial.actions.notify.with: give one of text, markdown and html"),
+        (
+            "json://host",
+            {"text": "a", "html": "b"},
+            "routes.trial.actions.notify.with: give one of text, markdown and html",
+        ),
+        (
+            f"nosuch://{TOKEN}",
+            {"text": "a"},
+            "connections.it.url: is no URL of a service that Apprise knows: see https://github.com/caronc/apprise/wiki",
+        ),
+        (
+            f"discord://{TOKEN}",
+            {"text": "a"},
+            "connections.it.url: is no URL of a service that Apprise knows: see https://github.com/caronc/apprise/wiki",
+        ),
+    ],
+)
+def test_what_cannot_be_right_is_told_at_check_without_the_url(url: str, given: dict[str, Any], told: str) -> None:
+    found = problems(Notify(), given, connection={"type": "apprise", "url": url})
+    assert [one.partition(", found")[0] for one in found] == [told]
+    assert TOKEN not in str(found)
+
+
+def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "apprise" else real(name))
+    found = problems(Notify(), {"text": "a"}, connection={"type": "apprise", "url": "json://host"})
+    assert found == [
+        "routes.trial.actions.notify.uses: action notify needs apprise, which is not installed "
+        "(pip install 'stripe-fulfilment-gateway[notify]')"
+    ]
+
+
+async def test_the_probe_reaches_the_server_and_sends_nothing(service: Service) -> None:
+    connection = AppriseConnection.model_validate({"type": "apprise", "url": url_of(service)})
+    text = "JSON: its server is reached; whether it takes the credentials shows with a message"
+    assert await probe_action(Notify(), connection=connection) == [Finding.good(text)]
+    assert service.requests == []
+    away = AppriseConnection.model_validate({"type": "apprise", "url": f"json://me:{SECRET}@127.0.0.1:{free_port()}"})
+    (bad,) = await probe_action(Notify(), connection=away)
+    assert (bad.verdict, bad.fix) == ("bad", "look at the connection's url, DNS and firewall")
+    assert bad.text.startswith("JSON: its server is not reached: ")
+    assert SECRET not in bad.text
