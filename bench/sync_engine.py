@@ -131,7 +131,7 @@ class Systems:
 
     def __init__(self, session: aiohttp.ClientSession, ports: Sequence[int], inbox: asyncpg.Pool) -> None:
         self._session, self._ports, self._inbox = session, ports, inbox
-        self.refused: dict[str, list[str]] = {}  # what each system said to posts that it answered otherwise than with 200
+        self.refused: dict[str, list[str]] = {}  # what each system said where it did not answer 200
 
     async def take(self, event: dict[str, Any]) -> None:
         """Posts an event to all, and returns once each has handled it."""

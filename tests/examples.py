@@ -17,8 +17,8 @@ def name_of(path: Path) -> str:
 
 
 def on_loopback(example: Path, stripe_url: str, secret: str, key: str, *, port: int = 0, admin: int = 0) -> Any:
-    """An example's gateway.yaml for a test: its first account, the only one left, has these secrets and may be asked for
-    at `/webhooks/acme`; variables elsewhere are the test's to fill in.
+    """An example's gateway.yaml for a test: the first account, the only one left, is called acme and has this secret
+    and this key; variables elsewhere are the test's to fill in.
     """
     config = yaml.safe_load(example.read_text())
     account = next(iter(config["accounts"].values()))

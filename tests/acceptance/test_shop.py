@@ -178,7 +178,8 @@ async def test_a_payment_that_failed_is_told_once_and_nothing_is_shipped(shop: S
 async def test_refunds_add_up_and_the_last_one_stops_the_parcel(shop: Shop) -> None:
     charge = {"id": "ch_1", "payment_intent": "pi_1"}
     for refunded in (1000, 4500):
-        event = make_event("charge.refunded", object={**charge, "amount_refunded": refunded, "refunded": refunded == 4500})
+        now = {**charge, "amount_refunded": refunded, "refunded": refunded == 4500}
+        event = make_event("charge.refunded", object=now)
         shop.stripe.put(event["data"]["object"])
         await shop.send(event)
     assert shop.rows("refunds", "charge_id, payment_intent, amount, is_full") == [("ch_1", "pi_1", 4500, 1)]
