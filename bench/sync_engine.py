@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import tempfile
 import time
@@ -50,6 +51,7 @@ SCENARIOS = {
 }
 KINDS = {"c": "created", "u": "updated", "d": "deleted"}
 NOUNS = ("customer", "product")
+_numbers = itertools.count()
 SYSTEMS = ("sync engine", "sync engine, revalidating", "gateway, `newest`", "gateway, `fetch`")
 GONE, NAMELESS = "gone", "a row without values"
 
@@ -149,16 +151,23 @@ class Systems:
                 self.refused.setdefault(name, []).append(await response.text())
 
 
-async def live(life: Life, steps: str, standin: StripeStandin, systems: Systems) -> None:
-    """Plays one scenario on one object."""
-    await next_second()
-    for step in steps.split():
-        if step == "|":
-            await next_second()
-        elif step in KINDS:
-            life.happen(step, standin)
-        else:
-            await systems.take(life.events[int(step) - 1])
+async def live(noun: str, steps: str, standin: StripeStandin, systems: Systems) -> Life:
+    """Plays one scenario; again on another object, where the machine was too slow for what belongs into one second."""
+    for _ in range(20):
+        life, seconds = Life(noun, next(_numbers)), [set[int]()]
+        await next_second()
+        for step in steps.split():
+            if step == "|":
+                seconds.append(set())
+                await next_second()
+            elif step in KINDS:
+                life.happen(step, standin)
+                seconds[-1].add(life.events[-1]["created"])
+            else:
+                await systems.take(life.events[int(step) - 1])
+        if all(len(one) == 1 for one in seconds):
+            return life
+    raise RuntimeError(f"this machine is too slow to do within a second: {steps}")
 
 
 async def next_second() -> None:
@@ -203,7 +212,7 @@ async def compare(folder: Path, server: Any) -> None:
         server.psql(f"CREATE DATABASE {name};")
     standin = StripeStandin()
     await standin.start()
-    lives = [(Life(noun, i), name) for i, name in enumerate(SCENARIOS) for noun in NOUNS]
+    plays = [(name, noun) for name in SCENARIOS for noun in NOUNS]
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(standin.stop)
         manager = started(folder, server, standin.url)
@@ -212,8 +221,8 @@ async def compare(folder: Path, server: Any) -> None:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         pools = [await stack.enter_async_context(asyncpg.create_pool(server.get_uri(name))) for name in databases]
         systems = Systems(session, ports, pools[2])
-        await asyncio.gather(*(live(life, SCENARIOS[name], standin, systems) for life, name in lives))
-        results = [(life, name, await found(pools, life)) for life, name in lives]
+        lives = await asyncio.gather(*(live(noun, SCENARIOS[name], standin, systems) for name, noun in plays))
+        results = [(life, name, await found(pools, life)) for life, (name, _) in zip(lives, plays, strict=True)]
     print(report(results))
     for system, said in systems.refused.items():
         print(f"\n{system} answered {len(said)} posts with 500, such as: {said[0]}")
