@@ -63,8 +63,8 @@ storm: $(VENV)/.installed-test
 backfill: $(VENV)/.installed-test
 	BACKFILL_EVENTS=25000 $(BIN)/python -m pytest -q -s -o timeout=1800 --durations=0 tests/acceptance/test_missed_events.py
 
-# Figures for docs/performance.md. By hand: needs wrk, nginx, webhook (Debian packages), node, npm and 8 GB of disk for
-# the large tables; takes 45 minutes.
+# Figures for docs/performance.md and docs/compare.md. By hand: needs wrk, nginx, webhook (Debian packages), node, npm and
+# 8 GB of disk for the large tables; takes 45 minutes.
 bench: bench-peers
 	$(BIN)/python -m bench.intake
 	$(BIN)/python -m bench.intake_postgres
@@ -82,6 +82,7 @@ bench: bench-peers
 	$(BIN)/python -m bench.fairness
 	$(BIN)/python -m bench.finished_rows
 	$(BIN)/python -m bench.reload
+	$(BIN)/python -m bench.sync_engine
 
 bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import re
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -168,6 +169,9 @@ class _Pool:
             await client.connect()
             if s.username:
                 await client.login(s.username, s.password.get_secret_value())
+            if client.is_ehlo_or_helo_needed:  # without a login nothing has asked yet what the server can do
+                with contextlib.suppress(aiosmtplib.SMTPHeloError):
+                    await client.ehlo()
         except aiosmtplib.SMTPAuthenticationError as error:
             client.close()
             raise Retry(f"{s.host}:{s.port} refused the login of {s.username}: {error.code}") from None

@@ -31,14 +31,17 @@ COLLECTIONS = {  # path -> what Stripe calls one of it in "No such ...", and the
     "/v1/charges": ("charge", "Charges and Refunds"),
     "/v1/checkout/sessions": ("checkout.session", "Checkout Sessions"),
     "/v1/customers": ("customer", "Customers"),
+    "/v1/disputes": ("dispute", "Disputes"),
     "/v1/invoices": ("invoice", "Invoices"),
     "/v1/payment_intents": ("payment_intent", "PaymentIntents"),
+    "/v1/payouts": ("payout", "Payouts"),
     "/v1/prices": ("price", "Prices"),
     "/v1/products": ("product", "Products"),
     "/v1/refunds": ("refund", "Charges and Refunds"),
     "/v1/subscriptions": ("subscription", "Subscriptions"),
+    "/v1/transfers": ("transfer", "Transfers"),
 }
-LEAVE_A_TRACE = ("customer", "product", "price", "coupon", "account")  # once deleted: {id, object, deleted: true}
+LEAVE_A_TRACE = ("customer",)  # once deleted: {id, object, deleted: true}; what else is deleted is no longer found
 ONLY_EXPANDED = {("checkout.session", "line_items"), ("charge", "refunds"), ("customer", "subscriptions")}
 MOST_ENDPOINTS = 16
 PUT_IN = 10  # so many items of a list come inside an object

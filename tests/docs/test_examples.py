@@ -12,14 +12,9 @@ from gateway.cases.schema import CaseFile, CaseSettings, Expected, ExpectedDeliv
 from gateway.cli.dev_mode import DevEnvironment
 from gateway.settings.load import load
 from tests.cli import CommandLine
+from tests.examples import EXAMPLES, ROOT, name_of
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted((ROOT / "config/examples").glob("*/gateway.yaml"))
 SHIPPED = [ROOT / "gateway.yaml", *EXAMPLES]
-
-
-def name_of(path: Path) -> str:
-    return path.parent.name
 
 
 def test_each_kind_of_business_has_its_example() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 import stripe
 from aiohttp import web
+from aiosmtpd.smtp import SMTP
 from standardwebhooks.webhooks import Webhook
 
 from actions.email import Email
@@ -174,6 +176,22 @@ async def test_a_mail_goes_over_starttls_and_login_and_has_the_deliverys_id(
     assert plain is not None
     assert plain.get_content().strip() == "Für Zoë"
     assert [part.get_filename() for part in message.iter_attachments()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("takes_them", [True, False])
+async def test_without_a_login_too_letters_beyond_ascii_go_where_the_server_takes_them(takes_them: bool) -> None:
+    box, loop = Mailbox(), asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(box, enable_SMTPUTF8=takes_them, loop=loop), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    given = {"type": "smtp", "host": "127.0.0.1", "port": port, "tls": "none", "from": "a@acme.example"}
+    connection = SmtpConnection.model_validate(given)
+    if takes_them:
+        await run_action(Email(), LETTER, connection=connection)
+    else:
+        with pytest.raises(Reject, match=r"^the mail server takes no addresses with letters beyond ASCII \(SMTPUTF8\)"):
+            await run_action(Email(), LETTER, connection=connection)
+    server.close()
+    assert box.recipients == ["jürgen@example.com"] * takes_them
 
 
 async def test_refusals_of_the_mail_server_are_told_apart(mail: tuple[Mailbox, dict[str, Any]]) -> None:
