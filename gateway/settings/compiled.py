@@ -274,7 +274,7 @@ class Compiling:
             model.model_validate(dict(given))
         except ValidationError as error:
             for one in explained(error, given, model, lambda path: self._source.written((*at, *path))):
-                if not _leads_to_template(tree, one.path) or one.code == "missing-key":
+                if one.code in ("missing-key", "unknown-key") or not _leads_to_template(tree, one.path):
                     path = (*at, *one.path)
                     where = self._source.where_key(path) if one.is_of_key else self._source.where(path)
                     yield Problem(where, one.message, one.hint, code=one.code)
