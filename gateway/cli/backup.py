@@ -50,7 +50,8 @@ def backup(
         )
     assert isinstance(store, SqliteStore)
     columns = (TextColumn("pages"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("pages", total=None)
         made = back_up(
             store.path, file, lambda done, total: progress.update(bar, completed=done, total=total), replace=replace

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -206,14 +207,18 @@ def test_the_commands_of_the_pods_are_commands_of_the_program(gateway_cli: Comma
 # -- the image ------------------------------------------------------------------------------------------------
 
 
+def parsed() -> DockerfileParser:
+    """The Containerfile."""
+    return DockerfileParser(fileobj=BytesIO((ROOT / "Containerfile").read_bytes()))
+
+
 def instructions(name: str) -> list[str]:
-    """The values of one kind of instruction of the Containerfile."""
-    parser = DockerfileParser(path=str(ROOT / "Containerfile"), cache_content=True)
-    return [one["value"] for one in parser.structure if one["instruction"] == name]
+    """The values of one kind of its instructions."""
+    return [one["value"] for one in parsed().structure if one["instruction"] == name]
 
 
 def test_the_image_runs_as_a_user_of_its_own_and_starts_the_program(gateway_cli: CommandLine) -> None:
-    parser = DockerfileParser(path=str(ROOT / "Containerfile"), cache_content=True)
+    parser = parsed()
     assert {one["instruction"] for one in parser.structure} <= {
         "COMMENT", "FROM", "ENV", "RUN", "COPY", "LABEL", "WORKDIR", "VOLUME", "USER", "EXPOSE", "STOPSIGNAL",
         "HEALTHCHECK", "ENTRYPOINT", "CMD",
