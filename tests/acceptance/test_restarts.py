@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +19,12 @@ import aiohttp
 import aiohttp.web
 import asyncpg
 import pytest
+import structlog
 
+from gateway.errors import UsageError
+from gateway.service import running
+from gateway.settings.load import load
+from gateway.systemd import HandedOver
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
 from tests.postgres_server import OwnServer
@@ -134,6 +141,82 @@ async def test_restarts_on_a_socket_that_stays_open_refuse_nothing_and_repeat_no
     log = gateway.log.read_text()
     assert log.count('"gateway.ready"') == 4
     assert log.count('"gateway.stopped"') == 4
+
+
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd")
+async def test_systemd_hands_its_socket_over_and_is_told_how_the_gateway_is(tmp_path: Path, sink: Sink) -> None:
+    port, unused = free_port(), free_port()
+    (tmp_path / "gateway.yaml").write_text(config(sink, unused))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        passed = {
+            "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000",
+        }  # fmt: skip
+        words = [f"--setenv={name}={value}" for name, value in passed.items()]
+        command = ["systemd-socket-activate", f"--listen=127.0.0.1:{port}", "--fdname=public", *words]
+        program = [sys.executable, "-m", "gateway", "--config", str(tmp_path / "gateway.yaml"), "serve"]
+        with (tmp_path / "log.txt").open("wb") as log:
+            process = subprocess.Popen([*command, *program], stderr=log)
+        try:
+            async with aiohttp.ClientSession() as session:
+                await _listens(port)
+                event = make_event("checkout.session.completed")  # the first connection starts the gateway, and waits for it
+                assert (await post(session, f"http://127.0.0.1:{port}/webhooks/acme", event))[0] == 200
+            process.send_signal(signal.SIGHUP)
+            told: list[str] = []
+            while len([one for one in told if one.startswith("READY")]) < 2 or told[-1] != "WATCHDOG=1":
+                told.append((await asyncio.to_thread(manager.recv, 1000)).decode())
+            process.send_signal(signal.SIGTERM)
+            while not told[-1].startswith("STOPPING"):
+                told.append((await asyncio.to_thread(manager.recv, 1000)).decode())
+            assert await asyncio.to_thread(process.wait, 60) == 0, (tmp_path / "log.txt").read_text()
+        finally:
+            process.kill()
+            process.wait()
+    states = [one.partition("=")[0] for one in told if not one.startswith("WATCHDOG")]
+    assert states == ["READY", "RELOADING", "READY", "STOPPING"]
+    ready, reloading, again, _ = [one for one in told if not one.startswith("WATCHDOG")]
+    assert ready.startswith(f"READY=1\nSTATUS=http://127.0.0.1:{port}, configuration ")
+    assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert again.endswith(", last reload unchanged")
+
+
+async def _listens(port: int) -> None:
+    """Until somebody does; without connecting, which would start the gateway."""
+    end = time.monotonic() + 30
+    while f":{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+async def test_a_console_on_a_socket_that_is_open_to_others_takes_a_token(tmp_path: Path, sink: Sink) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listening:
+        loaded = load(written(tmp_path, config(sink, free_port())), {})
+        with pytest.raises(UsageError) as caught:
+            async with running(loaded, structlog.get_logger(), sockets=HandedOver(admin=listening)):
+                pass
+    assert str(caught.value) == (
+        "socket activation: the socket admin is open to other machines, which takes a token; set admin.token, or give "
+        "the socket unit an address of this machine alone"
+    )
+
+
+async def test_a_console_on_a_socket_of_this_machine_answers_there(tmp_path: Path, sink: Sink) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        loaded = load(written(tmp_path, config(sink, 0)), {})
+        async with running(loaded, structlog.get_logger(), sockets=HandedOver(admin=listening.dup())) as ready:
+            assert ready.admin.url == f"http://127.0.0.1:{port}"
+            async with aiohttp.ClientSession() as session, session.get(f"{ready.admin.url}/sign-in") as page:
+                assert page.status == 200
+
+
+def written(folder: Path, text: str) -> Path:
+    """A configuration in a file."""
+    path = folder / "gateway.yaml"
+    path.write_text(text)
+    return path
 
 
 @contextlib.asynccontextmanager
