@@ -1,7 +1,7 @@
 """What a service manager gives and is told: sockets that stay open while the gateway restarts, and how it is.
 
-Both are plain protocols, so that no library is needed: sd_listen_fds(3) and sd_notify(3). Podman, s6 and Kubernetes tools
-that speak them work as systemd does.
+Both are plain protocols, so that no library is needed: sd_listen_fds(3) and sd_notify(3). Others than systemd speak
+them too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def _listening(name: str, descriptor: int) -> socket.socket:
     try:
         found = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise UsageError(f"socket activation: {name} (descriptor {descriptor}) is no socket: {error.strerror}") from None
+        raise UsageError(
+            f"socket activation: {name} (descriptor {descriptor}) is no socket: {error.strerror}"
+        ) from None
     is_tcp = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
     if not is_tcp or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         found.detach()

@@ -45,7 +45,8 @@ def backup(
     if isinstance(store, PostgresStore):
         raise fail(
             "nothing was backed up: this inbox is in PostgreSQL, whose own program does it while gateways work:\n\n"
-            f"    {pg_dump(store.address)}\n\nand brings it back into an empty database, before gateways start there:\n\n"
+            f"    {pg_dump(store.address)}\n\n"
+            "and brings it back into an empty database, before gateways start there:\n\n"
             f"    {pg_restore(store.address)}"
         )
     assert isinstance(store, SqliteStore)
@@ -81,7 +82,9 @@ def restore(file: Annotated[Path, typer.Argument(help="What `gateway db backup` 
 
     store = named_store()
     if not isinstance(store, SqliteStore):
-        raise BadUsage("db restore: store.url is no SQLite file; pg_restore brings PostgreSQL's back (`db backup` says how)")
+        raise BadUsage(
+            "db restore: store.url is no SQLite file; pg_restore brings PostgreSQL's back (`db backup` says how)"
+        )
     with store.alone():
         found, aside = put_back(file, store.path)
     print(f"{clean(store.path)}: {found.events:,} events, {found.deliveries:,} deliveries")

@@ -136,7 +136,7 @@ class SqliteStore(ConsoleQueries):
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps gateways off the file, which need not be there. Raises StoreLocked where one is at work, StoreUnavailable."""
+        """Keeps gateways off the file, which need not be there. Raises StoreLocked, StoreUnavailable."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._take_lock()

@@ -69,7 +69,8 @@ class Sink:
 
 
 ACTIVATE = """\
-import os, sys
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE, the unit's MemoryDenyWriteExecute=; where Linux knows it (6.3)
 os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="public")
 os.execvp(sys.argv[2], sys.argv[2:])

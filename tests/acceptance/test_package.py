@@ -96,9 +96,9 @@ def program(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     """The program `gateway`, installed where nothing else is."""
     folder = tmp_path_factory.mktemp("clean") / "venv"
     subprocess.run([PYTHON, "-m", "venv", folder], check=True)
-    pip = [folder / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "-r", ROOT / "requirements.txt"], check=True)
-    subprocess.run([*pip, "--no-deps", "--no-index", built[0]], check=True)
+    pip = [str(folder / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "requirements.txt")], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-index", str(built[0])], check=True)
     subprocess.run([folder / "bin/python", "-m", "pip", "check"], check=True)
     return folder / "bin/gateway"
 

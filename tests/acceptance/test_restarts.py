@@ -161,7 +161,9 @@ async def test_systemd_hands_its_socket_over_and_is_told_how_the_gateway_is(tmp_
         try:
             async with aiohttp.ClientSession() as session:
                 await _listens(port)
-                event = make_event("checkout.session.completed")  # the first connection starts the gateway, and waits for it
+                event = make_event(
+                    "checkout.session.completed"
+                )  # the first connection starts the gateway, and waits for it
                 assert (await post(session, f"http://127.0.0.1:{port}/webhooks/acme", event))[0] == 200
             process.send_signal(signal.SIGHUP)
             told: list[str] = []
@@ -223,7 +225,17 @@ def written(folder: Path, text: str) -> Path:
 async def nginx(folder: Path, ports: tuple[int, int], listen: int) -> AsyncIterator[ssl.SSLContext]:
     """nginx with the example of config/deploy, at other ports and with a certificate of its own."""
     key, cert = folder / "key.pem", folder / "cert.pem"
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(key), "-out", str(cert)]
+    new = [
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-keyout",
+        str(key),
+        "-out",
+        str(cert),
+    ]
     name = ["-subj", "/CN=hooks.example.com", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
     subprocess.run(["openssl", "req", "-x509", *new, *name], check=True, capture_output=True)
     example = (ROOT / "config/deploy/nginx/gateway.conf").read_text()

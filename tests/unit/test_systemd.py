@@ -133,4 +133,6 @@ async def test_the_watchdog_hears_of_the_loop_until_the_block_ends(manager_at: t
 
 
 def test_a_watchdog_meant_for_another_process_is_not_fed(manager_at: tuple[socket.socket, str]) -> None:
-    assert Manager({"NOTIFY_SOCKET": manager_at[1], "WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"}).watchdog_seconds == 0
+    assert (
+        Manager({"NOTIFY_SOCKET": manager_at[1], "WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"}).watchdog_seconds == 0
+    )
