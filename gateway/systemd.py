@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from gateway.errors import UsageError
 
 PUBLIC, ADMIN = "public", "admin"  # FileDescriptorName= of the socket units
+TELL_SECONDS = 1.0
 _FIRST = 3  # the first descriptor that is handed over, always
 
 
@@ -103,15 +104,17 @@ class Manager:
 
     async def _beat(self, seconds: float) -> None:
         while True:
-            self._tell("WATCHDOG=1")
+            self._tell("WATCHDOG=1", wait_seconds=0)  # another comes soon
             await asyncio.sleep(seconds)
 
-    def _tell(self, *lines: str) -> None:
-        """Fire and forget: a manager that does not listen is no reason to stop."""
+    def _tell(self, *lines: str, wait_seconds: float | None = None) -> None:
+        """Fire and forget: a manager that does not listen is no reason to stop. Its queue holds a few words (Linux: 10);
+        while it is full, this waits for so long.
+        """
         if not self._address:
             return
         # @ stands for the zero byte of an abstract socket
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-            one.setblocking(False)
+            one.settimeout(TELL_SECONDS if wait_seconds is None else wait_seconds)
             one.sendto("\n".join(lines).encode(), address)

@@ -147,9 +147,17 @@ async def test_restarts_on_a_socket_that_stays_open_refuse_nothing_and_repeat_no
 async def test_systemd_hands_its_socket_over_and_is_told_how_the_gateway_is(tmp_path: Path, sink: Sink) -> None:
     port, unused = free_port(), free_port()
     (tmp_path / "gateway.yaml").write_text(config(sink, unused))
+    told: list[str] = []
+
+    async def until(state: str, count: int = 1) -> None:
+        async with asyncio.timeout(60):
+            while len([one for one in told if one.startswith(state)]) < count:
+                await asyncio.sleep(0.02)
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(60)
+        manager.setblocking(False)
+        listening = asyncio.create_task(_listen(manager, told))
         passed = {
             "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000",
         }  # fmt: skip
@@ -159,29 +167,35 @@ async def test_systemd_hands_its_socket_over_and_is_told_how_the_gateway_is(tmp_
         with (tmp_path / "log.txt").open("wb") as log:
             process = subprocess.Popen([*command, *program], stderr=log)
         try:
+            await _listens(port)
             async with aiohttp.ClientSession() as session:
-                await _listens(port)
-                event = make_event(
-                    "checkout.session.completed"
-                )  # the first connection starts the gateway, and waits for it
+                event = make_event("checkout.session.completed")
+                # the first connection starts the gateway, and waits for it
                 assert (await post(session, f"http://127.0.0.1:{port}/webhooks/acme", event))[0] == 200
+            await until("READY")
             process.send_signal(signal.SIGHUP)
-            told: list[str] = []
-            while len([one for one in told if one.startswith("READY")]) < 2 or told[-1] != "WATCHDOG=1":
-                told.append((await asyncio.to_thread(manager.recv, 1000)).decode())
+            await until("READY", 2)
+            await until("WATCHDOG=1", 3)
             process.send_signal(signal.SIGTERM)
-            while not told[-1].startswith("STOPPING"):
-                told.append((await asyncio.to_thread(manager.recv, 1000)).decode())
+            await until("STOPPING")
             assert await asyncio.to_thread(process.wait, 60) == 0, (tmp_path / "log.txt").read_text()
         finally:
             process.kill()
             process.wait()
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
     states = [one.partition("=")[0] for one in told if not one.startswith("WATCHDOG")]
     assert states == ["READY", "RELOADING", "READY", "STOPPING"]
     ready, reloading, again, _ = [one for one in told if not one.startswith("WATCHDOG")]
     assert ready.startswith(f"READY=1\nSTATUS=http://127.0.0.1:{port}, configuration ")
     assert reloading.startswith("RELOADING=1\nMONOTONIC_USEC=")
     assert again.endswith(", last reload unchanged")
+
+
+async def _listen(manager: socket.socket, told: list[str]) -> None:
+    """Notes what a service manager is told."""
+    while True:
+        told.append((await asyncio.get_running_loop().sock_recv(manager, 1000)).decode())
 
 
 async def _listens(port: int) -> None:

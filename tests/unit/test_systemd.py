@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +116,25 @@ def test_an_abstract_address_is_understood() -> None:
 
 def test_a_manager_that_is_gone_is_no_reason_to_stop(tmp_path: Path) -> None:
     Manager({"NOTIFY_SOCKET": str(tmp_path / "nobody")}).ready("up")
+
+
+def test_while_its_queue_is_full_the_manager_is_waited_for_and_a_state_is_not_lost(
+    manager_at: tuple[socket.socket, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening, address = manager_at
+    monkeypatch.setattr("gateway.systemd.TELL_SECONDS", 30.0)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                other.sendto(b"noise", address)
+    manager = Manager({"NOTIFY_SOCKET": address})
+    telling = threading.Thread(target=manager.ready, args=("up",))
+    telling.start()
+    while listening.recv(200) != b"READY=1\nSTATUS=up":
+        pass
+    telling.join(30)
+    assert not telling.is_alive()
 
 
 async def test_the_watchdog_hears_of_the_loop_until_the_block_ends(manager_at: tuple[socket.socket, str]) -> None:
