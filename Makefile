@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated fuzz attack-idle clean
+.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated fuzz attack-idle sbom audit dist pythons clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -92,6 +92,29 @@ bench-peers: $(VENV)/.installed-test
 pins:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml build.in -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra test pyproject.toml build.in -c requirements.txt -o requirements-test.txt
+
+# The bill of materials (CycloneDX 1.6) of what a gateway is installed with, from the pins.
+SBOM ?= dist/sbom.json
+sbom: $(VENV)/.installed-test
+	@mkdir -p $(dir $(SBOM))
+	$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements requirements.txt --pyproject pyproject.toml --sv 1.6 --of JSON --output-reproducible -o $(SBOM)
+
+# Known vulnerabilities of the pinned packages, where pip-audit can reach its data.
+audit: $(VENV)/.installed-test
+	.ci/audit
+
+# The wheel and the sdist.
+dist: $(VENV)/.installed-test
+	$(BIN)/python -m hatchling build -t wheel -t sdist -d dist
+
+# The wheel in a clean environment of every Python that is here: starts, takes an event. By hand.
+pythons: $(VENV)/.installed-test
+	@for version in 3.11 3.12 3.13 3.14; do \
+	    python=$$(command -v python$$version || ls -d $$HOME/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -1); \
+	    if [ -z "$$python" ]; then echo "Python $$version: not here"; continue; fi; \
+	    GATEWAY_TEST_PYTHON=$$python $(BIN)/python -m pytest -q tests/acceptance/test_package.py -k installed >/dev/null \
+	        && echo "Python $$version: works" || { echo "Python $$version: FAILED"; exit 1; }; \
+	done
 
 # The list of Stripe's event types, after an upgrade of the stripe library.
 event-types: $(VENV)/.installed-test

@@ -43,6 +43,7 @@ from gateway.settings.load import load as load_config
 from gateway.settings.schema import split_listen
 from gateway.store import open_store
 from gateway.stripe_api import StripeApis
+from gateway.systemd import HandedOver, Manager
 from gateway.tls import Certificate, read_certificate
 from gateway.tracing import Tracer
 from gateway.watching import watch
@@ -52,6 +53,7 @@ from gateway.web.running import ConnectionState, Reload
 
 DRAIN_SECONDS = 20.0  # attempts under way at SIGTERM get so long; then they are handed back
 SHUTDOWN_SECONDS = 5.0  # requests under way get so long
+NO_SOCKETS = HandedOver()  # were handed over: it opens its own
 SLOW_SECONDS = 5.0  # a connection whose attempts take longer, on average, is called slow
 
 
@@ -171,10 +173,11 @@ async def running(
     outbox: Outbox | None = None,
     connection_observer: ConnectionObserver | None = None,
     load: Load | None = None,
+    sockets: HandedOver = NO_SOCKETS,
 ) -> AsyncIterator[Ready]:
     """A gateway at work: answers on entry, drained on exit. `fetcher` answers in Stripe's place. Without `load`, the
-    files are read as they were the first time, in this process's environment. Raises StoreError, UsageError (an address
-    in use).
+    files are read as they were the first time, in this process's environment. Listens on `sockets` where there are any.
+    Raises StoreError, UsageError (an address in use).
     """
     start = time.monotonic()
     live = Live(config, datetime.now(UTC))
@@ -262,7 +265,9 @@ async def running(
             alerts.reloaded(result)
 
         reloader = Reloader(live, load or _load_again, prepare, store.waiting, log, on_reload=reloaded)
-        admin = await stack.enter_async_context(admin_listener(AtWork(live, worker), store, metrics, log, outbox))
+        admin = await stack.enter_async_context(
+            admin_listener(AtWork(live, worker), store, metrics, log, outbox, sockets.admin)
+        )
         rejections = Rejections(store, lambda: live.config.settings.rejected.bounds(), log)
         rejecting = asyncio.create_task(rejections.run(), name="gateway-rejections")
 
@@ -279,9 +284,18 @@ async def running(
         handler = Handler(store, lambda: intake, log, metrics, refused, alerts.took, tracer)
         listener = Listener(handler, log, metrics.refused)
         stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
+
+        async def stand_down() -> None:
+            """What takes time before the end, while events are still taken."""
+            handler.is_stopping = True
+            listener.stand_down()
+            delay = live.config.settings.server.shutdown_delay
+            await asyncio.gather(worker.drain(drain_seconds), asyncio.sleep(delay))
+
         try:
             await listener.start(
-                *split_listen(config.settings.server.listen), certificate.listening if certificate is not None else None
+                sockets.public or split_listen(config.settings.server.listen),
+                certificate.listening if certificate is not None else None,
             )
         except OSError as error:
             raise UsageError(
@@ -296,6 +310,7 @@ async def running(
         if config.settings.reload.watch:
             watching = asyncio.create_task(watch(reloader, log), name="gateway-watch")
             stack.push_async_callback(_cancel, watching)
+        stack.push_async_callback(stand_down)
         host, port = listener.address
         scheme = "https" if config.settings.server.tls else "http"
         shown = f"[{host}]" if ":" in host else host
@@ -322,21 +337,31 @@ async def serve(
     outbox: Outbox | None = None,
     load: Load | None = None,
     is_hangup_end: bool = False,
+    sockets: HandedOver = NO_SOCKETS,
+    manager: Manager | None = None,
 ) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, then drains it. SIGHUP reloads, or ends it too where that is said."""
+    """Runs a gateway until SIGTERM or SIGINT, then drains it. SIGHUP reloads, or ends it too where that is said.
+    `manager` is told how it is.
+    """
+    manager = manager or Manager({})
     sys.setswitchinterval(0.00005)  # the thread that waits for the disk gets its short turns at once
     loop = asyncio.get_running_loop()
     stop, hangup = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, stop.set if is_hangup_end else hangup.set)
-    async with running(config, log, observer, fetcher=fetcher, outbox=outbox, load=load) as ready:
+    async with (
+        manager.watched(),
+        running(config, log, observer, fetcher=fetcher, outbox=outbox, load=load, sockets=sockets) as ready,
+    ):
 
         async def reload_at_hangup() -> None:
             while True:
                 await hangup.wait()
                 hangup.clear()
-                await ready.reloader.reload("SIGHUP")
+                manager.reloading()
+                result = await ready.reloader.reload("SIGHUP")
+                manager.ready(f"{ready.public_url}, configuration {result.version}, last reload {result.outcome}")
 
         reloading = asyncio.create_task(reload_at_hangup(), name="gateway-hangup")
         gc.collect()
@@ -350,10 +375,12 @@ async def serve(
             config=config.version,
             start_seconds=round(ready.seconds, 3),
         )
+        manager.ready(f"{ready.public_url}, configuration {config.version}")
         if on_ready is not None:
             on_ready(ready)
         try:
             await stop.wait()
         finally:
+            manager.stopping()
             await _cancel(reloading)
     log.info("gateway.stopped")

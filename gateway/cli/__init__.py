@@ -3,6 +3,7 @@
 from gateway.cli import (
     actions,
     backfill,
+    backup,
     check,
     connections,
     db,
@@ -29,6 +30,7 @@ __all__ = [
     "actions",
     "app",
     "backfill",
+    "backup",
     "check",
     "connections",
     "db",

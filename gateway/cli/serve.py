@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,9 @@ def serve() -> None:
     gc.disable()  # what is made from here on stays; `gateway.service.serve` goes on collecting once all is made
     from gateway import logs
     from gateway.service import serve as run
+    from gateway.systemd import Manager, handed_over
 
+    sockets, manager = handed_over(os.environ), Manager(os.environ)
     config = load_config()
     log = logs.configure(config.settings.log.level, config.settings.log.format)
     for warning in config.warnings:
@@ -34,7 +37,7 @@ def serve() -> None:
         if ready.admin.token is not None:  # not through the log, which others may read
             print(f"Console: {ready.admin.sign_in_url}", file=sys.stderr, flush=True)
 
-    run_loop(run(config, log=log, on_ready=on_ready))
+    run_loop(run(config, log=log, on_ready=on_ready, sockets=sockets, manager=manager))
 
 
 def run_loop(main: object) -> None:

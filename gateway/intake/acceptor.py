@@ -27,20 +27,29 @@ class Acceptor:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
+        self._is_given = False
         self._beginning: set[asyncio.Task[None]] = set()
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None, handshake_seconds: float) -> None:
-        """Listens on every address of the host. Raises OSError."""
+    async def start(
+        self, at: tuple[str, int] | socket.socket, tls: ssl.SSLContext | None, handshake_seconds: float
+    ) -> None:
+        """Listens on every address of the host, or on a socket that listens already. Raises OSError."""
         self._tls = tls
         self._handshake_seconds = handshake_seconds if tls is not None else None
-        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        try:
-            for family, _, _, _, address in dict.fromkeys(found):
-                self._sockets.append(_listening(family, address))
-        except OSError:
-            self.stop()
-            raise
+        if isinstance(at, socket.socket):
+            self._is_given = True
+            at.setblocking(False)
+            self._sockets.append(at)
+        else:
+            host, port = at
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            try:
+                for family, _, _, _, address in dict.fromkeys(found):
+                    self._sockets.append(_listening(family, address))
+            except OSError:
+                self.stop()
+                raise
         for listening in self._sockets:
             self._loop.add_reader(listening, self._accept, listening)
 
@@ -51,13 +60,23 @@ class Acceptor:
         return found
 
     def stop(self) -> None:
-        """Takes no more connections; those that were just being made are dropped. May be called twice."""
+        """Takes no more connections than are waiting; a socket that was given keeps those for whoever listens on it
+        next. May be called twice.
+        """
+        for listening in self._sockets if not self._is_given else ():
+            self._accept(listening)
         for pause in self._pauses.values():
             pause.cancel()
+        self._pauses.clear()
         while self._sockets:
             listening = self._sockets.pop()
             self._loop.remove_reader(listening)
             listening.close()
+
+    async def settle(self, within_seconds: float) -> None:
+        """After `stop`: waits for connections that were just being made, and drops those that are not in time."""
+        if self._beginning:
+            await asyncio.wait(self._beginning, timeout=within_seconds)
         for task in self._beginning:
             task.cancel()
 

@@ -41,6 +41,7 @@ _DUPLICATE = Response(200, b'{"received": true, "duplicate": true}')
 _ALIVE = Response(200, b'{"status": "ok"}')
 _READY = Response(200, b'{"status": "ready"}')
 _NOT_READY = error(503, "not_ready", "The store does not answer.")
+_STOPPING = error(503, "stopping", "The gateway is stopping.")
 _MALFORMED = error(400, "malformed", "The body is not a Stripe event.")
 _BAD_SIGNATURE = error(401, "bad_signature", "The signature was not accepted.")
 _FORBIDDEN = error(403, "forbidden", "The request was not accepted.")
@@ -149,6 +150,7 @@ class Handler:
         self.versions = VersionWatch(log)
         self._unmatched_logged: dict[tuple[str, bool], float] = {}
         self._refusals_logged: dict[str, float] = {}
+        self.is_stopping = False  # not ready any more, for whoever asks; webhooks are taken to the end
         self._waiting = 0  # for their commit
         self._waiting_bytes = 0
 
@@ -190,6 +192,8 @@ class Handler:
         return f"{self._run}-{self._requests:x}"
 
     async def _readyz(self) -> Response:
+        if self.is_stopping:
+            return _STOPPING
         try:
             async with asyncio.timeout(5):
                 await self._store.ping()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import time
 from collections import deque
@@ -29,6 +30,7 @@ IDLE_SECONDS = 75.0  # between requests
 LINGER_SECONDS = (
     2.0  # what still arrives after a refusal is read for so long, so that the other end can read the refusal
 )
+LAST_CALL_SECONDS = 0.5  # at the end, an idle connection's next request is waited for so long
 MOST_CONNECTIONS = 10_000
 MOST_QUEUED = 8  # pipelined requests of one connection; past it no more is read
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -64,6 +66,7 @@ class Listener:
         self.application = application
         self.refused = refused or (lambda reason: None)  # told of each request that the application never sees
         self.connections: set[_Connection] = set()
+        self.is_leaving = False
         self.is_closing = False
         self._log = log
         self._acceptor: Acceptor | None = None
@@ -71,11 +74,11 @@ class Listener:
         self._empty = asyncio.Event()
         self._date: tuple[int, bytes] = (0, b"")
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        """Listens. Raises OSError."""
+    async def start(self, at: tuple[str, int] | socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Listens at a host and port, or on a socket that listens already. Raises OSError."""
         loop = asyncio.get_running_loop()
         acceptor = Acceptor(lambda: _Connection(self, loop), self._log)
-        await acceptor.start(host, port, tls, HEAD_SECONDS)
+        await acceptor.start(at, tls, HEAD_SECONDS)
         self._acceptor = acceptor
         self._sweep = loop.call_later(1.0, self._look)
 
@@ -85,13 +88,20 @@ class Listener:
         assert self._acceptor is not None
         return self._acceptor.address
 
+    def stand_down(self) -> None:
+        """Goes on answering, and ends each connection after its answer, so that clients go elsewhere."""
+        self.is_leaving = True
+
     async def close(self, within_seconds: float) -> None:
-        """Takes no more connections, ends the idle ones, and the others after their answer, or when the time is up."""
-        self.is_closing = True
+        """Takes no more connections, and ends each after its answer, or when the time is up. One that is idle gets a
+        moment more, because its next request may be on its way.
+        """
+        self.is_leaving = self.is_closing = True
         if self._sweep is not None:
             self._sweep.cancel()
         if self._acceptor is not None:
             self._acceptor.stop()
+            await self._acceptor.settle(LAST_CALL_SECONDS)
         for connection in list(self.connections):
             connection.close_when_answered()
         if self.connections:
@@ -182,8 +192,10 @@ class _Connection(asyncio.Protocol):
         self.deadline = self._loop.time() + HEAD_SECONDS
         listener = self._listener
         listener.connections.add(self)
-        if listener.is_closing or len(listener.connections) > MOST_CONNECTIONS:
+        if len(listener.connections) > MOST_CONNECTIONS:
             self._refuse(UNAVAILABLE)
+        elif listener.is_closing:
+            self.close_when_answered()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._queue.clear()
@@ -332,7 +344,7 @@ class _Connection(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
-        stays = stays and not (self._is_last and not self._queue) and not self._listener.is_closing
+        stays = stays and (bool(self._queue) or not (self._is_last or self._listener.is_leaving))
         end = b"\r\n" if stays else b"Connection: close\r\n\r\n"
         transport.write(response.start + self._listener.date() + end + (b"" if is_head else response.body))
         if stays:
@@ -377,10 +389,12 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def close_when_answered(self) -> None:
-        """Closes now where nothing is under way, else after the answer."""
+        """Closes after the answer that is due, or soon where none is."""
+        self._loop.call_later(LAST_CALL_SECONDS, self._close_idle)
+
+    def _close_idle(self) -> None:
         if not self._is_busy() and not self._is_reading():
             self._transport.close()
-        self._is_last = True
 
     def abort(self) -> None:
         """Ends it at once; an answer under way is lost, what it was about is not."""

@@ -80,6 +80,15 @@ AllowedIps = Annotated[
 ]
 
 
+LONGEST_SHUTDOWN_DELAY = 300.0
+
+
+def _shutdown_delay(value: float) -> float:
+    if value > LONGEST_SHUTDOWN_DELAY:
+        raise ValueError("expected at most 5m")
+    return value
+
+
 class ServerSettings(Section):
     """Where Stripe posts."""
 
@@ -108,6 +117,12 @@ class ServerSettings(Section):
         default_factory=list,
         description="Proxies in front that are believed in X-Forwarded-For: addresses or networks.",
         examples=[["127.0.0.1", "10.1.0.0/16"]],
+    )
+    shutdown_delay: Annotated[Duration, AfterValidator(_shutdown_delay)] = Field(
+        0.0,
+        description="After SIGTERM /readyz says 503 for so long, and everything is still answered: time for what is in "
+        "front to send elsewhere. At most 5m.",
+        examples=["10s"],
     )
 
 

@@ -45,6 +45,14 @@ class Address:
     shown: str  # the URL without a password, for people
     connect_seconds: float
 
+    @property
+    def for_libpq(self) -> str:
+        """The URL for PostgreSQL's own programs: without a password, and without `schema=`, which they do not know."""
+        parts = urlsplit(self.shown)
+        pairs = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "schema"]
+        query = urlencode(pairs, quote_via=quote, safe="/,:")
+        return f"postgresql://{parts.netloc}{parts.path}" + (f"?{query}" if query else "")
+
     @staticmethod
     def parse(url: str) -> Address:
         """From `store.url`: libpq's form, and `schema=` for the schema that holds the tables."""

@@ -8,7 +8,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -134,9 +134,20 @@ class SqliteStore(ConsoleQueries):
                 await asyncio.get_running_loop().run_in_executor(self._reading, reader.close)
         self._reading.shutdown(wait=False)
         await self._console.close()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-            self._lock_file = None
+        self._give_lock_up()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps gateways off the file, which need not be there. Raises StoreLocked, StoreUnavailable."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open {self.path}: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            self._give_lock_up()
 
     def _take_lock(self) -> None:
         """Holds a lock beside the file for as long as this process lives, however it ends."""
@@ -153,6 +164,11 @@ class SqliteStore(ConsoleQueries):
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
         self._lock_file = lock
+
+    def _give_lock_up(self) -> None:
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
 
     def _revision(self) -> str | None:
         """The schema's revision, or None for an empty file. Without Alembic, which takes long to import."""

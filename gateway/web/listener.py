@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
@@ -57,8 +59,11 @@ async def admin_listener(
     metrics: Metrics,
     log: FilteringBoundLogger,
     outbox: Outbox | None = None,
+    given: socket.socket | None = None,
 ) -> AsyncIterator[Admin]:
-    """Console, API and metrics, while the block runs. Raises UsageError where the address is in use."""
+    """Console, API and metrics, while the block runs: at `admin.listen`, or on a socket that listens already. Raises
+    UsageError where the address is in use, or open to others without a token.
+    """
     tokens, made = tokens_of(running)
     desk, tail = Desk(running, store, log), Tail(store, log)
     parts = Parts(running, store, desk, Access(tokens), metrics, tail, History(store), outbox)
@@ -66,9 +71,16 @@ async def admin_listener(
     await runner.setup()
     try:
         listen = running.config.settings.admin.listen
-        host, port = split_listen(listen)
         try:
-            await web.TCPSite(runner, host, port).start()
+            if given is None:
+                await web.TCPSite(runner, *split_listen(listen)).start()
+            elif made is not None and not ip_address(given.getsockname()[0]).is_loopback:
+                raise UsageError(
+                    "socket activation: the socket admin is open to other machines, which takes a token; set "
+                    "admin.token, or give the socket unit an address of this machine alone"
+                )
+            else:
+                await web.SockSite(runner, given).start()
         except OSError as error:
             raise UsageError(f"admin.listen: cannot listen on {listen}: {error.strerror}") from None
         bound = runner.addresses[0]

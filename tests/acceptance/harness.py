@@ -68,8 +68,19 @@ class Sink:
         return web.json_response({"ok": True})
 
 
+ACTIVATE = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE, the unit's MemoryDenyWriteExecute=; where Linux knows it (6.3)
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="public")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""  # what a service manager does between fork and exec
+
+
 class GatewayProcess:
-    """`python -m gateway serve` on a config in a folder."""
+    """`python -m gateway serve` on a config in a folder; on `given`, a listening socket, where there is one."""
+
+    given: socket.socket | None = None
 
     def __init__(self, folder: Path, config: str, port: int, admin_port: int = 0) -> None:
         self.folder = folder
@@ -86,8 +97,13 @@ class GatewayProcess:
     async def start(self) -> None:
         """Returns when it is ready."""
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = self._command("serve")
+        given: tuple[int, ...] = ()
+        if self.given is not None:
+            given = (self.given.fileno(),)
+            command = [sys.executable, "-SEc", ACTIVATE, str(given[0]), *command]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command("serve"), stderr=log, stdout=log, env=environ)
+            self._process = subprocess.Popen(command, stderr=log, stdout=log, env=environ, pass_fds=given)
         async with aiohttp.ClientSession() as session:
             for _ in range(600):
                 assert self._process.poll() is None, self.log.read_text()

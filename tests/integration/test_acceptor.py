@@ -33,7 +33,7 @@ def none_made() -> None:
 async def turns_until_all_are_taken(count: int) -> int:
     """Opens connections at once; how many turns of the loop it takes until all are made."""
     acceptor = Acceptor(Counted, structlog.get_logger())
-    await acceptor.start("127.0.0.1", 0, None, 10)
+    await acceptor.start(("127.0.0.1", 0), None, 10)
     clients = [socket.socket() for _ in range(count)]
     for client in clients:
         client.connect(acceptor.address)
@@ -66,7 +66,7 @@ async def test_without_file_descriptors_it_says_so_once_and_takes_connections_la
         return accept(self)
 
     acceptor = Acceptor(Counted, structlog.get_logger())
-    await acceptor.start("127.0.0.1", 0, None, 10)
+    await acceptor.start(("127.0.0.1", 0), None, 10)
     monkeypatch.setattr(socket.socket, "accept", refuse_once)
     with capture_logs() as logs:
         _, writer = await asyncio.open_connection(*acceptor.address)
@@ -82,5 +82,24 @@ async def test_an_address_in_use_is_an_error_and_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         acceptor = Acceptor(Counted, structlog.get_logger())
         with pytest.raises(OSError, match="Address already in use"):
-            await acceptor.start("127.0.0.1", taken.getsockname()[1], None, 10)
+            await acceptor.start(("127.0.0.1", taken.getsockname()[1]), None, 10)
         acceptor.stop()
+
+
+async def test_what_waits_is_taken_before_the_socket_closes_and_left_to_the_next_on_one_that_was_given() -> None:
+    acceptor = Acceptor(Counted, structlog.get_logger())
+    await acceptor.start(("127.0.0.1", 0), None, 10)
+    with socket.create_connection(acceptor.address):
+        acceptor.stop()  # in the same turn: the loop has not seen it
+        await acceptor.settle(10)
+    assert Counted.made == 1
+    with socket.create_server(("127.0.0.1", 0)) as kept:
+        given = Acceptor(Counted, structlog.get_logger())
+        await given.start(kept.dup(), None, 10)
+        with socket.create_connection(given.address) as client:
+            given.stop()
+            await given.settle(10)
+            assert Counted.made == 1
+            taken, address = kept.accept()
+            assert address == client.getsockname()
+            taken.close()

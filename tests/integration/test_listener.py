@@ -47,7 +47,7 @@ async def echo() -> Echo:
 @pytest.fixture
 async def listener(echo: Echo) -> AsyncIterator[Listener]:
     made = Listener(echo, structlog.get_logger())
-    await made.start("127.0.0.1", 0)
+    await made.start(("127.0.0.1", 0))
     yield made
     await made.close(1)
 

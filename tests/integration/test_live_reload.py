@@ -300,3 +300,28 @@ async def test_a_renewed_certificate_is_shown_to_new_connections_and_a_bad_one_i
         (problem,) = (await gateway.reloader.reload("SIGHUP")).problems
         assert problem.message.startswith("server.tls: cannot read the certificate or key: ")
         assert await serial(port) == 2
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl")
+async def test_renewing_the_certificate_again_and_again_refuses_no_connection(folder: Path) -> None:
+    a_certificate(folder, 1)
+    text = config().replace('"127.0.0.1:0"', '"127.0.0.1:0", tls: {cert: cert.pem, key: key.pem}', 1)
+    async with live_gateway(folder, text + "reload: {watch: false}\n") as gateway:
+        port = int(gateway.url.rpartition(":")[2])
+        shown: list[int] = []
+        is_over = asyncio.Event()
+
+        async def connect() -> None:
+            while not is_over.is_set():
+                shown.append(await serial(port))  # raises where it is refused or the handshake fails
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(connect())
+            for number in range(2, 12):
+                a_certificate(folder, number)
+                assert (await gateway.reloader.reload("SIGHUP")).problems == ()
+                while number not in shown:
+                    await asyncio.sleep(0.01)
+            is_over.set()
+        assert set(shown) == set(range(1, 12))

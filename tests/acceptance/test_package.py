@@ -1,0 +1,182 @@
+"""What is published: the wheel and the sdist hold everything, install by the pinned hashes alone, and take an event.
+
+GATEWAY_TEST_PYTHON names another Python for the clean environment: `make pythons` tries all that are on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from contextlib import closing
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from tests.acceptance.harness import ROOT, SECRET, free_port, post
+
+PYTHON = os.environ.get("GATEWAY_TEST_PYTHON", sys.executable)
+CONFIG = """\
+version: 1
+server: {{listen: "127.0.0.1:{port}"}}
+admin: {{listen: "127.0.0.1:{admin}", token: "{token}"}}
+accounts: {{acme: {{signing_secrets: [{secret}]}}}}
+connections: {{shop: {{type: database, url: "sqlite:///data/shop.db"}}}}
+routes:
+  fulfil:
+    events: [checkout.session.completed]
+    actions:
+      save:
+        uses: db_upsert
+        with:
+          connection: shop
+          table: orders
+          ensure_table: true
+          key: {{session_id: "{{{{ object.id }}}}"}}
+          values: {{amount: "{{{{ object.amount_total }}}}"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The wheel and the sdist of this tree."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, sdist
+
+
+def tracked(*under: str) -> set[str]:
+    """The files of the repository."""
+    listed = subprocess.run(["git", "ls-files", *under], cwd=ROOT, check=True, capture_output=True, text=True)
+    return {name for name in listed.stdout.splitlines() if (ROOT / name).exists()}
+
+
+def packed(wheel: Path) -> set[str]:
+    """What is in a wheel, beside what is said about it."""
+    with zipfile.ZipFile(wheel) as file:
+        return {name for name in file.namelist() if ".dist-info/" not in name}
+
+
+def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(built: tuple[Path, Path]) -> None:
+    names = packed(built[0])
+    assert names == tracked("gateway", "actions")
+    assert {name.partition("/")[0] for name in names} == {"gateway", "actions"}
+    for asset in ("gateway/store/migrations/versions/r0001_inbox.py", "gateway/web/static/", "gateway/web/templates/"):
+        assert any(name.startswith(asset) for name in names)
+
+
+def test_the_sdist_holds_the_repository_and_makes_the_same_wheel(built: tuple[Path, Path], tmp_path: Path) -> None:
+    wheel, sdist = built
+    with tarfile.open(sdist) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+        file.extractall(tmp_path, filter="data")
+    assert tracked("gateway", "actions", "config", "docs", "requirements.txt", "Containerfile", "Makefile") <= names
+    (folder,) = tmp_path.iterdir()
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "out")]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    (again,) = (tmp_path / "out").glob("*.whl")
+    assert packed(again) == packed(wheel)
+
+
+@pytest.fixture(scope="module")
+def program(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program `gateway`, installed where nothing else is."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    subprocess.run([PYTHON, "-m", "venv", folder], check=True)
+    pip = [str(folder / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "requirements.txt")], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-index", str(built[0])], check=True)
+    subprocess.run([folder / "bin/python", "-m", "pip", "check"], check=True)
+    return folder / "bin/gateway"
+
+
+@pytest.mark.timeout(600)
+async def test_the_installed_wheel_starts_takes_an_event_and_shows_it(program: Path, tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GATEWAY"))}
+    port, admin, token = free_port(), free_port(), "t" * 32
+    config = CONFIG.format(port=port, admin=admin, token=token, secret=SECRET)
+    (tmp_path / "gateway.yaml").write_text(config)
+    said = subprocess.run([program, "check"], cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+    with (tmp_path / "log.txt").open("wb") as log:
+        gateway = subprocess.Popen([program, "serve"], cwd=tmp_path, env=environ, stderr=log)
+    try:
+        await _answers(f"http://127.0.0.1:{port}/readyz", gateway, tmp_path / "log.txt")
+        sent = subprocess.run(
+            [program, "send", "checkout.session.completed"], cwd=tmp_path, env=environ, capture_output=True, text=True
+        )
+        assert sent.returncode == 0, sent.stdout + sent.stderr
+        rows: list[tuple[int]] = []
+        end = time.monotonic() + 60
+        while not rows:
+            assert time.monotonic() < end, (tmp_path / "log.txt").read_text()
+            await asyncio.sleep(0.05)
+            if (tmp_path / "data/shop.db").exists():
+                with closing(sqlite3.connect(tmp_path / "data/shop.db")) as shop:
+                    if shop.execute("SELECT 1 FROM sqlite_master WHERE name = 'orders'").fetchone():
+                        rows = shop.execute("SELECT amount FROM orders").fetchall()
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            for path in ("/", "/events", "/deliveries", "/config", "/playground", "/metrics", "/api/v1/openapi.json"):
+                async with session.get(f"http://127.0.0.1:{admin}{path}") as page:
+                    assert page.status == 200, path
+                    text = await page.text()
+                    for asset in re.findall(r'(?:src|href)="(/static/[^"]+)"', text):
+                        async with session.get(f"http://127.0.0.1:{admin}{asset}") as found:
+                            assert found.status == 200, asset
+            assert (await post(session, f"http://127.0.0.1:{port}/webhooks/acme", b"{}", "whsec_wrong"))[0] == 401
+    finally:
+        gateway.send_signal(signal.SIGTERM)
+        code = gateway.wait(60)
+    assert code == 0
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+async def _answers(url: str, gateway: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    async with aiohttp.ClientSession() as session:
+        while True:
+            assert gateway.poll() is None, log.read_text()
+            assert time.monotonic() < end
+            try:
+                async with session.get(url) as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+def test_the_bill_of_materials_names_every_pinned_package_with_its_hashes(tmp_path: Path) -> None:
+    out = tmp_path / "sbom.json"
+    subprocess.run(["make", "-s", "sbom", f"SBOM={out}"], cwd=ROOT, check=True, capture_output=True)
+    text = out.read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bill = json.loads(text)
+    assert bill["metadata"]["component"]["name"] == "stripe-fulfilment-gateway"
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / "requirements.txt").read_text(), re.M)
+    assert {(one["name"], one["version"]) for one in bill["components"]} == set(pins)
+    for one in bill["components"]:
+        assert [each["alg"] for reference in one["externalReferences"] for each in reference["hashes"]]
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
+def test_every_pin_has_hashes_and_no_address_of_an_index(name: str) -> None:
+    text = (ROOT / name).read_text()
+    pins = re.split(r"\n(?=\S)", text.strip())
+    for pin in pins:
+        assert pin.startswith("#") or "--hash=sha256:" in pin, pin
+    assert "://" not in text
