@@ -112,8 +112,8 @@ pythons: $(VENV)/.installed-test
 	@for version in 3.11 3.12 3.13 3.14; do \
 	    python=$$(command -v python$$version || ls -d $$HOME/.pyenv/versions/$$version.*/bin/python 2>/dev/null | tail -1); \
 	    if [ -z "$$python" ]; then echo "Python $$version: not here"; continue; fi; \
-	    GATEWAY_TEST_PYTHON=$$python $(BIN)/python -m pytest -q tests/acceptance/test_package.py -k installed >/dev/null \
-	        && echo "Python $$version: works" || { echo "Python $$version: FAILED"; exit 1; }; \
+	    said=$$(GATEWAY_TEST_PYTHON=$$python $(BIN)/python -m pytest -q tests/acceptance/test_package.py -k installed) \
+	        && echo "Python $$version: works" || { echo "$$said"; echo "Python $$version: FAILED"; exit 1; }; \
 	done
 
 # The list of Stripe's event types, after an upgrade of the stripe library.

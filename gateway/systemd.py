@@ -108,8 +108,8 @@ class Manager:
             await asyncio.sleep(seconds)
 
     def _tell(self, *lines: str, wait_seconds: float | None = None) -> None:
-        """Fire and forget: a manager that does not listen is no reason to stop. Its queue holds few words (Linux: 10);
-        while it is full, this waits for so long.
+        """Fire and forget: a manager that does not listen is no reason to stop. Its queue holds few words (ten on
+        Linux); while it is full, this waits for so long.
         """
         if not self._address:
             return
