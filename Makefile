@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated fuzz attack-idle sbom audit dist pythons clean
+.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated fuzz attack-idle sbom audit dist pythons torture clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -34,6 +34,10 @@ types:
 
 unit:
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The faults of docs/reliability.md with ten times the load and the faults, on this machine alone. By hand: half an hour.
+torture: $(VENV)/.installed-test
+	TORTURE=10 $(BIN)/python -m pytest -s --durations=0 $(sort $(wildcard tests/acceptance/test_faults_*.py))
 
 # Four gateways on one PostgreSQL, 10,000 events, kill -9, SIGSTOP and restarts of the database. By hand: some minutes.
 torture-postgres: $(VENV)/.installed-test

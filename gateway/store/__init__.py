@@ -13,8 +13,9 @@ def open_store(url: str, folder: Path) -> Store:
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and rest != "/":
         from gateway.store.sqlite import SqliteStore
+        from gateway.store.sqlite_clock import steady_ms
 
-        return SqliteStore(folder / rest.removeprefix("/"))
+        return SqliteStore(folder / rest.removeprefix("/"), steady_clock_ms=steady_ms)
     if scheme in ("postgresql", "postgres"):
         from gateway.store.postgres import PostgresStore
 

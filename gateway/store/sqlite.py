@@ -54,9 +54,10 @@ from gateway.store.rows import (
     moment,
     rejected_of,
 )
+from gateway.store.sqlite_clock import ClockWatch, bring_forward
 from gateway.store.sqlite_queries import ConsoleQueries
 from gateway.store.sqlite_rows import delivery_terms, event_terms, rejected_terms
-from gateway.store.sqlite_writer import Arrival, Writer, connect
+from gateway.store.sqlite_writer import Arrival, Writer, connect, unavailable
 
 T = TypeVar("T")
 
@@ -73,10 +74,13 @@ class SqliteStore(ConsoleQueries):
 
     is_shared = False
 
-    def __init__(self, path: Path, now_ms: Callable[[], int] = clock_ms) -> None:
+    def __init__(
+        self, path: Path, now_ms: Callable[[], int] = clock_ms, steady_clock_ms: Callable[[], int] | None = None
+    ) -> None:
         self.path = path
         super().__init__()
         self._now_ms = now_ms
+        self._clock = ClockWatch(now_ms, steady_clock_ms or now_ms)
         self._lock_file: int | None = None
         self._writer: Writer | None = None
         self._reader: sqlite3.Connection | None = None
@@ -181,7 +185,7 @@ class SqliteStore(ConsoleQueries):
                 return None
             raise StoreUnavailable(f"cannot open {self.path}: {error}") from None
         except sqlite3.DatabaseError as error:
-            raise StoreUnavailable(f"{self.path} is damaged or not a SQLite file: {error}") from None
+            raise unavailable("open", self.path, error) from None
 
     def _open(self) -> None:
         self._writer = Writer(self.path, lambda c, arrivals: work.add(c, arrivals, self._now_ms()), self._changed.set)
@@ -203,10 +207,11 @@ class SqliteStore(ConsoleQueries):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reading, what, reader)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"cannot read {self.path.name}: {error}") from None
+            raise unavailable("read", self.path, error) from None
 
     async def ping(self) -> None:
-        await self._do(lambda connection: None)
+        # Sets what nobody reads: an empty commit writes nothing, and succeeds on a full disk.
+        await self._do(lambda connection: connection.execute("PRAGMA user_version = 0"))
 
     # -- intake -----------------------------------------------------------------------------------------------
 
@@ -228,13 +233,16 @@ class SqliteStore(ConsoleQueries):
         reader = self._lane_reader
         if reader is None:
             raise StoreUnavailable("the store is not open")
+        if put_back := self._clock.put_back_ms():
+            await self._do(lambda c: bring_forward(c, put_back, self._now_ms()))
+        self._clock.seen()
         try:
             if self._lanes_seen > LANES_ON_THE_LOOP:
                 found = await asyncio.get_running_loop().run_in_executor(self._reading, self._due, reader)
             else:
                 found = self._due(reader)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"cannot read {self.path.name}: {error}") from None
+            raise unavailable("read", self.path, error) from None
         self._lanes_seen = len(found.lanes)
         return found
 

@@ -36,6 +36,7 @@ MOST_DONE = 256
 POLL_SECONDS = 0.5  # how soon another process's changes are seen
 LOCK_SECONDS = 10.0  # how long another process may hold the file
 LOCK_POLL_SECONDS = 0.005
+WAY_OUT = "see docs/operations.md, A damaged SQLite file"
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -49,6 +50,13 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise StoreUnavailable(f"cannot open {path}: {error}") from None
     return connection
+
+
+def unavailable(verb: str, path: Path, error: Exception) -> StoreUnavailable:
+    """What to tell of a failure: of a damaged file also the way out."""
+    if _is_damage(error):
+        return StoreUnavailable(f"{path} is damaged or not a SQLite file: {error}; {WAY_OUT}")
+    return StoreUnavailable(f"cannot {verb} {path.name}: {error}")
 
 
 class Writer:
@@ -125,7 +133,7 @@ class Writer:
     def _begin(self) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:  # another process writes just now
+        except sqlite3.Error:  # another process writes just now, or the disk does not
             self._waits.put(self._begin_patiently)
         else:
             self._fill()
@@ -187,7 +195,7 @@ class Writer:
     ) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
-        failure = StoreUnavailable(f"cannot commit to {self._path.name}: {error}")
+        failure = unavailable("commit to", self._path, error)
         self._answer([(future, None, failure) for _, future in (*arrivals, *works)])
 
     def _answer(self, answers: list[Answer]) -> None:
@@ -221,6 +229,8 @@ class Writer:
         except sqlite3.OperationalError:
             raise  # disk full and the like: the whole commit fails
         except Exception as error:
+            if _is_damage(error):
+                raise
             self._connection.execute("ROLLBACK TO work")
             self._connection.execute("RELEASE work")
             return None, error if isinstance(error, StoreError) else StoreError(f"{type(error).__name__}: {error}")
@@ -264,6 +274,10 @@ def _copy_log(path: Path) -> None:
     """
     with contextlib.suppress(sqlite3.Error, StoreUnavailable), contextlib.closing(connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _is_damage(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def _is_lock(error: sqlite3.Error) -> bool:

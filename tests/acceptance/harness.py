@@ -84,6 +84,8 @@ class GatewayProcess:
 
     def __init__(self, folder: Path, config: str, port: int, admin_port: int = 0) -> None:
         self.folder = folder
+        self.program = ["gateway"]  # a module and its first arguments
+        self.environ: dict[str, str] = {}  # besides the test's own
         self.config = folder / "gateway.yaml"
         self.config.write_text(config)
         self.url = f"http://127.0.0.1:{port}"
@@ -92,21 +94,14 @@ class GatewayProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def _command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "gateway", "--config", str(self.config), *words]
+        return [sys.executable, "-m", *self.program, "--config", str(self.config), *words]
 
     async def start(self) -> None:
         """Returns when it is ready."""
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = self._command("serve")
-        given: tuple[int, ...] = ()
-        if self.given is not None:
-            given = (self.given.fileno(),)
-            command = [sys.executable, "-SEc", ACTIVATE, str(given[0]), *command]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stderr=log, stdout=log, env=environ, pass_fds=given)
+        self.launch()
         async with aiohttp.ClientSession() as session:
             for _ in range(600):
-                assert self._process.poll() is None, self.log.read_text()
+                assert not self.has_ended, self.log.read_text()
                 try:
                     async with session.get(f"{self.url}/readyz") as response:
                         if response.status == 200:
@@ -115,6 +110,29 @@ class GatewayProcess:
                     pass
                 await asyncio.sleep(0.05)
         raise AssertionError("the gateway did not become ready: " + self.log.read_text())
+
+    def launch(self) -> None:
+        """Returns at once."""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
+        command = self._command("serve")
+        given: tuple[int, ...] = ()
+        if self.given is not None:
+            given = (self.given.fileno(),)
+            command = [sys.executable, "-SEc", ACTIVATE, str(given[0]), *command]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, stderr=log, stdout=log, env=environ, pass_fds=given)
+
+    @property
+    def has_ended(self) -> bool:
+        """By itself."""
+        assert self._process is not None
+        return self._process.poll() is not None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """kill -9."""

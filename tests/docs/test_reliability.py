@@ -37,3 +37,10 @@ def test_every_attack_that_is_made_has_its_row() -> None:
     named = {name for row in ROWS for _, name in _ID.findall(row)}
     missing = [file.name for file in sorted((ROOT / "tests/attacks").glob("test_*.py")) if not functions(file) & named]
     assert not missing
+
+
+def test_every_fault_that_is_caused_has_its_row() -> None:
+    named = {name for row in ROWS for _, name in _ID.findall(row)}
+    for file in sorted((ROOT / "tests/acceptance").glob("test_faults_*.py")):
+        made = {name for name in functions(file) if name.startswith("test_")}
+        assert not made - named, file.name

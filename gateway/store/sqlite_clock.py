@@ -1,0 +1,50 @@
+"""What becomes of a file's times when the system's clock is put back: what was to come later comes by as much sooner.
+
+Otherwise all that waits, and all that arrived by the wrong time and has not begun, would wait for the clock to catch up.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+
+LEAST_MS = 1000  # less is only waited for
+
+
+def steady_ms() -> int:
+    """Milliseconds by a clock that nobody sets."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class ClockWatch:
+    """Compares the clock with one that nobody sets."""
+
+    def __init__(self, now_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._steady_ms = steady_ms
+        self._ahead_ms = self._now_ahead_ms()
+
+    def put_back_ms(self) -> int:
+        """By how much the clock was put back since `seen` was last called; 0: not so that it matters."""
+        back = self._ahead_ms - self._now_ahead_ms()
+        return back if back >= LEAST_MS else 0
+
+    def seen(self) -> None:
+        """The clock is right as it is now."""
+        self._ahead_ms = self._now_ahead_ms()
+
+    def _now_ahead_ms(self) -> int:
+        return self._now_ms() - self._steady_ms()
+
+
+def bring_forward(connection: sqlite3.Connection, by_ms: int, now_ms: int) -> None:
+    """Deliveries that wait, pauses and leases end so much earlier, though not before now."""
+    for table, column, which in (
+        ("deliveries", "due_at", "state = 'pending' AND "),
+        ("connections", "until", ""),
+        ("leases", "until_at", ""),
+    ):
+        connection.execute(
+            f"UPDATE {table} SET {column} = max(?1, {column} - ?2) WHERE {which}{column} > ?1", (now_ms, by_ms)
+        )

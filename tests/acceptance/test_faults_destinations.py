@@ -1,0 +1,234 @@
+"""Destinations that misbehave in every way, under load: the others go on, and all is delivered once they are well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gateway.testing import make_event
+from tests.acceptance import troubled
+from tests.acceptance.harness import GatewayProcess, free_port
+from tests.acceptance.ledger import TORTURE, Ledger
+from tests.acceptance.troubled import Mail, Trouble, Troubled
+from tests.in_process import config, gateway
+
+EVENTS = 40 * TORTURE
+TIMES = 12 * TORTURE
+
+ROUTES = """\
+  beside:
+    events: [checkout.session.completed]
+    if: object.metadata.decoy is not defined
+    actions:
+      bad: {{uses: {uses}, timeout: {timeout}, with: {{connection: bad{words}}}}}
+"""
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    async with Ledger().open() as made:
+        yield made
+
+
+def rss_bytes(gateway: GatewayProcess) -> int:
+    """Memory that a process has now."""
+    pages = Path(f"/proc/{gateway.pid}/statm").read_text().split()[1]
+    return int(pages) * 4096
+
+
+@contextlib.asynccontextmanager
+async def beside(
+    folder: Path,
+    ledger: Ledger,
+    connection: str,
+    *,
+    uses: str = "http_forward",
+    words: str = "",
+    timeout: str = "500ms",
+) -> AsyncIterator[GatewayProcess]:
+    """A gateway under load whose events go to the ledger and to a connection `bad`; the ledger settles meanwhile."""
+    port = free_port()
+    text = ledger.config(
+        port,
+        connections=f"  bad: {{{connection}, concurrency: 8, breaker: {{pause: 200ms, max: 400ms}}}}\n",
+        routes=ROUTES.format(uses=uses, words=words, timeout=timeout),
+    )
+    gateway = GatewayProcess(folder, text, port)
+    await gateway.start()
+    try:
+        await ledger.send(gateway, EVENTS)
+        await ledger.settle(60 * TORTURE)
+        yield gateway
+        assert "Traceback" not in gateway.log.read_text()
+        assert not gateway.has_ended
+    finally:
+        gateway.stop()
+
+
+def bad(gateway: GatewayProcess) -> tuple[set[str], str]:
+    """The states of the bad connection's deliveries, and every error of its attempts."""
+    states = {state for (state,) in gateway.rows("SELECT DISTINCT state FROM deliveries WHERE action = 'bad'")}
+    sql = "SELECT DISTINCT a.error FROM attempts a JOIN deliveries d ON d.seq = a.delivery_seq WHERE d.action = 'bad'"
+    return states - {"skipped"}, "; ".join(error for (error,) in gateway.rows(sql) if error)
+
+
+@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [
+        (troubled.never_answers, "no end after 0.5 s (its timeout); whether it took effect is not known"),
+        (troubled.drips, "no end after 0.5 s (its timeout); whether it took effect is not known"),
+        (troubled.resets, "the connection broke: "),
+        (troubled.breaks_off, "the connection broke: ClientPayloadError"),
+        (troubled.speaks_nonsense, "the connection broke: "),
+        (troubled.sends_10_gb_of_headers, "the connection broke: "),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_an_http_service_in_trouble_gets_everything_once_it_is_well(
+    tmp_path: Path, ledger: Ledger, trouble: Trouble, error: str
+) -> None:
+    async with Troubled(trouble, TIMES).open() as service:
+        connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
+        async with beside(tmp_path, ledger, connection) as gateway:
+            await gateway.until_finished(60 * TORTURE)
+            states, errors = bad(gateway)
+    assert states == {"succeeded"}
+    assert error in errors
+    assert len(service.done) == len(ledger.accepted)
+    assert service.most_sent < 16 * 1024**2
+
+
+async def test_of_10_gb_that_a_service_answers_64_kib_are_read(tmp_path: Path, ledger: Ledger) -> None:
+    async with Troubled(troubled.sends_10_gb, EVENTS).open() as service:
+        connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
+        async with beside(tmp_path, ledger, connection, timeout="10s") as gateway:
+            await gateway.until_finished(60 * TORTURE)
+            states, errors = bad(gateway)
+            memory = rss_bytes(gateway)
+    assert (states, errors) == ({"succeeded"}, "")  # it said 200
+    assert service.most_sent < 16 * 1024**2  # what lay in the sockets
+    assert memory < 300 * 1024**2
+
+
+async def test_a_service_that_redirects_to_itself_is_asked_once(tmp_path: Path, ledger: Ledger) -> None:
+    asked = 0
+
+    async def redirect(service: Troubled, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.write(
+            f"HTTP/1.1 307 No\r\nLocation: http://127.0.0.1:{service.port}/\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+        await writer.drain()
+
+    async with Troubled(redirect, 10**9).open() as service:
+        connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
+        async with beside(tmp_path, ledger, connection) as gateway:
+            await gateway.until_finished(60 * TORTURE)
+            states, errors = bad(gateway)
+    assert states == {"dead"}
+    assert errors == "answered 307, a redirect, which is never followed; put the final address in the connection"
+    assert asked == len(ledger.accepted)
+
+
+@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [
+        ("hangs", "no end after 1 s (its timeout); whether it took effect is not known"),
+        ("drops", "the mail server broke off: "),
+        ("greylists", "451 4.7.1 greylisted, come again"),
+    ],
+)
+async def test_a_mail_server_in_trouble_gets_everything_once_it_is_well(
+    tmp_path: Path, ledger: Ledger, trouble: str, error: str
+) -> None:
+    async with Mail(trouble, TIMES).open() as mail:
+        connection = f"type: smtp, host: 127.0.0.1, port: {mail.port}, tls: none, from: shop@acme.example"
+        words = ', to: "{{ object.id | lower }}@c.example", subject: S, text: T'
+        async with beside(tmp_path, ledger, connection, uses="email", words=words, timeout="1s") as gateway:
+            await gateway.until_finished(60 * TORTURE)
+            states, errors = bad(gateway)
+    assert states == {"succeeded"}
+    assert error in errors
+    assert len(mail.done) == len(ledger.accepted)
+    assert set(mail.done.values()) == {1}
+
+
+async def test_an_hour_without_slack_costs_no_message(tmp_path: Path, ledger: Ledger) -> None:
+    """In miniature: pauses that are minutes in production are fractions of a second here."""
+    posted: list[str] = []
+    is_down = True
+
+    async def slack(request: web.BaseRequest) -> web.Response:
+        if is_down:
+            return web.Response(status=503, text="service_unavailable")
+        posted.append((await request.json())["text"])
+        return web.Response(text="ok")
+
+    runner = web.ServerRunner(web.Server(slack))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    connection = f'type: slack, webhook_url: "http://127.0.0.1:{runner.addresses[0][1]}/hook"'
+    words = ', text: "{{ event.id }}"'
+    async with beside(tmp_path, ledger, connection, uses="slack", words=words) as gateway:
+        states, errors = bad(gateway)
+        assert states <= {"pending", "running"}  # nothing has died
+        assert "503" in errors
+        (attempts,) = gateway.rows("SELECT count(*) FROM attempts a JOIN deliveries d ON d.seq = a.delivery_seq"
+                                   " WHERE d.action = 'bad'")[0]  # fmt: skip
+        assert attempts < 3 * len(ledger.accepted)  # the pause spares attempts
+        is_down = False
+        await gateway.until_finished(60 * TORTURE)
+    await runner.cleanup()
+    assert sorted(posted) == sorted(ledger.accepted)
+
+
+async def test_while_dns_fails_deliveries_wait_and_go_out_once_names_are_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Troubled(troubled.resets, 0).open() as service:
+        is_failing, looked = True, 0
+        true = socket.getaddrinfo
+
+        def look(host: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal looked
+            if host != "shop.example":
+                return true(host, *args, **kwargs)
+            looked += 1
+            if is_failing:
+                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+            return true("127.0.0.1", *args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look)
+        routes = """\
+  all:
+    events: [checkout.session.completed]
+    actions:
+      ship: {uses: http_forward, with: {connection: away}, retry: {attempts: 50}}
+"""
+        text = config(routes, "http://127.0.0.1:9").replace(
+            "routes:\n",
+            f'  away: {{type: http, url: "http://shop.example:{service.port}/", allow_private: true,'
+            " breaker: {pause: 100ms, max: 100ms}}\nroutes:\n",
+        )
+        async with gateway(tmp_path, text) as running:
+            for _ in range(10):
+                await running.post(make_event("checkout.session.completed"))
+            sql = (
+                "SELECT count(*) > 3 FROM attempts WHERE error LIKE 'cannot connect to shop.example:%name resolution%'"
+            )
+            await running.until(sql, [(1,)])
+            is_failing = False
+            await running.until_finished()
+            assert running.rows("SELECT DISTINCT state FROM deliveries") == [("succeeded",)]
+    assert looked > 3
+    assert len(service.done) == 10

@@ -1,0 +1,99 @@
+"""Too few file descriptors, and a flood of large bodies: bounded, told, and over when the cause is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway.testing import signed_request
+from tests.acceptance.harness import GatewayProcess, free_port
+from tests.acceptance.ledger import TORTURE, Ledger
+
+EVENTS = 100 * TORTURE
+SPARE = 30  # file descriptors beyond those that a gateway has at rest
+CONNECTIONS = 300 if TORTURE == 1 else 10_000
+MIB = 1024 * 1024
+MOST_MEMORY = 400 * MIB
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    async with Ledger().open() as made:
+        yield made
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, ledger: Ledger) -> AsyncIterator[GatewayProcess]:
+    port = free_port()
+    made = GatewayProcess(tmp_path, ledger.config(port), port)
+    await made.start()
+    yield made
+    assert not made.has_ended
+    assert "Traceback" not in made.log.read_text()
+    made.stop()
+
+
+def descriptors(gateway: GatewayProcess) -> int:
+    """How many files a process has open."""
+    return len(list(Path(f"/proc/{gateway.pid}/fd").iterdir()))
+
+
+def most_memory(gateway: GatewayProcess) -> int:
+    """The most memory that a process ever had, in bytes."""
+    status = Path(f"/proc/{gateway.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@pytest.mark.timeout(180)
+async def test_with_more_connections_than_file_descriptors_it_says_so_and_recovers(
+    gateway: GatewayProcess, ledger: Ledger
+) -> None:
+    await ledger.send(gateway, EVENTS)
+    limit = descriptors(gateway) + SPARE
+    _, hard = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (limit, hard))
+    port = int(gateway.url.rpartition(":")[2])
+    opened: list[asyncio.StreamWriter] = []
+    sending = asyncio.create_task(ledger.send(gateway, EVENTS))
+    try:
+        for _ in range(CONNECTIONS):
+            with contextlib.suppress(OSError, TimeoutError):  # past what the kernel keeps ready
+                async with asyncio.timeout(1):
+                    opened.append((await asyncio.open_connection("127.0.0.1", port))[1])
+        async with asyncio.timeout(30):
+            while "Too many open files" not in gateway.log.read_text():
+                await asyncio.sleep(0.05)
+        assert descriptors(gateway) <= limit
+        for writer in opened:
+            writer.transport.abort()
+        await sending
+        await ledger.settle(60 * TORTURE)
+    finally:
+        sending.cancel()
+    assert len(gateway.log.read_text().splitlines()) < 600
+
+
+@pytest.mark.timeout(120 * TORTURE)
+async def test_a_flood_of_large_bodies_takes_a_bounded_memory(gateway: GatewayProcess, ledger: Ledger) -> None:
+    large = b'{"id": "evt_1", "x": "' + b"x" * (MIB - 100) + b'"}'
+    headers = signed_request(large, "whsec_of_somebody_else")
+    statuses = set()
+
+    async def flood(session: aiohttp.ClientSession) -> None:
+        for _ in range(5 * TORTURE):
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.post(f"{gateway.url}/webhooks/acme", data=large, headers=headers) as response:
+                    statuses.add(response.status)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(flood(session) for _ in range(64)), ledger.send(gateway, EVENTS, padding=200_000))
+    await ledger.settle(60 * TORTURE)
+    print(f"most memory: {most_memory(gateway) / MIB:.0f} MiB")
+    assert statuses <= {401, 503}
+    assert most_memory(gateway) < MOST_MEMORY
