@@ -1,6 +1,6 @@
 """What becomes of a file's times when the system's clock is put back: what was to come later comes by as much sooner.
 
-Otherwise all that waits, and all that arrived by the wrong time and has not begun, would wait for the clock to catch up.
+Otherwise what waits, and what arrived by the wrong time and has not begun, would wait for the clock to catch up.
 """
 
 from __future__ import annotations

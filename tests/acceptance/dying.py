@@ -1,4 +1,4 @@
-"""A gateway that ends itself by SIGKILL at a named point: `python -m tests.acceptance.dying POINT NTH --config F serve`.
+"""A gateway that ends itself at a named point: `python -m tests.acceptance.dying POINT NTH --config F serve`.
 
 The points lie in the product's own code; this program puts a subclass or a wrapper in their place.
 """

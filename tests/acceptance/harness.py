@@ -99,6 +99,10 @@ class GatewayProcess:
     async def start(self) -> None:
         """Returns when it is ready."""
         self.launch()
+        await self.until_ready()
+
+    async def until_ready(self) -> None:
+        """After `launch`."""
         async with aiohttp.ClientSession() as session:
             for _ in range(600):
                 assert not self.has_ended, self.log.read_text()

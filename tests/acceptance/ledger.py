@@ -31,7 +31,7 @@ defaults: {{retry: {{attempts: 40, first: 100ms, factor: 1.5, max: 1s}}}}
 accounts:
   acme: {{signing_secrets: [{secret}]}}
 connections:
-  warehouse: {{type: http, url: "{sink}", allow_private: true, concurrency: 4, breaker: {{pause: 500ms}}}}
+  warehouse: {{type: http, url: "{sink}", allow_private: true, concurrency: 4, breaker: {{pause: 500ms, max: 1s}}}}
 {connections}routes:
   fulfil:
     events: [checkout.session.completed]
@@ -120,7 +120,7 @@ class Ledger:
         headers = signed_request(body, secret, timestamp=self.signed_at)
         try:
             async with (
-                asyncio.timeout(10),
+                asyncio.timeout(20),  # about as long as Stripe waits
                 session.post(f"{gateway.url}/webhooks/acme", data=body, headers=headers) as response,
             ):
                 await response.read()

@@ -1,4 +1,4 @@
-"""The system's clock jumps an hour, forward and back, under load: nothing is lost, doubled or left to wait for an hour."""
+"""The clock jumps an hour, forward and back, under load: nothing is lost, doubled or left to wait for an hour."""
 
 from __future__ import annotations
 
@@ -106,4 +106,4 @@ async def test_while_the_clock_is_wrong_stripes_events_are_refused_and_afterward
         log = gateway.log.read_text()
     finally:
         gateway.stop()
-    assert '"reason": "too_old"' in log or '"reason": "timestamp' in log, log[:2000]
+    assert '"reason": "too_old"' in log

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import shutil
 import signal
 import sqlite3
@@ -132,7 +131,8 @@ async def test_a_snapshot_at_any_moment_opens_clean_with_all_that_was_answered_b
     taken: list[tuple[Path, set[str]]] = []
     try:
         for number in range(SNAPSHOTS):
-            await until(lambda: sending.done() or len(ledger.accepted) > (number + 1) * 7 * EVENTS / SNAPSHOTS)
+            enough = (number + 1) * 7 * EVENTS // SNAPSHOTS
+            await until(lambda enough=enough: sending.done() or len(ledger.accepted) > enough)
             await asyncio.sleep(rng.random() * 0.02)
             answered = set(ledger.accepted)
             folder = tmp_path / f"snapshot{number}"
@@ -159,8 +159,7 @@ async def test_a_snapshot_at_any_moment_opens_clean_with_all_that_was_answered_b
     restored = gateway_for(tmp_path / "restored", ledger)
     await restored.start()
     await restored.until_finished()
-    states = restored.rows("SELECT DISTINCT state FROM deliveries")
+    assert restored.rows("SELECT DISTINCT state FROM deliveries") == [("succeeded",)]
     restored.terminate()
-    assert states == [("succeeded",)] or states == [("skipped",), ("succeeded",)], json.dumps(states)
     assert answered <= before
     ledger.check()  # the same deliveries, by their ids, and no others

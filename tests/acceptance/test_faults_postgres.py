@@ -1,4 +1,4 @@
-"""PostgreSQL that is gone, silent, slow, full of connections, or demoted: 503 in time, and all is delivered afterwards."""
+"""PostgreSQL that is gone, silent, slow, full, or demoted: 503 in time, and all is delivered afterwards."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_while_it_says_nothing_events_are_answered_503_in_time(
         start = time.monotonic()
         await until_refused(ledger, 2)
         assert time.monotonic() - start < 60
-        assert ledger.answers[0] == 0  # Stripe gives up after 10 s or more; the sender here after 10
+        assert ledger.answers[0] == 0  # each was answered before the sender gave up
         proxy.hold(False)
         proxy.cut()
 
@@ -122,17 +122,20 @@ async def test_without_a_connection_left_events_are_answered_503_with_the_reason
         await admin.close()
         await asyncio.to_thread(server.restart)
         held: list[asyncpg.Connection[asyncpg.Record]] = []
-        async with Proxy(server.url).open() as proxy, gateway_on(tmp_path, ledger, proxy.url) as gateway:
-            async with under_load(gateway, ledger):
-                proxy.is_gone = True
-                proxy.cut()
-                await take_all(server, held)
-                proxy.is_gone = False
-                await until_refused(ledger)
-                async with asyncio.timeout(60):
-                    while "too many clients already" not in gateway.log.read_text():
-                        await asyncio.sleep(0.05)
-                await asyncio.gather(*(one.close() for one in held))
+        async with (
+            Proxy(server.url).open() as proxy,
+            gateway_on(tmp_path, ledger, proxy.url) as gateway,
+            under_load(gateway, ledger),
+        ):
+            proxy.is_gone = True
+            proxy.cut()
+            await take_all(server, held)
+            proxy.is_gone = False
+            await until_refused(ledger)
+            async with asyncio.timeout(60):
+                while "too many clients already" not in gateway.log.read_text():
+                    await asyncio.sleep(0.05)
+            await asyncio.gather(*(one.close() for one in held))
 
 
 async def test_after_a_failover_the_new_primary_is_found(
