@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -129,10 +130,14 @@ async def test_a_snapshot_at_any_moment_opens_clean_with_all_that_was_answered_b
     sending = asyncio.create_task(ledger.send(gateway, 8 * EVENTS))
     rng = Random(11)
     taken: list[tuple[Path, set[str]]] = []
+
+    def has_sent(enough: int) -> bool:
+        return sending.done() or len(ledger.accepted) > enough
+
     try:
         for number in range(SNAPSHOTS):
             enough = (number + 1) * 7 * EVENTS // SNAPSHOTS
-            await until(lambda enough=enough: sending.done() or len(ledger.accepted) > enough)
+            await until(partial(has_sent, enough))
             await asyncio.sleep(rng.random() * 0.02)
             answered = set(ledger.accepted)
             folder = tmp_path / f"snapshot{number}"
