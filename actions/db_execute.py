@@ -118,7 +118,10 @@ class DbExecute(Action[DbExecuteSettings]):
 
         database: _Database = context.resource
         if (file := missing_file(database.engine)) is not None:
-            yield Finding.note(f"there is no file {file.name} yet: no statement was looked at")
+            if context.uses:
+                yield Finding.note(f"there is no file {file.name} yet: no statement was looked at")
+            else:
+                yield Finding.good(f"there is no file {file.name} yet; the first row makes it")
             return
         answer = await answering(database.engine, database.url)
         yield answer

@@ -38,8 +38,8 @@ def test_types_searches_what_stripe_has(tmp_path: Path) -> None:
     code, out, _ = run(tmp_path, "types", "checkout.session", "--json")
     found = json.loads(out)
     assert code == 0
-    assert {"type": "checkout.session.completed", "thin": False} in found
-    assert {"type": "v1.checkout.session.completed", "thin": True} in found
+    assert {"type": "checkout.session.completed", "thin": False, "own": False} in found
+    assert {"type": "v1.checkout.session.completed", "thin": True, "own": False} in found
     assert all("checkout.session" in one["type"] for one in found)
     code, _, error = run(tmp_path, "types", "chekout.session.completed")
     assert code == 1

