@@ -207,7 +207,7 @@ class SqliteStore(ConsoleQueries):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reading, what, reader)
         except sqlite3.Error as error:
-            raise unavailable("read", self.path, error) from None
+            raise self._writing().failed("read", error) from None
 
     async def ping(self) -> None:
         # Sets what nobody reads: an empty commit writes nothing, and succeeds on a full disk.
@@ -242,7 +242,7 @@ class SqliteStore(ConsoleQueries):
             else:
                 found = self._due(reader)
         except sqlite3.Error as error:
-            raise unavailable("read", self.path, error) from None
+            raise self._writing().failed("read", error) from None
         self._lanes_seen = len(found.lanes)
         return found
 

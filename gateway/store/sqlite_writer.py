@@ -80,6 +80,7 @@ class Writer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._damage: str | None = None  # what to tell whoever would write on
         self._seen_version = self._data_version()
         self._poll = self._loop.call_later(POLL_SECONDS, self._look)
         self._waits: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -118,9 +119,20 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
+    def failed(self, verb: str, error: Exception) -> StoreUnavailable:
+        """What to tell of a failure, here or of a reader. On a damaged file nothing more is written: a writer may work on
+        from its own memory for long, and what it commits there is lost.
+        """
+        told = unavailable(verb, self._path, error)
+        if _is_damage(error):
+            self._damage = str(told)
+        return told
+
     def _refuse_when_stopped(self) -> None:
         if self._stopping:
             raise StoreUnavailable("the store is closed")
+        if self._damage is not None:
+            raise StoreUnavailable(self._damage)
 
     # -- one commit -------------------------------------------------------------------------------------------
 
@@ -195,7 +207,7 @@ class Writer:
     ) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
-        failure = unavailable("commit to", self._path, error)
+        failure = self.failed("commit to", error)
         self._answer([(future, None, failure) for _, future in (*arrivals, *works)])
 
     def _answer(self, answers: list[Answer]) -> None:

@@ -35,8 +35,8 @@ class Troubled:
             tasks.add(task)
             try:
                 await self._serve(reader, writer)
-            except (OSError, asyncio.IncompleteReadError):
-                pass
+            except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                pass  # the other end has gone, or the test is over
             finally:
                 tasks.discard(task)
                 writer.transport.abort()
