@@ -120,8 +120,8 @@ class Writer:
             self._connection.close()
 
     def failed(self, verb: str, error: Exception) -> StoreUnavailable:
-        """What to tell of a failure, here or of a reader. On a damaged file nothing more is written: a writer may work on
-        from its own memory for long, and what it commits there is lost.
+        """What to tell of a failure, here or of a reader. On a damaged file nothing more is written: a writer may go on
+        for long from its own memory, and what it commits there is lost.
         """
         told = unavailable(verb, self._path, error)
         if _is_damage(error):
