@@ -9,8 +9,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import aiohttp.connector
 import pytest
 from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gateway.testing import make_event
 from tests.acceptance import troubled
@@ -125,9 +128,12 @@ async def test_a_service_that_redirects_to_itself_is_asked_once(tmp_path: Path, 
         nonlocal asked
         asked += 1
         writer.write(
-            f"HTTP/1.1 307 No\r\nLocation: http://127.0.0.1:{service.port}/\r\nContent-Length: 0\r\n\r\n".encode()
+            f"HTTP/1.1 307 No\r\nLocation: http://127.0.0.1:{service.port}/\r\nContent-Length: 0\r\n"
+            "Connection: close\r\n\r\n".encode()
         )
         await writer.drain()
+        writer.close()
+        await writer.wait_closed()
 
     async with Troubled(redirect, 10**9).open() as service:
         connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
@@ -197,18 +203,22 @@ async def test_while_dns_fails_deliveries_wait_and_go_out_once_names_are_found_a
 ) -> None:
     async with Troubled(troubled.resets, 0).open() as service:
         is_failing, looked = True, 0
-        true = socket.getaddrinfo
 
-        def look(host: Any, *args: Any, **kwargs: Any) -> Any:
-            nonlocal looked
-            if host != "shop.example":
-                return true(host, *args, **kwargs)
-            looked += 1
-            if is_failing:
-                raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-            return true("127.0.0.1", *args, **kwargs)
+        class Names(AbstractResolver):
+            def __init__(self, loop: object) -> None:
+                pass
 
-        monkeypatch.setattr(socket, "getaddrinfo", look)
+            async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[ResolveResult]:
+                nonlocal looked
+                looked += 1
+                if is_failing:
+                    raise OSError(None, "Temporary failure in name resolution")
+                return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+            async def close(self) -> None:
+                pass
+
+        monkeypatch.setattr(aiohttp.connector, "DefaultResolver", Names)
         routes = """\
   all:
     events: [checkout.session.completed]
