@@ -35,7 +35,7 @@ def serve() -> None:
 
     def on_ready(ready: Ready) -> None:
         if ready.admin.token is not None:  # not through the log, which others may read
-            print(f"Console: {ready.admin.sign_in_url}", file=sys.stderr, flush=True)
+            print(f"Console: {ready.admin.sign_in_url}", file=logs.Output(sys.stderr), flush=True)
 
     run_loop(run(config, log=log, on_ready=on_ready, sockets=sockets, manager=manager))
 

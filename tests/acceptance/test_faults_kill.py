@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -131,13 +130,12 @@ async def test_a_snapshot_at_any_moment_opens_clean_with_all_that_was_answered_b
     rng = Random(11)
     taken: list[tuple[Path, set[str]]] = []
 
-    def has_sent(enough: int) -> bool:
-        return sending.done() or len(ledger.accepted) > enough
+    async def until_accepted(count: int) -> None:
+        await until(lambda: sending.done() or len(ledger.accepted) > count)
 
     try:
         for number in range(SNAPSHOTS):
-            enough = (number + 1) * 7 * EVENTS // SNAPSHOTS
-            await until(partial(has_sent, enough))
+            await until_accepted((number + 1) * 7 * EVENTS // SNAPSHOTS)
             await asyncio.sleep(rng.random() * 0.02)
             answered = set(ledger.accepted)
             folder = tmp_path / f"snapshot{number}"
