@@ -83,7 +83,7 @@ bench-peers: $(VENV)/.installed-test
 # Pins: names, versions and hashes only, never an index address.
 pins:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml build.in -o requirements.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra otel --extra test pyproject.toml build.in -c requirements.txt -o requirements-test.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra encrypt --extra otel --extra test pyproject.toml build.in -c requirements.txt -o requirements-test.txt
 
 # The list of Stripe's event types, after an upgrade of the stripe library.
 event-types: $(VENV)/.installed-test
