@@ -1,5 +1,5 @@
-"""Erases what the store keeps of one customer. What stays of an event is what keeps duplicates duplicates and `once_per`
-done: its id, type, times and states, and the once keys of what succeeded.
+"""Erases what the store keeps of one customer. What stays of an event is what keeps duplicates duplicates and
+`once_per` done: its id, type, times and states, and the once keys of what succeeded.
 """
 
 from __future__ import annotations

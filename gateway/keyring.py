@@ -117,8 +117,8 @@ class Keyring:
 def _missing(missing: Sequence[str], given: Sequence[str]) -> str:
     have = f"the keys given are {', '.join(given)}" if given else "no key is given"
     return (
-        f"bodies in this store are encrypted with key {', '.join(missing)}, and {have}: name it in store.encrypt, after "
-        "the one that is to encrypt; it may be left out once `gateway db encrypt` has gone through all bodies"
+        f"bodies in this store are encrypted with key {', '.join(missing)}, and {have}: name it in store.encrypt, "
+        "after the one that is to encrypt; it may be left out once `gateway db encrypt` has gone through all bodies"
     )
 
 

@@ -1,8 +1,8 @@
 """Pure: what must not be shown is taken out of values: secrets by their text, an event's fields by their paths.
 
-A path is that of a field in the event as Stripe sends it: names with dots between. `*` stands for any one name or item of
-a list, `**` for any number of them; lists are passed through, so that an item's field needs no `*`. What a path leads to is
-hidden whole.
+A path is that of a field in the event as Stripe sends it: names with dots between. `*` stands for any one name or
+item of a list, `**` for any number of them; lists are passed through, so that an item's field needs no `*`. What a path
+leads to is hidden whole.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def masker_for(event: Any, fetched: Mapping[str, Any] | None, paths: Sequence[RedactedPath]) -> Masker:
-    """Hides in other texts what the paths hide in an event, and in the object that was fetched in its object's place."""
+    """Hides in other texts what the paths hide in an event, and in the object that was fetched in its place."""
     texts = hidden_texts(event, paths)
     if fetched is not None:
         texts |= hidden_texts({"data": {"object": fetched}}, paths)

@@ -37,8 +37,8 @@ def shown_event(event: Event, redactions: Redactions) -> Event:
 
 
 def shown_rejected(request: RejectedRequest, redactions: Redactions) -> RejectedRequest:
-    """The same for a rejected request; one that was for no account in particular is shown as all of them ask. What is no
-    JSON object is shown as it is: nothing tells where its fields are.
+    """The same for a rejected request; one that was for no account in particular is shown as all of them ask. What is
+    no JSON object is shown as it is: nothing tells where its fields are.
     """
     paths = [path for name, own in redactions.items() if request.account in (None, name) for path in own]
     if not paths:

@@ -28,8 +28,8 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Erase a customer's data from events, deliveries, attempts and rejected requests. Ids, types, times and states stay,
-    so that a duplicate stays one and `once_per` stays done. There is no way back.
+    """Erase a customer's data from events, deliveries, attempts and rejected requests. Ids, types, times and states
+    stay, so that a duplicate stays one and `once_per` stays done. There is no way back.
     """
     from gateway.cli.inbox import note
     from gateway.cli.progress import counting

@@ -176,8 +176,8 @@ class StoreSettings(Section):
     )
     encrypt: StoreKeys = Field(
         default_factory=list,
-        description="Keys that encrypt stored bodies: the first encrypts, all decrypt. Each is 32 random bytes in base64, "
-        "as openssl rand -base64 32 makes them. Needs the extra `encrypt`.",
+        description="Keys that encrypt stored bodies: the first encrypts, all decrypt. Each is 32 random bytes in "
+        "base64, as openssl rand -base64 32 makes them. Needs the extra `encrypt`.",
         examples=["${file:/run/secrets/store-key}", ["${STORE_KEY}", "${OLD_STORE_KEY}"]],
     )
 

@@ -71,7 +71,7 @@ async def used_keys(store: Store) -> tuple[str, ...]:
 async def note_keys(store: Store, added: Sequence[str], forgotten: Sequence[str]) -> None:
     """Changes which keys are in use, one gateway at a time."""
     holder = secrets.token_hex(8)
-    while not await store.take_lease(NOTE, holder, lease_seconds=_LEASE_SECONDS):
+    while not await store.take_lease(NOTE, holder, lease_seconds=_LEASE_SECONDS):  # noqa: ASYNC110 - another process has it
         await asyncio.sleep(_LEASE_PAUSE_SECONDS)
     try:
         ids = dict.fromkeys((*await used_keys(store), *added))

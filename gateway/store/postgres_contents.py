@@ -12,9 +12,9 @@ ERRORS = (
     " ORDER BY delivery_seq, number"
 )
 LEFT_TO_DO = (
-    "PostgreSQL keeps old versions of rows until it vacuums: run `VACUUM (FULL) events, deliveries, attempts, rejected` "
-    "where they must be gone from its files now; its WAL archive, replicas and your backups keep them for as long as you "
-    "keep those"
+    "PostgreSQL keeps old versions of rows until it vacuums: run `VACUUM (FULL) events, deliveries, attempts, rejected`"
+    " where they must be gone from its files now; its WAL archive, replicas and your backups keep them for as long as"
+    " you keep those"
 )
 
 _SAME = " AND ".join(f"d.{column} IS NOT DISTINCT FROM w.old_{column}" for column in CHANGED_COLUMNS)
