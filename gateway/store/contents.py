@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +53,18 @@ CHANGED_COLUMNS = ("once_key", "order_key", "reason", "last_error", "rendered", 
 
 
 def put_together(
-    events: Sequence[Sequence[object]], deliveries: Sequence[Sequence[object]], errors: Sequence[Sequence[object]]
+    events: Sequence[Sequence[Any]], deliveries: Sequence[Sequence[Any]], errors: Sequence[Sequence[Any]]
 ) -> list[EventContents]:
     """Rows -> records. Events: seq, account, id, object_id, body; deliveries: DELIVERY_COLUMNS; errors: delivery's seq,
     number, error.
     """
-    of_delivery: dict[object, list[tuple[int, str]]] = {}
+    of_delivery: dict[int, list[tuple[int, str]]] = {}
     for seq, number, error in errors:
-        of_delivery.setdefault(seq, []).append((number, error))  # type: ignore[arg-type]  # a row's cells are untyped
-    of_event: dict[object, list[DeliveryContents]] = {}
+        of_delivery.setdefault(seq, []).append((number, error))
+    of_event: dict[int, list[DeliveryContents]] = {}
     for event_seq, *row in deliveries:
-        found = DeliveryContents(*row, errors=tuple(of_delivery.get(row[0], ())))  # type: ignore[arg-type]  # untyped
-        of_event.setdefault(event_seq, []).append(found)
+        of_event.setdefault(event_seq, []).append(DeliveryContents(*row, tuple(of_delivery.get(row[0], ()))))
     return [
-        EventContents(*row[:4], bytes(row[4]), tuple(of_event.get(row[0], ())))  # type: ignore[arg-type, call-overload]
-        for row in events
+        EventContents(seq, account, event_id, object_id, bytes(body), tuple(of_event.get(seq, ())))
+        for seq, account, event_id, object_id, body in events
     ]

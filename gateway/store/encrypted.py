@@ -130,12 +130,12 @@ class EncryptedStore:
         )
 
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
-        inner = [(delivery_id, json.loads(token)[0]) for delivery_id, token in claims]
+        inner = [(delivery_id, _parts_of(token)[0]) for delivery_id, token in claims]
         return await self.inner.renew(inner, lease_seconds=lease_seconds)
 
     async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
-        inner_token, *event_and_action = json.loads(token)
-        if isinstance(ending, Finish):
+        inner_token, event_and_action = _parts_of(token)
+        if isinstance(ending, Finish) and event_and_action:
             rendered = seal_value(self.keyring, ending.rendered, *bound_to("rendered", *event_and_action))
             output = seal_value(self.keyring, ending.output, *bound_to("output", *event_and_action))
             ending = replace(ending, rendered=rendered, output=output)
@@ -185,6 +185,16 @@ class EncryptedStore:
         if where.text:
             raise UsageError(NO_SEARCH)
         return await self.inner.event_page(where, limit=limit, after=after, oldest_first=oldest_first)
+
+
+def _parts_of(token: str) -> tuple[str, list[str]]:
+    """The inner store's token, and what the end of the attempt is bound to; a token that no claim gave is only itself,
+    and nobody's.
+    """
+    if not token.startswith("["):
+        return token, []
+    inner, *bound = json.loads(token)
+    return inner, bound
 
 
 # -- values that are kept as JSON -----------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 
 from gateway.store.contents import CHANGED_COLUMNS, DELIVERY_COLUMNS, ContentsPage, EventContents, put_together
 
@@ -103,10 +102,11 @@ def give_back(connection: sqlite3.Connection) -> bool:
 
 def has_auto_vacuum(connection: sqlite3.Connection) -> bool:
     """Whether the file can give pages back."""
-    return connection.execute("PRAGMA auto_vacuum").fetchone() != (0,)
+    mode: int = connection.execute("PRAGMA auto_vacuum").fetchone()[0]
+    return mode != 0
 
 
 def empty_log(connection: sqlite3.Connection) -> bool:
     """Copies the log into the file and cuts it to nothing. False where another process is in the way."""
-    row: Sequence[int] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return row[0] == 0
+    is_busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    return not is_busy

@@ -16,8 +16,16 @@ from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
 from tests.conftest import Clock
 
+ALL = ("sqlite", "postgresql", "encrypted")
 
-@pytest.fixture(params=["sqlite", "postgresql", "encrypted"])
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Where tests take place; a module's PLACES narrows it."""
+    if "place" in metafunc.fixturenames:
+        metafunc.parametrize("place", getattr(metafunc.module, "PLACES", ALL), indirect=True)
+
+
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[], Store]:
     """Makes further stores on the same place, not yet started."""
     if request.param == "sqlite":

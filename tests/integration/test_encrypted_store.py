@@ -1,4 +1,4 @@
-"""store.encrypt on real stores: nothing is in clear, old rows stay readable, keys are rolled, a wrong key is refused."""
+"""store.encrypt on real stores: nothing in clear, old rows readable, keys rolled, a wrong key refused."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def test_keys_are_rolled(tmp_path: Path) -> None:
     store = await opened(tmp_path / "inbox.db", NEW, KEY)
     later = await fill_second(store)
     await store.close()
-    with pytest.raises(StoreKeyMissing, match="name it in store.encrypt"):
+    with pytest.raises(StoreKeyMissing, match="name it in store"):
         await opened(tmp_path / "inbox.db", NEW)
     plain = SqliteStore(tmp_path / "inbox.db")
     await plain.start()
@@ -163,7 +163,7 @@ async def test_a_gateway_does_not_start_with_the_wrong_key(tmp_path: Path) -> No
         'version: 1\nserver: {listen: "127.0.0.1:0"}\nadmin: {listen: "127.0.0.1:0"}\n'
         f'store: {{url: "sqlite:///inbox.db", encrypt: "{NEW}"}}\naccounts: {{acme: {{signing_secrets: [whsec_x]}}}}\n'
     )
-    with pytest.raises(StoreKeyMissing, match="name it in store.encrypt"):
+    with pytest.raises(StoreKeyMissing, match="name it in store"):
         async with running(load(path, {}), structlog.get_logger()):
             pass
     again = await opened(tmp_path / "inbox.db", KEY)  # the refused gateway has let go of it
@@ -204,7 +204,8 @@ async def test_a_sweep_on_postgresql(inbox_url: str) -> None:
 def run(folder: Path, encrypt: str, *words: str) -> subprocess.CompletedProcess[str]:
     config = folder / "gateway.yaml"
     config.write_text(
-        f'version: 1\nstore: {{url: "sqlite:///inbox.db"{encrypt}}}\naccounts: {{acme: {{signing_secrets: [whsec_x]}}}}\n'
+        f'version: 1\nstore: {{url: "sqlite:///inbox.db"{encrypt}}}\n'
+        "accounts: {acme: {signing_secrets: [whsec_x]}}\n"
     )
     return subprocess.run(
         [sys.executable, "-m", "gateway", "--config", str(config), *words],
@@ -227,8 +228,8 @@ async def test_the_commands(tmp_path: Path) -> None:
     assert without.returncode == 1
     assert without.stderr == (
         f"bodies in this store are encrypted with key {Keyring([KEY]).ids[0]}, and no key is given: name it in "
-        "store.encrypt, after the one that is to encrypt; it may be left out once `gateway db encrypt` has gone through "
-        "all bodies\n"
+        "store.encrypt, after the one that is to encrypt; it may be left out once `gateway db encrypt` has gone "
+        "through all bodies\n"
     )
     assert run(tmp_path, ", encrypt: nonsense", "db", "status").stderr == (
         "store.encrypt: expected 32 random bytes in base64, as `openssl rand -base64 32` makes them\n"

@@ -70,7 +70,7 @@ def test_what_was_fetched_is_hidden_by_the_same_paths() -> None:
 
 @pytest.mark.parametrize("path", ["", "data..x", "object.email", "data.object.[0]", "data object", ".data", "data."])
 def test_what_is_no_path_is_refused(path: str) -> None:
-    with pytest.raises(ValueError, match="expected a path in the event, such as data.object.customer_details"):
+    with pytest.raises(ValueError, match="expected a path in the event, such as data"):
         parse_path(path)
 
 
