@@ -52,6 +52,7 @@ class _Snapshot(msgspec.Struct):
 
 
 THIN = "v2.core.event"  # what a thin event says that it is
+FORGOTTEN = "forgotten"  # in what is left of an event whose customer was forgotten: when that was
 
 _snapshot = msgspec.json.Decoder(_Snapshot)
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -67,6 +68,11 @@ def parse_json(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise EnvelopeError("a Stripe event is a JSON object")
     return value
+
+
+def is_forgotten(body: bytes) -> bool:
+    """Whether a body is what `gateway forget` has left of an event."""
+    return b'"forgotten"' in body and FORGOTTEN in parse_json(body)
 
 
 def connected_account(account: object, context: object) -> str | None:

@@ -79,6 +79,10 @@ class StoreOutdated(StoreError):  # noqa: N818
     """The store's schema is not the one that this program knows."""
 
 
+class StoreKeyMissing(StoreError):  # noqa: N818
+    """Something in the store is encrypted with a key that `store.encrypt` does not name."""
+
+
 class StripeApiError(GatewayError):
     """Stripe's API did not give what it was asked for."""
 

@@ -124,6 +124,7 @@ class Account:
     vars: Mapping[str, Any] = field(default_factory=dict)
     connected_vars: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by connected account
     reconcile: Reconcile | None = None
+    redact: tuple[tuple[str, ...], ...] = ()  # paths of fields that are shown to nobody
 
 
 @dataclass(frozen=True, slots=True)

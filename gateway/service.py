@@ -25,10 +25,12 @@ from gateway.delivery.groups import GroupFigures
 from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.retention import Retention
 from gateway.delivery.worker import Observer, Worker
+from gateway.envelope import is_forgotten
 from gateway.errors import UsageError
 from gateway.intake.handler import Handler, Intake, recognise_rejected, route
 from gateway.intake.listener import Listener
 from gateway.intake.rejections import Rejections
+from gateway.keyring import Keyring
 from gateway.live import Live, ReloadOutcome
 from gateway.live import Reload as Reloaded
 from gateway.metrics import Metrics
@@ -42,6 +44,7 @@ from gateway.settings.load import Config
 from gateway.settings.load import load as load_config
 from gateway.settings.schema import split_listen
 from gateway.store import open_store
+from gateway.store.encrypted import with_keys
 from gateway.stripe_api import StripeApis
 from gateway.systemd import HandedOver, Manager
 from gateway.tls import Certificate, read_certificate
@@ -77,6 +80,8 @@ def replan(intake: Intake, event: Event) -> tuple[PlannedDelivery, ...]:
     """What today's config owes for a stored event. Raises UsageError."""
     if account_named(intake.accounts, event.account) is None:
         raise UsageError(f"gateway.yaml has no account {event.account} any more")
+    if is_forgotten(event.body):
+        raise UsageError(f"{event.id} was forgotten (`gateway forget`): there is nothing left to replay")
     return tuple(route(intake, event)[1])
 
 
@@ -188,6 +193,7 @@ async def running(
     await store.start()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
+        store = await with_keys(store, Keyring(config.settings.store.keys()), strict=True)
 
         def in_force(action: Action[Any], name: str | None, settings: ConnectionSettings | None) -> bool:
             config = live.config

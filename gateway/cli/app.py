@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
@@ -18,7 +18,8 @@ from gateway.errors import GatewayError, UsageError
 
 if TYPE_CHECKING:
     from gateway.cli.inbox import Inbox
-    from gateway.settings.load import Config
+    from gateway.keyring import Keyring
+    from gateway.settings.load import Config, StoreAddress
     from gateway.store.base import Store
 
 T = TypeVar("T")
@@ -88,21 +89,49 @@ def load_config() -> Config:
     return config
 
 
-def named_store() -> Store:
-    """The inbox that the configuration names, not opened."""
+def store_address() -> StoreAddress:
+    """Where the inbox is that the configuration names."""
     from gateway.cli.dev_mode import STORE_URL
-    from gateway.settings.load import load_store_url
+    from gateway.settings.load import load_store_address
+
+    found = load_store_address(options.config, environment())
+    return replace(found, url=STORE_URL) if options.dev else found
+
+
+def named_store() -> Store:
+    """The inbox that the configuration names, not opened, and with nothing that opens what is sealed in it."""
     from gateway.store import open_store
 
-    folder, url = load_store_url(options.config, environment())
-    return open_store(STORE_URL if options.dev else url, folder)
+    found = store_address()
+    return open_store(found.url, found.folder)
+
+
+def named_keyring() -> Keyring:
+    """The keys of `store.encrypt`. Raises BadUsage where one is no key, or what they need is not installed."""
+    from gateway.keyring import Keyring
+
+    try:
+        return Keyring(store_address().keys)
+    except ValueError as error:
+        raise BadUsage(f"store.encrypt: {error}") from None
+    except ImportError:
+        raise BadUsage(
+            "store.encrypt needs the extra encrypt of the gateway: pip install 'stripe-fulfilment-gateway[encrypt]'"
+        ) from None
 
 
 async def attach_store() -> Store:
     """The inbox, opened beside a gateway that may be running."""
+    from gateway.store.encrypted import with_keys
+
+    keyring = named_keyring()
     store = named_store()
     await store.attach()
-    return store
+    try:
+        return await with_keys(store, keyring, strict=False)
+    except BaseException:
+        await store.close()
+        raise
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -116,10 +145,11 @@ def with_inbox(work: Callable[[Inbox], Coroutine[Any, Any, T]]) -> T:
     async def main() -> T:
         if not options.url:
             from gateway.cli.inbox import LocalInbox
+            from gateway.settings.load import load_redactions
 
             store = await attach_store()
             try:
-                return await work(LocalInbox(store))
+                return await work(LocalInbox(store, load_redactions(options.config, environment())))
             finally:
                 await store.close()
         from gateway.cli.remote import RemoteInbox

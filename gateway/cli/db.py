@@ -1,4 +1,4 @@
-"""gateway db: the store itself: migrate, status, copy to PostgreSQL."""
+"""gateway db: the store itself: migrate, status, copy to PostgreSQL, encrypt."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.app import BadUsage, app, clean, named_store, print_json, run, with_store
+from gateway.cli.app import BadUsage, app, clean, named_keyring, named_store, print_json, run, with_store
 from gateway.cli.events import Json
 
 if TYPE_CHECKING:
     from gateway.store.base import Status, Store
 
-db = typer.Typer(no_args_is_help=True, help="The store itself: migrate, status, copy to PostgreSQL.")
+db = typer.Typer(no_args_is_help=True, help="The store itself: migrate, status, copy to PostgreSQL, encrypt.")
 app.add_typer(db, name="db")
 
 
@@ -96,3 +96,32 @@ def copy(
         print(f"{table:11} {count:,} copied and counted")
     print(f"\nEverything is in {clean(target.address.shown)}. Now set store.url to it in every gateway's gateway.yaml,")
     print(f"start them, and put {clean(source.path)} aside: a gateway that is started on it would deliver again.")
+
+
+@db.command()
+def encrypt(as_json: Json = False) -> None:
+    """Encrypt with the first key of store.encrypt what is stored in clear, or with an older key. Gateways may run."""
+    from gateway.cli.progress import counting
+    from gateway.store.sealing import Sealed, seal_all
+
+    keyring = named_keyring()
+    if not keyring.ids:
+        raise BadUsage("db encrypt: store.encrypt names no key to encrypt with")
+
+    async def work() -> Sealed:
+        store = named_store()
+        await store.attach()
+        try:
+            with counting("events", (await store.counts())["events"]) as told:
+                return await seal_all(store, keyring, told)
+        finally:
+            await store.close()
+
+    done = run(work)
+    if as_json:
+        print_json({"events": done.events, "rejected": done.rejected, "encrypted": done.sealed, "key": keyring.ids[0]})
+        return
+    print(
+        f"{done.events:,} events and {done.rejected:,} rejected requests looked at, {done.sealed:,} encrypted just now"
+    )
+    print(f"Everything is encrypted with key {keyring.ids[0]}; other keys may be taken out of store.encrypt.")

@@ -17,7 +17,8 @@ CONTROL_SOCKET = "data/dev/gateway.sock"
 
 
 _PLACEHOLDERS = (  # the first whose word is in the name decides
-    (("SECRET",), None),
+    (("STORE_KEY", "ENCRYPT"), "{digest}"),
+    (("SECRET",), "whsec_{digest}"),
     (("API_KEY", "STRIPE_KEY"), "rk_test_{name}"),
     (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_"), "sqlite:///data/dev/placeholder.db"),
     (("APPRISE_URL",), "json://127.0.0.1:9/{name}"),
@@ -34,9 +35,8 @@ _PLACEHOLDERS = (  # the first whose word is in the name decides
 def placeholder(name: str) -> str:
     """The harmless value of a variable, by its name: the same at every start, so that two terminals agree."""
     text = next(text for words, text in _PLACEHOLDERS if any(word in name.upper() for word in words))
-    if text is None:
-        return "whsec_" + base64.b64encode(hashlib.sha256(f"dev {name}".encode()).digest()).decode()
-    return text.format(name=name.lower())
+    digest = base64.b64encode(hashlib.sha256(f"dev {name}".encode()).digest()).decode()
+    return text.format(name=name.lower(), digest=digest)
 
 
 class DevEnvironment(Mapping[str, str]):

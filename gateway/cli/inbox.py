@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.cli.app import BadUsage, load_config
 from gateway.model import Attempt, AuditEntry, Delivery, DeliveryFilter, Event, EventFilter
+from gateway.showing import Redactions, shown_deliveries, shown_delivery, shown_event
 
 if TYPE_CHECKING:
     from gateway.store.base import Store
@@ -64,20 +65,23 @@ async def note(store: Store, what: str, ids: Sequence[str]) -> None:
 class LocalInbox:
     """The store itself. What it changes is noted in the audit log, as what a console changes is."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, redactions: Redactions) -> None:
         self._store = store
+        self._redactions = redactions
 
     async def events(self, where: EventFilter, *, limit: int, newest_first: bool = True) -> list[Event]:
         return await self._store.events(where, limit=limit, newest_first=newest_first)
 
     async def event(self, event_id: str, account: str | None) -> list[Event]:
-        return await self._store.event(event_id, account)
+        return [shown_event(one, self._redactions) for one in await self._store.event(event_id, account)]
 
     async def deliveries(self, asked: Asked, *, limit: int, newest_first: bool = True) -> list[Delivery]:
-        return await self._store.deliveries(asked.where, limit=limit, newest_first=newest_first)
+        found = await self._store.deliveries(asked.where, limit=limit, newest_first=newest_first)
+        return await shown_deliveries(self._store, found, self._redactions)
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
-        return await self._store.delivery(delivery_id)
+        found = await self._store.delivery(delivery_id)
+        return None if found is None else await shown_delivery(self._store, *found, self._redactions)
 
     async def retry(self, ids: Sequence[str]) -> dict[str, str | None]:
         await note(self._store, "delivery.retry", ids)

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.app import BadUsage, app, clean, fail, load_config, options, print_json, print_table, with_store
+from gateway.cli.app import (
+    BadUsage,
+    app,
+    clean,
+    environment,
+    fail,
+    load_config,
+    options,
+    print_json,
+    print_table,
+    with_store,
+)
 from gateway.cli.events import ALL, ASK_ABOVE, Json, Limit, Many, One
 from gateway.cli.times import moment
 
@@ -84,10 +95,13 @@ def show_rejected(rejected_id: str, as_json: Json = False) -> None:
     """Show one rejected request, whole. Nothing in it can move the cursor or colour the screen."""
     from gateway.intake.signature import signed_at
     from gateway.model import REJECTED_REASONS
+    from gateway.settings.load import load_redactions
+    from gateway.showing import shown_rejected
 
     request = with_store(lambda store: store.rejected_request(rejected_id))
     if request is None:
         raise fail(f"there is no rejected request {rejected_id}; they are kept for a while only")
+    request = shown_rejected(request, load_redactions(options.config, environment()))
     signed = signed_at(request.signature)
     whole = {
         **row(request),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -17,7 +17,7 @@ from gateway.delivery.digests import Gatherer, NobodyElse, digest_body, digest_s
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetching import Fetcher
 from gateway.delivery.resources import Resources, connection_of
-from gateway.envelope import parse_json
+from gateway.envelope import is_forgotten, parse_json
 from gateway.errors import (
     EnvelopeError,
     StripeApiError,
@@ -39,6 +39,7 @@ from gateway.model import (
     Route,
 )
 from gateway.plugin import UNTIL_RESUMED, Context, Reject, Retry
+from gateway.redaction import RedactedPath, masker_for
 from gateway.retry import next_wait
 from gateway.routing import RouteTable, judge, keys_for, scope_of, with_fetched
 from gateway.settings.load import Config
@@ -83,7 +84,31 @@ class _Done(Exception):  # noqa: N818
 
 
 async def run_attempt(claim: Claim, bench: Bench) -> Ended:
-    """Runs a claimed delivery once and says how it ended. Raises nothing but CancelledError."""
+    """Runs a claimed delivery once and says how it ended, without what its account has redacted. Raises nothing but
+    CancelledError.
+    """
+    brought: list[Mapping[str, Any]] = []
+    ended = await _run(claim, bench, brought)
+    account = bench.config.accounts.get(claim.delivery.account)
+    if account is None or not account.redact or not isinstance(ended.ending, Finish):
+        return ended
+    return replace(ended, ending=_redacted(ended.ending, claim, brought[0] if brought else None, account.redact))
+
+
+def _redacted(ending: Finish, claim: Claim, fetched: Mapping[str, Any] | None, paths: Sequence[RedactedPath]) -> Finish:
+    """The same ending, whose words can be logged and listed."""
+    if ending.reason is None and ending.attempt.error is None:
+        return ending
+    try:
+        masker = masker_for(parse_json(claim.event.body), fetched, paths)
+    except EnvelopeError:
+        return ending
+    attempt = replace(ending.attempt, error=masker.mask(ending.attempt.error))
+    return replace(ending, reason=masker.mask(ending.reason), attempt=attempt)
+
+
+async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> Ended:
+    """The attempt. What `fetch` brings is put into `brought`."""
     started_at, start = bench.now(), time.monotonic()
     delivery = claim.delivery
 
@@ -105,6 +130,10 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
     is_asking = False
     try:
         route, action = find(claim, bench)
+        if is_forgotten(claim.event.body):
+            return Ended(
+                failed_for_good("the event was forgotten (`gateway forget`): what it said is gone; cancel this")
+            )
         dry = why_dry(claim, route, action)
         scope = scope_for(claim, bench, route)
         steps = scope["steps"]
@@ -120,7 +149,8 @@ async def run_attempt(claim: Claim, bench: Bench) -> Ended:
             if route.fetch is not None:
                 is_asking = True
                 account = bench.config.accounts[delivery.account]
-                scope = with_fetched(scope, await bench.fetcher.fetch(claim, scope["event"], account, route.fetch))
+                brought.append(await bench.fetcher.fetch(claim, scope["event"], account, route.fetch))
+                scope = with_fetched(scope, brought[0])
                 is_asking = False
             if action.condition is not None and not action.condition.evaluate(scope):
                 reason = f"its `if` is false: {action.condition.source}"

@@ -7,11 +7,13 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from gateway.errors import StoreError, StoreMissing, StoreOutdated, UsageError
+from gateway.errors import StoreError, StoreKeyMissing, StoreMissing, StoreOutdated, UsageError
+from gateway.keyring import Keyring
 from gateway.plugin import Finding
 from gateway.settings.load import Config
 from gateway.store import open_store
 from gateway.store.base import Status, Store
+from gateway.store.encrypted import used_keys
 from gateway.store.migrations import HEAD
 
 _GIB = 1024**3
@@ -36,10 +38,15 @@ async def inbox_findings(config: Config) -> AsyncIterator[Finding]:
 
             await Server(Address.parse(url)).refuse_transaction_pooling()
         await store.attach()
+        keyring = Keyring(config.settings.store.keys())
+        keyring.note_used(await used_keys(store))
+        keyring.refuse_unopened()
         for finding in await _opened(store):
             yield finding
     except StoreMissing:
         yield _made_file(file) if file is not None else await _made_schema(url)
+    except StoreKeyMissing as error:
+        yield Finding.bad(str(error), "a gateway does not start so")
     except StoreOutdated as error:
         yield Finding.bad(str(error), "bring the store and this program to one version")
         return

@@ -10,8 +10,9 @@ from typing import Any
 from gateway.envelope import parse_json
 from gateway.errors import TemplateError
 from gateway.model import DeliveryState, Event, EventState, Expression, Route
+from gateway.redaction import Maskers, masker_for
 from gateway.rehearsal.deciding import decided_by
-from gateway.rehearsal.masking import Masker, masker_of
+from gateway.rehearsal.masking import masker_of
 from gateway.rehearsal.stage import Assumed, Rehearsed, Stage
 from gateway.routing import matching_pattern, scope_of, wants_connected
 from gateway.settings.load import Config
@@ -47,8 +48,10 @@ class ExplainedRoute:
 async def explain(config: Config, event: Event, assumed: Assumed | None = None) -> list[ExplainedRoute]:
     """Every route, in the order of the file. Raises EnvelopeError."""
     rehearsal = await Stage(config).rehearse(event, assumed)
-    masker = masker_of(config)
-    is_told = assumed is not None and assumed.fetched is not None
+    fetched = assumed.fetched if assumed is not None else None
+    hidden = masker_for(parse_json(event.body), fetched, config.accounts[event.account].redact)
+    masker = Maskers(masker_of(config), hidden)
+    is_told = fetched is not None
     return [
         _route(
             config,
@@ -63,7 +66,7 @@ async def explain(config: Config, event: Event, assumed: Assumed | None = None) 
 
 
 def _route(
-    config: Config, route: Route, event: Event, deliveries: list[Rehearsed], masker: Masker, *, is_fetch_assumed: bool
+    config: Config, route: Route, event: Event, deliveries: list[Rehearsed], masker: Maskers, *, is_fetch_assumed: bool
 ) -> ExplainedRoute:
     why, values = why_matched(config, route, event)
     first = deliveries[0] if deliveries else None
@@ -79,7 +82,7 @@ def _route(
     )
 
 
-def _action(one: Rehearsed, masker: Masker) -> ExplainedAction:
+def _action(one: Rehearsed, masker: Maskers) -> ExplainedAction:
     judged = one.had_attempt and one.state in (DeliveryState.SUCCEEDED, DeliveryState.SKIPPED)
     return ExplainedAction(
         name=one.action.name,

@@ -11,3 +11,8 @@ def has_otel() -> bool:
         return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
     except ModuleNotFoundError:  # not even the package around it
         return False
+
+
+def has_encrypt() -> bool:
+    """Whether the extra `encrypt` is."""
+    return importlib.util.find_spec("cryptography") is not None

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from gateway.addresses import Sources
-from gateway.errors import Where
+from gateway.errors import UsageError, Where
 from gateway.model import Account, ActionUse, Digest, Expression, RetryPolicy, Route
 from gateway.own_events import OWN_ACCOUNT, account_named, is_own
 from gateway.plugin import (
@@ -28,12 +28,13 @@ from gateway.plugin import (
     SlackConnection,
     SmtpConnection,
 )
+from gateway.redaction import RedactedPath, parse_path
 from gateway.registry import find_actions, missing_packages
 from gateway.settings.compiled import Compiling, fields_of
 from gateway.settings.doubts import check_accounts, check_events, check_same, check_use
 from gateway.settings.excerpts import Excerpts
 from gateway.settings.explain_errors import explained
-from gateway.settings.extras import has_otel
+from gateway.settings.extras import has_encrypt, has_otel
 from gateway.settings.needs import in_order_of_needs
 from gateway.settings.nodes import Path_
 from gateway.settings.own_checks import check_account_names, check_digest, check_own, own_objects
@@ -111,12 +112,52 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def load_store_url(path: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
-    """The folder of gateway.yaml and its `store.url`, for commands that need no more: whatever else is wrong or unset
-    does not matter. Raises ConfigError.
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where the store is, and what opens what is sealed in it."""
+
+    folder: Path  # where relative paths start
+    url: str
+    keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+
+
+def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
+    """`store.url` and `store.encrypt`, for commands that need no more: whatever else is wrong or unset does not matter.
+    Raises ConfigError.
     """
-    folder, url = _one_setting(path, environ, "store", "url")
-    return folder, url or StoreSettings().url.get_secret_value()
+    source = _leniently(path, environ)
+    given = source.value.get("store")
+    section = given if isinstance(given, dict) else {}
+    url, keys = section.get("url"), section.get("encrypt")
+    return StoreAddress(
+        source.folder,
+        url if isinstance(url, str) else StoreSettings().url.get_secret_value(),
+        tuple(key for key in (keys if isinstance(keys, list) else [keys]) if isinstance(key, str) and key),
+    )
+
+
+def load_redactions(path: Path, environ: Mapping[str, str]) -> dict[str, tuple[RedactedPath, ...]]:
+    """The `redact` paths of each account; likewise. Raises ConfigError, UsageError (a path that is none: nobody may see
+    what it was to hide).
+    """
+    accounts = _leniently(path, environ).value.get("accounts")
+    found: dict[str, tuple[RedactedPath, ...]] = {}
+    for name, account in accounts.items() if isinstance(accounts, dict) else ():
+        given = account.get("redact") if isinstance(account, dict) else None
+        try:
+            found[str(name)] = tuple(parse_path(str(one)) for one in (given if isinstance(given, list) else ()))
+        except ValueError as error:
+            raise UsageError(f"accounts.{name}.redact: {error}; see `gateway check`") from None
+        if given is not None and not isinstance(given, list):
+            raise UsageError(f"accounts.{name}.redact: expected a list; see `gateway check`")
+    return found
+
+
+def _leniently(path: Path, environ: Mapping[str, str]) -> Source:
+    source = Source(path, environ, lenient=True)
+    if not source.value:
+        raise ConfigError(str(path), source.problems)
+    return source
 
 
 def load_control_socket(path: Path, environ: Mapping[str, str]) -> Path:
@@ -127,9 +168,7 @@ def load_control_socket(path: Path, environ: Mapping[str, str]) -> Path:
 
 def _one_setting(path: Path, environ: Mapping[str, str], section: str, key: str) -> tuple[Path, str | None]:
     """The folder of gateway.yaml and one text in it, or None where there is no such text."""
-    source = Source(path, environ, lenient=True)
-    if not source.value:
-        raise ConfigError(str(path), source.problems)
+    source = _leniently(path, environ)
     around = source.value.get(section)
     found = around.get(key) if isinstance(around, dict) else None
     return source.folder, found if isinstance(found, str) else None
@@ -216,7 +255,7 @@ class Loading:
         self.problems += check_reconcile(accounts, self._unfilled(), self.source)
         sources = self._sources(settings)
         self._admin(settings)
-        self._tracing(settings)
+        self._extras(settings)
         self.problems += self._doubts(accounts, connections, routes if is_sound else None, declared)
         if settings is None or any(problem.severity == "error" for problem in self.problems):
             raise self._refused()
@@ -346,6 +385,7 @@ class Loading:
                     vars=account.vars,
                     connected_vars={name: one.vars for name, one in account.connected_accounts.items()},
                     reconcile=reconcile_of(account.reconcile),
+                    redact=tuple(map(parse_path, account.redact)),
                 ),
             )
 
@@ -372,11 +412,19 @@ class Loading:
             where = self.source.where(("admin", "viewer_token"))
             self.problem(where, "is the same as admin.token: it would make operators of viewers", code="same-token")
 
-    def _tracing(self, settings: GatewaySettings | None) -> None:
-        if settings is not None and settings.tracing is not None and not has_otel():
-            message = "needs the extra otel of the gateway, which is not installed"
-            hint = "pip install 'stripe-fulfilment-gateway[otel]', or take tracing out"
-            self.problem(self.source.where(("tracing",)), message, hint, "missing-package")
+    def _extras(self, settings: GatewaySettings | None) -> None:
+        """What is asked for and not installed."""
+        if settings is None:
+            return
+        wanted = (
+            ("tracing", "otel", settings.tracing is not None and not has_otel()),
+            ("store.encrypt", "encrypt", bool(settings.store.encrypt) and not has_encrypt()),
+        )
+        for key, extra, is_missing in wanted:
+            if is_missing:
+                message = f"needs the extra {extra} of the gateway, which is not installed"
+                hint = f"pip install 'stripe-fulfilment-gateway[{extra}]', or take {key.rpartition('.')[2]} out"
+                self.problem(self.source.where(tuple(key.split("."))), message, hint, "missing-package")
 
     def _doubts(
         self,

@@ -17,8 +17,10 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from gateway.addresses import Network, parse_network
+from gateway.keyring import decode_key
 from gateway.model import STRIPE_KEEPS_SECONDS, RejectedBounds, RetryPolicy
 from gateway.plugin import Duration, Name, Rate, Size, Url
+from gateway.redaction import parse_path
 from gateway.settings.alerts import AlertSettings, DigestSettings
 from gateway.settings.forms import ApiVersion, AskedConnected, ConnectedId, Expand, WantedConnected
 from gateway.settings.section import Section
@@ -143,6 +145,26 @@ class AdminSettings(Section):
     metrics_public: bool = Field(False, description="true: /metrics answers without the token.", examples=[True])
 
 
+def _store_keys(value: object) -> object:
+    """One key stands for a list of it; an empty one, such as an unset variable with an empty default, for none."""
+    if not isinstance(value, list):
+        value = [value]
+    return [one for one in value if one != ""]
+
+
+def _store_key(value: SecretStr) -> SecretStr:
+    decode_key(value.get_secret_value())
+    return value
+
+
+_KEY = {"type": "string", "format": "password", "writeOnly": True}
+StoreKeys = Annotated[
+    list[Annotated[SecretStr, AfterValidator(_store_key)]],
+    BeforeValidator(_store_keys),
+    WithJsonSchema({"anyOf": [_KEY, {"type": "array", "items": _KEY}]}),
+]
+
+
 class StoreSettings(Section):
     """Where the inbox is kept."""
 
@@ -161,6 +183,16 @@ class StoreSettings(Section):
         description="Dead letters older than this are purged too. Left out: kept until a person resolves them.",
         examples=["365d"],
     )
+    encrypt: StoreKeys = Field(
+        default_factory=list,
+        description="Keys that encrypt stored bodies: the first encrypts, all decrypt. Each is 32 random bytes in "
+        "base64, as openssl rand -base64 32 makes them. Needs the extra `encrypt`.",
+        examples=["${file:/run/secrets/store-key}", ["${STORE_KEY}", "${OLD_STORE_KEY}"]],
+    )
+
+    def keys(self) -> tuple[str, ...]:
+        """The keys as plain texts."""
+        return tuple(key.get_secret_value() for key in self.encrypt)
 
 
 class RetrySettings(Section):
@@ -342,6 +374,20 @@ class TracingSettings(Section):
     timeout: Timeout = Field(10.0, description="How long one export may take, its repeats included.", examples=["5s"])
 
 
+def _redacted(value: str) -> str:
+    parse_path(value)
+    return value
+
+
+RedactedField = Annotated[
+    str,
+    AfterValidator(_redacted),
+    WithJsonSchema(
+        {"title": "path", "type": "string", "pattern": r"^(data|\*\*|changes|related_object)(\.[A-Za-z0-9_*-]+)*$"}
+    ),
+]
+
+
 class AccountSettings(Section):
     """One Stripe account."""
 
@@ -388,6 +434,12 @@ class AccountSettings(Section):
         None,
         description="Asks Stripe for events that did not arrive.",
         examples=[{"every": "10m", "look_back": "3d"}],
+    )
+    redact: list[RedactedField] = Field(
+        default_factory=list,
+        description="Fields of events that nobody is shown: not in the console, the API, the command line or the log. "
+        "`*` is any one name, `**` any number of them. Templates and actions get the true values.",
+        examples=[["data.object.customer_details", "data.object.**.email"]],
     )
 
 

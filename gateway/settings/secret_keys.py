@@ -6,7 +6,8 @@ import functools
 import re
 
 SECRET_KEY = re.compile(
-    r"secret|password|passwd|passphrase|token|api_?key|credential|webhook_url|^headers$|authorization|private_key", re.I
+    r"secret|password|passwd|passphrase|token|api_?key|credential|webhook_url|^headers$|authorization|private_key|^encrypt$",
+    re.I,
 )
 SECRET_VARIABLE = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|KEY|AUTH|WEBHOOK|DSN", re.I)
 URL_KEY = re.compile(r"(^|_)(url|dsn|uri)$", re.I)

@@ -53,6 +53,7 @@ from gateway.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store.contents import ContentsPage, EventContents
 
 REMEMBERED_SECONDS = 45 * 86400.0  # how long ids and done once keys are known at least; Stripe resends for 30 days
 
@@ -293,6 +294,27 @@ class Store(Protocol):
         `retention_seconds` ago. A dead delivery keeps its event until it has been dead for `dead_retention_seconds`,
         or for ever where that is None; with it go those that are blocked by it. See *Memory* for what is kept.
         Last, the store gives free space back where it can. Several gateways may purge at once.
+        """
+
+    # -- sweeps through what is kept --------------------------------------------------------------------------
+
+    async def contents(self, after: int, *, limit: int) -> ContentsPage:
+        """Everything of up to `limit` events that can hold a person's data, in order of arrival, as it is stored. Begin
+        after 0. Deliveries that run meanwhile may change theirs.
+        """
+
+    async def replace_contents(self, before: EventContents, after: EventContents) -> bool:
+        """Puts `after` where `before` is: the event's body and object_id, its deliveries' texts and attempts' errors
+        together, overwriting what was there where the store can. False, and no change at all, where anything of it has
+        changed meanwhile, a delivery's state or a new delivery included.
+        """
+
+    async def replace_rejected(self, rejected_id: str, body: bytes) -> bool:
+        """Puts another body in a rejected request. False where it is gone."""
+
+    async def scrub(self) -> str | None:
+        """Makes what was overwritten or dropped unreadable in the store's own files too. None where that is done; else
+        what is left to do, for a person.
         """
 
     # -- gateways among themselves ----------------------------------------------------------------------------

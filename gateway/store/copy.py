@@ -65,6 +65,7 @@ TABLES = (
     ),
     _Table("rates", ("name", "tokens", "filled_at"), place=("name",), lowest=("",)),
     _Table("marks", ("name", "marked_at"), place=("name",), lowest=("",)),
+    _Table("notes", ("name", "value", "kept_at"), place=("name",), lowest=("",)),
 )  # fmt: skip
 
 Told = Callable[[str, int, int], None]  # table, rows copied, rows in all

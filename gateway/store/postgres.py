@@ -32,12 +32,14 @@ from gateway.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store import postgres_contents as sweeps
 from gateway.store import postgres_digests as digests
 from gateway.store import postgres_notes as notes
 from gateway.store import postgres_rejected
 from gateway.store import postgres_upkeep as upkeep
 from gateway.store import postgres_work as work
 from gateway.store.base import Added, Due, Note, Purged, Status
+from gateway.store.contents import ContentsPage, EventContents
 from gateway.store.migrations import HEAD, upgrade_postgresql
 from gateway.store.postgres_announce import Announcer
 from gateway.store.postgres_filters import delivery_terms, event_terms, rejected_terms
@@ -302,6 +304,20 @@ class PostgresStore(ConsoleQueries):
         limit: int = 100,
     ) -> Purged:
         return await upkeep.purge(self._purging, cursor, limit, retention_seconds, dead_retention_seconds, self._now())
+
+    # -- sweeps through what is kept --------------------------------------------------------------------------
+
+    async def contents(self, after: int, *, limit: int) -> ContentsPage:
+        return await sweeps.contents(self._purging, after, limit)
+
+    async def replace_contents(self, before: EventContents, after: EventContents) -> bool:
+        return await sweeps.replace_contents(self._purging, before, after)
+
+    async def replace_rejected(self, rejected_id: str, body: bytes) -> bool:
+        return await sweeps.replace_rejected(self._purging, rejected_id, body)
+
+    async def scrub(self) -> str | None:
+        return sweeps.LEFT_TO_DO
 
     # -- gateways among themselves ----------------------------------------------------------------------------
 

@@ -59,10 +59,14 @@ def new_ids(count: int, now_ms: int, kind: str = "dlv") -> list[str]:
     return [f"{kind}_{now_ms:012x}{noise[i : i + 20]}" for i in range(0, 20 * count, 20)]
 
 
+class KeptText(str):
+    """What `kept_json` made before, and is kept as it is."""
+
+
 def kept_json(value: Any) -> str | None:
     """JSON of a value to keep, cut and marked past the limit."""
-    if value is None:
-        return None
+    if value is None or isinstance(value, KeptText):
+        return value
     text = json.dumps(value, default=str, ensure_ascii=False)
     if not text.isascii():
         try:

@@ -35,11 +35,13 @@ from gateway.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store import sqlite_contents as sweeps
 from gateway.store import sqlite_digests, sqlite_rejected
 from gateway.store import sqlite_notes as notes
 from gateway.store import sqlite_upkeep as upkeep
 from gateway.store import sqlite_work as work
 from gateway.store.base import Added, Due, Note, Purged, Status
+from gateway.store.contents import ContentsPage, EventContents
 from gateway.store.migrations import HEAD, upgrade_sqlite
 from gateway.store.rows import (
     DELIVERY,
@@ -61,6 +63,8 @@ from gateway.store.sqlite_writer import Arrival, Writer, connect, unavailable
 
 T = TypeVar("T")
 
+SCRUB_SECONDS = 20.0  # so long a reader of another process may keep the log from being emptied
+SCRUB_PAUSE_SECONDS = 0.1
 LANES_ON_THE_LOOP = 200  # so many are looked through in about 2 ms; more are left to the reading thread
 
 
@@ -329,6 +333,32 @@ class SqliteStore(ConsoleQueries):
             return upkeep.purge(connection, cursor, limit, now - int(retention_seconds * 1000), dead, now)
 
         return await self._do(step)
+
+    # -- sweeps through what is kept --------------------------------------------------------------------------
+
+    async def contents(self, after: int, *, limit: int) -> ContentsPage:
+        return await self._read(lambda c: sweeps.contents(c, after, limit))
+
+    async def replace_contents(self, before: EventContents, after: EventContents) -> bool:
+        return await self._do(lambda c: sweeps.replace_contents(c, before, after))
+
+    async def replace_rejected(self, rejected_id: str, body: bytes) -> bool:
+        return await self._do(lambda c: sweeps.replace_rejected(c, rejected_id, body))
+
+    async def scrub(self) -> str | None:
+        can_give_back = await self._read(sweeps.has_auto_vacuum)
+        while can_give_back and await self._do(sweeps.give_back):
+            pass
+        deadline = time.monotonic() + SCRUB_SECONDS
+        while not await asyncio.to_thread(self._empty_log):
+            if time.monotonic() > deadline:
+                return sweeps.LOG_IN_USE
+            await asyncio.sleep(SCRUB_PAUSE_SECONDS)
+        return None if can_give_back else sweeps.NO_AUTO_VACUUM
+
+    def _empty_log(self) -> bool:
+        with contextlib.closing(connect(self.path)) as connection:
+            return sweeps.empty_log(connection)
 
     # -- gateways among themselves ----------------------------------------------------------------------------
 

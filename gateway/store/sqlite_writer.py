@@ -47,6 +47,8 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={MOST_WAL_PAGES}")
         connection.execute("PRAGMA cache_size=-16384")
+        if connection.execute("PRAGMA secure_delete").fetchone() == (0,):  # many builds of SQLite begin with ON
+            connection.execute("PRAGMA secure_delete=FAST")  # so that no page keeps what was overwritten in it
     except sqlite3.Error as error:
         raise StoreUnavailable(f"cannot open {path}: {error}") from None
     return connection

@@ -15,6 +15,7 @@ from gateway.envelope import parse_json
 from gateway.errors import EnvelopeError
 from gateway.model import DeliveryFilter, Event
 from gateway.settings.masked import masked_settings
+from gateway.showing import shown_deliveries, shown_delivery, shown_event
 from gateway.store.base import Store
 from gateway.web import overview
 from gateway.web.access import Role
@@ -34,6 +35,7 @@ from gateway.web.types import (
     EventOut,
     EventsQuery,
     EventWhole,
+    ForgetAsk,
     Ids,
     JobAnswer,
     JobAsk,
@@ -158,11 +160,12 @@ async def one_event(store: Store, event_id: str, account: str) -> Event:
 
 async def show_event(call: Call[AccountQuery, Empty]) -> EventWhole:
     event = await one_event(call.store, call.names["id"], call.query.account)
-    return await whole_event(call.store, event)
+    return await whole_event(call.parts, event)
 
 
-async def whole_event(store: Store, event: Event) -> EventWhole:
-    """An event with its body as JSON and its deliveries."""
+async def whole_event(parts: Parts, event: Event) -> EventWhole:
+    """An event with its body as JSON and its deliveries, as they may be shown."""
+    store, event = parts.store, shown_event(event, parts.redactions)
     where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,))
     page = await store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)
     try:
@@ -170,7 +173,8 @@ async def whole_event(store: Store, event: Event) -> EventWhole:
     except EnvelopeError:
         body = event.body.decode("utf-8", "replace")
     listed = EventOut.of(event).model_dump()
-    return EventWhole(**listed, body=body, deliveries=[DeliveryOut.of(one) for one in page.items])
+    owed = await shown_deliveries(store, page.items, parts.redactions)
+    return EventWhole(**listed, body=body, deliveries=[DeliveryOut.of(one) for one in owed])
 
 
 def replayed(done: Replay) -> Replayed:
@@ -201,14 +205,15 @@ async def list_deliveries(call: Call[DeliveriesQuery, Empty]) -> ListOf[Delivery
     page = await call.store.delivery_page(
         where, limit=query.limit, after=query.cursor or None, oldest_first=query.oldest_first
     )
-    return ListOf(items=[DeliveryOut.of(delivery) for delivery in page.items], next=page.next)
+    shown = await shown_deliveries(call.store, page.items, call.parts.redactions)
+    return ListOf(items=[DeliveryOut.of(delivery) for delivery in shown], next=page.next)
 
 
 async def show_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
     found = await call.store.delivery(call.names["id"])
     if found is None:
         raise Refused(404, "there is no such delivery")
-    return DeliveryWhole.whole(*found)
+    return DeliveryWhole.whole(*await shown_delivery(call.store, *found, call.parts.redactions))
 
 
 def _results(done: dict[str, str | None]) -> Results:
@@ -236,6 +241,17 @@ async def _one(call: Call[Empty, Empty], done: dict[str, str | None]) -> Deliver
     if refusal is not None and await call.store.delivery(call.names["id"]) is not None:
         raise Refused(409, refusal)
     return await show_delivery(call)
+
+
+# -- people ---------------------------------------------------------------------------------------------------
+
+
+async def forget_customer(call: Call[Empty, ForgetAsk]) -> JobAnswer:
+    ask = call.body
+    if ask.dry_run:
+        return JobAnswer(count=await call.desk.count_of_customer(ask.customer, ask.account), job=None)
+    job = await call.desk.start_forget(call.actor, ask.customer, ask.account, cancel=ask.cancel)
+    return JobAnswer(count=job.total, job=JobOut.of(job))
 
 
 # -- many -----------------------------------------------------------------------------------------------------
@@ -341,6 +357,9 @@ ENDPOINTS = (
     Endpoint("POST", "/deliveries/cancel", O, cancel_deliveries, Results, "Cancel deliveries", body=Ids),
     Endpoint("POST", "/deliveries/{id}/retry", O, retry_delivery, DeliveryWhole, "Retry one delivery"),
     Endpoint("POST", "/deliveries/{id}/cancel", O, cancel_delivery, DeliveryWhole, "Cancel one delivery"),
+    Endpoint(
+        "POST", "/customers/forget", O, forget_customer, JobAnswer, "Erase what is kept of a customer", body=ForgetAsk
+    ),
     Endpoint("GET", "/jobs", V, list_jobs, ListOf[JobOut], "Changes to many"),
     Endpoint("POST", "/jobs", O, start_job, JobAnswer, "Retry, cancel or replay all that a filter finds", body=JobAsk),
     Endpoint("GET", "/jobs/{id}", V, show_job, JobOut, "One change to many"),

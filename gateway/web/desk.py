@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import UsageError
+from gateway.forgetting import find, forget_event, forget_rejected, naming
+from gateway.forgetting import pages as event_pages
 from gateway.model import AuditEntry, DeliveryFilter, Event, EventFilter, PlannedDelivery
 from gateway.store.base import Page, Store
 from gateway.web.access import Person
@@ -19,6 +21,7 @@ from gateway.web.running import Running
 
 T = TypeVar("T")
 MOST_COUNTED = 1_000_000
+NAMED = "named:"  # before the place of an event that names the customer who is to be forgotten
 RETRIED = ("dead",)
 CANCELLED = ("blocked", "pending", "dead")
 
@@ -154,6 +157,36 @@ class Desk:
                 yield list(whole)
 
         return self.jobs.start("replay", words, total, parts(), step)
+
+    # -- a customer -------------------------------------------------------------------------------------------
+
+    async def count_of_customer(self, customer: str, account: str) -> int:
+        """How many events and rejected requests name a customer. Raises UsageError where that is no customer's id."""
+        found = await find(self.store, naming(self.store, customer, account or None), lambda seen: None)
+        return len(found.events) + len(found.rejected)
+
+    async def start_forget(self, actor: Actor, customer: str, account: str, *, cancel: bool) -> Job:
+        """Erases what is kept of a customer. Raises UsageError."""
+        who = naming(self.store, customer, account or None)
+        self._not_too_many()
+        await self._note(actor, "customer.forget" + (" --cancel" if cancel else ""), customer, 1)
+        total = (await self.store.counts())["events"]
+
+        async def step(seqs: Sequence[str]) -> Sequence[str | None]:
+            named = [one.removeprefix(NAMED) for one in seqs if one.startswith(NAMED)]
+            now = datetime.now(UTC)
+            told = [await forget_event(self.store, who, int(seq), cancel=cancel, now=now) for seq in named]
+            return [*told, *[None] * (len(seqs) - len(named))]
+
+        async def parts() -> AsyncIterator[Sequence[str]]:
+            async for items in event_pages(self.store):
+                yield [f"{NAMED if who.in_event(event) else ''}{event.seq}" for event in items]
+            await forget_rejected(self.store, who)
+            left = await self.store.scrub()
+            if left is not None:
+                self._log.warning("customer.forgotten", left_to_do=left)
+
+        return self.jobs.start("forget", customer, total, parts(), step)
 
     def _not_too_many(self) -> None:
         if self.jobs.is_full:

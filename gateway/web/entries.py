@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.metrics import Metrics
+from gateway.showing import Redactions, redactions_of
 from gateway.store.base import Store
 from gateway.web.access import NOBODY, Access, Person, Role
 from gateway.web.desk import Actor, Desk
@@ -32,6 +33,11 @@ class Parts:
     tail: Tail
     history: History
     outbox: Outbox | None  # only in `gateway dev`
+
+    @property
+    def redactions(self) -> Redactions:
+        """What nobody is shown."""
+        return redactions_of(self.running.config.accounts)
 
 
 PARTS = web.AppKey("parts", Parts)

@@ -134,6 +134,15 @@ def aware(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
+class ForgetAsk(Model):
+    """A customer whose data is to be erased."""
+
+    customer: Annotated[str, Field(max_length=260, description="Stripe's id of the customer: cus_...")]
+    account: Annotated[str, Field(max_length=64, description="Only from this account; empty: from all.")] = ""
+    cancel: bool = Field(False, description="Cancel what is still owed for these events; else they are refused.")
+    dry_run: bool = Field(False, description="Only count the events, and the rejected requests.")
+
+
 class Cut(Model):
     """Which part of a list."""
 

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from gateway.keyring import Keyring
 from gateway.store.base import Store
+from gateway.store.encrypted import EncryptedStore
 from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
 from tests.conftest import Clock
 
+ALL = ("sqlite", "postgresql", "encrypted")
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Where tests take place; a module's PLACES narrows it."""
+    if "place" in metafunc.fixturenames:
+        metafunc.parametrize("place", getattr(metafunc.module, "PLACES", ALL), indirect=True)
+
+
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[[], Store]:
     """Makes further stores on the same place, not yet started."""
     if request.param == "sqlite":
         return lambda: SqliteStore(tmp_path / "inbox.db", clock)
+    if request.param == "encrypted":
+        keyring = Keyring([base64.b64encode(bytes(32)).decode()])
+        return lambda: cast(Store, EncryptedStore(SqliteStore(tmp_path / "inbox.db", clock), keyring))
     url: str = request.getfixturevalue("inbox_url")
     return lambda: PostgresStore(url, clock)
 

@@ -23,6 +23,8 @@ from gateway.model import (
 from gateway.store.base import EventKind, Store
 from tests.conftest import Clock
 
+PLACES = ("sqlite", "postgresql")  # encrypted bodies are not searched: tests/integration/test_encrypted_store.py
+
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 TYPES = ("invoice.paid", "invoice.created", "customer.created")
 

@@ -22,6 +22,8 @@ from gateway.store.base import Purged, Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
 
+PLACES = ("sqlite", "postgresql")  # encrypted bodies are not searched: tests/integration/test_encrypted_store.py
+
 DAY = 86400.0
 PAUSED = ConnectionChange(ConnectionState.PAUSED, 30.0, "answered 503", failures=5, pauses=1, failed_delivery="dlv_1")
 WORKING = ConnectionChange(ConnectionState.WORKING)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from gateway.model import DeliveryState
+from gateway.showing import shown_deliveries, shown_delivery
 from gateway.web.desk import MOST_COUNTED
 from gateway.web.entries import actor, parts
 from gateway.web.pages.forms import checked, fields, first
@@ -22,6 +25,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
     config = made.running.config
     where = query.filter(config)
     found = await made.store.delivery_page(where, limit=query.limit, after=query.cursor or None)
+    found = replace(found, items=await shown_deliveries(made.store, found.items, made.redactions))
     given = fields(request.query, DeliveriesQuery)
     context = {
         "page": found,
@@ -46,7 +50,7 @@ async def _shown(request: web.Request, said: str | None = None, refused: str | N
     found = await parts(request).store.delivery(request.match_info["id"])
     if found is None:
         raise Refused(404, "there is no such delivery")
-    delivery, attempts = found
+    delivery, attempts = await shown_delivery(parts(request).store, *found, parts(request).redactions)
     route = next((one for one in parts(request).running.config.routes if one.name == delivery.route), None)
     action = route.action(delivery.action) if route is not None else None
     context = {

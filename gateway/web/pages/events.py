@@ -15,6 +15,7 @@ from multidict import MultiMapping
 from gateway.envelope import parse_json
 from gateway.errors import EnvelopeError
 from gateway.model import Delivery, DeliveryFilter, Event, EventFilter
+from gateway.showing import shown_deliveries, shown_event
 from gateway.web.api import MOST_DELIVERIES_OF_AN_EVENT, one_event
 from gateway.web.charts import Box
 from gateway.web.desk import MOST_COUNTED
@@ -105,15 +106,17 @@ async def show(request: web.Request) -> web.StreamResponse:
 async def _shown(request: web.Request, event: Event, said: str | None = None) -> web.StreamResponse:
     made = parts(request)
     where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,))
-    owed = (await made.store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)).items
+    found_owed = await made.store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)
+    owed = await shown_deliveries(made.store, found_owed.items, made.redactions)
     siblings = []
     if event.object_id is not None:
         found = await made.store.event_page(EventFilter(object_id=event.object_id), limit=SIBLINGS + 1)
         siblings = [one for one in found.items if (one.account, one.id) != (event.account, event.id)][:SIBLINGS]
+    shown = shown_event(event, made.redactions)
     try:
-        body: object = parse_json(event.body)
+        body: object = parse_json(shown.body)
     except EnvelopeError:
-        body = event.body.decode("utf-8", "replace")
+        body = shown.body.decode("utf-8", "replace")
     context = {
         "event": event,
         "body": body,
@@ -154,8 +157,8 @@ def _runs(owed: Sequence[Delivery]) -> list[Run]:
 
 
 async def raw(request: web.Request) -> web.StreamResponse:
-    """The event exactly as posted, as a file: never shown by the browser."""
-    event = await _event(request)
+    """The event exactly as posted, but for what its account redacts, as a file: never shown by the browser."""
+    event = shown_event(await _event(request), parts(request).redactions)
     return web.Response(
         body=event.body,
         headers={"Content-Type": "application/json", "Content-Disposition": 'attachment; filename="event.json"'},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.rehearsal.masking import Masker, masker_of
+from gateway.redaction import Masker
+from gateway.rehearsal.masking import masker_of
 from tests.configs import HEAD, ORDERS, loaded
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.model import Fetch
-from gateway.settings.load import Config, load, load_store_url
+from gateway.settings.load import Config, StoreAddress, load, load_store_address
 from gateway.settings.problems import ConfigError
 
 GOOD = """\
@@ -186,7 +186,7 @@ def test_secrets_are_in_no_message(tmp_path: Path) -> None:
 
 def test_the_store_is_found_though_all_else_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text("store: {url: 'sqlite:///x.db'}\naccounts: ${NOT_SET}\n")
-    assert load_store_url(tmp_path / "gateway.yaml", {}) == (tmp_path, "sqlite:///x.db")
+    assert load_store_address(tmp_path / "gateway.yaml", {}) == StoreAddress(tmp_path, "sqlite:///x.db")
 
 
 def test_a_plugin_folder_brings_an_action_and_its_faults_are_told(tmp_path: Path) -> None:

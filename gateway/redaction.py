@@ -1,0 +1,130 @@
+"""Pure: what must not be shown is taken out of values: secrets by their text, an event's fields by their paths.
+
+A path is that of a field in the event as Stripe sends it: names with dots between. `*` stands for any one name or
+item of a list, `**` for any number of them; lists are passed through, so that an item's field needs no `*`. What a path
+leads to is hidden whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+MASK = "***"
+REDACTED = "[redacted]"
+SHORTEST_WITHIN = 4  # a shorter text is hidden only where it stands alone: it would hide half of every text
+_PATH = re.compile(r"(?:[A-Za-z0-9_\-]+|\*\*?)(?:\.(?:[A-Za-z0-9_\-]+|\*\*?))*")
+EXPECTED = "expected a path in the event, such as data.object.customer_details or data.object.**.email"
+
+RedactedPath = tuple[str, ...]
+
+
+class Masker:
+    """Knows texts that must not be shown, and takes them out of values."""
+
+    def __init__(self, secrets: Iterable[str], mask: str = MASK) -> None:
+        self._secrets = sorted({one for one in secrets if one}, key=len, reverse=True)
+        self._mask = mask
+
+    def mask(self, value: Any) -> Any:
+        """The same value, with every secret in its texts and keys replaced."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, Mapping):
+            return {self.mask(key): self.mask(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.mask(item) for item in value]
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and str(value) in self._secrets:
+            return self._mask
+        return value
+
+    def _text(self, text: str) -> str:
+        for secret in self._secrets:
+            if len(secret) >= SHORTEST_WITHIN:
+                text = text.replace(secret, self._mask)
+            elif text == secret:
+                return self._mask
+        return text
+
+
+class Maskers:
+    """Several, one after the other."""
+
+    def __init__(self, *maskers: Masker) -> None:
+        self._maskers = maskers
+
+    def mask(self, value: Any) -> Any:
+        """The value after all of them."""
+        for one in self._maskers:
+            value = one.mask(value)
+        return value
+
+
+def parse_path(text: str) -> RedactedPath:
+    """The parts of a path. Raises ValueError."""
+    parts = tuple(text.split("."))
+    if not _PATH.fullmatch(text) or parts[0] not in ("data", "**", "changes", "related_object"):
+        raise ValueError(EXPECTED)
+    if parts[-1] == "**":
+        raise ValueError("expected a name or * after **, because ** alone would hide every field one by one")
+    return parts
+
+
+def redacted(value: Any, paths: Sequence[RedactedPath]) -> Any:
+    """A copy of an event's JSON in which what the paths lead to is hidden."""
+    if any(not path for path in paths):
+        return REDACTED if value is not None else None
+    if isinstance(value, Mapping):
+        return {key: redacted(item, _below(paths, str(key))) for key, item in value.items()}
+    if isinstance(value, list):
+        return [redacted(item, [*paths, *_below(paths, None)]) for item in value]
+    return value
+
+
+def _below(paths: Sequence[RedactedPath], name: str | None) -> list[RedactedPath]:
+    """What is left of the paths under a name, or under an item of a list."""
+    found: list[RedactedPath] = []
+    for path in paths:
+        if path[0] == "**":
+            found.append(path)
+            found += _below([path[1:]], name)
+        elif path[0] == "*" or path[0] == name:
+            found.append(path[1:])
+    return found
+
+
+def hidden_texts(value: Any, paths: Sequence[RedactedPath]) -> set[str]:
+    """The texts and numbers that the paths lead to, so that they are found wherever a template has put them."""
+    if any(not path for path in paths):
+        return set(_texts(value))
+    if isinstance(value, Mapping):
+        return {text for key, item in value.items() for text in hidden_texts(item, _below(paths, str(key)))}
+    if isinstance(value, list):
+        return {text for item in value for text in hidden_texts(item, [*paths, *_below(paths, None)])}
+    return set()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+        escaped = json.dumps(value)[1:-1]  # as it stands in a body that was sent as JSON
+        if escaped != value:
+            yield escaped
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)
+
+
+def masker_for(event: Any, fetched: Mapping[str, Any] | None, paths: Sequence[RedactedPath]) -> Masker:
+    """Hides in other texts what the paths hide in an event, and in the object that was fetched in its place."""
+    texts = hidden_texts(event, paths)
+    if fetched is not None:
+        texts |= hidden_texts({"data": {"object": fetched}}, paths)
+    return Masker(texts, REDACTED)

@@ -1,0 +1,72 @@
+"""What a store keeps of events that can hold a person's data, as records that a sweep reads, changes and puts back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryContents:
+    """What is kept of one delivery. Texts are as stored: JSON, perhaps sealed."""
+
+    seq: int
+    id: str
+    run_id: str
+    action: str
+    state: str
+    once_key: str | None
+    order_key: str | None = field(repr=False)
+    reason: str | None = field(repr=False)
+    last_error: str | None = field(repr=False)
+    rendered: str | None = field(repr=False)
+    output: str | None = field(repr=False)
+    fetched: str | None = field(repr=False)
+    errors: tuple[tuple[int, str], ...] = field(default=(), repr=False)  # attempts' numbers and errors
+
+
+@dataclass(frozen=True, slots=True)
+class EventContents:
+    """What is kept of one event and its deliveries."""
+
+    seq: int
+    account: str
+    id: str
+    object_id: str | None
+    body: bytes = field(repr=False)
+    deliveries: tuple[DeliveryContents, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContentsPage:
+    """Some events in order of arrival, and where to go on."""
+
+    items: Sequence[EventContents]
+    next: int | None  # None: that was all
+
+
+DELIVERY_COLUMNS = (
+    "event_seq, seq, id, run_id, action, state, once_key, order_key, reason, last_error, rendered, output, fetched"
+)
+CHANGED_COLUMNS = ("once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched")
+
+
+def put_together(
+    events: Sequence[Sequence[Any]], deliveries: Sequence[Sequence[Any]], errors: Sequence[Sequence[Any]]
+) -> list[EventContents]:
+    """Rows -> records. Events: seq, account, id, object_id, body; deliveries: DELIVERY_COLUMNS; errors: delivery's seq,
+    number, error.
+    """
+    of_delivery: dict[int, list[tuple[int, str]]] = {}
+    for seq, number, error in errors:
+        of_delivery.setdefault(seq, []).append((number, error))
+    of_event: dict[int, list[DeliveryContents]] = {}
+    for event_seq, *row in deliveries:
+        of_event.setdefault(event_seq, []).append(
+            replace(DeliveryContents(*row), errors=tuple(of_delivery.get(row[0], ())))
+        )
+    return [
+        EventContents(seq, account, event_id, object_id, bytes(body), tuple(of_event.get(seq, ())))
+        for seq, account, event_id, object_id, body in events
+    ]

@@ -1,0 +1,239 @@
+"""store.encrypt on real stores: nothing in clear, old rows readable, keys rolled, a wrong key refused."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+import structlog
+
+from gateway.errors import StoreKeyMissing, UsageError
+from gateway.keyring import Keyring
+from gateway.model import EventFilter, Fetched, Finish, RejectedFilter
+from gateway.service import running
+from gateway.settings.load import load
+from gateway.store.base import Store
+from gateway.store.copy import copy_store
+from gateway.store.encrypted import EncryptedStore, used_keys, with_keys
+from gateway.store.postgres import PostgresStore
+from gateway.store.sealing import seal_all
+from gateway.store.sqlite import SqliteStore
+from tests.contract.test_rejected import BOUNDS, a_rejected
+from tests.contract.test_store import SUCCEEDED, an_event, claim_all, owed
+
+ROOT = Path(__file__).parents[2]
+KEY = base64.b64encode(bytes(range(32))).decode()
+NEW = base64.b64encode(bytes(range(1, 33))).decode()
+NEEDLES = ("needle-body", "needle-rendered", "needle-output", "needle-fetched", "needle-rejected")
+LONG = replace(BOUNDS, age_seconds=1e9)
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+async def fill(store: Store, event_id: str = "evt_1") -> str:
+    """An event with everything that is kept of one; the id of the delivery that succeeded."""
+    event = replace(an_event(event_id), body=b'{"id": "' + event_id.encode() + b'", "name": "needle-body"}')
+    await store.add(event, [owed("save"), owed("ship", "save")])
+    (claim,) = await claim_all(store)
+    await store.keep_fetched(claim.delivery.run_id, Fetched("q", NOW, {"name": "needle-fetched"}))
+    done = replace(SUCCEEDED, rendered={"to": "needle-rendered"}, output={"status": "needle-output"})
+    assert isinstance(done, Finish)
+    assert await store.finish(claim.delivery.id, claim.token, done)
+    await store.keep_rejected([replace(a_rejected(f"rej_{event_id}"), body=b"needle-rejected")], LONG)
+    return claim.delivery.id
+
+
+async def assert_readable(store: Store, delivery_id: str, event_id: str = "evt_1") -> None:
+    (event,) = await store.event(event_id)
+    assert b"needle-body" in event.body
+    found = await store.delivery(delivery_id)
+    assert found is not None
+    assert found[0].rendered == {"to": "needle-rendered"}
+    assert found[0].output == {"status": "needle-output"}
+    fetched = await store.fetched(found[0].run_id)
+    assert fetched is not None
+    assert fetched.object == {"name": "needle-fetched"}
+    request = await store.rejected_request(f"rej_{event_id}")
+    assert request is not None
+    assert request.body == b"needle-rejected"
+
+
+def found_in_files(folder: Path) -> list[str]:
+    held = b"".join(path.read_bytes() for path in folder.glob("inbox.db*"))
+    return [needle for needle in NEEDLES if needle.encode() in held]
+
+
+async def opened(path: Path, *keys: str, strict: bool = True) -> Store:
+    store = SqliteStore(path)
+    await store.start()
+    try:
+        return await with_keys(store, Keyring(keys), strict=strict)
+    except BaseException:
+        await store.close()
+        raise
+
+
+async def test_nothing_is_in_clear_and_all_is_readable(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "inbox.db", KEY)
+    done = await fill(store)
+    await assert_readable(store, done)
+    (claim,) = await claim_all(store)
+    assert claim.outputs == {"save": {"status": "needle-output"}}
+    assert b"needle-body" in claim.event.body
+    await store.close()
+    assert found_in_files(tmp_path) == []
+
+
+async def test_a_store_without_keys_is_itself(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "inbox.db")
+    assert isinstance(store, SqliteStore)
+    await store.close()
+
+
+async def test_clear_rows_stay_readable_and_are_encrypted_by_a_sweep(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "inbox.db")
+    done = await fill(store)
+    await store.close()
+    assert found_in_files(tmp_path) == list(NEEDLES)
+    store = await opened(tmp_path / "inbox.db", KEY)
+    await assert_readable(store, done)
+    await store.close()
+    plain = SqliteStore(tmp_path / "inbox.db")
+    await plain.start()
+    swept = await seal_all(plain, Keyring([KEY]), lambda seen: None)
+    assert (swept.events, swept.sealed, swept.rejected) == (1, 2, 1)
+    assert (await seal_all(plain, Keyring([KEY]), lambda seen: None)).sealed == 0
+    await plain.close()
+    assert found_in_files(tmp_path) == []
+    store = await opened(tmp_path / "inbox.db", KEY)
+    await assert_readable(store, done)
+    await store.close()
+
+
+async def test_keys_are_rolled(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "inbox.db", KEY)
+    done = await fill(store)
+    await store.close()
+    store = await opened(tmp_path / "inbox.db", NEW, KEY)
+    later = await fill_second(store)
+    await store.close()
+    with pytest.raises(StoreKeyMissing, match="name it in store"):
+        await opened(tmp_path / "inbox.db", NEW)
+    plain = SqliteStore(tmp_path / "inbox.db")
+    await plain.start()
+    await seal_all(plain, Keyring([NEW, KEY]), lambda seen: None)
+    await plain.close()
+    store = await opened(tmp_path / "inbox.db", NEW)
+    await assert_readable(store, done)
+    assert b"needle-body" in (await store.event(later))[0].body
+    await store.close()
+
+
+async def fill_second(store: Store) -> str:
+    await store.add(replace(an_event("evt_2"), body=b'{"name": "needle-body"}'), [])
+    return "evt_2"
+
+
+async def test_a_missing_key_is_told_to_whoever_reads(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "inbox.db", KEY)
+    await fill(store)
+    await store.close()
+    with pytest.raises(StoreKeyMissing, match="and no key is given"):
+        await opened(tmp_path / "inbox.db")
+    store = await opened(tmp_path / "inbox.db", strict=False)
+    assert [event.id for event in await store.events(EventFilter(), limit=5)] == ["evt_1"]
+    with pytest.raises(StoreKeyMissing, match="and no key is given"):
+        await store.event("evt_1")
+    with pytest.raises(StoreKeyMissing, match="names no key to encrypt another one with"):
+        await store.add(an_event("evt_3"), [])
+    await store.close()
+
+
+async def test_a_gateway_does_not_start_with_the_wrong_key(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "inbox.db", KEY)
+    await store.close()
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        'version: 1\nserver: {listen: "127.0.0.1:0"}\nadmin: {listen: "127.0.0.1:0"}\n'
+        f'store: {{url: "sqlite:///inbox.db", encrypt: "{NEW}"}}\naccounts: {{acme: {{signing_secrets: [whsec_x]}}}}\n'
+    )
+    with pytest.raises(StoreKeyMissing, match="name it in store"):
+        async with running(load(path, {}), structlog.get_logger()):
+            pass
+    again = await opened(tmp_path / "inbox.db", KEY)  # the refused gateway has let go of it
+    await again.close()
+
+
+async def test_a_search_by_text_says_that_it_cannot_look_inside(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "inbox.db", KEY)
+    with pytest.raises(UsageError, match="a search cannot look inside them; narrow by object, type, account, state"):
+        await store.event_page(EventFilter(text="needle"), limit=5)
+    await store.close()
+
+
+async def test_a_copy_to_postgresql_keeps_what_is_sealed(tmp_path: Path, inbox_url: str) -> None:
+    store = await opened(tmp_path / "inbox.db", KEY)
+    done = await fill(store)
+    await store.close()
+    await copy_store(SqliteStore(tmp_path / "inbox.db"), PostgresStore(inbox_url), lambda *told: None)
+    target = PostgresStore(inbox_url)
+    await target.start()
+    assert await used_keys(target) == Keyring([KEY]).ids
+    await assert_readable(await with_keys(target, Keyring([KEY]), strict=True), done)
+    await target.close()
+
+
+async def test_a_sweep_on_postgresql(inbox_url: str) -> None:
+    store = PostgresStore(inbox_url)
+    await store.start()
+    done = await fill(store)
+    assert (await seal_all(store, Keyring([KEY]), lambda seen: None)).sealed == 2
+    (raw,) = await store.event("evt_1")
+    assert b"needle" not in raw.body
+    await assert_readable(cast(Store, EncryptedStore(store, Keyring([KEY]))), done)
+    assert len(await store.rejected(RejectedFilter(), limit=5)) == 1
+    await store.close()
+
+
+def run(folder: Path, encrypt: str, *words: str) -> subprocess.CompletedProcess[str]:
+    config = folder / "gateway.yaml"
+    config.write_text(
+        f'version: 1\nstore: {{url: "sqlite:///inbox.db"{encrypt}}}\n'
+        "accounts: {acme: {signing_secrets: [whsec_x]}}\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", "--config", str(config), *words],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OLD_KEY": KEY}, timeout=60,
+    )  # fmt: skip
+
+
+async def test_the_commands(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "inbox.db")
+    await fill(store)
+    await store.close()
+    refused = run(tmp_path, "", "db", "encrypt")
+    assert (refused.returncode, refused.stderr) == (2, "db encrypt: store.encrypt names no key to encrypt with\n")
+    done = run(tmp_path, ', encrypt: "${OLD_KEY}"', "db", "encrypt")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 events and 1 rejected requests looked at, 2 encrypted just now\n")
+    shown = run(tmp_path, ', encrypt: "${OLD_KEY}"', "events", "show", "evt_1")
+    assert "needle-body" in shown.stdout
+    without = run(tmp_path, "", "events", "show", "evt_1")
+    assert without.returncode == 1
+    assert without.stderr == (
+        f"bodies in this store are encrypted with key {Keyring([KEY]).ids[0]}, and no key is given: name it in "
+        "store.encrypt, after the one that is to encrypt; it may be left out once `gateway db encrypt` has gone "
+        "through all bodies\n"
+    )
+    assert run(tmp_path, ", encrypt: nonsense", "db", "status").stderr == (
+        "store.encrypt: expected 32 random bytes in base64, as `openssl rand -base64 32` makes them\n"
+    )
+    checked = run(tmp_path, ", encrypt: [nonsense-of-a-key]", "check")
+    assert "expected 32 random bytes in base64" in checked.stderr + checked.stdout
+    assert "nonsense-of-a-key" not in checked.stderr + checked.stdout

@@ -1,0 +1,234 @@
+"""gateway forget: a customer's data is gone from the inbox and its files; duplicates stay duplicates."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.envelope import parse_event
+from gateway.errors import UsageError
+from gateway.forgetting import Found, Naming, find, forget_event, forget_rejected, naming
+from gateway.keyring import Keyring
+from gateway.model import DeliveryFilter, DeliveryState, Event, Fetched, RejectedFilter
+from gateway.store.base import Store
+from gateway.store.encrypted import with_keys
+from gateway.store.postgres import PostgresStore
+from gateway.store.postgres_contents import LEFT_TO_DO
+from gateway.store.sqlite import SqliteStore
+from gateway.testing import make_event
+from tests.cli import CommandLine, Ran
+from tests.contract.test_rejected import BOUNDS, a_rejected
+from tests.contract.test_store import DEAD, SUCCEEDED, claim_all, later, owed, states
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+KEY = base64.b64encode(bytes(range(32))).decode()
+EMAIL = "jo.needle@example.com"
+OTHER = "kim.kept@example.com"
+LONG = replace(BOUNDS, age_seconds=1e9)
+
+
+def an_event_of(customer: str, email: str, event_id: str) -> Event:
+    made = make_event("checkout.session.completed", **{"data.object.customer": customer})
+    made["id"] = event_id
+    made["data"]["object"]["customer_details"] = {"email": email, "filler": "x" * 9000}  # more than a page of the file
+    return parse_event(json.dumps(made).encode(), "acme", NOW)
+
+
+async def fill(store: Store) -> None:
+    """Two customers' events, all that is kept of one in every place."""
+    for customer, email, event_id in (("cus_Jo", EMAIL, "evt_jo"), ("cus_Jo2", OTHER, "evt_kim")):
+        await store.add(an_event_of(customer, email, event_id), [owed("save", once=f"once {event_id}", order="o")])
+        (claim,) = await claim_all(store)
+        await store.keep_fetched(claim.delivery.run_id, Fetched("q", NOW, {"email": email}))
+        failed = replace(later(0), attempt=replace(later(0).attempt, error=f"no such mailbox: {email}"))
+        failed = replace(failed, rendered={"to": email, "x": "y" * 5000})
+        assert await store.finish(claim.delivery.id, claim.token, failed)
+        (claim,) = await claim_all(store)
+        done = replace(SUCCEEDED, rendered={"to": email}, output={"to": email, "x": "z" * 5000})
+        assert await store.finish(claim.delivery.id, claim.token, done)
+        body = json.dumps({"data": {"object": {"customer": customer, "email": email}}}).encode()
+        await store.keep_rejected([replace(a_rejected(f"rej_{event_id}"), body=body)], LONG)
+    only_id = replace(an_event_of("cus_x", EMAIL, "evt_object"), body=b'{"id": "evt_object"}', object_id="cus_Jo")
+    await store.add(only_id, [])
+
+
+async def forget(
+    store: Store, customer: str = "cus_Jo", *, cancel: bool = False
+) -> tuple[Found, list[str], str | None]:
+    who = naming(store, customer)
+    found = await find(store, who, lambda seen: None)
+    told = [await forget_event(store, who, seq, cancel=cancel, now=NOW) for _, _, seq in found.events]
+    await forget_rejected(store, who)
+    return found, [one for one in told if one is not None], await store.scrub()
+
+
+@pytest.fixture(params=["sqlite", "encrypted", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Sequence[str]]:
+    """A store's URL, or the path of its file, and its keys."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("inbox_url"), []
+    return str(tmp_path / "inbox.db"), [KEY] if request.param == "encrypted" else []
+
+
+@pytest.fixture
+async def inbox(place: tuple[str, Sequence[str]]) -> AsyncIterator[Store]:
+    where, keys = place
+    made: Store = PostgresStore(where) if "://" in where else SqliteStore(Path(where))
+    await made.start()
+    yield await with_keys(made, Keyring(keys), strict=True)
+    await made.close()
+
+
+async def test_all_that_names_a_customer_is_found_and_nobody_else_s(inbox: Store) -> None:
+    await fill(inbox)
+    found = await find(inbox, naming(inbox, "cus_Jo"), lambda seen: None)
+    assert [event_id for _, event_id, _ in found.events] == ["evt_jo", "evt_object"]
+    assert (found.deliveries, found.waiting, found.rejected) == (1, (), ("rej_evt_jo",))
+
+
+async def test_what_a_customer_s_events_said_is_gone(inbox: Store) -> None:
+    await fill(inbox)
+    _, refused, _ = await forget(inbox)
+    assert refused == []
+    (event,) = await inbox.event("evt_jo")
+    left = json.loads(event.body)
+    assert left["data"] == {"object": {}}
+    assert left["forgotten"] == "2026-11-24T00:00:00+00:00"
+    assert (left["id"], left["type"], event.object_id) == ("evt_jo", "checkout.session.completed", None)
+    one = next(d for d in await inbox.deliveries(DeliveryFilter(), limit=9) if d.event_id == "evt_jo")
+    whole = await inbox.delivery(one.id)
+    assert whole is not None
+    delivery, attempts = whole
+    assert (delivery.state, delivery.rendered, delivery.output) == (DeliveryState.SUCCEEDED, None, None)
+    assert (delivery.last_error, delivery.once_key, delivery.order_key) == ("forgotten", "once evt_jo", None)
+    assert [attempt.error for attempt in attempts] == ["forgotten", None]
+    assert await inbox.fetched(delivery.run_id) is None
+    assert [one.id for one in await inbox.rejected(RejectedFilter(), limit=9)] == ["rej_evt_kim"]
+    (other,) = await inbox.event("evt_kim")
+    assert OTHER.encode() in other.body
+    assert (await find(inbox, naming(inbox, "cus_Jo"), lambda seen: None)).events == ()
+
+
+async def test_a_duplicate_stays_a_duplicate_and_once_stays_done(inbox: Store) -> None:
+    await fill(inbox)
+    await forget(inbox)
+    assert (await inbox.add(an_event_of("cus_Jo", EMAIL, "evt_jo"), [owed("save")])).is_duplicate
+    await inbox.add(an_event_of("cus_New", OTHER, "evt_new"), [owed("save", once="once evt_jo")])
+    assert await claim_all(inbox) == []
+    assert (await states(inbox))["evt_new/save"] == "skipped"
+
+
+async def test_what_is_still_owed_is_refused_or_cancelled(inbox: Store) -> None:
+    await inbox.add(an_event_of("cus_Jo", EMAIL, "evt_jo"), [owed("save"), owed("ship", "save"), owed("tell")])
+    claims = {claim.delivery.action: claim for claim in await claim_all(inbox)}
+    assert await inbox.finish(claims["tell"].delivery.id, claims["tell"].token, DEAD)
+    found, refused, _ = await forget(inbox, cancel=True)
+    assert sorted(one.state for one in found.waiting) == ["blocked", "dead", "running"]
+    assert refused == ["evt_jo: a delivery runs just now; forget again once it has ended"]
+    assert await inbox.finish(claims["save"].delivery.id, claims["save"].token, later(60))
+    _, refused, _ = await forget(inbox)
+    assert refused == ["evt_jo: 3 of its deliveries are still owed, or dead letters"]
+    assert EMAIL.encode() in (await inbox.event("evt_jo"))[0].body
+    _, refused, _ = await forget(inbox, cancel=True)
+    assert refused == []
+    assert set((await states(inbox)).values()) <= {"cancelled", "skipped"}
+    assert EMAIL.encode() not in (await inbox.event("evt_jo"))[0].body
+
+
+async def test_the_bytes_are_gone_from_the_files(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "inbox.db")
+    await store.start()
+    await fill(store)
+    assert EMAIL.encode() in _bytes(tmp_path)
+    _, _, left = await forget(store)
+    assert left is None
+    assert EMAIL.encode() not in _bytes(tmp_path)  # while the store is open, its log included
+    assert OTHER.encode() in _bytes(tmp_path)
+    await store.close()
+    assert EMAIL.encode() not in _bytes(tmp_path)
+
+
+def _bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.glob("inbox.db*"))
+
+
+async def test_postgresql_says_what_is_left_to_its_operator(inbox_url: str) -> None:
+    store = PostgresStore(inbox_url)
+    await store.start()
+    await fill(store)
+    assert (await forget(store))[2] == LEFT_TO_DO
+    await store.close()
+
+
+@pytest.mark.parametrize("text", ["", "jo@example.com", "cus_", "cus_a'; DROP", "cus_.*"])
+def test_what_is_no_customer_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no customer's id; expected cus_"):
+        Naming(text, Keyring([]))
+
+
+CONFIG = """\
+version: 1
+store: {url: "sqlite:///inbox.db"}
+accounts: {acme: {signing_secrets: [whsec_x]}}
+connections: {shop: {type: database, url: "sqlite:///shop.db"}}
+routes:
+  fulfil: {events: ["*"], actions: {save: {uses: db_upsert, with: {connection: shop, table: t, key: {id: "{{ object.id }}"}, values: {}}}}}
+"""  # noqa: E501
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    (tmp_path / "gateway.yaml").write_text(CONFIG)
+    line = CommandLine(monkeypatch, capsys)
+    return lambda *words: line("--config", tmp_path / "gateway.yaml", *words)
+
+
+def _filled(tmp_path: Path, *, pending: bool = False) -> None:
+    async def work() -> None:
+        store = SqliteStore(tmp_path / "inbox.db")
+        await store.start()
+        await fill(store)
+        if pending:
+            await store.add(an_event_of("cus_Jo", EMAIL, "evt_pending"), [owed("save")])
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_the_command_shows_its_plan_erases_and_says_what_it_does_not_reach(
+    tmp_path: Path, command: Callable[..., Ran]
+) -> None:
+    _filled(tmp_path)
+    planned = command("forget", "cus_Jo", "--dry-run")
+    assert planned.out == "would erase 2 events, 1 deliveries, 1 rejected requests\n"
+    done = command("forget", "cus_Jo", "--yes")
+    assert done.code == 0, done.err
+    assert done.out == (
+        "2 events, 1 deliveries, 1 rejected requests:\n  acme/evt_jo\n  acme/evt_object\n"
+        "erased 2 events, 1 deliveries, 1 rejected requests\n"
+        "What left the gateway before (databases, mails, forwards, messages, logs, backups) is not reached by this.\n"
+    )
+    assert EMAIL.encode() not in _bytes(tmp_path)
+    assert command("forget", "cus_Jo").out == "nothing in the inbox names cus_Jo\n"
+    replayed = command("events", "replay", "evt_jo")
+    assert replayed.err == ("evt_jo was forgotten (`gateway forget`): there is nothing left to replay\n")
+
+
+def test_the_command_refuses_what_is_owed_unless_told_to_cancel(tmp_path: Path, command: Callable[..., Ran]) -> None:
+    _filled(tmp_path, pending=True)
+    refused = command("forget", "cus_Jo", "--yes")
+    assert refused.code == 1
+    assert "(save, pending).\nWithout the event they can never run. Let them end first, or say --cancel.\n" in (
+        refused.err
+    )
+    assert EMAIL.encode() in _bytes(tmp_path)
+    done = command("forget", "cus_Jo", "--yes", "--cancel")
+    assert done.code == 0, done.err
+    assert EMAIL.encode() not in _bytes(tmp_path)
