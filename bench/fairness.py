@@ -223,8 +223,8 @@ async def fresh_latency(folder: Path, place: Place, route: str) -> float:
     store = place.store()
     await store.start()
     log = structlog.wrap_logger(structlog.ReturnLogger())
-    resources = Resources(str(folder), log)
-    fetcher = StripeFetcher(store, StripeApis("https://stripe.example", 1.0))  # no route here fetches
+    resources = Resources(lambda action, name, settings: True, log)
+    fetcher = StripeFetcher(store, StripeApis())  # no route here fetches
     worker = Worker(store, lambda: (config, routes), resources, fetcher, log)
     if "dead" not in await store.connections():
         await store.change_connection("dead", 0, paused_by_hand(ConnectionStatus("dead"), "dead"))

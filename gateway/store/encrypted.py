@@ -27,6 +27,7 @@ from gateway.model import (
     EventFilter,
     Fetched,
     Finish,
+    Gathered,
     Lane,
     PlannedDelivery,
     RejectedBounds,
@@ -140,6 +141,16 @@ class EncryptedStore:
             output = seal_value(self.keyring, ending.output, *bound_to("output", *event_and_action))
             ending = replace(ending, rendered=rendered, output=output)
         return await self.inner.finish(delivery_id, inner_token, ending)
+
+    async def gather(
+        self, delivery_id: str, token: str, *, wait_seconds: float, every_seconds: float, most: int
+    ) -> Gathered | float | None:
+        found = await self.inner.gather(
+            delivery_id, _parts_of(token)[0], wait_seconds=wait_seconds, every_seconds=every_seconds, most=most
+        )
+        if not isinstance(found, Gathered):
+            return found
+        return replace(found, events=[self._opened_event(one) for one in found.events])
 
     async def fetched(self, run_id: str) -> Fetched | None:
         found = await self.inner.fetched(run_id)

@@ -100,7 +100,7 @@ connections:
     headers: {{Authorization: "Bearer {http_header}", X-File: "${{file:secret.txt}}", X-Var: "${{PLANTED_TOKEN}}"}}
     allow_private: true
     breaker: false
-  team: {{type: slack, webhook_url: "http://127.0.0.1:9/{slack_url}", allow_private: true, breaker: false}}
+  team: {{type: slack, webhook_url: "http://127.0.0.1:9/{slack_url}", breaker: false}}
   bot: {{type: slack, token: {slack_token}, channel: general, breaker: false}}
   fax: {{type: fax, pin: {plugin}, breaker: false}}
 routes:
@@ -133,9 +133,11 @@ COMMANDS: dict[str, list[list[str]]] = {
     "connections resume": [["warehouse"]],
     "connections show": [[one] for one in ("shop", "mail", "warehouse", "team", "bot", "fax")]
     + [["warehouse", "--json"], ["none"]],
+    "db backup": [["kept.db"], ["kept.db", "--json"]],
     "db copy": [["--to", "postgresql://me:planted-database-password@127.0.0.1:9/x"]],
     "db encrypt": [[], ["--json"]],
     "db migrate": [[]],
+    "db restore": [["kept.db"], ["none.db"]],
     "db status": [[], ["--json"]],
     "deliveries cancel": [["--state", "dead", "--limit", "1", "--yes"]],
     "deliveries list": [[], ["--json"], ["--connection", "warehouse"], ["--connection", "none"]],
