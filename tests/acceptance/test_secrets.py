@@ -100,16 +100,14 @@ connections:
     headers: {{Authorization: "Bearer {http_header}", X-File: "${{file:secret.txt}}", X-Var: "${{PLANTED_TOKEN}}"}}
     allow_private: true
     breaker: false
-  team: {{type: slack, webhook_url: "http://127.0.0.1:9/{slack_url}", breaker: false}}
+  team: {{type: slack, webhook_url: "http://127.0.0.1:9/{slack_url}", allow_private: true, breaker: false}}
   bot: {{type: slack, token: {slack_token}, channel: general, breaker: false}}
   fax: {{type: fax, pin: {plugin}, breaker: false}}
 routes:
   all:
     events: ["*"]
     actions:
-      save:
-        uses: db_upsert
-        with: {{connection: shop, table: t, key: {{id: "{{{{ object.id }}}}"}}, values: {{a: 1}}}}
+      save: {{uses: db_upsert, with: {{connection: shop, table: t, key: {{id: "{{{{ object.id }}}}"}}, values: {{a: 1}}}}}}
       tell: {{uses: email, with: {{connection: mail, to: x@y.example, subject: s, text: "t"}}}}
       ship: {{uses: http_forward, with: {{connection: warehouse}}}}
       post: {{uses: slack, with: {{connection: team, text: hello}}}}
@@ -133,11 +131,9 @@ COMMANDS: dict[str, list[list[str]]] = {
     "connections resume": [["warehouse"]],
     "connections show": [[one] for one in ("shop", "mail", "warehouse", "team", "bot", "fax")]
     + [["warehouse", "--json"], ["none"]],
-    "db backup": [["kept.db"], ["kept.db", "--json"]],
     "db copy": [["--to", "postgresql://me:planted-database-password@127.0.0.1:9/x"]],
     "db encrypt": [[], ["--json"]],
     "db migrate": [[]],
-    "db restore": [["kept.db"], ["none.db"]],
     "db status": [[], ["--json"]],
     "deliveries cancel": [["--state", "dead", "--limit", "1", "--yes"]],
     "deliveries list": [[], ["--json"], ["--connection", "warehouse"], ["--connection", "none"]],
@@ -209,7 +205,6 @@ class Planted(GatewayProcess):
     def __init__(self, folder: Path) -> None:
         self.port, admin = free_port(), free_port()
         super().__init__(folder, CONFIG.format(port=self.port, admin=admin, **SECRETS), self.port, admin)
-        self.environ = {"PLANTED_TOKEN": SECRETS["of_variable"]}
         (folder / "plugins").mkdir()
         (folder / "plugins/fax.py").write_text(PLUGIN)
         (folder / "secret.txt").write_text(SECRETS["of_file"])
@@ -227,7 +222,7 @@ class Planted(GatewayProcess):
         named = [self.names.get(word, word) for word in words]
         done = subprocess.run(
             [sys.executable, "-m", "gateway", "--config", str(self.config), *command.split(), *named],
-            capture_output=True, text=True, env=self.variables, timeout=120, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, env=self.environ, timeout=120, stdin=subprocess.DEVNULL,
             cwd=folder or self.folder,
         )  # fmt: skip
         self.look(f"`{command} {' '.join(words)}`", done.stdout + done.stderr)
@@ -235,8 +230,8 @@ class Planted(GatewayProcess):
         return done
 
     @property
-    def variables(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), "PLANTED_TOKEN": SECRETS["of_variable"]}
 
     async def ask(self, session: aiohttp.ClientSession, method: str, path: str) -> None:
         """Sends one request to the admin listener, in several ways."""
@@ -360,7 +355,7 @@ def test_dev_shows_no_secret(planted: Planted) -> None:
     with (planted.folder / "dev.txt").open("wb") as out:
         running = subprocess.Popen(
             [sys.executable, "-m", "gateway", "--config", str(planted.config), "dev"],
-            stdout=out, stderr=out, env=planted.variables, cwd=planted.folder,
+            stdout=out, stderr=out, env=planted.environ, cwd=planted.folder,
         )  # fmt: skip
         try:
             deadline = time.monotonic() + 60
