@@ -29,7 +29,7 @@ def doctor(
 
     from gateway.doctor.examine import checks_of, examine, masked
     from gateway.plugin import parse_duration
-    from gateway.rehearsal.masking import masker_of
+    from gateway.settings.masking import masker_of
     from gateway.settings.problems import did_you_mean
 
     try:

@@ -12,10 +12,10 @@ from gateway.errors import TemplateError
 from gateway.model import DeliveryState, Event, EventState, Expression, Route
 from gateway.redaction import Maskers, masker_for
 from gateway.rehearsal.deciding import decided_by
-from gateway.rehearsal.masking import masker_of
 from gateway.rehearsal.stage import Assumed, Rehearsed, Stage
 from gateway.routing import matching_pattern, scope_of, wants_connected
 from gateway.settings.load import Config
+from gateway.settings.masking import masker_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from gateway.settings.secret_keys import is_secret_key
 MASK = "********"
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _USERINFO = re.compile(r"(?<=://)[^/@\s\"']+@")
+_QUERY = re.compile(r"(://[^\s\"'?]+\?)[^\s\"'#]+")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SHORTEST_SECRET = 4  # shorter values would mask half the file
 
@@ -50,7 +51,12 @@ def masked_text(text: str, secrets: Iterable[str] = ()) -> str:
         text = text[:start] + replacement + whole[len(whole.rstrip()) :] + text[end:]  # a block ends past its line
     for secret in known:  # in comments
         text = text.replace(secret, MASK)
-    return _USERINFO.sub(f"{MASK}@", text)
+    return masked_urls(text)
+
+
+def masked_urls(text: str) -> str:
+    """The text without what URLs in it may hold of secrets: who signs in there, and what is asked."""
+    return _QUERY.sub(rf"\1{MASK}", _USERINFO.sub(f"{MASK}@", text))
 
 
 def _spans(node: yaml.Node, secret: bool, known: list[str], depth: int = 0) -> Iterator[tuple[int, int, str]]:
@@ -129,7 +135,7 @@ def _masked(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_masked(item) for item in value]
     if isinstance(value, str):
-        return _USERINFO.sub(f"{MASK}@", value)
+        return masked_urls(value)
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return str(value)

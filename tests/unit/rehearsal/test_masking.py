@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.redaction import Masker
-from gateway.rehearsal.masking import masker_of
+from gateway.settings.masking import masker_of
 from tests.configs import HEAD, ORDERS, loaded
 
 

@@ -9,9 +9,17 @@ from gateway.redaction import Masker
 from gateway.settings.load import Config
 from gateway.settings.masked import secrets_of
 
+_last: list[tuple[Config, Masker]] = []
+
 
 def masker_of(config: Config) -> Masker:
-    """For all that is secret in a config."""
+    """For all that is secret in a config. Kept for the one that was asked for last."""
+    if not _last or _last[0][0] is not config:
+        _last[:] = [(config, _made(config))]
+    return _last[0][1]
+
+
+def _made(config: Config) -> Masker:
     return Masker([*config.secrets, *(part for secret in secrets_of(config) for part in _with_password(secret))])
 
 
