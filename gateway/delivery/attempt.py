@@ -39,10 +39,11 @@ from gateway.model import (
     Route,
 )
 from gateway.plugin import UNTIL_RESUMED, Context, Reject, Retry
-from gateway.redaction import RedactedPath, masker_for
+from gateway.redaction import Masker, Maskers, RedactedPath, masker_for
 from gateway.retry import next_wait
 from gateway.routing import RouteTable, judge, keys_for, scope_of, with_fetched
 from gateway.settings.load import Config
+from gateway.settings.masking import masker_of
 from gateway.tracing import AttemptTrace
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
@@ -84,27 +85,27 @@ class _Done(Exception):  # noqa: N818
 
 
 async def run_attempt(claim: Claim, bench: Bench) -> Ended:
-    """Runs a claimed delivery once and says how it ended, without what its account has redacted. Raises nothing but
-    CancelledError.
+    """Runs a claimed delivery once and says how it ended, in words without secrets (a plugin's error may hold some) and
+    without what its account redacts. Raises nothing but CancelledError.
     """
     brought: list[Mapping[str, Any]] = []
     ended = await _run(claim, bench, brought)
-    account = bench.config.accounts.get(claim.delivery.account)
-    if account is None or not account.redact or not isinstance(ended.ending, Finish):
+    ending = ended.ending
+    if not isinstance(ending, Finish) or (ending.reason is None and ending.attempt.error is None):
         return ended
-    return replace(ended, ending=_redacted(ended.ending, claim, brought[0] if brought else None, account.redact))
-
-
-def _redacted(ending: Finish, claim: Claim, fetched: Mapping[str, Any] | None, paths: Sequence[RedactedPath]) -> Finish:
-    """The same ending, whose words can be logged and listed."""
-    if ending.reason is None and ending.attempt.error is None:
-        return ending
-    try:
-        masker = masker_for(parse_json(claim.event.body), fetched, paths)
-    except EnvelopeError:
-        return ending
+    account = bench.config.accounts.get(claim.delivery.account)
+    fetched = brought[0] if brought else None
+    masker = Maskers(masker_of(bench.config), _hidden(claim, fetched, account.redact if account is not None else ()))
     attempt = replace(ending.attempt, error=masker.mask(ending.attempt.error))
-    return replace(ending, reason=masker.mask(ending.reason), attempt=attempt)
+    return replace(ended, ending=replace(ending, reason=masker.mask(ending.reason), attempt=attempt))
+
+
+def _hidden(claim: Claim, fetched: Mapping[str, Any] | None, paths: Sequence[RedactedPath]) -> Masker:
+    """Hides what the account redacts."""
+    try:
+        return masker_for(parse_json(claim.event.body), fetched, paths) if paths else Masker(())
+    except EnvelopeError:
+        return Masker(())
 
 
 async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> Ended:

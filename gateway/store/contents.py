@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -63,9 +63,8 @@ def put_together(
         of_delivery.setdefault(seq, []).append((number, error))
     of_event: dict[int, list[DeliveryContents]] = {}
     for event_seq, *row in deliveries:
-        of_event.setdefault(event_seq, []).append(
-            replace(DeliveryContents(*row), errors=tuple(of_delivery.get(row[0], ())))
-        )
+        texts: tuple[Any, ...] = (*row, tuple(of_delivery.get(row[0], ())))
+        of_event.setdefault(event_seq, []).append(DeliveryContents(*texts))
     return [
         EventContents(seq, account, event_id, object_id, bytes(body), tuple(of_event.get(seq, ())))
         for seq, account, event_id, object_id, body in events
