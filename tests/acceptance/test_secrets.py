@@ -134,9 +134,11 @@ COMMANDS: dict[str, list[list[str]]] = {
     "connections resume": [["warehouse"]],
     "connections show": [[one] for one in ("shop", "mail", "warehouse", "team", "bot", "fax")]
     + [["warehouse", "--json"], ["none"]],
+    "db backup": [["kept.db"], ["kept.db", "--json"]],
     "db copy": [["--to", "postgresql://me:planted-database-password@127.0.0.1:9/x"]],
     "db encrypt": [[], ["--json"]],
     "db migrate": [[]],
+    "db restore": [["kept.db"], ["none.db"]],
     "db status": [[], ["--json"]],
     "deliveries cancel": [["--state", "dead", "--limit", "1", "--yes"]],
     "deliveries list": [[], ["--json"], ["--connection", "warehouse"], ["--connection", "none"]],
@@ -208,6 +210,7 @@ class Planted(GatewayProcess):
     def __init__(self, folder: Path) -> None:
         self.port, admin = free_port(), free_port()
         super().__init__(folder, CONFIG.format(port=self.port, admin=admin, **SECRETS), self.port, admin)
+        self.environ = {"PLANTED_TOKEN": SECRETS["of_variable"]}
         (folder / "plugins").mkdir()
         (folder / "plugins/fax.py").write_text(PLUGIN)
         (folder / "secret.txt").write_text(SECRETS["of_file"])
@@ -225,7 +228,7 @@ class Planted(GatewayProcess):
         named = [self.names.get(word, word) for word in words]
         done = subprocess.run(
             [sys.executable, "-m", "gateway", "--config", str(self.config), *command.split(), *named],
-            capture_output=True, text=True, env=self.environ, timeout=120, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, env=self.variables, timeout=120, stdin=subprocess.DEVNULL,
             cwd=folder or self.folder,
         )  # fmt: skip
         self.look(f"`{command} {' '.join(words)}`", done.stdout + done.stderr)
@@ -233,8 +236,8 @@ class Planted(GatewayProcess):
         return done
 
     @property
-    def environ(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), "PLANTED_TOKEN": SECRETS["of_variable"]}
+    def variables(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), **self.environ}
 
     async def ask(self, session: aiohttp.ClientSession, method: str, path: str) -> None:
         """Sends one request to the admin listener, in several ways."""
@@ -357,7 +360,7 @@ def test_dev_shows_no_secret(planted: Planted) -> None:
     with (planted.folder / "dev.txt").open("wb") as out:
         running = subprocess.Popen(
             [sys.executable, "-m", "gateway", "--config", str(planted.config), "dev"],
-            stdout=out, stderr=out, env=planted.environ, cwd=planted.folder,
+            stdout=out, stderr=out, env=planted.variables, cwd=planted.folder,
         )  # fmt: skip
         try:
             deadline = time.monotonic() + 60
