@@ -193,9 +193,13 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
 
 
 @functools.lru_cache(maxsize=64)  # bounded, as fields_of
-def _declared_secrets(model: type[BaseModel]) -> frozenset[str]:
-    """The keys whose values a model keeps as SecretStr, whatever their names."""
-    return frozenset(info.alias or key for key, info in model.model_fields.items() if "Secret" in repr(info.annotation))
+def _secret_keys(model: type[BaseModel], given: frozenset[Any]) -> frozenset[str]:
+    """The keys whose values a model keeps as SecretStr, whatever their names; and what is given under a key that the
+    model does not know and that may be one of them, mistyped.
+    """
+    known = {info.alias or key: "Secret" in repr(info.annotation) for key, info in model.model_fields.items()}
+    declared = frozenset(key for key, is_secret in known.items() if is_secret)
+    return declared | {key for key in given if key not in known and nearest(str(key), declared) is not None}
 
 
 def _tried_again_soon(use: ActionUse, action: ActionSettings, digest: Digest) -> ActionUse:
@@ -362,7 +366,7 @@ class Loading:
                 hint = did_you_mean(str(kind), types)
                 self.problem(self.source.where((*at, "type")), f"unknown type of connection {str(kind)!r:.40}", hint)
                 continue
-            self.secret_paths.update((*at, key) for key in _declared_secrets(model))
+            self.secret_paths.update((*at, key) for key in _secret_keys(model, frozenset(settings)))
             try:
                 made[name] = model.model_validate(settings)
             except ValidationError as error:
@@ -540,7 +544,7 @@ class Loading:
             for module, package in missing_packages(plugin).items():
                 message = f"action {action.uses} needs {module}, which is not installed"
                 self.problem(self.source.where((*at, "uses")), message, f"pip install '{package}'", "missing-package")
-            self.secret_paths.update((*at, "with", key) for key in _declared_secrets(plugin.Settings))
+            self.secret_paths.update((*at, "with", key) for key in _secret_keys(plugin.Settings, frozenset(action.with_)))
             compiled = self.compiling.with_(plugin, action.with_, (*at, "with"), offered)
             self._check_connection(plugin, action, at, connections, declared)
         default = settings.defaults.retry if settings is not None else None

@@ -42,6 +42,7 @@ ROUTES = {
     "GET /api/v1/overview": V,
     "GET /api/v1/events": V,
     "GET /api/v1/events/{id}": V,
+    "POST /api/v1/customers/forget": O,
     "POST /api/v1/events/replay": O,
     "GET /api/v1/deliveries": V,
     "GET /api/v1/deliveries/{id}": V,
