@@ -544,7 +544,8 @@ class Loading:
             for module, package in missing_packages(plugin).items():
                 message = f"action {action.uses} needs {module}, which is not installed"
                 self.problem(self.source.where((*at, "uses")), message, f"pip install '{package}'", "missing-package")
-            self.secret_paths.update((*at, "with", key) for key in _secret_keys(plugin.Settings, frozenset(action.with_)))
+            secret_keys = _secret_keys(plugin.Settings, frozenset(action.with_))
+            self.secret_paths.update((*at, "with", key) for key in secret_keys)
             compiled = self.compiling.with_(plugin, action.with_, (*at, "with"), offered)
             self._check_connection(plugin, action, at, connections, declared)
         default = settings.defaults.retry if settings is not None else None
