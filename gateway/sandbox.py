@@ -207,7 +207,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         made = self.binop_table[operator](left, right)
         if isinstance(made, (list, tuple)):
             whole = budget()
-            whole.work(len(made) // CALL)
+            whole.work(len(made))  # in full: what is noted is kept until the rendering ends
             if operator == "+":
                 whole.note(made, whole.weigh(left) + whole.weigh(right))
             else:

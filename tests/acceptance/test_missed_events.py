@@ -107,8 +107,10 @@ async def backfill(
     while kill_after is not None and len(standin.requests) < asked + kill_after and not told.done():
         await asyncio.sleep(0.002)
     if kill_after is not None:
+        standin.gate.clear()  # it may be quicker than the signal
         running.send_signal(by)
     out, error = await told
+    standin.gate.set()
     assert running.returncode is not None
     return running.returncode, (out + error).decode()
 
@@ -147,7 +149,7 @@ async def test_a_backfill_that_is_killed_twice_ends_complete_and_nothing_is_hand
 
 async def test_a_backfill_that_a_person_breaks_off_says_how_to_go_on(process: Make, standin: StripeStandin) -> None:
     gateway = process("sqlite:///data/gateway.db")
-    make_missed(standin, 1200)
+    make_missed(standin, 3000)
     assert (await asyncio.to_thread(gateway.run, "db", "migrate")).returncode == 0
     code, told = await backfill(gateway, standin, 12, by=signal.SIGINT)
     assert code == 130
@@ -157,7 +159,7 @@ async def test_a_backfill_that_a_person_breaks_off_says_how_to_go_on(process: Ma
     assert code == 0, told
     assert "where it was broken off" in told
     assert "waiting" not in told  # the lease was given back
-    assert gateway.rows("SELECT count(*), count(DISTINCT event_seq) FROM deliveries") == [(1200, 1200)]
+    assert gateway.rows("SELECT count(*), count(DISTINCT event_seq) FROM deliveries") == [(3000, 3000)]
 
 
 async def test_what_was_made_while_the_gateway_was_down_is_delivered_by_reconcile_alone(
