@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated fuzz attack-idle sbom audit dist pythons torture clean
+.PHONY: dev test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated fuzz attack-idle soak sbom audit dist pythons torture clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -54,6 +54,10 @@ fuzz: $(VENV)/.installed-test
 
 attack-idle: $(VENV)/.installed-test
 	ulimit -n $$(ulimit -H -n) && ATTACK_IDLE=9000 ATTACK_BAD=50000 $(BIN)/python -m pytest -q -s tests/attacks/test_load.py
+
+# An hour at half of saturation with reloads, faults and purges; the plot of docs/reliability.md. By hand.
+soak: $(VENV)/.installed-test
+	$(BIN)/python -m bench.soak --svg docs/soak.svg
 
 # Files made from the code: the editor's schema and docs/configuration.md. A test compares them.
 generated: $(VENV)/.installed-test

@@ -24,6 +24,7 @@ BENCH = Path(__file__).resolve().parent
 SECRET = "whsec_bench"
 BODY_BYTES = 3500
 EVENTS_A_SECOND = 5000  # as many are made in one second of Stripe's clock
+MOST_A_SECOND = 16_000  # so many requests are made for each second of wrk: one that is sent again costs less
 
 
 def free_port() -> int:
@@ -34,9 +35,9 @@ def free_port() -> int:
         return port
 
 
-def event_body(order: int) -> bytes:
-    """A distinct checkout.session.completed of 3.5 KB, as Stripe prints it."""
-    created = int(time.time()) - 100 + order // EVENTS_A_SECOND  # Stripe's ids sort by it
+def event_body(order: int, first: int = 0) -> bytes:
+    """A distinct checkout.session.completed of 3.5 KB, as Stripe prints it. `first`: the order of the first."""
+    created = int(time.time()) - 100 + (order - first) // EVENTS_A_SECOND  # Stripe's ids sort by it
     event = make_event(
         "checkout.session.completed",
         id=make_event_id(created),
@@ -48,15 +49,17 @@ def event_body(order: int) -> bytes:
     return json.dumps(event, indent=2).encode()
 
 
-def signed_requests(count: int, target: str = "/webhooks/acme", secret: str = SECRET) -> Iterator[tuple[str, bytes]]:
-    """Ids and signed requests of distinct events."""
-    for order in range(count):
-        if order % EVENTS_A_SECOND == 0:  # the others of that second differ from its first in two places
-            first, first_order = event_body(order), b'"order_id": "%d"' % order
-            event = json.loads(first)
+def signed_requests(
+    count: int, target: str = "/webhooks/acme", secret: str = SECRET, first: int = 0
+) -> Iterator[tuple[str, bytes]]:
+    """Ids and signed requests of distinct events, whose `metadata.order_id` counts from `first`."""
+    for order in range(first, first + count):
+        if (order - first) % EVENTS_A_SECOND == 0:  # the others of that second differ from its first in two places
+            pattern, pattern_order = event_body(order, first), b'"order_id": "%d"' % order
+            event = json.loads(pattern)
         event_id = make_event_id(event["created"])
-        body = first.replace(event["id"].encode(), event_id.encode())
-        body = body.replace(first_order, b'"order_id": "%d"' % order)
+        body = pattern.replace(event["id"].encode(), event_id.encode())
+        body = body.replace(pattern_order, b'"order_id": "%d"' % order)
         headers = "".join(f"{name}: {value}\r\n" for name, value in signed_request(body, secret).items())
         head = (
             f"POST {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: Stripe/1.0\r\n{headers}"

@@ -4,12 +4,14 @@
 
 Peers: bare Node and aiohttp handlers that keep nothing, Node + better-sqlite3 with a durable insert for each event,
 and Debian's `webhook` running /bin/true. The gateway commits each event and one delivery. Its destination takes
-connections and never answers, so that intake alone is measured; `gateway+deliveries` sends each to nginx meanwhile.
+connections and never answers, so that intake alone is measured; `gateway+deliveries` sends each to nginx meanwhile,
+`gateway+encryption` has `store.encrypt`.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import json
 import shutil
@@ -24,6 +26,7 @@ from pathlib import Path
 
 from bench.common import (
     BENCH,
+    MOST_A_SECOND,
     SECRET,
     free_port,
     gateway_command,
@@ -47,6 +50,7 @@ routes:
     events: [checkout.session.completed]
     actions: {{forward: {{uses: http_forward, with: {{connection: sink}}}}}}
 """
+STORE_KEY = base64.b64encode(bytes(32)).decode()
 HOOKS = '[{"id": "acme", "execute-command": "/bin/true", "response-message": "ok"}]'
 NGINX = """\
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
@@ -94,11 +98,19 @@ def started(name: str, folder: Path) -> Iterator[int]:
         if name.startswith("gateway"):
             sends = name == "gateway+deliveries"
             sink = stack.enter_context(nginx_sink(folder) if sends else silent_sink())
+            at_once = 16 if sends else 1
             config = folder / "gateway.yaml"
-            config.write_text(
-                CONFIG.format(port=port, admin=free_port(), store="gateway.db", secret=SECRET, sink=sink,
-                              concurrency=16 if sends else 1)
-            )  # fmt: skip
+            text = CONFIG.format(
+                port=port,
+                admin=free_port(),
+                store="gateway.db",
+                secret=SECRET,
+                sink=sink,
+                concurrency=at_once,
+            )
+            if name == "gateway+encryption":
+                text = text.replace('gateway.db"', f'gateway.db", encrypt: [{STORE_KEY}]')
+            config.write_text(text)
             command = gateway_command(config)
         elif name == "webhook":
             hooks = folder / "hooks.json"
@@ -142,13 +154,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, nargs="+", default=[64, 16])
-    names = ["node", "node+sqlite", "aiohttp", "webhook", "gateway", "gateway+deliveries"]
+    names = ["node", "node+sqlite", "aiohttp", "webhook", "gateway", "gateway+deliveries", "gateway+encryption"]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as base:
         warm, timed = Path(base, "warm"), Path(base, "timed")
         write_requests(warm, 2000)
-        write_requests(timed, int(9000 * given.seconds))
+        write_requests(timed, int(MOST_A_SECOND * given.seconds))
         for connections in given.connections:
             rounds = []
             for number in range(given.rounds):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from bench.common import BENCH, SECRET, free_port, gateway_command, program, write_requests, wrk
+from bench.common import BENCH, MOST_A_SECOND, SECRET, free_port, gateway_command, program, write_requests, wrk
 from bench.intake import CONFIG, report, silent_sink
 
 POSTGRES_CONFIG = CONFIG.replace("sqlite:///{store}", "{store}")
@@ -81,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as base:
         warm, timed = Path(base, "warm"), Path(base, "timed")
         write_requests(warm, 2000)
-        write_requests(timed, int(9000 * given.seconds))
+        write_requests(timed, int(MOST_A_SECOND * given.seconds))
         with postgres_server(Path(base, "pg")) as server:
             for connections in given.connections:
                 rounds = []

@@ -46,12 +46,14 @@ def due_times(phases: Sequence[tuple[float, float]]) -> list[float]:
     return times
 
 
-def offer(port: int, requests: Sequence[bytes], due: Sequence[float]) -> list[Answer]:
-    """Sends each request when it is due and waits for the answers; an Answer for each, in their order."""
+def offer(port: int, requests: Sequence[bytes], due: Sequence[float], start: float | None = None) -> list[Answer]:
+    """Sends each request when it is due and waits for the answers; an Answer for each, in their order. `start` is when
+    the seconds begin, by `time.perf_counter`: now, where it is left out.
+    """
     gc.collect()
     gc.disable()
     try:
-        return _Load(port, requests, due).run()
+        return _Load(port, requests, due).run(start)
     finally:
         gc.enable()
 
@@ -74,8 +76,8 @@ class _Load:
         self._poll = select.epoll()
         self._start = 0.0
 
-    def run(self) -> list[Answer]:
-        self._start = time.perf_counter()
+    def run(self, start: float | None) -> list[Answer]:
+        self._start = time.perf_counter() if start is None else start
         try:
             self._until_answered()
         finally:

@@ -1,12 +1,11 @@
 -- Posts the requests of the file $REQUESTS in turn (ten digits of length, then the bytes), and prints one line of JSON.
 local requests, i = {}, 0
 function init()
-  local data = io.open(os.getenv("REQUESTS"), "rb"):read("*a")
-  local at = 1
-  while at <= #data do
-    local length = tonumber(data:sub(at, at + 9))
-    requests[#requests + 1] = data:sub(at + 10, at + 9 + length)
-    at = at + 10 + length
+  local file = io.open(os.getenv("REQUESTS"), "rb")
+  local length = file:read(10)
+  while length do
+    requests[#requests + 1] = file:read(tonumber(length))
+    length = file:read(10)
   end
 end
 function request()

@@ -54,9 +54,10 @@ def is_postgres(url: str) -> bool:
 
 
 def select(url: str, folder: Path, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a query on a store."""
+    """The rows of a statement on a store, which is committed."""
     if not is_postgres(url):
-        with contextlib.closing(sqlite3.connect(folder / url.removeprefix("sqlite:///"))) as database:
+        path = folder / url.removeprefix("sqlite:///")
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
             return database.execute(sql).fetchall()
 
     async def fetch() -> list[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import free_port, kept, percentile, signed_requests, table, write_requests, wrk
+from bench.common import MOST_A_SECOND, free_port, kept, percentile, signed_requests, table, write_requests, wrk
 from bench.filling import fill
 from bench.intake import silent_sink
 from bench.intake_postgres import postgres_server
@@ -89,7 +89,7 @@ def measure(stores: Stores, size: int, folder: Path) -> dict[str, Any]:
         _, arrival = asyncio.run(latencies(target, sink, DELIVERY_RATE, DELIVERY_SECONDS))
     warm, timed = folder / "warm", folder / "timed"
     write_requests(warm, 3000)
-    write_requests(timed, int(9000 * WRK_SECONDS))
+    write_requests(timed, int(MOST_A_SECOND * WRK_SECONDS))
     due = due_times(STEADY)
     steady = [request for _, request in signed_requests(len(due))]
     with silent_sink() as silent, gateway_on(url, stores.folder, stores.server, silent) as gateway:
@@ -152,7 +152,7 @@ def report(found: Sequence[dict[str, Any]], svg: Path | None) -> None:
     if svg is not None:
         x = Axis("finished events stored", [0, 100_000, 1_000_000, 10_000_000], is_log=True)
         wait = Axis("ms", [1, 10, 100, 1000], is_log=True)
-        rate = Axis("events a second", range(0, 10_001, 2000))
+        rate = Axis("events a second", range(0, 14_001, 2000))
         drawn = [
             Panel("Answered 200, 64 connections", x, rate, panels["rate"]),
             Panel("p99 of the 200s, 64 connections", x, wait, panels["p99_ms"]),

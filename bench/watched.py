@@ -21,7 +21,17 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.common import SECRET, free_port, gateway_command, median_ratio, program, table, write_requests, wrk
+from bench.common import (
+    MOST_A_SECOND,
+    SECRET,
+    free_port,
+    gateway_command,
+    median_ratio,
+    program,
+    table,
+    write_requests,
+    wrk,
+)
 from bench.intake import CONFIG, check, silent_sink
 
 LEAST = 0.9
@@ -94,7 +104,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as base:
         warm, timed = Path(base, "warm"), Path(base, "timed")
         write_requests(warm, 2000)
-        write_requests(timed, int(9000 * given.seconds))
+        write_requests(timed, int(MOST_A_SECOND * given.seconds))
         for number in range(given.rounds):
             figures = {}
             for name in ("watched", "unwatched") if number % 2 else ("unwatched", "watched"):

@@ -9,9 +9,11 @@ import sys
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.testing import make_event
 from tests.acceptance.console import OPERATOR, VIEWER, Console
 
 pytestmark = [pytest.mark.xdist_group("console-api"), pytest.mark.timeout(600)]
@@ -137,3 +139,32 @@ def test_no_secret_is_in_what_it_shows(console: Console) -> None:
     for secret in (OPERATOR, VIEWER, "whsec_"):
         assert secret not in text
     assert "********" in text
+
+
+def test_a_customer_is_forgotten_by_a_job(console: Console) -> None:
+    event = make_event(
+        "checkout.session.completed", object={"customer": "cus_Forgotten", "client_reference_id": "MARK"}
+    )
+    assert console.post(event) == 200
+    console.until(lambda: not console.api("/deliveries?state=pending,running")["items"])
+    ask = {"customer": "cus_Forgotten"}
+    assert refusal(console, "/customers/forget", ask, VIEWER)[0] == 403
+    assert refusal(console, "/customers/forget", {"customer": "jo"})[0] == 422
+    assert console.api("/customers/forget", {**ask, "dry_run": True}) == {"count": 1, "job": None}
+
+    def forget(**more: bool) -> Any:
+        job = console.api("/customers/forget", {**ask, **more})["job"]["id"]
+        return console.until(lambda: (one := console.api(f"/jobs/{job}"))["state"] == "finished" and one)
+
+    refused = forget()  # what ships is a dead letter, and waits for a person
+    assert (refused["refused"], refused["first_refusal"]) == (
+        1,
+        f"{event['id']}: 2 of its deliveries are still owed, or dead letters",
+    )
+    assert "MARK" in json.dumps(console.api(f"/events/{event['id']}"))
+    assert forget(cancel=True)["refused"] == 0
+    left = console.api(f"/events/{event['id']}")
+    assert "MARK" not in json.dumps(left)
+    assert {one["state"] for one in left["deliveries"]} <= {"succeeded", "cancelled", "skipped"}
+    assert console.api("/customers/forget", {**ask, "dry_run": True})["count"] == 0
+    assert console.api("/audit")["items"][0]["what"] == "customer.forget --cancel"

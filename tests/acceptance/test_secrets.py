@@ -1,4 +1,5 @@
-"""Secrets reach nobody: one is planted wherever one can be, everything is driven, and all that came of it is searched.
+"""Secrets reach nobody, and what an account redacts is shown to nobody: one is planted wherever one can be, everything
+is driven, and all that came of it is searched.
 
 A new command or a new route that is not driven here fails the test.
 """
@@ -47,7 +48,7 @@ class Fax(Action[FaxSettings]):
     name: ClassVar[str] = "fax"
     Settings: ClassVar[type[Settings]] = FaxSettings
     async def run(self, settings: FaxSettings, context: Any) -> Any:
-        raise RuntimeError("it broke with " + context.connection.pin.get_secret_value())
+        raise RuntimeError(f"it broke with {context.connection.pin.get_secret_value()} and {settings.text}")
 '''
 
 
@@ -75,8 +76,9 @@ SECRETS = {
     "of_file": "planted-in-a-file",
     "of_variable": "planted-in-a-variable",
     "of_store_url": "planted-store-url-password",
+    "redacted_field": "planted.customer@example.com",
 }
-MAY_LIE_IN_THE_STORE: frozenset[str] = frozenset()
+MAY_LIE_IN_THE_STORE = frozenset({"redacted_field"})
 
 CONFIG = """\
 version: 1
@@ -89,7 +91,10 @@ stripe: {{api_base: "http://127.0.0.1:9", timeout: 1s}}
 tracing: {{endpoint: "http://127.0.0.1:9", headers: {{Authorization: "Bearer {tracing}"}}, timeout: 1s}}
 defaults: {{retry: {{attempts: 1, first: 1s}}, timeout: 5s}}
 accounts:
-  acme: {{signing_secrets: ["{signing}", "{old_signing}"], api_key: {api_key}}}
+  acme:
+    signing_secrets: ["{signing}", "{old_signing}"]
+    api_key: {api_key}
+    redact: [data.object.customer_details]
 connections:
   shop: {{type: database, url: "postgresql://me:{database}@127.0.0.1:9/shop", breaker: false}}
   mail: {{type: smtp, host: 127.0.0.1, port: 9, from: a@b.example, username: me, password: {smtp}, breaker: false}}
@@ -109,12 +114,14 @@ routes:
     actions:
       save:
         uses: db_upsert
-        with: {{connection: shop, table: t, key: {{id: "{{{{ object.id }}}}"}}, values: {{a: 1}}}}
-      tell: {{uses: email, with: {{connection: mail, to: x@y.example, subject: s, text: "t"}}}}
+        with: {{connection: shop, table: t, key: {{id: "{{{{ object.customer_details.email }}}}"}}, values: {{a: 1}}}}
+      tell:
+        uses: email
+        with: {{connection: mail, to: x@y.example, subject: s, text: "to {{{{ object.customer_details.email }}}}"}}
       ship: {{uses: http_forward, with: {{connection: warehouse}}}}
       post: {{uses: slack, with: {{connection: team, text: hello}}}}
       chat: {{uses: slack, with: {{connection: bot, text: hello}}}}
-      fax: {{uses: fax, with: {{connection: fax, text: hello}}}}
+      fax: {{uses: fax, with: {{connection: fax, text: "{{{{ object.customer_details.email }}}}"}}}}
       fails: {{uses: fax, with: {{connection: fax, text: "{{{{ object.no_such_field }}}}"}}}}
 """
 TESTS = """\
@@ -168,12 +175,20 @@ COMMANDS: dict[str, list[list[str]]] = {
     "test": [[], ["--verbose", "--json"]],
     "types": [["checkout"]],
 }
+
+
+def event() -> dict[str, Any]:
+    """One that has a field which the account redacts."""
+    customer = {"email": SECRETS["redacted_field"], "name": SECRETS["redacted_field"]}
+    return make_event(object={"customer_details": customer})
+
+
 BODIES: dict[str, Any] = {
     "/api/v1/events/replay": {"events": [{"id": "EVENT", "account": "acme"}], "dry_run": True},
     "/api/v1/deliveries/retry": {"ids": ["DELIVERY"]},
     "/api/v1/deliveries/cancel": {"ids": ["DELIVERY"]},
     "/api/v1/jobs": {"what": "retry", "deliveries": {"state": ["dead"]}},
-    "/api/v1/playground": {"event": json.dumps(make_event())},
+    "/api/v1/playground": {"event": json.dumps(event())},
     "/api/v1/customers/forget": {"customer": "cus_Nobody", "dry_run": True},
 }
 
@@ -266,7 +281,7 @@ class Planted(GatewayProcess):
 
     async def post(self, secret: str) -> int:
         """Posts an event."""
-        body = json.dumps(make_event()).encode()
+        body = json.dumps(event()).encode()
         async with (
             aiohttp.ClientSession() as session,
             session.post(f"{self.url}/webhooks/acme", data=body, headers=signed_request(body, secret)) as response,
