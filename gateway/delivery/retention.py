@@ -11,13 +11,16 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.errors import StoreError
 from gateway.settings.schema import StoreSettings
-from gateway.store.base import Store
+from gateway.store.base import Purged, Store
 
 PERIOD_SECONDS = 3600.0
 FIRST_SECONDS = 300.0  # the first run begins within so long of the start, at a random moment: gateways spread
-STEP_EVENTS = 40  # with three deliveries each: some 5 ms of the event loop
-BUSY_SHARE = 0.1  # a purge takes at most so much of the store's time
-SHORTEST_REST_SECONDS = 0.02
+STEP_ROWS = 280  # events, deliveries and attempts of one step: some 5 ms of the event loop
+FEWEST_EVENTS, FIRST_EVENTS, MOST_EVENTS = 20, 40, 100  # of one step
+REST_SECONDS = 0.03  # between steps: more than a thousand events a second go, so that a purge keeps up with what comes
+QUICK_SECONDS = 0.05  # what a step takes beyond that is a store in trouble, which is let alone for ...
+PATIENCE = 9  # times as long, ...
+LONGEST_REST_SECONDS = 1.0  # but no longer than that
 
 
 class Retention:
@@ -54,19 +57,21 @@ class Retention:
         start = time.monotonic()
         events = deliveries = attempts = 0
         cursor: int | None = 0
+        limit = FIRST_EVENTS
         while cursor is not None:
             asked_at = time.monotonic()
             step = await self._store.purge(
                 retention_seconds=settings.retention,
                 dead_retention_seconds=settings.dead_retention,
                 cursor=cursor,
-                limit=STEP_EVENTS,
+                limit=limit,
             )
             events, deliveries, attempts = events + step.events, deliveries + step.deliveries, attempts + step.attempts
             cursor = step.cursor
+            limit = next_limit(step)
             if cursor is not None:
                 took = time.monotonic() - asked_at
-                await self._sleep(max(SHORTEST_REST_SECONDS, took * (1 / BUSY_SHARE - 1)))
+                await self._sleep(min(LONGEST_REST_SECONDS, max(REST_SECONDS, (took - QUICK_SECONDS) * PATIENCE)))
         self._log.info(
             "retention.purged",
             events=events,
@@ -74,3 +79,11 @@ class Retention:
             attempts=attempts,
             seconds=round(time.monotonic() - start, 1),
         )
+
+
+def next_limit(step: Purged) -> int:
+    """How many events the next step may look at, for as many rows as a step may have."""
+    if not step.events:
+        return FIRST_EVENTS
+    rows_an_event = (step.events + step.deliveries + step.attempts) / step.events
+    return max(FEWEST_EVENTS, min(MOST_EVENTS, int(STEP_ROWS / rows_an_event)))

@@ -8,9 +8,17 @@ from typing import Any
 
 import structlog
 
-from gateway.delivery.retention import FIRST_SECONDS, PERIOD_SECONDS, Retention
+from gateway.delivery.retention import (
+    FIRST_SECONDS,
+    LONGEST_REST_SECONDS,
+    PERIOD_SECONDS,
+    REST_SECONDS,
+    Retention,
+    next_limit,
+)
 from gateway.errors import StoreUnavailable
 from gateway.settings.schema import StoreSettings
+from gateway.store.base import Purged
 from gateway.store.sqlite import SqliteStore
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, owed
@@ -55,7 +63,7 @@ async def test_one_run_purges_everything_old_and_tells_it_in_one_line(store: Sql
     assert loop.logged == [{"event": "retention.purged", "events": 250, "deliveries": 5, "attempts": 5}]
     assert await event_ids(store) == ["evt_new"]
     assert 0 <= loop.rests[0] <= FIRST_SECONDS
-    assert len(loop.rests) >= 8  # between the steps
+    assert loop.rests[1:-1] == [REST_SECONDS] * 4  # between the steps: of 40, 100, 100 and 10 events, and of free pages
     assert 0.9 * PERIOD_SECONDS <= loop.rests[-1] <= 1.1 * PERIOD_SECONDS
 
 
@@ -84,3 +92,27 @@ async def test_a_store_that_is_away_is_told_and_asked_again_later(store: SqliteS
     await loop.run()
     assert loop.logged == [{"event": "retention.failed", "error": "cannot commit: disk full"}]
     assert len(loop.rests) == 2
+
+
+async def test_a_store_that_is_slow_gets_a_longer_rest(store: SqliteStore, clock: Clock) -> None:
+    for i in range(60):
+        await store.add(an_event(f"evt_{i}"), [])
+    clock.forward(91 * DAY)
+    purge = store.purge
+
+    async def slowly(**words: Any) -> Purged:
+        await asyncio.sleep(0.1)
+        return await purge(**words)
+
+    store.purge = slowly  # type: ignore[method-assign]
+    loop = Loop(store)
+    await loop.run()
+    assert all(0.45 <= rest <= LONGEST_REST_SECONDS for rest in loop.rests[1:-1])
+    assert len(loop.rests) > 2
+
+
+def test_a_step_has_about_as_many_rows_whatever_an_event_brought() -> None:
+    assert next_limit(Purged(40, 40, 40, 1)) == 93
+    assert next_limit(Purged(40, 400, 2000, 1)) == 20
+    assert next_limit(Purged(40, 0, 0, 1)) == 100
+    assert next_limit(Purged(0, 0, 0, 1)) == 40
