@@ -25,7 +25,7 @@ from bench.open_loop import NO_ANSWER, Answer, due_times, offer
 from bench.plot import Axis, Panel, Series, chart
 from bench.stores import POSTGRESQL, SQLITE, Started, gateway_on, select
 
-RATES = [250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12000]
+RATES = [250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12000, 14000, 17000, 20000]
 WARM = (500, 1.0)
 CALM_BEFORE, CALM_AFTER = 2.0, 5.0  # seconds
 
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rates", type=float, nargs="+", default=RATES)
-    parser.add_argument("--overload", type=float, nargs=3, default=[1500, 15000, 4], metavar=("CALM", "FLOOD", "S"))
+    parser.add_argument("--overload", type=float, nargs=3, default=[1500, 25000, 4], metavar=("CALM", "FLOOD", "S"))
     parser.add_argument("--only", nargs="+", choices=[SQLITE, POSTGRESQL], default=[SQLITE, POSTGRESQL])
     parser.add_argument("--results", type=Path)
     parser.add_argument("--svg", type=Path)
