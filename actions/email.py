@@ -35,6 +35,7 @@ from gateway.plugin import (
 )
 
 MOST_BYTES = 10 * 1024 * 1024
+PATIENT_ATTEMPTS = 4  # at which all recipients wait for one that is refused for now: seven minutes by the default retry
 _CONNECT_SECONDS = 15.0
 _IDLE_SECONDS = 30.0
 _OWN_HEADERS = frozenset(
@@ -228,7 +229,7 @@ class Email(Action[EmailSettings]):
         pool: _Pool = context.resource
         client = await pool.take()
         try:
-            refused = await self._send(client, message, recipients)
+            refused = await self._send(client, message, recipients, context)
         except BaseException:
             client.close()
             raise
@@ -239,11 +240,15 @@ class Email(Action[EmailSettings]):
             "refused": refused,
         }
 
-    async def _send(self, client: aiosmtplib.SMTP, message: EmailMessage, recipients: list[str]) -> dict[str, str]:
+    async def _send(
+        self, client: aiosmtplib.SMTP, message: EmailMessage, recipients: list[str], context: Context
+    ) -> dict[str, str]:
         international = any(not address.isascii() for address in recipients)
         if international and not client.supports_extension("smtputf8"):
             raise Reject("the mail server takes no addresses with letters beyond ASCII (SMTPUTF8)")
         try:
+            if len(recipients) > 1 and context.attempt <= PATIENT_ATTEMPTS and context.attempts_left:
+                await _wait_for_all(client, message, recipients, international)
             answers, _ = await client.send_message(message, recipients=recipients)
         except aiosmtplib.SMTPRecipientsRefused as error:
             codes = {one.recipient: (one.code, one.message) for one in error.recipients}
@@ -259,6 +264,29 @@ class Email(Action[EmailSettings]):
         except aiosmtplib.SMTPException as error:
             raise Retry(f"the mail server broke off: {_one_line(str(error))}") from None
         return {address: f"{answer.code} {_one_line(answer.message)}" for address, answer in answers.items()}
+
+
+async def _wait_for_all(
+    client: aiosmtplib.SMTP, message: EmailMessage, recipients: list[str], international: bool
+) -> None:
+    """Raises Retry where some recipients, but not all, are refused for now (greylisting, a full mailbox), before anything
+    is sent: whoever was sent to would get the mail again with the next attempt, and whoever was not would never get it.
+    """
+    encoding = "utf-8" if international else "ascii"
+    later: dict[str, str] = {}
+    await client.mail(
+        message["From"].addresses[0].addr_spec, options=["SMTPUTF8"] if international else [], encoding=encoding
+    )
+    for address in recipients:
+        try:
+            await client.rcpt(address, encoding=encoding)
+        except aiosmtplib.SMTPRecipientRefused as error:
+            if 400 <= error.code < 500:
+                later[address] = f"{error.code} {_one_line(error.message)}"
+    await client.rset()
+    if later and len(later) < len(recipients):
+        text = "; ".join(f"{address}: {said}" for address, said in later.items())
+        raise Retry(f"the mail waits for recipients that are refused for now: {text}", of_connection=False)
 
 
 def _one_line(text: str) -> str:

@@ -175,6 +175,7 @@ async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> 
                 log=bench.log.bind(delivery_id=delivery.id, event_id=delivery.event_id, action=delivery.action),
                 base_folder=str(bench.config.folder),
                 trace_headers=bench.trace.headers if bench.trace is not None else {},
+                attempts_left=max(0, action.retry.attempts - delivery.attempts),
             )
             if dry is not None:
                 plugin.rehearse(rendered.settings, context)

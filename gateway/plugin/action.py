@@ -90,6 +90,7 @@ class Context:
     base_folder: str = "."  # where relative paths start: the folder of gateway.yaml
     # for what is sent without `guarded_session`, which sends them by itself: traceparent; empty where nobody traces
     trace_headers: Mapping[str, str] = field(default_factory=dict)
+    attempts_left: int = 0  # runs that may follow this one; with none left, `Retry` ends in a dead letter
 
 
 S = TypeVar("S", bound=Settings)

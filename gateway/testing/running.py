@@ -25,6 +25,7 @@ async def run_action(
     event: Mapping[str, Any] | None = None,
     delivery_id: str = "dlv_test",
     attempt: int = 1,
+    attempts_left: int = 0,
     base_folder: str = ".",
     now: Callable[[], datetime] = _now,
 ) -> Mapping[str, Any] | None:
@@ -48,6 +49,7 @@ async def run_action(
             now=now,
             log=structlog.get_logger(),
             base_folder=base_folder,
+            attempts_left=attempts_left,
         )
         return await action.run(action.Settings.model_validate(settings), context)
     finally:

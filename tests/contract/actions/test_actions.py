@@ -194,6 +194,31 @@ async def test_without_a_login_too_letters_beyond_ascii_go_where_the_server_take
     assert box.recipients == ["jürgen@example.com"] * takes_them
 
 
+@pytest.mark.parametrize("to", ["a@example.com", "jürgen@example.com"])
+async def test_a_recipient_that_is_refused_for_now_is_waited_for(mail: tuple[Mailbox, dict[str, Any]], to: str) -> None:
+    box, given = mail
+    connection = SmtpConnection.model_validate(given)
+    letter = {**LETTER, "to": to, "cc": "busy@b.example", "bcc": "nobody@b.example"}
+    with pytest.raises(Retry) as caught:
+        await run_action(Email(), letter, connection=connection, attempt=4, attempts_left=1)
+    assert (
+        caught.value.message == "the mail waits for recipients that are refused for now: busy@b.example: 450 try later"
+    )
+    assert caught.value.of_connection is False
+    assert box.mails == []
+    for attempt, left in ((5, 1), (4, 0)):  # it waits no longer, or there is no other attempt
+        sent = await run_action(Email(), letter, connection=connection, attempt=attempt, attempts_left=left)
+        assert sent is not None
+        assert (sent["accepted"], sent["refused"]) == (
+            [to],
+            {"busy@b.example": "450 try later", "nobody@b.example": "550 no such user"},
+        )
+    box.mails.clear()
+    whole = {**letter, "cc": "c@b.example", "bcc": []}
+    assert await run_action(Email(), whole, connection=connection, attempts_left=9) is not None
+    assert (len(box.mails), box.recipients[-2:]) == (1, [to, "c@b.example"])
+
+
 async def test_refusals_of_the_mail_server_are_told_apart(mail: tuple[Mailbox, dict[str, Any]]) -> None:
     _, given = mail
     connection = SmtpConnection.model_validate(given)
