@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
-import contextlib
 import re
-import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -16,10 +13,10 @@ from email.utils import format_datetime, getaddresses
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import aiosmtplib
 import markupsafe
 from pydantic import BaseModel, ConfigDict, Field
 
+from actions.smtp_mail import SmtpPool, send
 from actions.smtp_probe import greeting, refused, sender_finding, senders
 from gateway.plugin import (
     Action,
@@ -36,8 +33,6 @@ from gateway.plugin import (
 
 MOST_BYTES = 10 * 1024 * 1024
 PATIENT_ATTEMPTS = 4  # at which all recipients wait for one that is refused for now: seven minutes by the default retry
-_CONNECT_SECONDS = 15.0
-_IDLE_SECONDS = 30.0
 _OWN_HEADERS = frozenset(
     ("from", "to", "cc", "bcc", "subject", "date", "message-id", "reply-to", "content-type", "mime-version")
 )
@@ -121,81 +116,17 @@ class EmailSettings(Settings):
             yield "give text or html, or both"
 
 
-class _Pool:
-    """Connections to one mail server, kept open between mails."""
-
-    def __init__(self, settings: SmtpConnection, base_folder: str) -> None:
-        self._settings = settings
-        self._base_folder = Path(base_folder)
-        self._idle: list[tuple[float, aiosmtplib.SMTP]] = []
-
-    async def take(self) -> aiosmtplib.SMTP:
-        now = asyncio.get_running_loop().time()
-        while self._idle:
-            since, client = self._idle.pop()
-            if client.is_connected and now - since < _IDLE_SECONDS:
-                return client
-            client.close()
-        return await self._connect()
-
-    def give(self, client: aiosmtplib.SMTP) -> None:
-        if client.is_connected:
-            self._idle.append((asyncio.get_running_loop().time(), client))
-
-    async def close(self) -> None:
-        while self._idle:
-            _, client = self._idle.pop()
-            try:
-                await client.quit(timeout=2)
-            except (aiosmtplib.SMTPException, OSError):
-                client.close()
-
-    async def _connect(self) -> aiosmtplib.SMTP:
-        s = self._settings
-        context = None
-        if s.tls != "none":
-            try:
-                context = ssl.create_default_context(cafile=str(self._base_folder / s.ca_file) if s.ca_file else None)
-            except (OSError, ssl.SSLError) as error:
-                raise Reject(f"cannot read ca_file {s.ca_file}: {error}") from None
-        client = aiosmtplib.SMTP(
-            hostname=s.host,
-            port=s.port,
-            use_tls=s.tls == "implicit",
-            start_tls=s.tls == "starttls",
-            tls_context=context,
-            timeout=_CONNECT_SECONDS,
-        )
-        try:
-            await client.connect()
-            if s.username:
-                await client.login(s.username, s.password.get_secret_value())
-            if client.is_ehlo_or_helo_needed:  # without a login nothing has asked yet what the server can do
-                with contextlib.suppress(aiosmtplib.SMTPHeloError):
-                    await client.ehlo()
-        except aiosmtplib.SMTPAuthenticationError as error:
-            client.close()
-            raise Retry(f"{s.host}:{s.port} refused the login of {s.username}: {error.code}") from None
-        except aiosmtplib.SMTPException as error:
-            client.close()
-            raise Retry(f"cannot talk to {s.host}:{s.port}: {error}") from None
-        except BaseException:
-            client.close()
-            raise
-        return client
-
-
 class Email(Action[EmailSettings]):
     """Sends a mail, text and/or html, over a pooled SMTP connection."""
 
     name: ClassVar[str] = "email"
     Settings: ClassVar[type[Settings]] = EmailSettings
 
-    async def open(self, connection: SmtpConnection, base_folder: str) -> _Pool:
+    async def open(self, connection: SmtpConnection, base_folder: str) -> SmtpPool:
         """A pool; it connects when the first mail is sent."""
-        return _Pool(connection, base_folder)
+        return SmtpPool(connection, base_folder)
 
-    async def close(self, resource: _Pool) -> None:
+    async def close(self, resource: SmtpPool) -> None:
         """Says goodbye to the server."""
         await resource.close()
 
@@ -226,10 +157,11 @@ class Email(Action[EmailSettings]):
     async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:
         """Sends once. Output: message_id, accepted, refused."""
         message, recipients = _message(settings, context)
-        pool: _Pool = context.resource
+        pool: SmtpPool = context.resource
         client = await pool.take()
         try:
-            refused = await self._send(client, message, recipients, context)
+            wait_for_all = context.attempt <= PATIENT_ATTEMPTS and context.attempts_left > 0
+            refused = await send(client, message, recipients, wait_for_all=wait_for_all)
         except BaseException:
             client.close()
             raise
@@ -239,58 +171,6 @@ class Email(Action[EmailSettings]):
             "accepted": [address for address in recipients if address not in refused],
             "refused": refused,
         }
-
-    async def _send(
-        self, client: aiosmtplib.SMTP, message: EmailMessage, recipients: list[str], context: Context
-    ) -> dict[str, str]:
-        international = any(not address.isascii() for address in recipients)
-        if international and not client.supports_extension("smtputf8"):
-            raise Reject("the mail server takes no addresses with letters beyond ASCII (SMTPUTF8)")
-        try:
-            if len(recipients) > 1 and context.attempt <= PATIENT_ATTEMPTS and context.attempts_left:
-                await _wait_for_all(client, message, recipients, international)
-            answers, _ = await client.send_message(message, recipients=recipients)
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            codes = {one.recipient: (one.code, one.message) for one in error.recipients}
-            text = "; ".join(f"{address}: {code} {_one_line(said)}" for address, (code, said) in codes.items())
-            if any(400 <= code < 500 for code, _ in codes.values()):
-                raise Retry(f"no recipient was accepted: {text}", of_connection=False) from None
-            raise Reject(f"no recipient was accepted: {text}") from None
-        except aiosmtplib.SMTPResponseException as error:
-            said = f"the mail server answered {error.code} {_one_line(error.message)}"
-            if 500 <= error.code < 600:
-                raise Reject(said) from None
-            raise Retry(said) from None
-        except aiosmtplib.SMTPException as error:
-            raise Retry(f"the mail server broke off: {_one_line(str(error))}") from None
-        return {address: f"{answer.code} {_one_line(answer.message)}" for address, answer in answers.items()}
-
-
-async def _wait_for_all(
-    client: aiosmtplib.SMTP, message: EmailMessage, recipients: list[str], international: bool
-) -> None:
-    """Raises Retry where some recipients, but not all, are refused for now (greylisting, a full mailbox), before anything
-    is sent: whoever was sent to would get the mail again with the next attempt, and whoever was not would never get it.
-    """
-    encoding = "utf-8" if international else "ascii"
-    later: dict[str, str] = {}
-    await client.mail(
-        message["From"].addresses[0].addr_spec, options=["SMTPUTF8"] if international else [], encoding=encoding
-    )
-    for address in recipients:
-        try:
-            await client.rcpt(address, encoding=encoding)
-        except aiosmtplib.SMTPRecipientRefused as error:
-            if 400 <= error.code < 500:
-                later[address] = f"{error.code} {_one_line(error.message)}"
-    await client.rset()
-    if later and len(later) < len(recipients):
-        text = "; ".join(f"{address}: {said}" for address, said in later.items())
-        raise Retry(f"the mail waits for recipients that are refused for now: {text}", of_connection=False)
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
 
 
 def _addresses(given: Addresses, what: str) -> list[Address]:

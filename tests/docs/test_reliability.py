@@ -22,7 +22,7 @@ def functions(file: Path) -> set[str]:
 
 
 def test_every_row_names_a_test_that_exists() -> None:
-    rows = [row for row in ROWS if not row.startswith("| attack |") and not row.startswith("| fault |")]
+    rows = [row for row in ROWS if not row.endswith("| the test |")]
     assert len(rows) > 30
     for row in rows:
         named = _ID.findall(row)
