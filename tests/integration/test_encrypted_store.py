@@ -36,6 +36,56 @@ LONG = replace(BOUNDS, age_seconds=1e9)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
+BRING_NO_BODY = [
+    "arrivals",
+    "attach",
+    "audit",
+    "buckets",
+    "cancel",
+    "change_connection",
+    "close",
+    "connections",
+    "count_deliveries",
+    "count_events",
+    "counts",
+    "dead_causes",
+    "deliveries",
+    "delivery_page",
+    "due",
+    "event_kinds",
+    "events",
+    "forget_rejected",
+    "is_shared",
+    "keep_note",
+    "lane_states",
+    "last_events",
+    "latencies",
+    "mark",
+    "migrate",
+    "note",
+    "ping",
+    "purge",
+    "record",
+    "rejected",
+    "release_lease",
+    "replay",
+    "retry",
+    "scrub",
+    "size_bytes",
+    "start",
+    "status",
+    "take_lease",
+    "wait_for_work",
+    "waiting",
+]
+AS_THEY_ARE_KEPT = ["contents", "replace_contents", "replace_rejected"]  # sealed: for sweeps, which have the keys
+
+
+def test_a_store_s_new_method_is_sealed_or_said_to_bring_no_body() -> None:
+    methods, sealed = ({one for one in vars(kind) if not one.startswith("_")} for kind in (Store, EncryptedStore))
+    assert sorted(methods - sealed) == sorted([*BRING_NO_BODY, *AS_THEY_ARE_KEPT])
+
+
 async def fill(store: Store, event_id: str = "evt_1") -> str:
     """An event with everything that is kept of one; the id of the delivery that succeeded."""
     event = replace(an_event(event_id), body=b'{"id": "' + event_id.encode() + b'", "name": "needle-body"}')
