@@ -15,6 +15,8 @@ import pytest
 
 from gateway.store.postgres import PostgresStore
 from gateway.store.sqlite import SqliteStore
+from tests.acceptance.harness import Sink
+from tests.acceptance.ledger import Ledger
 from tests.cli import CommandLine
 from tests.stripe_standin import StripeStandin
 
@@ -101,6 +103,22 @@ async def standin() -> AsyncIterator[StripeStandin]:
     await made.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Sink]:
+    """A service that takes forwards, listening."""
+    made = Sink()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[Ledger]:
+    """Books kept outside the gateway, with a sink that listens."""
+    async with Ledger().open() as made:
+        yield made
 
 
 @pytest.fixture

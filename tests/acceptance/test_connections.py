@@ -32,14 +32,6 @@ routes:
 
 
 @pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    made = Sink()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 async def gateway(tmp_path: Path, sink: Sink) -> AsyncIterator[GatewayProcess]:
     port, admin = free_port(), free_port()
     text = CONFIG.format(port=port, admin=admin, token=OPERATOR, secret=SECRET, url=sink.url, forward=FORWARD_SECRET)

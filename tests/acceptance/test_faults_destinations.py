@@ -34,12 +34,6 @@ ROUTES = """\
 """
 
 
-@pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with Ledger().open() as made:
-        yield made
-
-
 def rss_bytes(gateway: GatewayProcess) -> int:
     """Memory that a process has now."""
     pages = Path(f"/proc/{gateway.pid}/statm").read_text().split()[1]

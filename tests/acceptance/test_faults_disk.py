@@ -22,12 +22,6 @@ EVENTS = 200 * TORTURE
 
 
 @pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with Ledger().open() as made:
-        yield made
-
-
-@pytest.fixture
 async def gateway(tmp_path: Path, ledger: Ledger) -> AsyncIterator[GatewayProcess]:
     """Not yet started."""
     port = free_port()

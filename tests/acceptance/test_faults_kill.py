@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -21,12 +21,6 @@ EVENTS = 120 * TORTURE
 DEATHS = 2 * TORTURE
 SNAPSHOTS = 6 * TORTURE
 MOST_UNRECORDED = 32  # of actions that are done: those under way, and those whose group commit is
-
-
-@pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with Ledger().open() as made:
-        yield made
 
 
 def gateway_for(folder: Path, ledger: Ledger, store: str = "sqlite:///data/gateway.db") -> GatewayProcess:

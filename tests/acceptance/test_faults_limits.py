@@ -23,12 +23,6 @@ MOST_MEMORY = 400 * MIB
 
 
 @pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with Ledger().open() as made:
-        yield made
-
-
-@pytest.fixture
 async def gateway(tmp_path: Path, ledger: Ledger) -> AsyncIterator[GatewayProcess]:
     port = free_port()
     made = GatewayProcess(tmp_path, ledger.config(port), port)

@@ -21,12 +21,6 @@ EVENTS = 150 * TORTURE
 
 
 @pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
-    async with Ledger().open() as made:
-        yield made
-
-
-@pytest.fixture
 async def proxy(inbox_url: str) -> AsyncIterator[Proxy]:
     async with Proxy(inbox_url).open() as made:
         yield made

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -63,14 +62,6 @@ class Contained(GatewayProcess):
     def status(self, name: str) -> str:
         """What the kernel says of the process."""
         return re.search(rf"^{name}:\s*(.*)$", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)[1]  # type: ignore[index]
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    made = Sink()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def health_check(port: int) -> int:

@@ -45,14 +45,6 @@ routes:
 
 
 @pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    made = Sink()
-    await made.start()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
 async def gateway(tmp_path: Path, sink: Sink) -> AsyncIterator[GatewayProcess]:
     port = free_port()
     made = GatewayProcess(tmp_path, config(port, free_port(), sink.url), port)

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -44,14 +44,6 @@ routes:
     actions:
       forward: {{uses: http_forward, with: {{connection: warehouse}}}}
 """
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    made = Sink()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -42,14 +42,6 @@ routes:
 {more}"""
 
 
-@pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    made = Sink()
-    await made.start()
-    yield made
-    await made.stop()
-
-
 class Served:
     """A gateway process whose configuration is written anew, and what its log says."""
 

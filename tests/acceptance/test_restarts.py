@@ -50,15 +50,6 @@ routes:
 """
 
 
-@pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    """The warehouse."""
-    made = Sink()
-    await made.start()
-    yield made
-    await made.stop()
-
-
 def config(sink: Sink, port: int, store: str = "sqlite:///data/gateway.db", server: str = "", admin: int = 0) -> str:
     return CONFIG.format(
         port=port, admin=admin or free_port(), store=store, server=server, sink=sink.url, secret=SECRET,

@@ -9,7 +9,6 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -44,15 +43,6 @@ routes:
       ship: {{uses: http_forward, with: {{connection: warehouse}}}}
 """
 TABLES = ("events", "deliveries", "attempts", "audit", "rejected", "done_once", "connections", "rates")
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
-    """The warehouse."""
-    made = Sink()
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def contents(path: Path) -> dict[str, list[str]]:
