@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
+from itertools import islice
 from typing import Protocol, cast
 
 import httptools
@@ -32,6 +33,7 @@ LINGER_SECONDS = (
 )
 LAST_CALL_SECONDS = 0.5  # at the end, an idle connection's next request is waited for so long
 MOST_CONNECTIONS = 10_000
+MOST_LOOKED_AT = 64  # connections, for one that gives way to a new one
 MOST_QUEUED = 8  # pipelined requests of one connection; past it no more is read
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -39,7 +41,8 @@ _MALFORMED = error(400, "malformed", "The request could not be read.")
 _HEAD_TOO_LARGE = error(431, "headers_too_large", "The headers are too large.")
 _BODY_TOO_LARGE = error(413, "too_large", "The body is too large.")
 _TOO_SLOW = error(408, "timeout", "The request did not arrive in time.")
-_REASONS = {400: "malformed", 408: "timeout", 413: "too_large", 431: "headers_too_large", 503: "too_many_connections"}
+_TOO_MANY = "too_many_connections"
+_REASONS = {400: "malformed", 408: "timeout", 413: "too_large", 431: "headers_too_large", 503: _TOO_MANY}
 _FAILED = error(500, "failed", "The request could not be handled.")
 
 
@@ -65,7 +68,7 @@ class Listener:
     ) -> None:
         self.application = application
         self.refused = refused or (lambda reason: None)  # told of each request that the application never sees
-        self.connections: set[_Connection] = set()
+        self.connections: dict[_Connection, None] = {}  # the one that was used last stands last
         self.is_leaving = False
         self.is_closing = False
         self._log = log
@@ -119,9 +122,30 @@ class Listener:
             self._date = (now, f"Date: {formatdate(now, usegmt=True)}\r\n".encode())
         return self._date[1]
 
+    def joined(self, connection: _Connection) -> bool:
+        """A connection was made. Where there are too many, one that owes no answer gives way, of those the one that was
+        used the longest ago: who only holds connections keeps nobody out. False where none does.
+        """
+        self.connections[connection] = None
+        if len(self.connections) <= MOST_CONNECTIONS:
+            return True
+        for other in islice(self.connections, MOST_LOOKED_AT):
+            if other is not connection and not other.is_busy():
+                self.left(other)
+                other.abort()
+                self.refused(_TOO_MANY)
+                return True
+        return False
+
+    def used(self, connection: _Connection) -> None:
+        """A connection has had an answer."""
+        if connection in self.connections:
+            del self.connections[connection]
+            self.connections[connection] = None
+
     def left(self, connection: _Connection) -> None:
         """A connection has ended."""
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         if not self.connections:
             self._empty.set()
 
@@ -191,8 +215,7 @@ class _Connection(asyncio.Protocol):
         self._peer: str = peer[0] if isinstance(peer, tuple) else ""
         self.deadline = self._loop.time() + HEAD_SECONDS
         listener = self._listener
-        listener.connections.add(self)
-        if len(listener.connections) > MOST_CONNECTIONS:
+        if not listener.joined(self):
             self._refuse(UNAVAILABLE)
         elif listener.is_closing:
             self.close_when_answered()
@@ -204,7 +227,7 @@ class _Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The other end sends no more; it may still wait for its answers."""
         self._is_last = True
-        if not self._is_busy():
+        if not self.is_busy():
             return False
         self._is_refused = True
         return True
@@ -275,7 +298,7 @@ class _Connection(asyncio.Protocol):
             return self._refuse(_MALFORMED)
         if self._refusal is not None and has_body:
             return self._refuse(self._refusal)
-        if asks_first and has_body and not self._is_busy():
+        if asks_first and has_body and not self.is_busy():
             self._transport.write(_CONTINUE)
         if not self._is_answering:
             self.deadline = self._loop.time() + BODY_SECONDS
@@ -310,7 +333,7 @@ class _Connection(asyncio.Protocol):
         """Whether a part of a request has come."""
         return self._head is not None or bool(self._url or self._headers)
 
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether an answer is due."""
         return self._is_answering or bool(self._queue)
 
@@ -349,6 +372,7 @@ class _Connection(asyncio.Protocol):
         transport.write(response.start + self._listener.date() + end + (b"" if is_head else response.body))
         if stays:
             self.deadline = self._loop.time() + IDLE_SECONDS
+            self._listener.used(self)
         else:
             self._queue.clear()
             self._end()
@@ -393,7 +417,7 @@ class _Connection(asyncio.Protocol):
         self._loop.call_later(LAST_CALL_SECONDS, self._close_idle)
 
     def _close_idle(self) -> None:
-        if not self._is_busy() and not self._is_reading():
+        if not self.is_busy() and not self._is_reading():
             self._transport.close()
 
     def abort(self) -> None:

@@ -239,17 +239,39 @@ async def test_an_application_that_raises_is_a_500_without_a_word_of_why(talk: T
     assert b"secret" not in answer
 
 
-async def test_one_connection_too_many_is_told_to_come_later(
-    listener: Listener, talk: Talk, monkeypatch: pytest.MonkeyPatch
+async def test_where_all_connections_owe_an_answer_one_too_many_is_told_to_come_later(
+    listener: Listener, talk: Talk, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_CONNECTIONS", 1)
-    _, writer = await asyncio.open_connection(*listener.address)
-    while not listener.connections:
+    reader, writer = await asyncio.open_connection(*listener.address)
+    writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")
+    while not echo.seen:
         await asyncio.sleep(0.01)
     answer = await talk(b"")
     assert statuses(answer) == [503]
     assert b"Retry-After: 5\r\n" in answer
+    echo.go.set()
+    assert bodies(await reader.readuntil(b"\r\n\r\n1")) == [b"1"]
     writer.close()
+
+
+async def test_a_connection_that_only_waits_gives_way_the_one_that_was_used_longest_ago_first(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_CONNECTIONS", 3)
+    used, silent, half = opened = [await asyncio.open_connection(*listener.address) for _ in range(3)]
+    half[1].write(POST)  # and no end
+    used[1].write(POST + b"Content-Length: 1\r\n\r\n1")
+    assert await used[0].readuntil(b"\r\n\r\n1")
+    for gone, _ in (silent, half):
+        opened.append(await asyncio.open_connection(*listener.address))
+        with contextlib.suppress(ConnectionError):
+            assert await gone.read() == b""
+        used[1].write(POST + b"Content-Length: 1\r\n\r\n2")
+        assert await used[0].readuntil(b"\r\n\r\n2")  # it is still there
+    assert len(listener.connections) == 3
+    for _, writer in opened:
+        writer.close()
 
 
 async def test_closing_ends_idle_connections_and_lets_the_others_have_their_answer(
