@@ -41,7 +41,10 @@ def serve() -> None:
 
 
 def run_loop(main: object) -> None:
-    """Runs a coroutine on uvloop where it is to be had."""
+    """Runs a coroutine on uvloop where it is to be had, with as many file descriptors as are to be had."""
+    from gateway.intake.descriptors import raise_limit
+
+    raise_limit()
     try:
         import uvloop
     except ImportError:

@@ -22,6 +22,7 @@ import httptools
 from structlog.typing import FilteringBoundLogger
 
 from gateway.intake.acceptor import Acceptor
+from gateway.intake.descriptors import room_for
 from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 
 HEAD_BYTES = 8192  # contract, section 8
@@ -71,6 +72,7 @@ class Listener:
         self.connections: dict[_Connection, None] = {}  # the one that was used last stands last
         self.is_leaving = False
         self.is_closing = False
+        self._room = room_for(MOST_CONNECTIONS)
         self._log = log
         self._acceptor: Acceptor | None = None
         self._sweep: asyncio.TimerHandle | None = None
@@ -83,6 +85,8 @@ class Listener:
         acceptor = Acceptor(lambda: _Connection(self, loop), self._log)
         await acceptor.start(at, tls, HEAD_SECONDS)
         self._acceptor = acceptor
+        if self._room < MOST_CONNECTIONS:
+            self._log.warning("listener.few_descriptors", connections=self._room, wanted=MOST_CONNECTIONS)
         self._sweep = loop.call_later(1.0, self._look)
 
     @property
@@ -127,7 +131,7 @@ class Listener:
         used the longest ago: who only holds connections keeps nobody out. False where none does.
         """
         self.connections[connection] = None
-        if len(self.connections) <= MOST_CONNECTIONS:
+        if len(self.connections) <= min(MOST_CONNECTIONS, self._room):
             return True
         for other in islice(self.connections, MOST_LOOKED_AT):
             if other is not connection and not other.is_busy():

@@ -7,19 +7,24 @@ import contextlib
 import os
 import resource
 import socket
+import subprocess
+import sys
 import time
 from collections import deque
+from pathlib import Path
 
 import pytest
 
 from gateway.intake import listener as module
 from gateway.intake.listener import Listener
-from tests.attacks.conftest import Target, request, statuses
+from tests.acceptance.harness import ROOT, SECRET, GatewayProcess, free_port
+from tests.attacks.conftest import CONFIG, Target, request, statuses
 from tests.integration.test_listener import POST, Echo, echo, listener
 
 __all__ = ["echo", "listener"]  # fixtures
 IDLE = int(os.environ.get("ATTACK_IDLE", "300"))
 GOOD_EACH = 100  # idle ones
+FEW = 400
 BAD = int(os.environ.get("ATTACK_BAD", "1500"))
 
 
@@ -69,6 +74,43 @@ def test_idle_connections_keep_nobody_out(target: Target) -> None:
             one.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert statuses(target.talk(request())) == [200]
+
+
+class FewDescriptors(GatewayProcess):
+    """A gateway that may open so few files that idle connections could take them all."""
+
+    def _command(self, *words: str) -> list[str]:
+        return ["prlimit", f"--nofile={FEW}:{FEW}", *super()._command(*words)]
+
+
+def test_idle_connections_take_no_file_descriptor_that_the_gateway_needs(tmp_path: Path) -> None:
+    port = free_port()
+    gateway = FewDescriptors(tmp_path, CONFIG.format(port=port, secret=SECRET), port)
+    asyncio.run(gateway.start())
+    target, idle = Target(gateway, port), []
+    try:
+        for number in range(FEW + 100):
+            idle.append(socket.create_connection(("127.0.0.1", port), timeout=30))
+            if number % 50 == 0:
+                assert statuses(target.talk(request())) == [200]
+        assert statuses(target.talk(request())) == [200]
+        log = gateway.log.read_text()
+        assert '"listener.few_descriptors"' in log
+        assert "accept_failed" not in log
+    finally:
+        for one in idle:
+            one.close()
+        assert gateway.terminate() == 0
+
+
+def test_the_limit_of_file_descriptors_is_raised_as_far_as_it_goes() -> None:
+    raised = (
+        "import resource as r; from gateway.intake.descriptors import *; raise_limit();"
+        " print(*r.getrlimit(r.RLIMIT_NOFILE), room_for(10_000))"
+    )
+    for hard, told in ((512, "512 512 256"), (100, "100 100 64")):
+        command = ["prlimit", f"--nofile=90:{hard}", sys.executable, "-c", raised]
+        assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip() == told
 
 
 def test_a_flood_of_bad_signatures_floods_no_log(target: Target) -> None:
