@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.intake import listener as module
+from gateway.intake import connection
 from gateway.intake.listener import Listener
 from tests.acceptance.harness import ROOT, SECRET, GatewayProcess, free_port
 from tests.attacks.conftest import CONFIG, Target, request, statuses
@@ -129,8 +129,8 @@ async def test_a_peer_that_reads_nothing_is_let_go(
     listener: Listener, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answers can never leave, so that closing alone would wait for ever."""
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.5)
-    monkeypatch.setattr(module, "LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.5)
     _, writer = await asyncio.open_connection(*listener.address)
     asked = POST + b"Content-Length: 900\r\n\r\n" + b"x" * 900
     with contextlib.suppress(TimeoutError, ConnectionError):

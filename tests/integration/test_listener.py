@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import structlog
 
+from gateway.intake import connection
 from gateway.intake import listener as module
 from gateway.intake.listener import Listener
 from gateway.intake.messages import Head, Request, Response, error
@@ -221,9 +222,9 @@ async def test_a_client_that_stops_sending_still_gets_its_answer(listener: Liste
 async def test_a_slow_request_is_given_up_and_an_idle_connection_closed(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(module, "BODY_SECONDS", 0.1)
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.1)
     slow_head, slow_body, idle, silent = await asyncio.gather(
         talk(POST), talk(POST + b"Content-Length: 5\r\n\r\nab"), talk(POST + b"Content-Length: 2\r\n\r\nab"), talk(b"")
     )
