@@ -14,6 +14,8 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.intake.descriptors import handshakes_at_once
+
 BACKLOG = 4096  # connections that the kernel keeps ready; Linux takes no more unless told (net.core.somaxconn)
 MOST_A_TURN = 256  # bounds how long the loop is busy with it
 PAUSE_SECONDS = 0.5  # when there are no file descriptors left
@@ -28,8 +30,9 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._sockets: list[socket.socket] = []
         self._is_given = False
-        self._beginning: set[asyncio.Task[None]] = set()
+        self._beginning: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._most_beginning = handshakes_at_once()
 
     async def start(
         self, at: tuple[str, int] | socket.socket, tls: ssl.SSLContext | None, handshake_seconds: float
@@ -77,7 +80,7 @@ class Acceptor:
         """After `stop`: waits for connections that were just being made, and drops those that are not in time."""
         if self._beginning:
             await asyncio.wait(self._beginning, timeout=within_seconds)
-        for task in self._beginning:
+        for task in list(self._beginning):
             task.cancel()
 
     def _accept(self, listening: socket.socket) -> None:
@@ -91,9 +94,16 @@ class Acceptor:
                 self._loop.remove_reader(listening)
                 self._pauses[listening] = self._loop.call_later(PAUSE_SECONDS, self._resume, listening)
                 return
+            if self._tls is not None and len(self._beginning) >= self._most_beginning:
+                oldest = next(iter(self._beginning))  # who has not shaken hands for longest gives way
+                del self._beginning[oldest]
+                oldest.cancel()
             task = self._loop.create_task(self._begin(taken), name="gateway-accept")
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
+            self._beginning[task] = None
+            task.add_done_callback(self._begun)
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._beginning.pop(task, None)
 
     def _resume(self, listening: socket.socket) -> None:
         del self._pauses[listening]

@@ -27,6 +27,7 @@ from gateway.settings.load import load
 from gateway.systemd import HandedOver
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
+from tests.certificates import self_signed
 from tests.postgres_server import OwnServer
 
 EVENTS = 1200
@@ -231,20 +232,7 @@ def written(folder: Path, text: str) -> Path:
 @contextlib.asynccontextmanager
 async def nginx(folder: Path, ports: tuple[int, int], listen: int) -> AsyncIterator[ssl.SSLContext]:
     """nginx with the example of config/deploy, at other ports and with a certificate of its own."""
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    new = [
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-keyout",
-        str(key),
-        "-out",
-        str(cert),
-    ]
-    name = ["-subj", "/CN=hooks.example.com", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    subprocess.run(["openssl", "req", "-x509", *new, *name], check=True, capture_output=True)
+    cert, key = self_signed(folder)
     example = (ROOT / "config/deploy/nginx/gateway.conf").read_text()
     changes = {
         "server 127.0.0.1:8080": f"server 127.0.0.1:{ports[0]}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
+from pathlib import Path
 
 import pytest
 import structlog
@@ -13,6 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway.intake import acceptor as module
 from gateway.intake.acceptor import Acceptor
+from tests.certificates import self_signed
 
 
 class Counted(asyncio.Protocol):
@@ -103,3 +106,33 @@ async def test_what_waits_is_taken_before_the_socket_closes_and_left_to_the_next
             taken, address = kept.accept()
             assert address == client.getsockname()
             taken.close()
+
+
+async def silent_handshakes(tmp_path: Path) -> None:
+    """Ten connections that never shake hands, where three may."""
+    given = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    given.load_cert_chain(*self_signed(tmp_path))
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    acceptor = Acceptor(Counted, structlog.get_logger())
+    acceptor._most_beginning = 3
+    await acceptor.start(("127.0.0.1", 0), given, 30)
+    silent = []
+    for _ in range(10):
+        silent.append(await asyncio.open_connection(*acceptor.address))
+        await asyncio.sleep(0.01)
+    for reader, _ in silent[:7]:
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+    _, writer = await asyncio.open_connection(*acceptor.address, ssl=trusted, server_hostname="localhost")
+    while not Counted.made:
+        await asyncio.sleep(0.01)
+    acceptor.stop()
+    await acceptor.settle(0.1)
+    for _, one in [*silent, (None, writer)]:
+        one.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_who_opens_connections_and_shakes_no_hands_keeps_nobody_out(run: object, tmp_path: Path) -> None:
+    run(silent_handshakes(tmp_path))  # type: ignore[operator]
+    assert Counted.made == 1

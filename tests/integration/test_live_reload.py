@@ -20,6 +20,7 @@ from gateway.live import ReloadOutcome
 from gateway.reload import Reloader
 from gateway.settings.load import Config
 from gateway.testing import make_event
+from tests.certificates import self_signed
 from tests.integration.live_gateway import NOTE_PLUGIN, SECRET, live_gateway, until
 
 PLUGIN = NOTE_PLUGIN.replace("OUTPUT", '{"said": "ONE " + settings.text}')
@@ -264,13 +265,6 @@ async def test_a_command_that_talks_nonsense_harms_nothing(folder: Path) -> None
 # -- TLS ------------------------------------------------------------------------------------------------------
 
 
-def a_certificate(folder: Path, number: int) -> None:
-    """A self-signed certificate with a serial number of its own."""
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(folder / "key.pem")]
-    what = ["-subj", "/CN=localhost", "-days", "2", "-set_serial", str(number), "-out", str(folder / "cert.pem")]
-    subprocess.run(["openssl", "req", "-x509", *key, *what], check=True, capture_output=True)
-
-
 async def serial(port: int) -> int:
     """The serial number of the certificate that a new connection is shown."""
     context = ssl.create_default_context()
@@ -287,12 +281,12 @@ async def serial(port: int) -> int:
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl")
 async def test_a_renewed_certificate_is_shown_to_new_connections_and_a_bad_one_is_refused(folder: Path) -> None:
-    a_certificate(folder, 1)
+    self_signed(folder, serial=1)
     text = config().replace('"127.0.0.1:0"', '"127.0.0.1:0", tls: {cert: cert.pem, key: key.pem}', 1)
     async with live_gateway(folder, text + "reload: {watch: false}\n") as gateway:
         port = int(gateway.url.rpartition(":")[2])
         assert await serial(port) == 1
-        a_certificate(folder, 2)
+        self_signed(folder, serial=2)
         assert await serial(port) == 1
         assert (await gateway.reloader.reload("SIGHUP")).problems == ()
         assert await serial(port) == 2
@@ -304,7 +298,7 @@ async def test_a_renewed_certificate_is_shown_to_new_connections_and_a_bad_one_i
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl")
 async def test_renewing_the_certificate_again_and_again_refuses_no_connection(folder: Path) -> None:
-    a_certificate(folder, 1)
+    self_signed(folder, serial=1)
     text = config().replace('"127.0.0.1:0"', '"127.0.0.1:0", tls: {cert: cert.pem, key: key.pem}', 1)
     async with live_gateway(folder, text + "reload: {watch: false}\n") as gateway:
         port = int(gateway.url.rpartition(":")[2])
@@ -319,7 +313,7 @@ async def test_renewing_the_certificate_again_and_again_refuses_no_connection(fo
             for _ in range(4):
                 group.create_task(connect())
             for number in range(2, 12):
-                a_certificate(folder, number)
+                self_signed(folder, serial=number)
                 assert (await gateway.reloader.reload("SIGHUP")).problems == ()
                 while number not in shown:
                     await asyncio.sleep(0.01)

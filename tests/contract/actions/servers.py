@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -15,6 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult
+
+from tests.certificates import self_signed
 
 SECRET = "whsec_Zm9yd2FyZCBzZWNyZXQ="
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -91,10 +92,7 @@ def login(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -
 
 @pytest.fixture
 async def mail(tmp_path: Path) -> AsyncIterator[tuple[Mailbox, dict[str, Any]]]:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    more = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*command, *more], check=True, capture_output=True)
+    cert, key = self_signed(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
     box = Mailbox()
