@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from gateway.reload import Reloader
-from gateway.service import running
+from gateway.service import running, tune_garbage_collection
 from gateway.settings.load import load
 
 TICK_SECONDS = 0.001
@@ -75,9 +75,7 @@ async def measure(routes: int, times: int) -> None:
         path.write_text(config(routes, -1))
         log = structlog.get_logger(wrapper_class=structlog.make_filtering_bound_logger("critical"))
         async with running(load(path, {}), log) as ready:
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(10_000, 20, 20)
+            tune_garbage_collection()
             done = asyncio.Event()
             idle = asyncio.create_task(lateness(done))
             await asyncio.sleep(2)

@@ -133,7 +133,9 @@ class Connection(asyncio.Protocol):
             self.close_when_answered()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_refused = True
         self._queue.clear()
+        del self._parser  # they know each other: thousands that end at once would wait for the garbage collector
         self._listener.left(self)
 
     def eof_received(self) -> bool:
@@ -305,11 +307,14 @@ class Connection(asyncio.Protocol):
         """
         self._is_refused = True
         self._is_last = True
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-            self.deadline = self._loop.time() + LINGER_SECONDS
-        else:
+        if not self._transport.can_write_eof():
             self._transport.close()
+            return
+        self.deadline = self._loop.time() + LINGER_SECONDS
+        try:
+            self._transport.write_eof()
+        except OSError:  # the other end has reset it; asyncio's own loop raises, uvloop does not
+            self._transport.abort()
 
     # -- the listener's calls ---------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -83,6 +84,24 @@ async def test_pipelined_requests_are_answered_in_their_order(talk: Talk) -> Non
     sent = b"".join(POST + b"Content-Length: 2\r\n\r\n%02d" % i for i in range(40))
     answer = await talk(sent + CLOSE)
     assert bodies(answer) == [b"%02d" % i for i in range(40)] + [b"{}"]
+
+
+async def test_a_connection_that_has_ended_is_gone_without_the_garbage_collector(listener: Listener) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for sent in (b"", POST, POST + b"Content-Length: 2\r\n\r\n00", b"nonsense\r\n\r\n"):
+            _, writer = await asyncio.open_connection(*listener.address)
+            with contextlib.closing(writer):
+                writer.write(sent)
+                while not listener.connections:
+                    await asyncio.sleep(0.01)
+            while listener.connections:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert not [one for one in gc.get_objects() if isinstance(one, connection.Connection)]
+    finally:
+        gc.enable()
 
 
 async def test_a_request_that_comes_byte_by_byte_is_one_request(listener: Listener, echo: Echo) -> None:
