@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.common import table
+from bench.figures import table
 from gateway.envelope import parse_json
 from gateway.event_types import snapshot_types
 from gateway.routing import RouteTable, plan, scope_of

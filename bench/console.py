@@ -23,8 +23,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.common import event_body, free_port, gateway_command, program, table
+from bench.figures import table
 from bench.intake_postgres import postgres_server
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import event_body
 from gateway.store.postgres import PostgresStore
 from gateway.store.postgres_link import Server
 from gateway.store.sqlite import SqliteStore

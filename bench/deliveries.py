@@ -25,10 +25,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.common import BENCH, SECRET, event_body, free_port, gateway_command, program, table
 from bench.cpu import CpuUse
+from bench.figures import table
 from bench.intake import nginx_sink
 from bench.intake_postgres import POSTGRES_CONFIG, postgres_server
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import BENCH, SECRET, event_body
 from gateway.envelope import parse_event
 from gateway.model import DeliveryFilter, PlannedDelivery
 from gateway.store import open_store

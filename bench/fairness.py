@@ -25,8 +25,9 @@ import asyncpg
 import structlog
 from aiohttp import web
 
-from bench.common import free_port, table
+from bench.figures import table
 from bench.intake_postgres import postgres_server
+from bench.programs import free_port
 from gateway.delivery.breaker import paused_by_hand
 from gateway.delivery.fetching import StripeFetcher
 from gateway.delivery.resources import Resources

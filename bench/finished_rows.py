@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from bench.common import table
+from bench.figures import table
 from bench.intake_postgres import postgres_server
 from gateway.delivery.retention import Retention
 from gateway.model import (

@@ -13,10 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.common import SECRET, free_port, gateway_command, program, table
 from bench.cpu import CpuUse
+from bench.figures import table
 from bench.intake import silent_sink
 from bench.intake_postgres import POSTGRES_CONFIG, postgres_server
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import SECRET
 
 LOGGED = re.compile(r"LOG:  (?:statement|execute [^:]*): (.*(?:\n\t.*)*)")
 SETTLE_SECONDS = 12.0  # what a start leaves to do is done by then

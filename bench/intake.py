@@ -24,18 +24,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.common import (
-    BENCH,
-    MOST_A_SECOND,
-    SECRET,
-    free_port,
-    gateway_command,
-    median_ratio,
-    program,
-    table,
-    write_requests,
-    wrk,
-)
+from bench.figures import median_ratio, table
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import BENCH, MOST_A_SECOND, SECRET, write_requests, wrk
 
 CONFIG = """\
 version: 1

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from bench.common import BENCH, MOST_A_SECOND, SECRET, free_port, gateway_command, program, write_requests, wrk
 from bench.intake import CONFIG, report, silent_sink
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import BENCH, MOST_A_SECOND, SECRET, write_requests, wrk
 
 POSTGRES_CONFIG = CONFIG.replace("sqlite:///{store}", "{store}")
 NAMES = ["node+pg", "gateway"]

@@ -16,8 +16,10 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from bench.common import SECRET, event_body, free_port, gateway_command, program, table
+from bench.figures import table
 from bench.intake import CONFIG
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import SECRET, event_body
 from gateway.testing import signed_request
 
 

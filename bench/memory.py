@@ -13,8 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.common import SECRET, free_port, gateway_command, program, table, write_requests, wrk
+from bench.figures import table
 from bench.intake import CONFIG, nginx_sink
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import SECRET, write_requests, wrk
 
 
 def resident_mb(pid: int) -> float:

@@ -18,12 +18,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import kept, percentile, signed_requests, table
+from bench.figures import kept, percentile, table
 from bench.intake import silent_sink
 from bench.intake_postgres import postgres_server
 from bench.open_loop import NO_ANSWER, Answer, due_times, offer
 from bench.plot import Axis, Panel, Series, chart
 from bench.stores import POSTGRESQL, SQLITE, Started, gateway_on, select
+from bench.traffic import signed_requests
 
 RATES = [250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12000, 14000, 17000, 20000]
 WARM = (500, 1.0)

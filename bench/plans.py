@@ -17,8 +17,8 @@ from typing import Any
 
 import asyncpg
 
-from bench.common import event_body
 from bench.stores import is_postgres
+from bench.traffic import event_body
 from gateway.envelope import parse_event
 from gateway.model import Attempt, AttemptOutcome, Claim, DeliveryState, Finish, PlannedDelivery
 from gateway.store import open_store

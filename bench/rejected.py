@@ -17,7 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from bench.common import SECRET, free_port, gateway_command, program, table, write_requests, wrk
+from bench.figures import table
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import SECRET, write_requests, wrk
 
 CONFIG = """\
 version: 1

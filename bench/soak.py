@@ -28,12 +28,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import SECRET, free_port, percentile, program, signed_requests, table
+from bench.figures import percentile, table
 from bench.memory import resident_mb
 from bench.open_loop import due_times, offer
 from bench.plot import Axis, Panel, Series, chart
+from bench.programs import free_port, program
 from bench.soak_faults import Faults, is_calm
 from bench.soak_sink import UNOWED_EACH, Books, sink
+from bench.traffic import SECRET, signed_requests
 
 WINDOW_SECONDS = 10.0
 LEAD_SECONDS = 1.0  # in which a window's requests are signed

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.common import signed_requests
 from bench.soak_sink import TROUBLES, WELL, Books
+from bench.traffic import signed_requests
 
 TURN_SECONDS = 120
 RELOAD_EACH_SECONDS = 10

@@ -19,7 +19,7 @@ from typing import Any
 
 import uvloop
 
-from bench.common import free_port
+from bench.programs import free_port
 
 WELL, UNAVAILABLE, RESETS, HANGS = range(4)
 TROUBLES = {"503": UNAVAILABLE, "reset": RESETS, "no answer": HANGS}

@@ -13,9 +13,10 @@ from typing import Any
 
 import asyncpg
 
-from bench.common import SECRET, free_port, gateway_command, program
 from bench.cpu import CpuUse
 from bench.intake_postgres import POSTGRES_CONFIG
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import SECRET
 
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 

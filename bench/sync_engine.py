@@ -25,8 +25,10 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from bench.common import BENCH, SECRET, free_port, gateway_command, program, table
+from bench.figures import table
 from bench.intake_postgres import postgres_server
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import BENCH, SECRET
 from gateway.testing import make_event, signed_request
 from tests.stripe_standin import TEST_KEY, StripeStandin
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.common import MOST_A_SECOND, free_port, kept, percentile, signed_requests, table, write_requests, wrk
+from bench.figures import kept, percentile, table
 from bench.filling import fill
 from bench.intake import silent_sink
 from bench.intake_postgres import postgres_server
@@ -27,7 +27,9 @@ from bench.latency import measured as latencies
 from bench.open_loop import due_times, offer
 from bench.plans import reads
 from bench.plot import Axis, Panel, Series, chart
+from bench.programs import free_port
 from bench.stores import POSTGRESQL, SQLITE, gateway_on, select
+from bench.traffic import MOST_A_SECOND, signed_requests, write_requests, wrk
 
 SIZES = [0, 100_000, 1_000_000, 5_000_000]
 CONNECTIONS = 64

@@ -21,18 +21,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.common import (
-    MOST_A_SECOND,
-    SECRET,
-    free_port,
-    gateway_command,
-    median_ratio,
-    program,
-    table,
-    write_requests,
-    wrk,
-)
+from bench.figures import median_ratio, table
 from bench.intake import CONFIG, check, silent_sink
+from bench.programs import free_port, gateway_command, program
+from bench.traffic import MOST_A_SECOND, SECRET, write_requests, wrk
 
 LEAST = 0.9
 TOKEN = "token-of-the-benchmark"
