@@ -19,7 +19,8 @@ from gateway.errors import GatewayError, UsageError
 if TYPE_CHECKING:
     from gateway.cli.inbox import Inbox
     from gateway.keyring import Keyring
-    from gateway.settings.load import Config, StoreAddress
+    from gateway.settings.lenient import StoreAddress
+    from gateway.settings.load import Config
     from gateway.store.base import Store
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ def load_config() -> Config:
 def store_address() -> StoreAddress:
     """Where the inbox is that the configuration names."""
     from gateway.cli.dev_mode import STORE_URL
-    from gateway.settings.load import load_store_address
+    from gateway.settings.lenient import load_store_address
 
     found = load_store_address(options.config, environment())
     return replace(found, url=STORE_URL) if options.dev else found
@@ -145,7 +146,7 @@ def with_inbox(work: Callable[[Inbox], Coroutine[Any, Any, T]]) -> T:
     async def main() -> T:
         if not options.url:
             from gateway.cli.inbox import LocalInbox
-            from gateway.settings.load import load_redactions
+            from gateway.settings.lenient import load_redactions
 
             store = await attach_store()
             try:

@@ -95,7 +95,7 @@ def show_rejected(rejected_id: str, as_json: Json = False) -> None:
     """Show one rejected request, whole. Nothing in it can move the cursor or colour the screen."""
     from gateway.intake.signature import signed_at
     from gateway.model import REJECTED_REASONS
-    from gateway.settings.load import load_redactions
+    from gateway.settings.lenient import load_redactions
     from gateway.showing import shown_rejected
 
     request = with_store(lambda store: store.rejected_request(rejected_id))

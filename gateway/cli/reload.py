@@ -14,7 +14,7 @@ from gateway.cli.app import app, clean, environment, options, print_json
 def control_socket() -> Path:
     """Where the gateway of this configuration listens. Raises ConfigError where the file cannot be read at all."""
     from gateway.cli.dev_mode import CONTROL_SOCKET
-    from gateway.settings.load import load_control_socket
+    from gateway.settings.lenient import load_control_socket
 
     if options.dev:
         return options.config.resolve().parent / CONTROL_SOCKET

@@ -20,7 +20,7 @@ MOST_BYTES = 1024 * 1024
 
 def _file() -> Path:
     """Where the config keeps them. Raises ConfigError where its YAML cannot be read; all else may be wrong."""
-    from gateway.settings.load import load_stripe_ips
+    from gateway.settings.lenient import load_stripe_ips
 
     return load_stripe_ips(options.config, environment())
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from gateway import event_types
 from gateway.errors import Where
@@ -100,7 +101,11 @@ def _has_sound_brackets(pattern: str) -> bool:
 
 
 def check_use(
-    routes: Sequence[Route], accounts: Mapping[str, Account], used: set[str], declared: set[str], source: Source
+    routes: Sequence[Route],
+    accounts: Mapping[str, Account],
+    used: AbstractSet[str],
+    declared: AbstractSet[str],
+    source: Source,
 ) -> Iterator[Problem]:
     """Connections that no action uses, accounts whose events no route takes, routes that nothing can reach."""
     for name in sorted(declared - used):

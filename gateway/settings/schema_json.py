@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema
 
 from gateway.plugin import Action, ConnectionSettings
 from gateway.settings.compiled import fields_of
-from gateway.settings.load import connection_types
+from gateway.settings.connection_types import connection_types
 from gateway.settings.schema import GatewaySettings
 from gateway.settings.schema_values import Values, or_text, variables, with_templates
 from gateway.settings.source import INCLUDABLE

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.model import Fetch
-from gateway.settings.load import Config, StoreAddress, load, load_store_address
+from gateway.settings.lenient import StoreAddress, load_store_address
+from gateway.settings.load import Config, load
 from gateway.settings.problems import ConfigError
 
 GOOD = """\
