@@ -57,6 +57,28 @@ def test_many_connections_are_taken_in_few_turns_of_the_loop(run: object) -> Non
     assert turns < 20
 
 
+async def is_sent_at_once() -> bool:
+    """Whether what is written to an accepted connection waits for no acknowledgement of what was written before."""
+    accepted: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+
+    class Shown(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.set_result(transport.get_extra_info("socket"))
+
+    acceptor = Acceptor(Shown, structlog.get_logger())
+    await acceptor.start(("127.0.0.1", 0), None, 10)
+    _, writer = await asyncio.open_connection(*acceptor.address)
+    is_set = (await accepted).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    writer.close()
+    acceptor.stop()
+    return is_set
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_answers_wait_for_no_acknowledgement(run: object) -> None:
+    assert run(is_sent_at_once())  # type: ignore[operator]
+
+
 async def test_without_file_descriptors_it_says_so_once_and_takes_connections_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
