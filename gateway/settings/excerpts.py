@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gateway.errors import Where
@@ -16,7 +16,8 @@ from gateway.settings.source import Source
 from gateway.settings.variables import VARIABLE
 
 MASK = "***"
-_CREDENTIALS = re.compile(r"(?:^|(?<=//))[^\s@?#'\"{}]*(?=@)|(?<=\?)[^\s'\"{}#]+")
+# What could be a user and a password, to its end, so that no text is looked through twice; or a query.
+_CREDENTIALS = re.compile(r"(?:^|(?<=//))[^\s@?#'\"{}]+|(?<=\?)[^\s'\"{}#]+")
 _LOOKS_SECRET = re.compile(
     r"\b(?:whsec_|sk_live_|sk_test_|rk_live_|rk_test_|xox[a-z]-|xapp-)[^\s'\",\]}]+"
     r"|(?<=://)[^\s/@'\"]+(?=@)|(?<=hooks\.slack\.com/)[^\s'\",\]}]+"
@@ -45,7 +46,7 @@ class Excerpts:
             hides = is_secret(path) or (path in declared and not (is_url(path) and not node.value.startswith("http")))
             if not hides and not is_url(path):
                 continue
-            spans = [(0, len(node.value))] if hides else [found.span() for found in _CREDENTIALS.finditer(node.value)]
+            spans = [(0, len(node.value))] if hides else list(_credentials(node.value))
             variables = [found.span() for found in VARIABLE.finditer(node.value)]
             characters = characters_of(file, node)
             for start, end in _without(spans, variables):
@@ -182,3 +183,11 @@ def _merged(spans: Iterable[tuple[int, int]], length: int) -> list[tuple[int, in
         else:
             found.append((start, end))
     return found
+
+
+def _credentials(url: str) -> Iterator[tuple[int, int]]:
+    """Where a URL's user and password, and its query, stand."""
+    for found in _CREDENTIALS.finditer(url):
+        start, end = found.span()
+        if url[max(start - 1, 0)] == "?" or url.startswith("@", end):
+            yield start, end

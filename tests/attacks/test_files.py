@@ -55,6 +55,12 @@ def test_merged_mappings_that_double_are_refused(tmp_path: Path) -> None:
     assert "the file grows by more than 100000 values through its aliases" in problems(tmp_path, laugh)
 
 
+def test_a_url_of_a_million_slashes_is_refused_in_words(tmp_path: Path) -> None:
+    text = "version: 1\naccounts: {acme: {signing_secrets: [whsec_a]}}\n"
+    text += f"connections: {{shop: {{type: nonsense, url: '{'/' * 1_000_000}'}}}}\n"
+    assert "unknown type of connection 'nonsense'" in problems(tmp_path, text)
+
+
 def test_files_that_include_each_other_are_each_read_once(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("include: [gateway.yaml, a.yaml]\nvars: {x: 1}\n")
     text = "version: 1\ninclude: ['*.yaml', a.yaml]\naccounts: {acme: {signing_secrets: [whsec_a]}}\n"
