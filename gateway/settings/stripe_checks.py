@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from gateway.event_types import is_thin
 from gateway.model import Account, Fetch, Reconcile
@@ -27,7 +28,7 @@ def reconcile_of(given: ReconcileSettings | None) -> Reconcile | None:
     return Reconcile(given.every, given.look_back, given.events == "undelivered", connected)
 
 
-def check_reconcile(accounts: Mapping[str, Account], unfilled: set[str], source: Source) -> Iterator[Problem]:
+def check_reconcile(accounts: Mapping[str, Account], unfilled: AbstractSet[str], source: Source) -> Iterator[Problem]:
     """An account that is to be reconciled and has no key to ask Stripe with."""
     for name, account in accounts.items():
         at = ("accounts", name)
@@ -42,7 +43,7 @@ def check_reconcile(accounts: Mapping[str, Account], unfilled: set[str], source:
 
 
 def check_fetch(
-    at: Path_, route: RouteSettings, accounts: Mapping[str, Account], unfilled: set[str], source: Source
+    at: Path_, route: RouteSettings, accounts: Mapping[str, Account], unfilled: AbstractSet[str], source: Source
 ) -> Iterator[Problem]:
     """An account without a key to ask Stripe with, a thin event without its object. `unfilled` are the places of
     variables without a value, which is told of by itself.
