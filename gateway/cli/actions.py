@@ -45,9 +45,7 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 
     folders = []
     if options.config.exists():
-        source = Source(options.config, {}, lenient=True)
-        listed = source.value.get("plugins")
-        folders = [source.folder / name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+        folders = Source(options.config, {}, lenient=True).plugin_folders()
     found, complaints = find_actions(folders)
     described: list[dict[str, Any]] = [
         {

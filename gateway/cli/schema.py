@@ -23,9 +23,7 @@ def schema(
 
     folders = []
     if options.config.exists():
-        source = Source(options.config, {}, lenient=True)
-        listed = source.value.get("plugins")
-        folders = [source.folder / name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+        folders = Source(options.config, {}, lenient=True).plugin_folders()
     made = json_schema(find_actions(folders)[0], types_in_order(), is_included=included)
     if markdown:
         print(reference(made), end="")

@@ -89,7 +89,7 @@ class _Draft(Loading):
     def _accounts(self) -> Iterable[tuple[str, Account]]:
         return self.base.accounts.items()
 
-    def _connections(self, given: Any) -> dict[str, ConnectionSettings]:
+    def _connections(self) -> dict[str, ConnectionSettings]:
         return dict(self.base.connections)
 
     def _doubts(self, *parts: Any) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.errors import Where
@@ -16,8 +16,10 @@ from gateway.settings.source import Source
 from gateway.settings.variables import VARIABLE
 
 MASK = "***"
-# What could be a user and a password, to its end, so that no text is looked through twice; or a query.
-_CREDENTIALS = re.compile(r"(?:^|(?<=//))[^\s@?#'\"{}]+|(?<=\?)[^\s'\"{}#]+")
+# Of a URL. What could be a login and is none is passed over whole: to look for one at each slash of it is quadratic.
+_CREDENTIALS = re.compile(
+    r"(?:^|(?<=//))(?:(?P<login>[^\s@?#'\"{}]+)(?=@)|[^\s@?#'\"{}]+)|(?<=\?)(?P<query>[^\s'\"{}#]+)"
+)
 _LOOKS_SECRET = re.compile(
     r"\b(?:whsec_|sk_live_|sk_test_|rk_live_|rk_test_|xox[a-z]-|xapp-)[^\s'\",\]}]+"
     r"|(?<=://)[^\s/@'\"]+(?=@)|(?<=hooks\.slack\.com/)[^\s'\",\]}]+"
@@ -46,7 +48,7 @@ class Excerpts:
             hides = is_secret(path) or (path in declared and not (is_url(path) and not node.value.startswith("http")))
             if not hides and not is_url(path):
                 continue
-            spans = [(0, len(node.value))] if hides else list(_credentials(node.value))
+            spans = [(0, len(node.value))] if hides else _credentials(node.value)
             variables = [found.span() for found in VARIABLE.finditer(node.value)]
             characters = characters_of(file, node)
             for start, end in _without(spans, variables):
@@ -185,9 +187,6 @@ def _merged(spans: Iterable[tuple[int, int]], length: int) -> list[tuple[int, in
     return found
 
 
-def _credentials(url: str) -> Iterator[tuple[int, int]]:
-    """Where a URL's user and password, and its query, stand."""
-    for found in _CREDENTIALS.finditer(url):
-        start, end = found.span()
-        if url[max(start - 1, 0)] == "?" or url.startswith("@", end):
-            yield start, end
+def _credentials(url: str) -> list[tuple[int, int]]:
+    """Where its user and password, and its query, stand."""
+    return [found.span(found.lastgroup) for found in _CREDENTIALS.finditer(url) if found.lastgroup]

@@ -24,12 +24,9 @@ class StoreAddress:
 
 
 def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
-    """`store.url` and `store.encrypt`, for commands that need no more: whatever else is wrong or unset does not matter.
-    Raises ConfigError.
-    """
+    """`store.url` and `store.encrypt`. Raises ConfigError."""
     source = _leniently(path, environ)
-    given = source.value.get("store")
-    section = given if isinstance(given, dict) else {}
+    section = source.section("store")
     url, keys = section.get("url"), section.get("encrypt")
     return StoreAddress(
         source.folder,
@@ -39,12 +36,11 @@ def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
 
 
 def load_redactions(path: Path, environ: Mapping[str, str]) -> dict[str, tuple[RedactedPath, ...]]:
-    """The `redact` paths of each account; likewise. Raises ConfigError, UsageError (a path that is none: nobody may see
-    what it was to hide).
+    """The `redact` paths of each account. Raises ConfigError, UsageError (a path that is none: nobody may see what it
+    was to hide).
     """
-    accounts = _leniently(path, environ).value.get("accounts")
     found: dict[str, tuple[RedactedPath, ...]] = {}
-    for name, account in accounts.items() if isinstance(accounts, dict) else ():
+    for name, account in _leniently(path, environ).section("accounts").items():
         given = account.get("redact") if isinstance(account, dict) else None
         try:
             found[str(name)] = tuple(parse_path(str(one)) for one in (given if isinstance(given, list) else ()))
@@ -55,28 +51,27 @@ def load_redactions(path: Path, environ: Mapping[str, str]) -> dict[str, tuple[R
     return found
 
 
-def _leniently(path: Path, environ: Mapping[str, str]) -> Source:
-    source = Source(path, environ, lenient=True)
-    if not source.value:
-        raise ConfigError(str(path), source.problems)
-    return source
-
-
 def load_control_socket(path: Path, environ: Mapping[str, str]) -> Path:
-    """Where the gateway of this configuration listens for commands; likewise. Raises ConfigError."""
+    """Where the gateway of this configuration listens for commands. Raises ConfigError."""
     folder, socket = _one_setting(path, environ, "reload", "socket")
     return folder / (socket or ReloadSettings().socket)
+
+
+def load_stripe_ips(path: Path, environ: Mapping[str, str]) -> Path:
+    """The file that `server.stripe_ips` names. Raises ConfigError."""
+    folder, name = _one_setting(path, environ, "server", "stripe_ips")
+    return folder / (name or ServerSettings().stripe_ips)
 
 
 def _one_setting(path: Path, environ: Mapping[str, str], section: str, key: str) -> tuple[Path, str | None]:
     """The folder of gateway.yaml and one text in it, or None where there is no such text."""
     source = _leniently(path, environ)
-    around = source.value.get(section)
-    found = around.get(key) if isinstance(around, dict) else None
+    found = source.section(section).get(key)
     return source.folder, found if isinstance(found, str) else None
 
 
-def load_stripe_ips(path: Path, environ: Mapping[str, str]) -> Path:
-    """The file that `server.stripe_ips` names, whatever else is wrong or unset. Raises ConfigError."""
-    folder, name = _one_setting(path, environ, "server", "stripe_ips")
-    return folder / (name or ServerSettings().stripe_ips)
+def _leniently(path: Path, environ: Mapping[str, str]) -> Source:
+    source = Source(path, environ, lenient=True)
+    if not source.value:
+        raise ConfigError(str(path), source.problems)
+    return source

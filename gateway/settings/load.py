@@ -129,9 +129,9 @@ class Loading:
         if not value:
             raise self._refused()
         self._find_actions()
-        connections = self._connections(value.get("connections"))
+        connections = self._connections()
         settings = self._settings(value)
-        declared = set(value["connections"]) if isinstance(value.get("connections"), dict) else set()
+        declared = set(self.source.section("connections"))
         accounts = dict(self._accounts())
         parts = Parts(settings, accounts, self.actions, connections, declared, self._unfilled())
         loading = RouteLoading(self.source, self.compiling, self.problems, parts)
@@ -198,9 +198,7 @@ class Loading:
     # -- the parts --------------------------------------------------------------------------------------------
 
     def _find_actions(self) -> None:
-        listed = self.source.value.get("plugins")
-        names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-        folders = [self.source.folder / name for name in names]
+        folders = self.source.plugin_folders()
         self.plugin_files = {file for folder in folders if folder.is_dir() for file in folder.glob("*.py")}
         known = self.previous.actions if self.previous is not None else {}
         self.actions, complaints = find_actions(folders, known)
@@ -230,18 +228,15 @@ class Loading:
 
     def _members(self, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """What stands in a section and could be one of its members."""
-        members = self.source.value.get(section)
-        for name, given in members.items() if isinstance(members, dict) else ():
+        for name, given in self.source.section(section).items():
             if isinstance(given, dict):
                 yield name, given
 
-    def _connections(self, given: Any) -> dict[str, ConnectionSettings]:
+    def _connections(self) -> dict[str, ConnectionSettings]:
         types = connection_types(self.actions)
         made: dict[str, ConnectionSettings] = {}
-        for name, settings in given.items() if isinstance(given, dict) else ():
+        for name, settings in self._members("connections"):
             at: Path_ = ("connections", name)
-            if not isinstance(settings, dict):
-                continue
             kind = settings.get("type")
             if kind is None:
                 self.problem(

@@ -62,7 +62,7 @@ class RouteLoading:
         self._problems += check_own(at, route, self._source)
         self._problems += check_digest(at, route, self._source)
         at_intake = Offered(
-            constants=self._constants(),
+            constants=self._source.section("vars"),
             account_vars={
                 account.name: account.vars
                 for account in accounts.values()
@@ -97,10 +97,6 @@ class RouteLoading:
             digest=digest,
         )
 
-    def _constants(self) -> Mapping[str, Any]:
-        given = self._source.value.get("vars")
-        return given if isinstance(given, dict) else {}
-
     def _raw_actions(self, at: Path_) -> Mapping[str, Any]:
         """A route's actions as written, sound or not."""
         given = self._source.value["routes"][at[1]].get("actions")
@@ -111,13 +107,7 @@ class RouteLoading:
             return None
         return self._compiling.expression("false" if given is False else given, at, offered)
 
-    def _action(
-        self,
-        name: str,
-        at: Path_,
-        action: ActionSettings,
-        offered: Offered,
-    ) -> ActionUse:
+    def _action(self, name: str, at: Path_, action: ActionSettings, offered: Offered) -> ActionUse:
         settings, actions = self._parts.settings, self._parts.actions
         plugin = actions.get(action.uses)
         compiled = None
@@ -177,12 +167,7 @@ class RouteLoading:
         merged: RetryPolicy = default.model_copy(update=own).policy()
         return merged
 
-    def _check_connection(
-        self,
-        plugin: Action[Any],
-        action: ActionSettings,
-        at: Path_,
-    ) -> None:
+    def _check_connection(self, plugin: Action[Any], action: ActionSettings, at: Path_) -> None:
         connections, declared = self._parts.connections, self._parts.declared
         for field, info in fields_of(plugin.Settings).items():
             name = action.with_.get(field)

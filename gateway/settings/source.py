@@ -57,6 +57,16 @@ class Source:
 
     # -- places -----------------------------------------------------------------------------------------------
 
+    def section(self, name: str) -> Mapping[str, Any]:
+        """What stands at the top under that name; empty where it is no mapping."""
+        found = self.value.get(name)
+        return found if isinstance(found, dict) else {}
+
+    def plugin_folders(self) -> list[Path]:
+        """The folders that `plugins` lists, there or not."""
+        listed = self.value.get("plugins")
+        return [self.folder / name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+
     def where(self, path: Path_) -> Where:
         """The place of a value, or of the nearest thing around it that has one."""
         for length in range(len(path), -1, -1):

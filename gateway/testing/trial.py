@@ -226,10 +226,10 @@ def _loaded(written: _Written) -> tuple[Config | None, list[str]]:
         def _find_actions(self) -> None:
             self.actions = {_Given.name: _Given(), written.action.name: written.action}
 
-        def _connections(self, given: Any) -> dict[str, ConnectionSettings]:
+        def _connections(self) -> dict[str, ConnectionSettings]:
             if isinstance(written.connection, ConnectionSettings):
                 return {_CONNECTION: written.connection}
-            return super()._connections(given)
+            return super()._connections()
 
         def _doubts(self, *parts: Any) -> Iterator[Problem]:
             return iter(())  # the account and the types of event are made up
