@@ -126,7 +126,7 @@ pythons: $(VENV)/.installed-test
 
 # The list of Stripe's event types, after an upgrade of the stripe library.
 event-types: $(VENV)/.installed-test
-	$(BIN)/python -m tests.unit.test_event_types
+	$(BIN)/python -m tests.unit.stripe.test_event_types
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

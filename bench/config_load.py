@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from bench.figures import table
-from gateway.envelope import parse_json
-from gateway.event_types import snapshot_types
-from gateway.routing import RouteTable, plan, scope_of
-from gateway.settings.load import Config, load
+from gateway.config.load import Config, load
+from gateway.core.envelope import parse_json
+from gateway.core.routing import RouteTable, plan, scope_of
+from gateway.stripe.event_types import snapshot_types
 from gateway.testing import make_event
 
 _HEAD = """\

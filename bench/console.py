@@ -27,9 +27,9 @@ from bench.figures import table
 from bench.intake_postgres import postgres_server
 from bench.programs import free_port, gateway_command, program
 from bench.traffic import event_body
-from gateway.store.postgres import PostgresStore
-from gateway.store.postgres_link import Server
-from gateway.store.sqlite import SqliteStore
+from gateway.store.postgres.connection import Server
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.sqlite.store import SqliteStore
 
 TOKEN = "token-of-the-benchmark"
 DAYS = 30

@@ -31,10 +31,10 @@ from bench.intake import nginx_sink
 from bench.intake_postgres import POSTGRES_CONFIG, postgres_server
 from bench.programs import free_port, gateway_command, program
 from bench.traffic import BENCH, SECRET, event_body
-from gateway.envelope import parse_event
-from gateway.model import DeliveryFilter, PlannedDelivery
+from gateway.core.envelope import parse_event
+from gateway.core.model import DeliveryFilter, PlannedDelivery
 from gateway.store import open_store
-from gateway.store.base import Store
+from gateway.store.protocol import Store
 
 OURS = "gateway on PostgreSQL"
 TWO = "two gateways on PostgreSQL"

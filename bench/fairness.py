@@ -28,11 +28,8 @@ from aiohttp import web
 from bench.figures import table
 from bench.intake_postgres import postgres_server
 from bench.programs import free_port
-from gateway.delivery.breaker import paused_by_hand
-from gateway.delivery.fetching import StripeFetcher
-from gateway.delivery.resources import Resources
-from gateway.delivery.worker import Worker
-from gateway.model import (
+from gateway.config.load import load
+from gateway.core.model import (
     Attempt,
     AttemptOutcome,
     ConnectionStatus,
@@ -43,12 +40,15 @@ from gateway.model import (
     Lane,
     PlannedDelivery,
 )
-from gateway.routing import RouteTable
-from gateway.settings.load import load
-from gateway.store.base import Store
-from gateway.store.postgres import PostgresStore
-from gateway.store.sqlite import SqliteStore
-from gateway.stripe_api import StripeApis
+from gateway.core.routing import RouteTable
+from gateway.delivery.circuit_breaker import paused_by_hand
+from gateway.delivery.fetch import StripeFetcher
+from gateway.delivery.resources import Resources
+from gateway.delivery.worker import Worker
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
+from gateway.stripe.api import StripeApis
 
 CONFIG = """\
 version: 1

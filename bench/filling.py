@@ -20,7 +20,7 @@ import asyncpg
 
 from bench.stores import is_postgres
 from gateway.store import open_store
-from gateway.store.base import Store
+from gateway.store.protocol import Store
 
 PART = 250_000  # rows in one transaction
 DAYS = 60

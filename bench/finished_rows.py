@@ -22,20 +22,11 @@ import structlog
 
 from bench.figures import table
 from bench.intake_postgres import postgres_server
+from gateway.config.schema.model import StoreSettings
+from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Event, EventState, Finish, Lane, PlannedDelivery
 from gateway.delivery.retention import Retention
-from gateway.model import (
-    Attempt,
-    AttemptOutcome,
-    DeliveryState,
-    Event,
-    EventState,
-    Finish,
-    Lane,
-    PlannedDelivery,
-)
-from gateway.settings.schema import StoreSettings
-from gateway.store import postgres_work as work
-from gateway.store.postgres import PostgresStore
+from gateway.store.postgres import queue as work
+from gateway.store.postgres.store import PostgresStore
 
 NOW = datetime.now(UTC)
 DONE = Finish(DeliveryState.SUCCEEDED, Attempt(1, NOW, 0.01, AttemptOutcome.SUCCEEDED))

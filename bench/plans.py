@@ -19,11 +19,11 @@ import asyncpg
 
 from bench.stores import is_postgres
 from bench.traffic import event_body
-from gateway.envelope import parse_event
-from gateway.model import Attempt, AttemptOutcome, Claim, DeliveryState, Finish, PlannedDelivery
+from gateway.core.envelope import parse_event
+from gateway.core.model import Attempt, AttemptOutcome, Claim, DeliveryState, Finish, PlannedDelivery
 from gateway.store import open_store
-from gateway.store import postgres_work as work
-from gateway.store.base import Store
+from gateway.store.postgres import queue as work
+from gateway.store.protocol import Store
 
 BATCH = 16
 COUNTERS = """

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import structlog
 
-from gateway.reload import Reloader
-from gateway.service import running, tune_garbage_collection
-from gateway.settings.load import load
+from gateway.app.gateway import running, tune_garbage_collection
+from gateway.config.load import load
+from gateway.config.reload import Reloader
 
 TICK_SECONDS = 0.001
 ROUTE = """\

@@ -18,18 +18,18 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from gateway.delivery.fetching import StripeFetcher
-from gateway.intake.handler import Handler
+from gateway.app.gateway import intake_of
+from gateway.config.load import load
+from gateway.core.model import Event, PlannedDelivery
+from gateway.core.tracing import Tracer
+from gateway.delivery.fetch import StripeFetcher
 from gateway.intake.messages import Head, Request
-from gateway.metrics import Metrics
-from gateway.model import Event, PlannedDelivery
-from gateway.service import intake_of
-from gateway.settings.load import load
-from gateway.store.base import Added
-from gateway.store.sqlite import SqliteStore
-from gateway.stripe_api import StripeApis
+from gateway.intake.webhook import Handler
+from gateway.store.protocol import Added
+from gateway.store.sqlite.store import SqliteStore
+from gateway.stripe.api import StripeApis
+from gateway.telemetry.metrics import Metrics
 from gateway.testing import make_event, signed_request
-from gateway.tracing import Tracer
 
 EVENTS = 3000
 ROUNDS = 5
@@ -55,7 +55,7 @@ async def measure(folder: Path, tracing: str) -> float:
     log = structlog.wrap_logger(None, processors=[_drop])
     store, tracer, close = AtOnce(folder / "none.db"), None, None
     if config.settings.tracing is not None:
-        from gateway.otel import start_tracing
+        from gateway.telemetry.otel import start_tracing
 
         made: Tracer
         made, _, close = start_tracing(config, StripeFetcher(store, StripeApis()), log)

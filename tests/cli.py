@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from gateway.cli import main
-from gateway.cli.app import options
+from gateway.cli.main import options
 
 
 @dataclass(frozen=True, slots=True)

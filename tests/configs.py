@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.settings.load import Config, load
+from gateway.config.load import Config, load
 
 HEAD = """\
 version: 1

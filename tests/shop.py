@@ -13,11 +13,8 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from gateway.delivery.connections import ConnectionChanged
-from gateway.delivery.fetching import StripeFetcher
-from gateway.delivery.resources import Resources
-from gateway.delivery.worker import Worker
-from gateway.model import (
+from gateway.config.load import Config, load
+from gateway.core.model import (
     Claim,
     ConnectionChange,
     ConnectionState,
@@ -28,10 +25,13 @@ from gateway.model import (
     Finish,
     PlannedDelivery,
 )
-from gateway.routing import RouteTable
-from gateway.settings.load import Config, load
-from gateway.store.base import Store
-from gateway.stripe_api import StripeApis
+from gateway.core.routing import RouteTable
+from gateway.delivery.connection_health import ConnectionChanged
+from gateway.delivery.fetch import StripeFetcher
+from gateway.delivery.resources import Resources
+from gateway.delivery.worker import Worker
+from gateway.store.protocol import Store
+from gateway.stripe.api import StripeApis
 from tests.contract.test_store import NOW
 
 CONFIG = """\

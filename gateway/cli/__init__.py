@@ -1,6 +1,6 @@
 """The command line: one small file per command."""
 
-from gateway.cli import (
+from gateway.cli.commands import (
     actions,
     backfill,
     backup,
@@ -25,7 +25,7 @@ from gateway.cli import (
     test,
     types,
 )
-from gateway.cli.app import app, main
+from gateway.cli.main import app, main
 
 __all__ = [
     "actions",

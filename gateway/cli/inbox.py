@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.cli.app import BadUsage, load_config
-from gateway.model import Attempt, AuditEntry, Delivery, DeliveryFilter, Event, EventFilter
-from gateway.showing import Redactions, shown_deliveries, shown_delivery, shown_event
+from gateway.cli.main import BadUsage, load_config
+from gateway.core.model import Attempt, AuditEntry, Delivery, DeliveryFilter, Event, EventFilter
+from gateway.privacy.views import Redactions, shown_deliveries, shown_delivery, shown_event
 
 if TYPE_CHECKING:
-    from gateway.store.base import Store
+    from gateway.store.protocol import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Asked:
 
 
 class Inbox(Protocol):
-    """See `gateway.store.base.Store` for what each method promises."""
+    """See `gateway.store.protocol.Store` for what each method promises."""
 
     async def events(self, where: EventFilter, *, limit: int, newest_first: bool = True) -> list[Event]: ...
 
@@ -99,7 +99,7 @@ class LocalInbox:
     async def replay(
         self, events: Sequence[Event], routes: Sequence[str], *, force: bool, dry_run: bool
     ) -> list[dict[str, Any]]:
-        from gateway.service import intake_of, replan
+        from gateway.app.gateway import intake_of, replan
 
         intake = intake_of(load_config())
         if events and not dry_run:

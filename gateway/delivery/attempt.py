@@ -13,12 +13,11 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.delivery.digests import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
-from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
-from gateway.delivery.fetching import Fetcher
-from gateway.delivery.resources import Resources, connection_of
-from gateway.envelope import is_forgotten, parse_json
-from gateway.errors import (
+from gateway.config.load import Config
+from gateway.config.secrets.masking import masker_of
+from gateway.core.backoff import next_wait
+from gateway.core.envelope import is_forgotten, parse_json
+from gateway.core.errors import (
     EnvelopeError,
     StripeApiError,
     StripeKeyRefused,
@@ -26,7 +25,7 @@ from gateway.errors import (
     TemplateError,
     place_of,
 )
-from gateway.model import (
+from gateway.core.model import (
     ActionUse,
     Attempt,
     AttemptOutcome,
@@ -38,13 +37,14 @@ from gateway.model import (
     Judged,
     Route,
 )
+from gateway.core.routing import RouteTable, judge, keys_for, scope_of, with_fetched
+from gateway.core.tracing import AttemptTrace
+from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
+from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
+from gateway.delivery.fetch import Fetcher
+from gateway.delivery.resources import Resources, connection_of
 from gateway.plugin import UNTIL_RESUMED, Context, Reject, Retry
-from gateway.redaction import Masker, Maskers, RedactedPath, masker_for
-from gateway.retry import next_wait
-from gateway.routing import RouteTable, judge, keys_for, scope_of, with_fetched
-from gateway.settings.load import Config
-from gateway.settings.masking import masker_of
-from gateway.tracing import AttemptTrace
+from gateway.privacy.redaction import Masker, Maskers, RedactedPath, masker_for
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
 UNKNOWN_WAIT_SECONDS = 15.0

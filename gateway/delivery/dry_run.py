@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.model import DRY_RUN, ActionUse, Attempt, Claim, DeliveryState, Finish, Route
+from gateway.core.model import DRY_RUN, ActionUse, Attempt, Claim, DeliveryState, Finish, Route
 
 
 class Unsent(dict[str, Any]):

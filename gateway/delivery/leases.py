@@ -7,8 +7,8 @@ import os
 import time
 from dataclasses import dataclass
 
-from gateway.model import Claim
-from gateway.store.base import Store
+from gateway.core.model import Claim
+from gateway.store.protocol import Store
 
 LEASE_SECONDS = float(os.environ.get("GATEWAY_INTERNAL_LEASE_SECONDS", "60"))  # internal: for fault tests alone
 RENEW_SECONDS = LEASE_SECONDS / 3

@@ -9,9 +9,9 @@ from random import Random
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.errors import StoreError
-from gateway.settings.schema import StoreSettings
-from gateway.store.base import Purged, Store
+from gateway.config.schema.model import StoreSettings
+from gateway.core.errors import StoreError
+from gateway.store.protocol import Purged, Store
 
 PERIOD_SECONDS = 3600.0
 FIRST_SECONDS = 300.0  # the first run begins within so long of the start, at a random moment: gateways spread

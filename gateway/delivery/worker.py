@@ -12,17 +12,9 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.delivery.attempt import Bench, Ended, run_attempt
-from gateway.delivery.breaker import evidence_of
-from gateway.delivery.connections import ConnectionObserver, Connections
-from gateway.delivery.digests import StoreGatherer
-from gateway.delivery.fetching import Fetcher
-from gateway.delivery.groups import Group, GroupFigures, Groups
-from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
-from gateway.delivery.limits import shared_rate
-from gateway.delivery.resources import Resources
-from gateway.errors import StoreError
-from gateway.model import (
+from gateway.config.load import Config
+from gateway.core.errors import StoreError
+from gateway.core.model import (
     Attempt,
     AttemptOutcome,
     Claim,
@@ -34,10 +26,18 @@ from gateway.model import (
     Lane,
     SharedRate,
 )
-from gateway.routing import RouteTable
-from gateway.settings.load import Config
-from gateway.store.base import Store
-from gateway.tracing import Tracer
+from gateway.core.routing import RouteTable
+from gateway.core.tracing import Tracer
+from gateway.delivery.attempt import Bench, Ended, run_attempt
+from gateway.delivery.circuit_breaker import evidence_of
+from gateway.delivery.concurrency import Group, GroupFigures, Groups
+from gateway.delivery.connection_health import ConnectionObserver, Connections
+from gateway.delivery.digest import StoreGatherer
+from gateway.delivery.fair_share import shared_rate
+from gateway.delivery.fetch import Fetcher
+from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
+from gateway.delivery.resources import Resources
+from gateway.store.protocol import Store
 
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
 FULL_SECONDS = 0.02  # with no room left, only room is waited for; others' new work is seen this much later

@@ -28,7 +28,9 @@ from gateway.plugin.connections import (
     SlackConnection,
     SmtpConnection,
 )
-from gateway.plugin.fields import (
+from gateway.plugin.http_client import AddressRefused, guarded_session, refusal, retry_after_seconds
+from gateway.plugin.probe import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
+from gateway.plugin.types import (
     Connection,
     Constant,
     Deferred,
@@ -43,8 +45,6 @@ from gateway.plugin.fields import (
     parse_rate,
     parse_size,
 )
-from gateway.plugin.outbound import AddressRefused, guarded_session, refusal, retry_after_seconds
-from gateway.plugin.probing import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
 
 __all__ = [
     "UNTIL_RESUMED",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.plugin.fields import Deferred
-from gateway.plugin.probing import Finding, ProbeContext
+from gateway.plugin.probe import Finding, ProbeContext
+from gateway.plugin.types import Deferred
 
 if TYPE_CHECKING:  # takes long to import
     from structlog.typing import FilteringBoundLogger

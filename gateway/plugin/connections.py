@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from typing_extensions import Annotated, Self  # noqa: UP035 - pydantic wants its own on 3.11
 
-from gateway.plugin.fields import Duration, Rate, Url, check_url
+from gateway.plugin.types import Duration, Rate, Url, check_url
 
 
 class BreakerSettings(BaseModel):

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway.plugin.action import Reject
-from gateway.plugin.probing import Finding
+from gateway.plugin.probe import Finding
 
 __all__ = [
     "DATABASE_FIX",

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.errors import UsageError
-from gateway.store.base import Store
+from gateway.core.errors import UsageError
+from gateway.store.protocol import Store
 
 
 def open_store(url: str, folder: Path) -> Store:
     """The store that `store.url` names, not yet started. Relative paths start at `folder`. Raises UsageError."""
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest.startswith("/") and rest != "/":
-        from gateway.store.sqlite import SqliteStore
-        from gateway.store.sqlite_clock import steady_ms
+        from gateway.store.sqlite.clock import steady_ms
+        from gateway.store.sqlite.store import SqliteStore
 
         return SqliteStore(folder / rest.removeprefix("/"), steady_clock_ms=steady_ms)
     if scheme in ("postgresql", "postgres"):
-        from gateway.store.postgres import PostgresStore
+        from gateway.store.postgres.store import PostgresStore
 
         return PostgresStore(url)
     raise UsageError(

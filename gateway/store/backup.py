@@ -10,8 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.errors import StoreError, StoreMissing, StoreUnavailable, UsageError
-from gateway.store.migrations import HEAD
+from gateway.core.errors import StoreError, StoreMissing, StoreUnavailable, UsageError
+from gateway.store.migrations.runner import HEAD
 
 PAGES = 2000  # copied between two looks at how far it is
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import asyncpg
 
-from gateway.errors import StoreError, StoreUnavailable
-from gateway.store.postgres import PostgresStore
-from gateway.store.postgres_link import FAILURES, Server, close, reason
-from gateway.store.postgres_work import text
-from gateway.store.sqlite import SqliteStore
+from gateway.core.errors import StoreError, StoreUnavailable
+from gateway.store.postgres.connection import FAILURES, Server, close, reason
+from gateway.store.postgres.queue import text
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.sqlite.store import SqliteStore
 
 PART = 2000  # rows in one commit
 

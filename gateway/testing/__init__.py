@@ -11,6 +11,7 @@ A Trial runs an action through the gateway's own code, without a gateway: templa
 `problems` says what `gateway check` would; `run_action` and `probe_action` call one method; the rest makes events.
 """
 
+from gateway.testing.actions import probe_action, run_action
 from gateway.testing.events import (
     FakeClock,
     line_items,
@@ -20,7 +21,6 @@ from gateway.testing.events import (
     signed_request,
     thin_event,
 )
-from gateway.testing.running import probe_action, run_action
 from gateway.testing.trial import Ended, Trial, problems
 
 __all__ = [

@@ -11,8 +11,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gateway.own_events import envelope_of, is_own
-from gateway.own_samples import SAMPLES
+from gateway.core.internal_event_samples import SAMPLES
+from gateway.core.internal_events import envelope_of, is_own
 
 
 def signed_request(body: bytes, secret: str, *, timestamp: int | None = None) -> dict[str, str]:
@@ -218,7 +218,7 @@ def thin_event(type: str = "v1.billing.meter.error_report_triggered", **override
     """A thin event: it names its object and does not hold it. One of a snapshot event's type also names that event.
     https://docs.stripe.com/api/v2/core/events
     """
-    from gateway.stripe_api import path_of  # slow to import
+    from gateway.stripe.api import path_of  # slow to import
 
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     made: dict[str, Any] = {

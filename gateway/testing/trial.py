@@ -10,13 +10,13 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gateway.model import Claim, Delivery, DeliveryState, Event, EventState, Finish
+from gateway.core.model import Claim, Delivery, DeliveryState, Event, EventState, Finish
 from gateway.plugin import Action, Connection, ConnectionSettings, Settings
 from gateway.testing.events import make_event
 
 if TYPE_CHECKING:  # takes long to import: `gateway send` makes events without it
+    from gateway.config.load import Config
     from gateway.delivery.resources import Resources
-    from gateway.settings.load import Config
 
 _ACCOUNT, _ROUTE, _CONNECTION = "acme", "trial", "it"
 
@@ -98,8 +98,8 @@ class Trial:
 
         import structlog
 
+        from gateway.core.routing import RouteTable
         from gateway.delivery.attempt import Bench, run_attempt
-        from gateway.routing import RouteTable
 
         assert self._config is not None, "enter it first: async with Trial(...) as trial"
         assert self._resources is not None
@@ -210,9 +210,9 @@ def _loaded(written: _Written) -> tuple[Config | None, list[str]]:
     """The configuration, or None with what is wrong with it."""
     import yaml
 
-    from gateway.settings.load import Loading
-    from gateway.settings.problems import ConfigError, Problem
-    from gateway.settings.source import Source
+    from gateway.config.diagnostics.problem import ConfigError, Problem
+    from gateway.config.load import Loading
+    from gateway.config.yaml.document import Source
 
     class TextSource(Source):
         """A text instead of a file."""

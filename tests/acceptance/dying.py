@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.delivery import attempt, worker
-from gateway.store.postgres import PostgresStore
-from gateway.store.sqlite_writer import Writer
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.sqlite.writer import Writer
 
 POINTS = ("before_commit", "after_commit", "after_claim", "after_action")
 

@@ -16,22 +16,22 @@ import structlog
 from aiohttp import DummyCookieJar
 from aiohttp.test_utils import TestClient, TestServer
 
-from gateway.cli.dev_mode import DevFetcher
+from gateway.admin.app import make_app
+from gateway.admin.auth import Access, Role
+from gateway.admin.live_tail import Tail
+from gateway.admin.operations import Desk
+from gateway.admin.outbox import Outbox
+from gateway.admin.reports.history import History
+from gateway.admin.request import Parts
+from gateway.app.gateway import AtWork
+from gateway.cli.dev.environment import DevFetcher
+from gateway.config.load import load
+from gateway.config.runtime import Live
+from gateway.core.routing import RouteTable
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
-from gateway.live import Live
-from gateway.metrics import Metrics
-from gateway.routing import RouteTable
-from gateway.service import AtWork
-from gateway.settings.load import load
-from gateway.store.sqlite import SqliteStore
-from gateway.web.access import Access, Role
-from gateway.web.app import make_app
-from gateway.web.desk import Desk
-from gateway.web.entries import Parts
-from gateway.web.history import History
-from gateway.web.live import Tail
-from gateway.web.outbox import Outbox
+from gateway.store.sqlite.store import SqliteStore
+from gateway.telemetry.metrics import Metrics
 from tests.acceptance.console import OPERATOR, VIEWER, config
 
 NOBODY, V, O = Role.NOBODY, Role.VIEWER, Role.OPERATOR  # noqa: E741

@@ -74,7 +74,11 @@ def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(built: tuple[Pa
     names = packed(built[0])
     assert names == tracked("gateway", "actions")
     assert {name.partition("/")[0] for name in names} == {"gateway", "actions"}
-    for asset in ("gateway/store/migrations/versions/r0001_inbox.py", "gateway/web/static/", "gateway/web/templates/"):
+    for asset in (
+        "gateway/store/migrations/versions/r0001_inbox.py",
+        "gateway/admin/console/static/",
+        "gateway/admin/console/templates/",
+    ):
         assert any(name.startswith(asset) for name in names)
 
 

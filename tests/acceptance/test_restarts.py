@@ -21,10 +21,10 @@ import asyncpg
 import pytest
 import structlog
 
-from gateway.errors import UsageError
-from gateway.service import running
-from gateway.settings.load import load
-from gateway.systemd import HandedOver
+from gateway.app.gateway import running
+from gateway.app.systemd import HandedOver
+from gateway.config.load import load
+from gateway.core.errors import UsageError
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
 from tests.certificates import self_signed

@@ -24,9 +24,9 @@ import pytest
 from typer.main import get_command
 
 import gateway.cli
+from gateway.admin.app import entries
+from gateway.admin.request import Parts
 from gateway.testing import make_event, signed_request
-from gateway.web.app import entries
-from gateway.web.entries import Parts
 from tests.acceptance.harness import ROOT, GatewayProcess, free_port
 
 PLUGIN = '''\

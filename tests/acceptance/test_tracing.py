@@ -149,7 +149,7 @@ async def run():
         assert [row[1] for row in one.deliveries()] == ["succeeded"], one.deliveries()
 
 asyncio.run(run())
-found = [name for name in sys.modules if name.startswith(("opentelemetry", "gateway.otel"))]
+found = [name for name in sys.modules if name.startswith(("opentelemetry", "gateway.telemetry.otel"))]
 assert found == [], found
 print("delivered")
 """

@@ -9,13 +9,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.envelope import parse_event, parse_json
-from gateway.errors import EnvelopeError, SignatureError, TemplateError, Where
-from gateway.intake.signature import signed_at, verify
-from gateway.model import Account
-from gateway.settings.load import load
-from gateway.settings.problems import ConfigError
-from gateway.templating import Templates
+from gateway.config.diagnostics.problem import ConfigError
+from gateway.config.load import load
+from gateway.core.envelope import parse_event, parse_json
+from gateway.core.errors import EnvelopeError, SignatureError, TemplateError, Where
+from gateway.core.model import Account
+from gateway.stripe.signature import signed_at, verify
+from gateway.templating.compiler import Templates
 
 ACCOUNT = Account("acme", ("whsec_fuzzed", "whsec_older"), None, 300.0)
 SCOPE = {"object": {"id": "cs_1", "items": {"data": [1, 2]}, "amount": 5, "name": None}, "event": {"type": "a.b"}}

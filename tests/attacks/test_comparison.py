@@ -12,11 +12,11 @@ from types import ModuleType
 
 import pytest
 
-from gateway.errors import SignatureError
-from gateway.intake import signature
-from gateway.model import Account
+from gateway.admin import auth as access
+from gateway.core.errors import SignatureError
+from gateway.core.model import Account
+from gateway.stripe import signature
 from gateway.testing import signed_request
-from gateway.web import access
 
 SECRET = "whsec_compared"
 BODY = b'{"id": "evt_1", "object": "event"}'

@@ -15,9 +15,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from actions.email import Email, EmailSettings, escape_name
 from actions.http_forward import HttpForward
 from actions.slack import Slack, SlackSettings
+from gateway.config.load import load
 from gateway.plugin import DatabaseConnection, HttpConnection, Reject, SlackConnection, SmtpConnection
-from gateway.plugin.outbound import AddressRefused, guarded_session, why_refused
-from gateway.settings.load import load
+from gateway.plugin.http_client import AddressRefused, guarded_session, why_refused
 from gateway.testing import make_event, run_action
 from tests.contract.actions.servers import Mailbox, Service, mail, service
 

@@ -1,6 +1,6 @@
 """Attacks by the files that a configuration is read from: YAML that explodes, plugin folders that others may write to.
 
-tests/unit/settings/test_load.py has the alias bomb (`test_an_alias_bomb_is_refused`), and test_mutations.py beside it
+tests/unit/config/test_load.py has the alias bomb (`test_an_alias_bomb_is_refused`), and test_mutations.py beside it
 whatever else may stand in a file.
 """
 
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.registry import find_actions
-from gateway.settings.load import load
-from gateway.settings.problems import ConfigError
+from gateway.config.diagnostics.problem import ConfigError
+from gateway.config.load import load
+from gateway.config.plugins import find_actions
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""Templates that would never end, or eat the memory. tests/unit/test_templating.py has the ways out of the sandbox
+"""Templates that would never end, or eat the memory. tests/unit/templating/test_compiler.py has the ways out of the sandbox
 (`test_the_sandbox_has_no_way_out`) and the simple bombs (`test_a_bomb_is_refused_soon`).
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import TemplateError, Where
-from gateway.templating import Templates
+from gateway.core.errors import TemplateError, Where
+from gateway.templating.compiler import Templates
 from gateway.testing import make_event
 
 HEAVY = "a value is larger than 4 million characters and values"
@@ -55,8 +55,8 @@ BOMBS = {
 MANY = """
 import re, sys
 from pathlib import Path
-from gateway.errors import TemplateError, Where
-from gateway.templating import Templates
+from gateway.core.errors import TemplateError, Where
+from gateway.templating.compiler import Templates
 def most():  # getrusage() counts what the process had been before its exec
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 before = most()

@@ -9,11 +9,11 @@ from typing import cast
 
 import pytest
 
-from gateway.keyring import Keyring
-from gateway.store.base import Store
-from gateway.store.encrypted import EncryptedStore
-from gateway.store.postgres import PostgresStore
-from gateway.store.sqlite import SqliteStore
+from gateway.store.encryption.keyring import Keyring
+from gateway.store.encryption.store import EncryptedStore
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
 
 ALL = ("sqlite", "postgresql", "encrypted")

@@ -1,4 +1,4 @@
-"""What every store promises of digests and marks (gateway.store.base)."""
+"""What every store promises of digests and marks (gateway.store.protocol)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gateway.model import DeliveryFilter, DeliveryState, Gathered, HandBack
-from gateway.store.base import Store
+from gateway.core.model import DeliveryFilter, DeliveryState, Gathered, HandBack
+from gateway.store.protocol import Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all, later, owed
 

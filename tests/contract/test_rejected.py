@@ -1,4 +1,4 @@
-"""What every store promises of rejected requests (gateway.store.base)."""
+"""What every store promises of rejected requests (gateway.store.protocol)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.model import EventFilter, RejectedBounds, RejectedFilter, RejectedRequest
-from gateway.store.base import Store
+from gateway.core.model import EventFilter, RejectedBounds, RejectedFilter, RejectedRequest
+from gateway.store.protocol import Store
 from tests.conftest import Clock
 
 NOW = datetime.fromtimestamp(1_795_400_000, UTC)  # as the clock of the fixtures

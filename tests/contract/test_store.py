@@ -1,4 +1,4 @@
-"""What every store promises (gateway.store.base)."""
+"""What every store promises (gateway.store.protocol)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import StoreLocked, StoreUnavailable
-from gateway.model import (
+from gateway.core.errors import StoreLocked, StoreUnavailable
+from gateway.core.model import (
     DRY_RUN,
     Attempt,
     AttemptOutcome,
@@ -29,9 +29,9 @@ from gateway.model import (
     Lane,
     PlannedDelivery,
 )
-from gateway.store.base import Store
-from gateway.store.migrations import HEAD
-from gateway.store.sqlite import SqliteStore
+from gateway.store.migrations.runner import HEAD
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

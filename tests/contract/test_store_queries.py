@@ -1,4 +1,4 @@
-"""What every store promises to the console (gateway.store.base, "the console")."""
+"""What every store promises to the console (gateway.store.protocol, "the console")."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.errors import UsageError
-from gateway.model import (
+from gateway.core.errors import UsageError
+from gateway.core.model import (
     Attempt,
     AttemptOutcome,
     AuditEntry,
@@ -20,7 +20,7 @@ from gateway.model import (
     Lane,
     PlannedDelivery,
 )
-from gateway.store.base import EventKind, Store
+from gateway.store.protocol import EventKind, Store
 from tests.conftest import Clock
 
 PLACES = ("sqlite", "postgresql")  # encrypted bodies are not searched: tests/integration/test_encrypted_store.py

@@ -1,4 +1,4 @@
-"""What every store promises of connections, shared rates and purging (gateway.store.base)."""
+"""What every store promises of connections, shared rates and purging (gateway.store.protocol)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.model import (
+from gateway.core.model import (
     ConnectionChange,
     ConnectionState,
     DeliveryFilter,
@@ -18,7 +18,7 @@ from gateway.model import (
     Lane,
     SharedRate,
 )
-from gateway.store.base import Purged, Store
+from gateway.store.protocol import Purged, Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
 

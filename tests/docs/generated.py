@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from gateway.event_types import types_in_order
-from gateway.registry import find_actions
-from gateway.settings.reference import reference
-from gateway.settings.schema_json import json_schema
+from gateway.config.plugins import find_actions
+from gateway.config.schema.json_schema import json_schema
+from gateway.config.schema.markdown import reference
+from gateway.stripe.event_types import types_in_order
 from tests.docs.public_api import public_api
 
 ROOT = Path(__file__).parents[2]

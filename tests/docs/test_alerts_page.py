@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.own_events import FIELDS
+from gateway.core.internal_events import FIELDS
 
 PAGE = (Path(__file__).parents[2] / "docs/alerts.md").read_text()
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
 
-from gateway.settings.load import Config, load
+from gateway.config.load import Config, load
 from tests.acceptance.harness import ROOT
 from tests.cli import CommandLine
 
@@ -70,7 +70,7 @@ def test_the_socket_unit_hands_over_what_the_gateway_takes() -> None:
 
 
 def test_the_units_give_a_stop_the_time_that_it_may_take() -> None:
-    from gateway.service import DRAIN_SECONDS, SHUTDOWN_SECONDS
+    from gateway.app.gateway import DRAIN_SECONDS, SHUTDOWN_SECONDS
 
     (stop,) = re.findall(r"^TimeoutStopSec=(\d+)s$", (SYSTEMD / "stripe-gateway.service").read_text(), re.M)
     pod = manifests()["Deployment", "stripe-gateway"]["spec"]["template"]["spec"]

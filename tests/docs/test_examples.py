@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cases.schema import CaseFile, CaseSettings, Expected, ExpectedDelivery
-from gateway.cli.dev_mode import DevEnvironment
-from gateway.settings.load import load
+from gateway.cli.dev.environment import DevEnvironment
+from gateway.config.load import load
+from gateway.simulation.cases.schema import CaseFile, CaseSettings, Expected, ExpectedDelivery
 from tests.cli import CommandLine
 from tests.examples import EXAMPLES, ROOT, name_of
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.plugin.fields import duration_text, parse_duration, parse_size, size_text
-from gateway.registry import find_actions
-from gateway.settings.schema_json import json_schema
+from gateway.config.plugins import find_actions
+from gateway.config.schema.json_schema import json_schema
+from gateway.plugin.types import duration_text, parse_duration, parse_size, size_text
 from tests.docs.generated import ROOT, anchor, generated
 
 SCHEMA = ROOT / "config" / "schema" / "gateway.schema.json"

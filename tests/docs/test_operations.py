@@ -6,7 +6,7 @@ import re
 
 import yaml
 
-from gateway.metrics import Metrics, Scrape
+from gateway.telemetry.metrics import Metrics, Scrape
 from tests.acceptance.harness import ROOT
 
 OPERATIONS = ROOT / "docs/operations.md"

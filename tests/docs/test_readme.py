@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings.load import load
-from gateway.settings.problems import ConfigError
-from gateway.settings.report import report
+from gateway.config.diagnostics.problem import ConfigError
+from gateway.config.diagnostics.render import report
+from gateway.config.load import load
 
 CONFIG = """\
 version: 1

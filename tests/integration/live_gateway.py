@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import structlog
 
-from gateway.live import Live
-from gateway.model import Delivery, DeliveryFilter
-from gateway.service import Ready, running
-from gateway.settings.load import load
-from gateway.store.sqlite import SqliteStore
+from gateway.app.gateway import Ready, running
+from gateway.config.load import load
+from gateway.config.runtime import Live
+from gateway.core.model import Delivery, DeliveryFilter
+from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import signed_request
 
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="

@@ -15,11 +15,11 @@ import pytest
 import structlog
 from aiohttp import web
 
-from gateway.model import ConnectionChange, ConnectionState, DeliveryFilter, Event, EventFilter
-from gateway.service import Ready, running
-from gateway.settings.load import load
+from gateway.app.gateway import Ready, running
+from gateway.config.load import load
+from gateway.core.model import ConnectionChange, ConnectionState, DeliveryFilter, Event, EventFilter
 from gateway.store import open_store
-from gateway.store.base import Store
+from gateway.store.protocol import Store
 from gateway.testing import make_event, signed_request
 
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="

@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.backfill.catch_up import TRIES, CatchUp, Wanted, connected_to, exact, listings
-from gateway.backfill.course import Course, Order
-from gateway.backfill.lease import Lease, LeaseLost
-from gateway.backfill.listing import MOST_IN_WINDOW, Listing, oldest_first
-from gateway.errors import StripeRefused, StripeUnavailable
-from gateway.intake.handler import Intake
-from gateway.model import Account, Event, EventFilter, EventSource, Route
-from gateway.routing import RouteTable
-from gateway.service import intake_of
-from gateway.settings.load import load
-from gateway.store.base import Store
-from gateway.store.postgres import PostgresStore
-from gateway.store.sqlite import SqliteStore
-from gateway.stripe_api import StripeApi
+from gateway.app.gateway import intake_of
+from gateway.config.load import load
+from gateway.core.errors import StripeRefused, StripeUnavailable
+from gateway.core.model import Account, Event, EventFilter, EventSource, Route
+from gateway.core.routing import RouteTable
+from gateway.intake.backfill.importer import TRIES, CatchUp, Wanted, connected_to, exact, listings
+from gateway.intake.backfill.lease import Lease, LeaseLost
+from gateway.intake.backfill.listing import MOST_IN_WINDOW, Listing, oldest_first
+from gateway.intake.backfill.progress import Course, Order
+from gateway.intake.webhook import Intake
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
+from gateway.stripe.api import StripeApi
 from gateway.testing import make_event, thin_event
 from tests.in_process import config
 from tests.stripe_standin import Fault, StripeStandin
@@ -360,7 +360,7 @@ async def test_a_lease_that_was_lost_ends_the_work(
 ) -> None:
     missed(standin, 3)
     one = bench()
-    monkeypatch.setattr("gateway.backfill.lease.LEASE_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.intake.backfill.lease.LEASE_SECONDS", 0.0)
     course = one.course()
     async with course.lease.held():
         with pytest.raises(LeaseLost, match=f"the lease '{course.lease.name}' was lost: another gateway or command"):

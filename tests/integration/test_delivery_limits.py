@@ -11,16 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gateway.core.errors import StoreUnavailable
+from gateway.core.model import ConnectionChange, ConnectionState, ConnectionStatus, DeliveryFilter
 from gateway.delivery import leases, worker
-from gateway.delivery.breaker import paused_by_hand, resumed
-from gateway.errors import StoreUnavailable
-from gateway.model import (
-    ConnectionChange,
-    ConnectionState,
-    ConnectionStatus,
-    DeliveryFilter,
-)
-from gateway.store.sqlite import SqliteStore
+from gateway.delivery.circuit_breaker import paused_by_hand, resumed
+from gateway.store.sqlite.store import SqliteStore
 from tests.shop import Shop, down, ok, one_of_two_probes, shop_on
 
 

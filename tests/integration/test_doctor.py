@@ -15,8 +15,8 @@ import pytest
 import structlog
 from aiohttp import web
 
-from gateway.doctor.examine import Line, checks_of, examine
-from gateway.settings.load import load
+from gateway.cli.doctor.run import Line, checks_of, examine
+from gateway.config.load import load
 from tests.acceptance.harness import ROOT, free_port
 from tests.stripe_standin import TEST_KEY, StripeStandin
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from gateway.doctor.inbox import inbox_findings
-from gateway.model import PlannedDelivery
+from gateway.cli.doctor.store import inbox_findings
+from gateway.config.load import load
+from gateway.core.model import PlannedDelivery
 from gateway.plugin import Finding
-from gateway.settings.load import load
-from gateway.store.migrations import HEAD
-from gateway.store.postgres import PostgresStore
-from gateway.store.sqlite import SqliteStore
+from gateway.store.migrations.runner import HEAD
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.sqlite.store import SqliteStore
 from tests.acceptance.harness import free_port
 from tests.conftest import Clock, database_url
 from tests.contract.test_store import an_event

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gateway.model import DeliveryState
-from gateway.store.sqlite import SqliteStore
+from gateway.core.model import DeliveryState
+from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.integration.live_gateway import SECRET, LiveGateway, live_gateway
 

@@ -14,17 +14,17 @@ from typing import cast
 import pytest
 import structlog
 
-from gateway.errors import StoreKeyMissing, UsageError
-from gateway.keyring import Keyring
-from gateway.model import EventFilter, Fetched, Finish, RejectedFilter
-from gateway.service import running
-from gateway.settings.load import load
-from gateway.store.base import Store
+from gateway.app.gateway import running
+from gateway.config.load import load
+from gateway.core.errors import StoreKeyMissing, UsageError
+from gateway.core.model import EventFilter, Fetched, Finish, RejectedFilter
 from gateway.store.copy import copy_store
-from gateway.store.encrypted import EncryptedStore, used_keys, with_keys
-from gateway.store.postgres import PostgresStore
-from gateway.store.sealing import seal_all
-from gateway.store.sqlite import SqliteStore
+from gateway.store.encryption.keyring import Keyring
+from gateway.store.encryption.rekey import seal_all
+from gateway.store.encryption.store import EncryptedStore, used_keys, with_keys
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
 from tests.contract.test_rejected import BOUNDS, a_rejected
 from tests.contract.test_store import SUCCEEDED, an_event, claim_all, owed
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gateway.store.base import Store
-from gateway.store.postgres import PostgresStore
-from gateway.store.sqlite import SqliteStore
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
 from tests.shop import Shop, shop_on
 
 FLOOD = 100_000

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.store.sqlite import SqliteStore
+from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event, thin_event
 from tests.in_process import InProcess, config, gateway
 from tests.stripe_standin import LIVE_KEY, Fault, StripeStandin

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from gateway.envelope import parse_event
-from gateway.errors import UsageError
-from gateway.forgetting import Found, Naming, find, forget_event, forget_rejected, naming
-from gateway.keyring import Keyring
-from gateway.model import DeliveryFilter, DeliveryState, Event, Fetched, RejectedFilter
-from gateway.store.base import Store
-from gateway.store.encrypted import with_keys
-from gateway.store.postgres import PostgresStore
-from gateway.store.postgres_contents import LEFT_TO_DO
-from gateway.store.sqlite import SqliteStore
+from gateway.core.envelope import parse_event
+from gateway.core.errors import UsageError
+from gateway.core.model import DeliveryFilter, DeliveryState, Event, Fetched, RejectedFilter
+from gateway.privacy.erasure import Found, Naming, find, forget_event, forget_rejected, naming
+from gateway.store.encryption.keyring import Keyring
+from gateway.store.encryption.store import with_keys
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.postgres.sweep import LEFT_TO_DO
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.cli import CommandLine, Ran
 from tests.contract.test_rejected import BOUNDS, a_rejected

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 import yaml
 
-from gateway.event_types import matches
+from gateway.stripe.event_types import matches
 from gateway.testing import make_event
 from tests.examples import EXAMPLES, name_of, on_loopback
 from tests.in_process import SECRET, InProcess, gateway

@@ -15,10 +15,10 @@ import pytest
 from structlog import get_logger
 from structlog.testing import capture_logs
 
-from gateway.control import NobodyAnswersError, ask
-from gateway.live import ReloadOutcome
-from gateway.reload import Reloader
-from gateway.settings.load import Config
+from gateway.app.control_socket import NobodyAnswersError, ask
+from gateway.config.load import Config
+from gateway.config.reload import Reloader
+from gateway.config.runtime import ReloadOutcome
 from gateway.testing import make_event
 from tests.certificates import self_signed
 from tests.integration.live_gateway import NOTE_PLUGIN, SECRET, live_gateway, until

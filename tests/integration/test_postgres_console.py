@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from gateway.model import DeliveryFilter, EventFilter
-from gateway.store.postgres import PostgresStore
+from gateway.core.model import DeliveryFilter, EventFilter
+from gateway.store.postgres.store import PostgresStore
 from tests.contract.test_store import an_event
 from tests.integration.test_postgres_plans import FINISHED, filled, nodes
 

@@ -18,12 +18,12 @@ import asyncpg
 import pytest
 import structlog
 
-from gateway.errors import StoreError, StoreOutdated, StoreUnavailable, UsageError
-from gateway.model import DeliveryFilter, PlannedDelivery
+from gateway.core.errors import StoreError, StoreOutdated, StoreUnavailable, UsageError
+from gateway.core.model import DeliveryFilter, PlannedDelivery
 from gateway.store import open_store
-from gateway.store.migrations import HEAD
-from gateway.store.postgres import PostgresStore
-from gateway.store.postgres_link import Address
+from gateway.store.migrations.runner import HEAD
+from gateway.store.postgres.connection import Address
+from gateway.store.postgres.store import PostgresStore
 from tests.acceptance.harness import free_port
 from tests.conftest import database_url
 from tests.contract.test_store import SUCCEEDED, an_event
@@ -121,12 +121,12 @@ async def test_ten_gateways_that_start_at_once_make_one_schema(postgresql_server
 async def test_ten_idle_gateways_issue_fewer_than_ten_statements_a_second_together(
     server: OwnServer, tmp_path: Path
 ) -> None:
-    from gateway.delivery.fetching import StripeFetcher
+    from gateway.config.load import load
+    from gateway.core.routing import RouteTable
+    from gateway.delivery.fetch import StripeFetcher
     from gateway.delivery.resources import Resources
     from gateway.delivery.worker import Worker
-    from gateway.routing import RouteTable
-    from gateway.settings.load import load
-    from gateway.stripe_api import StripeApis
+    from gateway.stripe.api import StripeApis
 
     (tmp_path / "gateway.yaml").write_text("version: 1\naccounts: {acme: {signing_secrets: [whsec_x]}}\n")
     config, log = load(tmp_path / "gateway.yaml", {}), structlog.get_logger()

@@ -9,10 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from gateway.store import migrations
-from gateway.store import postgres_upkeep as upkeep
-from gateway.store import postgres_work as work
-from gateway.store.postgres import PostgresStore
+from gateway.store.migrations import runner as migrations
+from gateway.store.postgres import maintenance as upkeep
+from gateway.store.postgres import queue as work
+from gateway.store.postgres.store import PostgresStore
 
 FINISHED = 100_000
 HELD = 20_000  # pending behind one key

@@ -10,16 +10,8 @@ from random import Random
 
 import asyncpg
 
-from gateway.model import (
-    Attempt,
-    AttemptOutcome,
-    Claim,
-    DeliveryFilter,
-    DeliveryState,
-    Finish,
-    PlannedDelivery,
-)
-from gateway.store.postgres import PostgresStore
+from gateway.core.model import Attempt, AttemptOutcome, Claim, DeliveryFilter, DeliveryState, Finish, PlannedDelivery
+from gateway.store.postgres.store import PostgresStore
 from tests.contract.test_store import DEAD, NOW, SKIPPED, SUCCEEDED, an_event, later
 
 EVERYTHING = 100_000

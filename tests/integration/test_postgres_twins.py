@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from gateway.model import DeliveryFilter, Fetched
+from gateway.core.model import DeliveryFilter, Fetched
 from tests.contract.test_store import NOW, SUCCEEDED, an_event, claim_all, owed
 from tests.integration.test_postgres_turns import stores
 

@@ -9,11 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from gateway.errors import StoreUnavailable
-from gateway.model import EventFilter
-from gateway.store import migrations, postgres
-from gateway.store import postgres_work as work
-from gateway.store.postgres import PostgresStore
+from gateway.core.errors import StoreUnavailable
+from gateway.core.model import EventFilter
+from gateway.store.migrations import runner as migrations
+from gateway.store.postgres import queue as work
+from gateway.store.postgres import store as postgres
+from gateway.store.postgres.store import PostgresStore
 from tests.conftest import database_url
 from tests.contract.test_store import an_event, owed
 from tests.integration.test_postgres_turns import stores

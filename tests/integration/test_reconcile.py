@@ -107,7 +107,7 @@ async def test_connected_accounts_are_reconciled_where_they_are_named(tmp_path: 
 async def test_a_refusal_is_told_and_asked_again(
     tmp_path: Path, standin: StripeStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.backfill.reconcile.AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.intake.backfill.reconcile.AGAIN_SECONDS", 0.05)
     missed(standin)
     standin.faults.append(Fault(403, "Having the 'event_read' permission would allow this request to continue."))
     async with gateway(tmp_path, config(ROUTES, standin.url, account=settings())) as running:
@@ -132,7 +132,7 @@ async def test_intake_goes_on_while_stripe_does_not_answer(tmp_path: Path, stand
 async def test_of_several_gateways_one_reconciles_and_it_counts_for_all(
     tmp_path: Path, standin: StripeStandin, inbox_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.backfill.reconcile.ELSEWHERE_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.intake.backfill.reconcile.ELSEWHERE_SECONDS", 0.05)
     ids = missed(standin, 900)
     standin.gate.clear()
     text = config(ROUTES, standin.url, account=settings("5m"), inbox=inbox_url)

@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 
 import structlog
 
+from gateway.app.gateway import intake_of, replan
+from gateway.config.load import Config
+from gateway.core.envelope import parse_event
+from gateway.core.model import Account, Claim, DeliveryFilter, DeliveryState, Fetch, Lane
+from gateway.core.routing import RouteTable
 from gateway.delivery.attempt import Bench, run_attempt
 from gateway.delivery.resources import Resources
-from gateway.envelope import parse_event
-from gateway.model import Account, Claim, DeliveryFilter, DeliveryState, Fetch, Lane
 from gateway.plugin import Action, Context, Settings
-from gateway.rehearsal import Assumed, Stage
-from gateway.routing import RouteTable
-from gateway.service import intake_of, replan
-from gateway.settings.load import Config
-from gateway.store.sqlite import SqliteStore
+from gateway.simulation import Assumed, Stage
+from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.configs import loaded
 

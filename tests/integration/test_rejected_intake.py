@@ -14,10 +14,10 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from gateway.model import EventFilter, RejectedFilter, RejectedRequest
-from gateway.service import running
-from gateway.settings.load import load
-from gateway.store.sqlite import SqliteStore
+from gateway.app.gateway import running
+from gateway.config.load import load
+from gateway.core.model import EventFilter, RejectedFilter, RejectedRequest
+from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event, signed_request
 
 SECRET = "whsec_acme"

@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 import structlog
 
-from gateway.live import ReloadOutcome
-from gateway.service import running
-from gateway.settings.load import load
+from gateway.app.gateway import running
+from gateway.config.load import load
+from gateway.config.runtime import ReloadOutcome
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, Sink, free_port, post
 from tests.integration.live_gateway import NOTE_PLUGIN

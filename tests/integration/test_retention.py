@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 
+from gateway.config.schema.model import StoreSettings
+from gateway.core.errors import StoreUnavailable
 from gateway.delivery.retention import (
     FIRST_SECONDS,
     LONGEST_REST_SECONDS,
@@ -16,10 +18,8 @@ from gateway.delivery.retention import (
     Retention,
     next_limit,
 )
-from gateway.errors import StoreUnavailable
-from gateway.settings.schema import StoreSettings
-from gateway.store.base import Purged
-from gateway.store.sqlite import SqliteStore
+from gateway.store.protocol import Purged
+from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, owed
 from tests.contract.test_store_upkeep import end, event_ids

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.model import ConnectionChange, ConnectionState, PlannedDelivery
-from gateway.store.sqlite import SqliteStore
+from gateway.core.model import ConnectionChange, ConnectionState, PlannedDelivery
+from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
 from tests.contract.test_store import an_event
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.model import EventFilter, EventState
-from gateway.store.migrations import upgrade_sqlite
-from gateway.store.sqlite import SqliteStore
+from gateway.core.model import EventFilter, EventState
+from gateway.store.migrations.runner import upgrade_sqlite
+from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
 from tests.contract.test_store import an_event, owed
 

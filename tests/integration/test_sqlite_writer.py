@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import StoreUnavailable
-from gateway.store import sqlite_writer
-from gateway.store.sqlite_writer import Writer, connect
+from gateway.core.errors import StoreUnavailable
+from gateway.store.sqlite import writer as sqlite_writer
+from gateway.store.sqlite.writer import Writer, connect
 
 
 @contextlib.asynccontextmanager

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
-from gateway.model import Account
-from gateway.stripe_api import MOST_ITEMS, Asking, StripeApi, StripeApis, path_of
+from gateway.core.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
+from gateway.core.model import Account
+from gateway.stripe.api import MOST_ITEMS, Asking, StripeApi, StripeApis, path_of
 from gateway.testing import make_event, thin_event
 from tests.stripe_standin import TEST_KEY, Fault, StripeStandin
 

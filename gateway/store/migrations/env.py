@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from gateway.store.migrations import OLDEST
+from gateway.store.migrations.runner import OLDEST
 
 MIGRATION_LOCK = 1734440825, 65  # beside the locks of 0001.sql
 LOCK_SECONDS = 1  # how long gateways at work wait behind a step that waits for one of them

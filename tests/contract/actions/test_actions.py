@@ -15,13 +15,7 @@ from standardwebhooks.webhooks import Webhook
 from actions.email import Email
 from actions.http_forward import HttpForward
 from actions.slack import Slack
-from gateway.plugin import (
-    HttpConnection,
-    Reject,
-    Retry,
-    SlackConnection,
-    SmtpConnection,
-)
+from gateway.plugin import HttpConnection, Reject, Retry, SlackConnection, SmtpConnection
 from gateway.testing import make_event, run_action
 from tests.contract.actions.servers import SECRET, Mailbox, Service
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.explain import drawn
-from gateway.envelope import parse_event
-from gateway.rehearsal.explain import ExplainedAction
-from gateway.store.sqlite import SqliteStore
+from gateway.cli.commands.explain import drawn
+from gateway.core.envelope import parse_event
+from gateway.simulation.explain import ExplainedAction
+from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.cli import CommandLine
 from tests.configs import HEAD, ORDERS

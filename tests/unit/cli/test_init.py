@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.starter import Choices, Secrets, starter
-from gateway.settings.load import load
+from gateway.cli.init_files import Choices, Secrets, starter
+from gateway.config.load import load
 from tests.cli import CommandLine
 
 ROOT = Path(__file__).parents[3]

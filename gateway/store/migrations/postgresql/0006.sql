@@ -5,7 +5,7 @@
 -- what 0005 brought: a due time that is kept, and once keys that are remembered after a purge.
 
 
--- Whether a delivery was skipped because nothing was to be sent: gateway.model.DRY_RUN.
+-- Whether a delivery was skipped because nothing was to be sent: gateway.core.model.DRY_RUN.
 CREATE FUNCTION was_dry(state text, reason text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
   SELECT state = 'skipped' AND starts_with(coalesce(reason, ''), 'dry run: ')
 $$;

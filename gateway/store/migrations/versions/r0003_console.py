@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from gateway.store.migrations import run_script
+from gateway.store.migrations.runner import run_script
 
 revision = "0003"
 down_revision = "0002"

@@ -4,7 +4,7 @@ it is without walking those that wait.
 
 from alembic import op
 
-from gateway.store.migrations import run_script
+from gateway.store.migrations.runner import run_script
 
 revision = "0005"
 down_revision = "0004"

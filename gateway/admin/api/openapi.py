@@ -1,0 +1,120 @@
+"""The OpenAPI 3.1 document of the admin API, made of the handlers' own types."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from gateway import __version__
+from gateway.admin.api.endpoints import ENDPOINTS, PREFIX, Endpoint
+from gateway.admin.api.schemas import Empty, Problem
+from gateway.admin.auth import Role
+from gateway.admin.problems import PROBLEM_TYPE
+
+_REF = "#/components/schemas/{model}"
+_ERRORS = {
+    400: "The request could not be read.",
+    401: "No token, or one that is nobody's.",
+    403: "The token's role may not do this, or a form's CSRF token is wrong.",
+    404: "There is no such thing.",
+    405: "Another method is needed.",
+    409: "It cannot be done in the state that it is in.",
+    413: "The request is too large.",
+    415: "Send JSON.",
+    422: "The request asks for something that cannot be.",
+    429: "Too many wrong tokens from this address; wait.",
+    503: "The store does not answer.",
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    models: list[Any] = [(Problem, "serialization")]
+    for endpoint in ENDPOINTS:
+        models.append((endpoint.answer, "serialization"))
+        if endpoint.body is not None:
+            models.append((endpoint.body, "validation"))
+    schemas, definitions = models_json_schema(models, ref_template=_REF, schema_generator=GenerateJsonSchema)
+    paths: dict[str, Any] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(PREFIX + endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Stripe fulfilment gateway: admin API",
+            "version": __version__,
+            "description": "What the console shows and does. Lists go on at `next`; errors are problem+json.",
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "paths": paths,
+        "components": {
+            "schemas": definitions.get("$defs", {}),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(endpoint: Endpoint, schemas: Any) -> dict[str, Any]:
+    needs = "an operator's token" if endpoint.role is Role.OPERATOR else "a viewer's token"
+    made: dict[str, Any] = {
+        "operationId": endpoint.run.__name__,
+        "summary": endpoint.summary,
+        "description": f"Needs {needs}.",
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            for name in re.findall(r"\{(\w+)\}", endpoint.path)
+        ]
+        + _parameters(endpoint),
+        "responses": {
+            "200": {
+                "description": "Done.",
+                "content": {"application/json": {"schema": schemas[(endpoint.answer, "serialization")]}},
+            }
+        },
+    }
+    if endpoint.body is not None:
+        made["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schemas[(endpoint.body, "validation")]}},
+        }
+    for status, text in _ERRORS.items():
+        made["responses"][str(status)] = {
+            "description": text,
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}},
+        }
+    return made
+
+
+def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    if endpoint.query is Empty:
+        return []
+    schema = endpoint.query.model_json_schema(ref_template=_REF)
+    inner = schema.get("$defs", {})
+    found = []
+    for name, value in schema["properties"].items():
+        described = value.pop("description", None)
+        found.append(
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "schema": _inlined(value, inner),
+                **({"description": described} if described else {}),
+                **({"style": "form", "explode": True} if value.get("type") == "array" else {}),
+            }
+        )
+    return found
+
+
+def _inlined(value: Any, definitions: dict[str, Any]) -> Any:
+    """A parameter's schema without references."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            return _inlined(definitions[value["$ref"].rpartition("/")[2]], definitions)
+        return {key: _inlined(item, definitions) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_inlined(item, definitions) for item in value]
+    return value

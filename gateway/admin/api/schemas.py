@@ -1,0 +1,414 @@
+"""The API's types: what it takes and what it answers. The OpenAPI document is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gateway.config.load import Config
+from gateway.core.model import (
+    Attempt,
+    AttemptOutcome,
+    Delivery,
+    DeliveryFilter,
+    DeliveryState,
+    Event,
+    EventFilter,
+    EventState,
+)
+from gateway.plugin import parse_duration
+
+T = TypeVar("T")
+MOST_IDS = 1000
+MOST_LISTED = 500
+
+
+class Shown(BaseModel):
+    """The base of what is answered. Like all models here it is compiled at its first use: most are never used, and the
+    gateway starts without waiting for them.
+    """
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class OfRecord(Shown):
+    """An answer with the same fields as a record of the gateway."""
+
+    @classmethod
+    def of(cls, record: object) -> Self:
+        """From the record."""
+        return cls.model_validate(record, from_attributes=True)
+
+
+class Model(BaseModel):
+    """The base of what is taken: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+
+def _words(value: Any) -> Any:
+    """A query's `a,b` or repeated values as a list without empty ones."""
+    if isinstance(value, str):
+        value = value.split(",")
+    return [part for part in value if part != ""] if isinstance(value, list) else value
+
+
+def _moment(value: Any) -> Any:
+    """`2h` means two hours ago."""
+    if isinstance(value, str):
+        try:
+            from datetime import UTC, timedelta
+
+            return datetime.now(UTC) - timedelta(seconds=parse_duration(value.strip()))
+        except (ValueError, OverflowError):
+            return value.strip() or None
+    return value
+
+
+Id = Annotated[str, Field(min_length=1, max_length=255)]
+Words = Annotated[list[Annotated[str, Field(max_length=255)]], BeforeValidator(_words), Field(max_length=50)]
+When = Annotated[datetime | None, BeforeValidator(_moment)]
+EventStates = Annotated[list[EventState], BeforeValidator(_words), Field(max_length=10)]
+DeliveryStates = Annotated[list[DeliveryState], BeforeValidator(_words), Field(max_length=10)]
+
+
+class EventsWhere(Model):
+    """Which events. Empty fields do not narrow."""
+
+    account: Words = Field(default_factory=list)
+    type: Words = Field(default_factory=list, description="Types or globs, such as `invoice.*`.")
+    state: EventStates = Field(default_factory=list)
+    object: Annotated[str, Field(max_length=255)] = Field("", description="The id of the event's object.")
+    since: When = Field(None, description="A time, or `2h` for two hours ago.")
+    until: When = None
+
+    def filter(self, text: str = "") -> EventFilter:
+        """The same for the store."""
+        return EventFilter(
+            accounts=self.account,
+            types=self.type,
+            states=[state.value for state in self.state],
+            object_id=self.object or None,
+            since=aware(self.since),
+            until=aware(self.until),
+            text=text or None,
+        )
+
+
+class DeliveriesWhere(Model):
+    """Which deliveries. Empty fields do not narrow."""
+
+    state: DeliveryStates = Field(default_factory=list)
+    route: Words = Field(default_factory=list)
+    action: Words = Field(default_factory=list)
+    account: Words = Field(default_factory=list)
+    connection: Words = Field(default_factory=list)
+    event: Words = Field(default_factory=list, description="Ids of events.")
+    since: When = Field(None, description="Made at or after: a time, or `2h` for two hours ago.")
+    until: When = None
+
+    def filter(self, config: Config) -> DeliveryFilter:
+        """The same for the store: a connection is the actions that use it in today's configuration."""
+        lanes = None
+        if self.connection:
+            lanes = [(r.name, a.name) for r in config.routes for a in r.actions if a.connection in self.connection]
+        return DeliveryFilter(
+            event_ids=self.event,
+            accounts=self.account,
+            routes=self.route,
+            actions=self.action,
+            lanes=lanes,
+            states=[state.value for state in self.state],
+            since=aware(self.since),
+            until=aware(self.until),
+        )
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """UTC where a time does not say otherwise."""
+    from datetime import UTC
+
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+class ForgetAsk(Model):
+    """A customer whose data is to be erased."""
+
+    customer: Annotated[str, Field(max_length=260, description="Stripe's id of the customer: cus_...")]
+    account: Annotated[str, Field(max_length=64, description="Only from this account; empty: from all.")] = ""
+    cancel: bool = Field(False, description="Cancel what is still owed for these events; else they are refused.")
+    dry_run: bool = Field(False, description="Only count the events, and the rejected requests.")
+
+
+class Cut(Model):
+    """Which part of a list."""
+
+    cursor: Annotated[str, Field(max_length=30)] = Field("", description="`next` of the page before.")
+    limit: Annotated[int, Field(ge=1, le=MOST_LISTED)] = 50
+
+
+class Ordered(Cut):
+    """Which part of a list, from which end."""
+
+    oldest_first: bool = False
+
+
+class EventsQuery(EventsWhere, Ordered):
+    """The query of a list of events."""
+
+    text: Annotated[str, Field(max_length=200)] = Field(
+        "", description="Stands in the body, to the letter. Looks through the inbox a part at a time: follow `next`."
+    )
+
+
+class DeliveriesQuery(DeliveriesWhere, Ordered):
+    """The query of a list of deliveries."""
+
+
+class AccountQuery(Model):
+    """Tells apart events of one id."""
+
+    account: Annotated[str, Field(max_length=64)] = ""
+
+
+class Empty(Model):
+    """Nothing."""
+
+
+# -- answers --------------------------------------------------------------------------------------------------
+
+
+class ListOf(Shown, Generic[T]):
+    """A page of a list."""
+
+    items: list[T]
+    next: str | None = Field(description="The cursor of the page that follows; null: that was all.")
+    searched_until: datetime | None = Field(None, description="A search by text has looked back so far.")
+
+
+class EventOut(Shown):
+    """An event in a list."""
+
+    id: str
+    type: str
+    account: str
+    state: EventState
+    livemode: bool | None
+    received_at: datetime
+    created_at: datetime | None
+    object_id: str | None
+    connected_account: str | None
+    source: str = Field(description="What brought it: webhook, or a command.")
+    test: bool = Field(description="Made up by Stripe's Dashboard.")
+    api_version: str | None
+    written_for: str | None = Field(description="The version that templates expect, where it is another.")
+
+    @classmethod
+    def of(cls, event: Event) -> EventOut:
+        """From the record."""
+        return cls(
+            id=event.id,
+            type=event.type,
+            account=event.account,
+            state=event.state,
+            livemode=event.livemode,
+            received_at=event.received_at,
+            created_at=event.created_at,
+            object_id=event.object_id,
+            connected_account=event.connected_account,
+            source=event.source,
+            test=event.is_test,
+            api_version=event.api_version,
+            written_for=event.written_for,
+        )
+
+
+class DeliveryOut(Shown):
+    """A delivery in a list."""
+
+    id: str
+    event_id: str
+    account: str
+    type: str
+    route: str
+    action: str
+    state: DeliveryState
+    attempts: int
+    needs: list[str]
+    waits_for_turn: bool
+    created_at: datetime
+    next_attempt_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+    last_error: str | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> DeliveryOut:
+        """From the record."""
+        return cls(**_delivery(delivery))
+
+
+def _delivery(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "id": delivery.id,
+        "event_id": delivery.event_id,
+        "account": delivery.account,
+        "type": delivery.event_type,
+        "route": delivery.route,
+        "action": delivery.action,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "needs": list(delivery.needs),
+        "waits_for_turn": delivery.waits_for_turn,
+        "created_at": delivery.created_at,
+        "next_attempt_at": delivery.next_attempt_at,
+        "finished_at": delivery.finished_at,
+        "reason": delivery.reason,
+        "last_error": delivery.last_error,
+    }
+
+
+class AttemptOut(OfRecord):
+    """One run of a delivery."""
+
+    number: int
+    started_at: datetime
+    duration_seconds: float
+    outcome: AttemptOutcome
+    error: str | None
+
+
+class DeliveryWhole(DeliveryOut):
+    """One delivery, whole."""
+
+    rendered: Any
+    output: Any
+    history: list[AttemptOut]
+
+    @classmethod
+    def whole(cls, delivery: Delivery, attempts: Sequence[Attempt]) -> DeliveryWhole:
+        """From the records."""
+        return cls(
+            **_delivery(delivery),
+            rendered=delivery.rendered,
+            output=delivery.output,
+            history=[AttemptOut.of(attempt) for attempt in attempts],
+        )
+
+
+class EventWhole(EventOut):
+    """One event, whole."""
+
+    body: Any = Field(description="The event as Stripe posted it.")
+    deliveries: list[DeliveryOut]
+
+
+class AuditOut(OfRecord):
+    """Who asked for what."""
+
+    at: datetime
+    role: str
+    who: str
+    what: str
+    target: str
+    count: int
+
+
+class Problem(Shown):
+    """What went wrong, RFC 9457."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+
+# -- changes --------------------------------------------------------------------------------------------------
+
+
+class Ids(Model):
+    """Which deliveries, by id."""
+
+    ids: list[Id] = Field(min_length=1, max_length=MOST_IDS)
+
+
+class Result(Shown):
+    """What came of one."""
+
+    id: str
+    done: bool
+    refused: str | None = Field(description="Why not, where it was not done.")
+
+
+class Results(Shown):
+    """What came of each."""
+
+    results: list[Result]
+
+
+class EventName(Model):
+    """One stored event."""
+
+    id: Id
+    account: Annotated[str, Field(max_length=64)] = Field("", description="Needed where several accounts have the id.")
+
+
+class ReplayAsk(Model):
+    """Which events to route through today's configuration."""
+
+    events: list[EventName] = Field(min_length=1, max_length=100)
+    routes: list[Id] = Field(default_factory=list, max_length=100, description="Only for these.")
+    force: bool = Field(False, description="Even where once_per says it was done.")
+    dry_run: bool = Field(False, description="Only say what it would make.")
+
+
+class Replayed(Shown):
+    """What came of one event."""
+
+    event_id: str
+    account: str
+    type: str
+    owed: list[str] = Field(description="route/action, as today's configuration owes it.")
+    deliveries: list[str] = Field(description="The ids of the deliveries made; empty in a dry run.")
+    refused: str | None
+
+
+class ReplayedList(Shown):
+    """What came of each event."""
+
+    results: list[Replayed]
+
+
+class JobAsk(Model):
+    """A change to all that a filter finds now, the oldest first."""
+
+    what: Literal["retry", "cancel", "replay"]
+    deliveries: DeliveriesWhere | None = Field(None, description="For retry and cancel.")
+    events: EventsWhere | None = Field(None, description="For replay.")
+    routes: list[Id] = Field(default_factory=list, max_length=100, description="Of a replay: only for these.")
+    dry_run: bool = Field(False, description="Only count.")
+
+
+class JobOut(OfRecord):
+    """A change to many, as it goes on."""
+
+    id: str
+    what: str
+    target: str
+    state: Literal["running", "paused", "finished", "stopped", "failed"]
+    total: int
+    done: int
+    refused: int
+    first_refusal: str | None
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class JobAnswer(Shown):
+    """How many it is about, and the job, where one was started."""
+
+    count: int
+    job: JobOut | None

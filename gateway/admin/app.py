@@ -1,0 +1,198 @@
+"""The admin listener's application: every route with the role it needs, who asks, and the headers of every answer."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from structlog.typing import FilteringBoundLogger
+
+from gateway.admin import console as pages
+from gateway.admin.api.endpoints import ENDPOINTS, PREFIX
+from gateway.admin.api.openapi import document
+from gateway.admin.auth import NOBODY, Person, Role, csrf_is_good
+from gateway.admin.console.render import error_page, setup_templates
+from gateway.admin.login import COOKIE, SIGN_IN
+from gateway.admin.login import ENTRIES as SIGN_IN_ENTRIES
+from gateway.admin.problems import Refused, problem
+from gateway.admin.reports import overview
+from gateway.admin.request import PARTS, PERSON, REQUEST_ID, Entry, Parts, parts, person, wants_json
+from gateway.core.errors import StoreError, UsageError, place_of
+from gateway.telemetry.logging import given_request_id
+from gateway.telemetry.metrics import CONTENT_TYPE
+
+MAX_BODY = 2 * 1024 * 1024
+SAFE_METHODS = ("GET", "HEAD")
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+        " frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+LOG = web.AppKey("log", FilteringBoundLogger)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    found = parts(request)
+    text = found.metrics.text(await overview.scrape(found), time.time())
+    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return web.Response(body=json.dumps(document()).encode(), content_type="application/json")
+
+
+def entries(made: Parts) -> list[Entry]:
+    """Every route there is, and the role that it needs."""
+    public = made.running.config.settings.admin.metrics_public
+    return [
+        Entry("GET", "/metrics", _metrics, Role.NOBODY if public else Role.VIEWER, is_page=False),
+        Entry("GET", f"{PREFIX}/openapi.json", _openapi, Role.VIEWER, is_page=False),
+        *(endpoint.entry() for endpoint in ENDPOINTS),
+        *SIGN_IN_ENTRIES,
+        *pages.entries(with_outbox=made.outbox is not None),
+    ]
+
+
+def make_app(made: Parts, log: FilteringBoundLogger) -> web.Application:
+    """The application. Whoever starts it closes `made.desk.jobs` and `made.tail` before it."""
+    app = web.Application(middlewares=[_answers, _guards], client_max_size=MAX_BODY)
+    app[PARTS] = made
+    app[LOG] = log
+    setup_templates(app)
+    for entry in entries(made):
+        app.router.add_route(entry.method, entry.path, _with_role(entry))
+    return app
+
+
+def _with_role(entry: Entry) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        asker = person(request)
+        if asker.role < entry.role:
+            if asker.role is Role.NOBODY:
+                return _sign_in_first(request, entry)
+            raise Refused(403, "your token may look, not change: sign in with the operator's token")
+        return await entry.handle(request)
+
+    return handle
+
+
+def _sign_in_first(request: web.Request, entry: Entry) -> web.StreamResponse:
+    if not entry.is_page:
+        raise Refused(
+            401, "send the token, as Authorization: Bearer ...", {"WWW-Authenticate": 'Bearer realm="gateway"'}
+        )
+    if request.method not in SAFE_METHODS:
+        raise Refused(401, "your session has ended; sign in again")
+    target = quote(request.rel_url.raw_path_qs, safe="/?=&")
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        # A link from a mail or a chat: browsers hold a SameSite=Strict cookie back. Coming from here, it is sent.
+        page = f'<!doctype html><meta http-equiv="refresh" content="0; url={target}"><title>Gateway</title>'
+        return web.Response(text=page, content_type="text/html")
+    return web.Response(status=303, headers={"Location": f"{SIGN_IN}?next={quote(target, safe='')}"})
+
+
+# -- who asks -------------------------------------------------------------------------------------------------
+
+
+@web.middleware
+async def _guards(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Finds out who asks, and that a browser was not made to ask by another site."""
+    found, by_cookie = _asker(request)
+    request[PERSON] = found
+    if request.method not in SAFE_METHODS:
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            raise Refused(403, "another site sent this request")
+        if by_cookie and request.path != SIGN_IN:  # whoever signs in has no session yet, or wants another
+            await _check_csrf(request, found)
+    return await handler(request)
+
+
+def _asker(request: web.Request) -> tuple[Person, bool]:
+    """The person, and whether a cookie spoke for them."""
+    access, now = parts(request).access, time.time()
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        address = request.remote or "unknown"
+        locked = access.locked_seconds(address, now)
+        if locked:
+            raise too_many(locked)
+        role = access.role_of(token.strip(), address, now)
+        return (Person(role, request.headers.get("X-Gateway-User", "")[:60]) if role else NOBODY), False
+    cookie = request.cookies.get(COOKIE)
+    return (access.person_of(cookie, now) if cookie else NOBODY), True
+
+
+def too_many(seconds: float) -> Refused:
+    """The refusal of an address that guesses."""
+    wait = int(seconds) + 1
+    return Refused(429, f"too many wrong tokens; try again in {wait} s", {"Retry-After": str(wait)})
+
+
+async def _check_csrf(request: web.Request, found: Person) -> None:
+    if found.role is Role.NOBODY:
+        return  # nothing to misuse: the route's role decides
+    given = request.headers.get("X-CSRF-Token")
+    if given is None and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        value = (await request.post()).get("csrf")
+        given = value if isinstance(value, str) else None
+    if not csrf_is_good(found, given):
+        raise Refused(403, "the form is not of this session; load the page again")
+
+
+# -- every answer ---------------------------------------------------------------------------------------------
+
+
+@web.middleware
+async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns what goes wrong into words, and puts the headers on."""
+    request[REQUEST_ID] = given_request_id(request.headers.get("X-Request-Id")) or secrets.token_hex(8)
+    try:
+        response = await handler(request)
+    except Refused as error:
+        response = _refusal(request, error)
+    except UsageError as error:
+        response = _refusal(request, Refused(422, str(error)))
+    except StoreError as error:
+        request.app[LOG].warning("admin.store_failed", request_id=request[REQUEST_ID], error=str(error))
+        response = _refusal(request, Refused(503, str(error), {"Retry-After": "5"}))
+    except web.HTTPException as error:
+        kept = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
+        response = _refusal(request, Refused(error.status, _WORDS.get(error.status, error.reason), kept))
+    except Exception as error:
+        # Its text could hold a payload: only its type is logged, and where.
+        request.app[LOG].error(
+            "admin.failed", request_id=request[REQUEST_ID], path=request.path[:200], error=type(error).__name__,
+            exc_info=False, place=place_of(error),
+        )  # fmt: skip
+        response = _refusal(request, Refused(500, f"that was our fault; the log has it as {request[REQUEST_ID]}"))
+    if not response.prepared:
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
+    return response
+
+
+_WORDS = {
+    404: "there is nothing here",
+    405: "another method is needed here",
+    413: "the request is too large",
+}
+
+
+def _refusal(request: web.Request, error: Refused) -> web.Response:
+    if wants_json(request) or request.path == "/metrics":
+        return problem(error.status, error.detail, error.headers)
+    return error_page(request, error)

@@ -1,0 +1,122 @@
+"""Changes to many deliveries or events: one at a time after another in small steps, seen, paused and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.core.errors import GatewayError
+
+STEP = 50  # changed in one transaction: intake and deliveries go on between
+REMEMBERED = 50
+MOST_AT_ONCE = 4
+State = Literal["running", "paused", "finished", "stopped", "failed"]
+Step = Callable[[Sequence[str]], Awaitable[Sequence[str | None]]]
+"""Changes some, by id: for each None where done, else why not."""
+
+
+@dataclass(slots=True)
+class Job:
+    """One change to many."""
+
+    id: str
+    what: str
+    target: str  # the filter, in words
+    total: int
+    started_at: datetime
+    done: int = 0
+    refused: int = 0
+    first_refusal: str | None = None
+    state: State = "running"
+    ended_at: datetime | None = None
+    _go: asyncio.Event = field(default_factory=asyncio.Event)
+    _task: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens."""
+        return self.state in ("finished", "stopped", "failed")
+
+
+class Jobs:
+    """Those of one gateway, since its start. Whatever runs at `close` is stopped: what is done is done."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._jobs: dict[str, Job] = {}
+
+    def all(self) -> list[Job]:
+        """The newest first."""
+        return list(reversed(self._jobs.values()))
+
+    def get(self, job_id: str) -> Job | None:
+        """The job of that id, or None."""
+        return self._jobs.get(job_id)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further one may start now."""
+        return sum(not job.is_over for job in self._jobs.values()) >= MOST_AT_ONCE
+
+    def start(self, what: str, target: str, total: int, parts: AsyncIterator[Sequence[str]], step: Step) -> Job:
+        """Begins one."""
+        job = Job(secrets.token_hex(6), what, target, total, datetime.now(UTC))
+        job._go.set()
+        job._task = asyncio.create_task(self._run(job, parts, step), name=f"gateway-job {job.id}")
+        self._jobs[job.id] = job
+        for old in [one for one in self._jobs.values() if one.is_over][: max(0, len(self._jobs) - REMEMBERED)]:
+            del self._jobs[old.id]
+        return job
+
+    async def _run(self, job: Job, parts: AsyncIterator[Sequence[str]], step: Step) -> None:
+        try:
+            async for part in parts:
+                await job._go.wait()
+                for refusal in await step(part):
+                    job.done += 1
+                    if refusal is not None:
+                        job.refused += 1
+                        job.first_refusal = job.first_refusal or refusal
+            self._end(job, "finished")
+        except GatewayError as error:
+            job.first_refusal = job.first_refusal or str(error)
+            self._log.error("job.failed", job_id=job.id, what=job.what, error=str(error))
+            self._end(job, "failed")
+        except asyncio.CancelledError:
+            self._end(job, "stopped")
+            raise
+
+    def _end(self, job: Job, state: State) -> None:
+        job.state, job.ended_at = state, datetime.now(UTC)
+        self._log.info("job.ended", job_id=job.id, what=job.what, state=state, done=job.done, refused=job.refused)
+
+    def pause(self, job: Job) -> None:
+        """Nothing more is changed until `resume`."""
+        if job.state == "running":
+            job.state = "paused"
+            job._go.clear()
+
+    def resume(self, job: Job) -> None:
+        """Goes on."""
+        if job.state == "paused":
+            job.state = "running"
+            job._go.set()
+
+    async def stop(self, job: Job) -> None:
+        """Ends one where it is."""
+        if job._task is not None and not job.is_over:
+            job._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await job._task
+
+    async def close(self) -> None:
+        """Stops all."""
+        for job in self._jobs.values():
+            await self.stop(job)

@@ -1,0 +1,45 @@
+"""The console's pages: plain links and forms that work without a script; htmx makes some of them live."""
+
+from __future__ import annotations
+
+from gateway.admin.auth import Role
+from gateway.admin.console import config, deliveries, events, jobs, outbox, overview, playground
+from gateway.admin.console.render import static_file
+from gateway.admin.request import Entry
+
+V, O = Role.VIEWER, Role.OPERATOR  # noqa: E741 - the table reads better so
+
+ENTRIES = (
+    Entry("GET", "/static/{name}", static_file, Role.NOBODY),
+    Entry("GET", "/", overview.show, V),
+    Entry("GET", "/events", events.listed, V),
+    Entry("GET", "/live/events", events.live, V),
+    Entry("GET", "/events/replay", events.confirm_many, O),
+    Entry("POST", "/events/replay", events.replay_many, O),
+    Entry("GET", "/events/{id}", events.show, V),
+    Entry("GET", "/events/{id}/raw", events.raw, V),
+    Entry("POST", "/events/{id}/replay", events.replay, O),
+    Entry("GET", "/deliveries", deliveries.listed, V),
+    Entry("GET", "/deliveries/many", deliveries.confirm_many, O),
+    Entry("POST", "/deliveries/many", deliveries.change_many, O),
+    Entry("GET", "/deliveries/{id}", deliveries.show, V),
+    Entry("POST", "/deliveries/{id}/retry", deliveries.retry, O),
+    Entry("POST", "/deliveries/{id}/cancel", deliveries.cancel, O),
+    Entry("GET", "/jobs", jobs.listed, V),
+    Entry("GET", "/jobs/{id}", jobs.show, V),
+    Entry("POST", "/jobs/{id}/{what:pause|resume|stop}", jobs.change, O),
+    Entry("GET", "/playground", playground.show, V),
+    Entry("POST", "/playground", playground.run, V),
+    Entry("GET", "/config", config.show, V),
+    Entry("GET", "/audit", config.audit, V),
+)
+OUTBOX = (
+    Entry("GET", "/outbox", outbox.listed, V),
+    Entry("GET", "/outbox/{number:[0-9]+}", outbox.show, V),
+    Entry("GET", "/outbox/{number:[0-9]+}/html", outbox.html, V),
+)
+
+
+def entries(*, with_outbox: bool) -> tuple[Entry, ...]:
+    """Every page there is."""
+    return (*ENTRIES, *OUTBOX) if with_outbox else ENTRIES

@@ -1,0 +1,199 @@
+"""The inbox: the list and its live tail, one event, replays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import aiohttp_jinja2
+from aiohttp import web
+from aiohttp.client_exceptions import ClientConnectionResetError
+from multidict import MultiMapping
+
+from gateway.admin.api.endpoints import MOST_DELIVERIES_OF_AN_EVENT, one_event
+from gateway.admin.api.schemas import EventsQuery, EventsWhere
+from gateway.admin.console.charts import Box
+from gateway.admin.console.forms import checked, fields, first
+from gateway.admin.console.render import confirm_page, page, query_string
+from gateway.admin.operations import MOST_COUNTED
+from gateway.admin.playground import explained
+from gateway.admin.problems import Refused
+from gateway.admin.request import actor, parts
+from gateway.core.envelope import parse_json
+from gateway.core.errors import EnvelopeError
+from gateway.core.model import Delivery, DeliveryFilter, Event, EventFilter
+from gateway.privacy.views import shown_deliveries, shown_event
+
+SIBLINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The deliveries of one run as a graph along `needs`."""
+
+    route: str
+    columns: Sequence[Sequence[Box]]
+    arrows: Sequence[tuple[str, str]]
+
+
+async def listed(request: web.Request) -> web.StreamResponse:
+    """Events, the newest first."""
+    made, query = parts(request), checked(request.query, EventsQuery)
+    found = await made.store.event_page(query.filter(query.text), limit=query.limit, after=query.cursor or None)
+    given = fields(request.query, EventsQuery)
+    kinds = await made.store.event_kinds()
+    context = {
+        "page": found,
+        "given": given,
+        "shown": first(given, EventsQuery.model_fields),
+        "accounts": sorted({kind.account for kind in kinds} | set(made.running.config.accounts)),
+        "types": sorted({kind.type for kind in kinds})[:500],
+        "is_live": "live" in request.query,
+        "filters": {name: value for name, value in given.items() if name not in ("cursor", "limit")},
+    }
+    return page(request, "events.html", context)
+
+
+def _wants(event: Event, query: EventsQuery) -> bool:
+    return (
+        (not query.account or event.account in query.account)
+        and (not query.type or any(fnmatchcase(event.type, pattern) for pattern in query.type))
+        and (not query.state or event.state in query.state)
+        and (not query.object or event.object_id == query.object)
+    )
+
+
+async def live(request: web.Request) -> web.StreamResponse:
+    """What comes in from now on, as server-sent events of table rows."""
+    made, query = parts(request), checked(request.query, EventsQuery)
+    if made.tail.is_full:
+        raise Refused(503, "too many are watching already")
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+    await response.prepare(request)
+    try:
+        await response.write(b"retry: 3000\n\n")
+        is_live = False
+        async for arrived in made.tail.watch():
+            if not is_live:  # after the first look nothing is missed any more
+                is_live = True
+                await response.write(b"event: state\ndata: Live.\n\n")
+            if arrived is None:
+                await response.write(b": nothing\n\n")
+                continue
+            events = [event for event in arrived.events if _wants(event, query)]
+            context = {"events": events, "left_out": arrived.left_out}
+            rows = aiohttp_jinja2.render_string("_event_rows.html", request, context)
+            lines = "".join(f"data: {line}\n" for line in rows.splitlines())
+            await response.write(f"event: rows\n{lines}\n".encode("utf-8", "replace"))
+    except (ClientConnectionResetError, ConnectionError):
+        pass  # the watcher has left
+    return response
+
+
+async def _event(request: web.Request) -> Event:
+    return await one_event(parts(request).store, request.match_info["id"], request.query.get("account", ""))
+
+
+async def show(request: web.Request) -> web.StreamResponse:
+    """One event: its JSON, what matched and why not, its deliveries, its siblings."""
+    return await _shown(request, await _event(request))
+
+
+async def _shown(request: web.Request, event: Event, said: str | None = None) -> web.StreamResponse:
+    made = parts(request)
+    where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,))
+    found_owed = await made.store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)
+    owed = await shown_deliveries(made.store, found_owed.items, made.redactions)
+    siblings = []
+    if event.object_id is not None:
+        found = await made.store.event_page(EventFilter(object_id=event.object_id), limit=SIBLINGS + 1)
+        siblings = [one for one in found.items if (one.account, one.id) != (event.account, event.id)][:SIBLINGS]
+    shown = shown_event(event, made.redactions)
+    try:
+        body: object = parse_json(shown.body)
+    except EnvelopeError:
+        body = shown.body.decode("utf-8", "replace")
+    context = {
+        "event": event,
+        "body": body,
+        "deliveries": owed,
+        "runs": _runs(owed),
+        "siblings": siblings,
+        "routes": await explained(made.running.config, event),
+        "said": said,
+    }
+    return page(request, "event.html", context)
+
+
+def _runs(owed: Sequence[Delivery]) -> list[Run]:
+    """Each run as a graph."""
+    runs: dict[str, list[Delivery]] = {}
+    for delivery in owed:
+        runs.setdefault(delivery.run_id, []).append(delivery)
+    made: list[Run] = []
+    for deliveries in runs.values():
+        by_action = {delivery.action: delivery for delivery in deliveries}
+        depths: dict[str, int] = {}
+
+        def depth(action: str, by_action: dict[str, Delivery] = by_action, depths: dict[str, int] = depths) -> int:
+            if action not in depths:
+                depths[action] = 0  # a circle, which the config forbids, would end here
+                needs = [need for need in by_action[action].needs if need in by_action]
+                depths[action] = max((depth(need) + 1 for need in needs), default=0)
+            return depths[action]
+
+        columns: list[list[Box]] = [[] for _ in range(max(map(depth, by_action)) + 1)]
+        for action, delivery in by_action.items():
+            columns[depth(action)].append(
+                Box(action, f"{action}: {delivery.state.value}", delivery.state.value, f"/deliveries/{delivery.id}")
+            )
+        arrows = [(need, delivery.action) for delivery in deliveries for need in delivery.needs]
+        made.append(Run(deliveries[0].route, columns, arrows))
+    return made
+
+
+async def raw(request: web.Request) -> web.StreamResponse:
+    """The event exactly as posted, but for what its account redacts, as a file: never shown by the browser."""
+    event = shown_event(await _event(request), parts(request).redactions)
+    return web.Response(
+        body=event.body,
+        headers={"Content-Type": "application/json", "Content-Disposition": 'attachment; filename="event.json"'},
+    )
+
+
+async def replay(request: web.Request) -> web.StreamResponse:
+    """Routes one event through today's configuration."""
+    event = await _event(request)
+    force = (await request.post()).get("force") == "yes"
+    (done,) = await parts(request).desk.replay(actor(request), [event], force=force, dry_run=False)
+    if done.refused is not None:
+        raise Refused(409, done.refused)
+    owed = ", ".join(f"{planned.route}/{planned.action}" for planned in done.planned)
+    said = f"Made {len(done.made)} new deliveries: {owed}." if done.made else "Nothing to do: no route wants it today."
+    return await _shown(request, event, said)
+
+
+async def confirm_many(request: web.Request) -> web.StreamResponse:
+    """How many a replay by filter would be about."""
+    where, given = _narrowed(request.query)
+    count = await parts(request).store.count_events(where.filter(), at_most=MOST_COUNTED)
+    return confirm_page(request, "replay", "events", count, given)
+
+
+async def replay_many(request: web.Request) -> web.StreamResponse:
+    """Starts it."""
+    where, given = _narrowed(await request.post())
+    job = await parts(request).desk.start_replay(actor(request), where.filter(), (), query_string(given))
+    return web.Response(status=303, headers={"Location": f"/jobs/{job.id}"})
+
+
+def _narrowed(values: MultiMapping[Any]) -> tuple[EventsWhere, dict[str, list[str]]]:
+    """The filter of a replay, and its fields. Raises Refused where it leaves nothing out."""
+    where, given = checked(values, EventsWhere), fields(values, EventsWhere)
+    if not given:
+        raise Refused(422, "narrow the list first: this would replay the whole inbox")
+    return where, given

@@ -1,0 +1,40 @@
+"""What pages are asked: query and form values to the API's own types, empty fields left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from multidict import MultiMapping
+from pydantic import ValidationError
+
+from gateway.admin.api.schemas import Model
+from gateway.admin.problems import Refused, words_of
+
+M = TypeVar("M", bound=Model)
+
+
+def fields(values: MultiMapping[Any], model: type[Model]) -> dict[str, list[str]]:
+    """The filled-in fields that a model knows, as text: what a link to the same list carries on."""
+    return {
+        name: found
+        for name in model.model_fields
+        if (found := [value for value in values.getall(name, []) if isinstance(value, str) and value.strip()])
+    }
+
+
+def checked(values: MultiMapping[Any], model: type[M]) -> M:
+    """The model of the filled-in fields. Raises Refused."""
+    given: dict[str, Any] = {}
+    for name, found in fields(values, model).items():
+        is_list = "list" in str(model.model_fields[name].annotation)
+        given[name] = [part.strip() for value in found for part in value.split(",")] if is_list else found[-1].strip()
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise Refused(422, words_of(error)) from None
+
+
+def first(values: dict[str, list[str]], names: Iterable[str]) -> dict[str, str]:
+    """For the fields of a form: what each shows."""
+    return {name: ", ".join(values.get(name, [])) for name in names}

@@ -1,0 +1,37 @@
+"""What `gateway dev` caught: mails as they look, forwards, Slack messages."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.admin.console.render import page
+from gateway.admin.outbox import Caught
+from gateway.admin.problems import Refused
+from gateway.admin.request import parts
+
+
+def _caught(request: web.Request) -> Caught:
+    outbox = parts(request).outbox
+    number = request.match_info["number"]
+    found = outbox.get(int(number)) if outbox is not None and len(number) < 12 else None
+    if found is None:
+        raise Refused(404, "there is no such thing in the outbox any more")
+    return found
+
+
+async def listed(request: web.Request) -> web.StreamResponse:
+    """The newest first."""
+    outbox = parts(request).outbox
+    return page(request, "outbox.html", {"caught": outbox.all() if outbox is not None else ()})
+
+
+async def show(request: web.Request) -> web.StreamResponse:
+    """One."""
+    return page(request, "caught.html", {"it": _caught(request)})
+
+
+async def html(request: web.Request) -> web.StreamResponse:
+    """A mail's HTML for its frame: no script, no network, no access to anything of ours."""
+    policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
+    headers = {"Content-Security-Policy": policy, "X-Frame-Options": "SAMEORIGIN"}
+    return web.Response(text=_caught(request).html, content_type="text/html", headers=headers)

@@ -1,0 +1,56 @@
+"""The playground: an event and a draft of routes, and what would happen. Nothing is sent."""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from gateway.admin.api.endpoints import one_event
+from gateway.admin.console.render import page
+from gateway.admin.playground import Trial, TrialAsk, try_out
+from gateway.admin.problems import Refused, words_of
+from gateway.admin.request import parts
+from gateway.config.secrets.masked_yaml import routes_text
+from gateway.core.envelope import parse_json
+from gateway.core.errors import EnvelopeError
+
+SHOWN_CHARACTERS = 200_000
+
+
+async def show(request: web.Request) -> web.StreamResponse:
+    """The form; `event` picks one of the inbox."""
+    text, account = "", request.query.get("account", "")
+    if picked := request.query.get("event"):
+        event = await one_event(parts(request).store, picked, account)
+        account = event.account
+        try:
+            text = json.dumps(parse_json(event.body), indent=2, ensure_ascii=False)
+        except EnvelopeError:
+            text = event.body.decode("utf-8", "replace")
+        if len(text) > SHOWN_CHARACTERS:
+            raise Refused(422, "this event is too long to edit in a page; use `gateway explain --id`")
+    return _page(request, text, account, routes_text(parts(request).running.config), None)
+
+
+async def run(request: web.Request) -> web.StreamResponse:
+    """Tries it out."""
+    form = await request.post()
+    text, account, draft = (_text(form.get(name)) for name in ("event", "account", "draft"))
+    try:
+        ask = TrialAsk(event=text, account=account, draft=draft)
+    except ValidationError as error:
+        raise Refused(422, words_of(error)) from None
+    return _page(request, text, account, draft, await try_out(parts(request).running.config, ask))
+
+
+def _text(given: object) -> str:
+    """A field's text; browsers send lines that end in CR LF."""
+    return given.replace("\r\n", "\n") if isinstance(given, str) else ""
+
+
+def _page(request: web.Request, text: str, account: str, draft: str, trial: Trial | None) -> web.Response:
+    accounts = parts(request).running.config.event_accounts
+    context = {"event": text, "account": account, "accounts": accounts, "draft": draft, "trial": trial}
+    return page(request, "playground.html", context)

@@ -1,0 +1,212 @@
+"""How it goes: what the first page shows, gathered from the store and the running gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.admin.api.schemas import Model, Shown
+from gateway.admin.reports.dead_causes import cause_of
+from gateway.admin.request import Parts
+from gateway.store.protocol import LaneState
+from gateway.telemetry.metrics import Queue, Scrape
+
+Range = Literal["1h", "24h", "7d"]
+RANGES: dict[Range, tuple[timedelta, int]] = {  # how far back, in so many bars
+    "1h": (timedelta(hours=1), 60),
+    "24h": (timedelta(hours=24), 48),
+    "7d": (timedelta(days=7), 28),
+}
+DEAD_LOOKED_AT = 1000
+LATENCIES_LOOKED_AT = 2000
+NO_CONNECTION = "none"
+
+
+class OverviewQuery(Model):
+    """How far back."""
+
+    range: Range = "24h"
+
+
+class Bar(Shown):
+    """One stretch of time."""
+
+    start: datetime
+    events: dict[str, int] = Field(description="By state.")
+    deliveries: dict[str, int] = Field(description="That ended in it, by final state.")
+
+
+class ConnectionOut(Shown):
+    """How one connection does."""
+
+    name: str
+    type: str
+    state: Literal["ok", "slow", "paused"]
+    paused_seconds: float
+    until_resumed: bool
+    running: int
+    mean_seconds: float
+    pending: int
+    dead: int
+    oldest_pending_at: datetime | None
+
+
+class AccountOut(Shown):
+    """When an account was last heard of."""
+
+    name: str
+    last_event_at: datetime | None
+
+
+class Cause(Shown):
+    """Why deliveries are dead."""
+
+    route: str
+    action: str
+    cause: str
+    count: int
+    newest_id: str
+    newest_at: datetime
+
+
+class Overview(Shown):
+    """How it goes."""
+
+    range: Range
+    bars: list[Bar]
+    succeeded: int
+    dead: int
+    success_rate: float | None = Field(description="Of the deliveries that ended; null where none did.")
+    p50_seconds: float | None = Field(description="From event to success, of the newest that succeeded.")
+    p99_seconds: float | None
+    pending: int
+    blocked: int
+    dead_letters: int
+    oldest_pending_at: datetime | None
+    causes: list[Cause] = Field(description=f"Among the newest {DEAD_LOOKED_AT} dead letters.")
+    connections: list[ConnectionOut]
+    accounts: list[AccountOut]
+    config_version: str
+    reload_error: str | None
+    store_bytes: int
+
+
+async def look(parts: Parts, range_: Range) -> Overview:
+    """Everything at once."""
+    store = parts.store
+    span, count = RANGES[range_]
+    now = datetime.now(UTC)
+    buckets = await parts.history.buckets(span / count, count, now)
+    found = await store.latencies(now - span, limit=LATENCIES_LOOKED_AT)
+    lanes = await store.lane_states()
+    last = await store.last_events()
+    succeeded = sum(bucket.deliveries.get("succeeded", 0) for bucket in buckets)
+    dead = sum(bucket.deliveries.get("dead", 0) for bucket in buckets)
+    waiting = [lane.oldest_at for lane in lanes if lane.oldest_at is not None]
+    return Overview(
+        range=range_,
+        bars=[Bar(start=one.start, events=dict(one.events), deliveries=dict(one.deliveries)) for one in buckets],
+        succeeded=succeeded,
+        dead=dead,
+        success_rate=succeeded / (succeeded + dead) if succeeded + dead else None,
+        p50_seconds=found[len(found) // 2] if found else None,
+        p99_seconds=found[min(len(found) - 1, len(found) * 99 // 100)] if found else None,
+        pending=_sum(lanes, "pending") + _sum(lanes, "running"),
+        blocked=_sum(lanes, "blocked"),
+        dead_letters=_sum(lanes, "dead"),
+        oldest_pending_at=min(waiting, default=None),
+        causes=await _causes(parts),
+        connections=_connections(parts, lanes),
+        accounts=[AccountOut(name=name, last_event_at=last.get(name)) for name in parts.running.config.accounts],
+        config_version=parts.running.config.version,
+        reload_error=parts.running.reload_error,
+        store_bytes=await store.size_bytes(),
+    )
+
+
+def _sum(lanes: Sequence[LaneState], state: str) -> int:
+    return sum(lane.counts.get(state, 0) for lane in lanes)
+
+
+async def _causes(parts: Parts) -> list[Cause]:
+    """Reasons that differ in ids and numbers only are one cause."""
+    merged: dict[tuple[str, str, str], Cause] = {}
+    for one in await parts.store.dead_causes(among=DEAD_LOOKED_AT):
+        key = (one.route, one.action, cause_of(one.reason))
+        known = merged.get(key)
+        if known is None:
+            merged[key] = Cause(
+                route=one.route,
+                action=one.action,
+                cause=key[2],
+                count=one.count,
+                newest_id=one.newest_id,
+                newest_at=one.newest_at,
+            )
+        else:
+            known.count += one.count
+            if one.newest_at > known.newest_at:
+                known.newest_id, known.newest_at = one.newest_id, one.newest_at
+    return sorted(merged.values(), key=lambda cause: -cause.count)[:20]
+
+
+async def connections(parts: Parts) -> list[ConnectionOut]:
+    """Every connection of the configuration."""
+    return _connections(parts, await parts.store.lane_states())
+
+
+def queues(parts: Parts, lanes: Sequence[LaneState], now: datetime) -> dict[str, Queue]:
+    """What waits for each connection; deliveries of actions without one, or that are gone, stand under `none`."""
+    config = parts.running.config
+    used = {(r.name, a.name): a.connection or NO_CONNECTION for r in config.routes for a in r.actions}
+    counts: dict[str, dict[str, int]] = {
+        name: dict.fromkeys(("pending", "running", "blocked", "dead"), 0)
+        for name in (*config.connections, NO_CONNECTION)
+    }
+    oldest: dict[str, float] = {}
+    for state in lanes:
+        name = used.get((state.lane.route, state.lane.action), NO_CONNECTION)
+        for word, count in state.counts.items():
+            counts[name][word] += count
+        if state.oldest_at is not None:
+            oldest[name] = max(oldest.get(name, 0.0), (now - state.oldest_at).total_seconds())
+    return {name: Queue(counts[name], oldest.get(name, 0.0)) for name in counts}
+
+
+def _connections(parts: Parts, lanes: Sequence[LaneState]) -> list[ConnectionOut]:
+    now = datetime.now(UTC)
+    waiting = queues(parts, lanes, now)
+    config = parts.running.config
+    made = []
+    for state in parts.running.connections():
+        queue = waiting[state.name]
+        made.append(
+            ConnectionOut(
+                name=state.name,
+                type=config.connections[state.name].type,
+                state=state.state,
+                paused_seconds=state.paused_seconds,
+                until_resumed=state.until_resumed,
+                running=state.running,
+                mean_seconds=state.mean_seconds,
+                pending=queue.counts["pending"],
+                dead=queue.counts["dead"],
+                oldest_pending_at=now - timedelta(seconds=queue.oldest_seconds) if queue.oldest_seconds else None,
+            )
+        )
+    return made
+
+
+async def scrape(parts: Parts) -> Scrape:
+    """What Prometheus is told beside the counters."""
+    return Scrape(
+        queues=queues(parts, await parts.store.lane_states(), datetime.now(UTC)),
+        connection_states={one.name: one.state for one in parts.running.connections()},
+        last_events=await parts.store.last_events(),
+        store_bytes=await parts.store.size_bytes(),
+        config_version=parts.running.config.version,
+        last_reload_failed=bool(parts.running.reload_error),
+    )

@@ -1,0 +1,80 @@
+"""What every handler of the admin listener is given, and how one says which role it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from gateway.admin.auth import NOBODY, Access, Person, Role
+from gateway.admin.gateway_view import Running
+from gateway.admin.live_tail import Tail
+from gateway.admin.operations import Actor, Desk
+from gateway.admin.outbox import Outbox
+from gateway.admin.reports.history import History
+from gateway.privacy.views import Redactions, redactions_of
+from gateway.store.protocol import Store
+from gateway.telemetry.metrics import Metrics
+
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the admin listener is made of."""
+
+    running: Running
+    store: Store
+    desk: Desk
+    access: Access
+    metrics: Metrics
+    tail: Tail
+    history: History
+    outbox: Outbox | None  # only in `gateway dev`
+
+    @property
+    def redactions(self) -> Redactions:
+        """What nobody is shown."""
+        return redactions_of(self.running.config.accounts)
+
+
+PARTS = web.AppKey("parts", Parts)
+PERSON = web.RequestKey("person", Person)
+REQUEST_ID = web.RequestKey("request_id", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One route of the admin listener."""
+
+    method: str
+    path: str
+    handle: Handle
+    role: Role  # at least
+    is_page: bool = True  # errors are pages; else problem+json
+
+
+def parts(request: web.Request) -> Parts:
+    """What the application is made of."""
+    return request.app[PARTS]
+
+
+def person(request: web.Request) -> Person:
+    """Who asks."""
+    found: Person = request.get(PERSON, NOBODY)
+    return found
+
+
+def actor(request: web.Request) -> Actor:
+    """Who asks, from where."""
+    return Actor(person(request), request.remote or "unknown")
+
+
+def wants_json(request: web.Request) -> bool:
+    """Whether an error is told to a program."""
+    return request.path.startswith("/api/")
+
+
+Context = dict[str, Any]

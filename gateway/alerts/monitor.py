@@ -1,0 +1,126 @@
+"""What the parts of a running gateway tell, made into own events where a route takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.alerts.checks import InForce, Watch, lane_connection
+from gateway.alerts.events import connection_changed, delivery_dead, reload_failed, signature_failing
+from gateway.alerts.publisher import Herald, Plan
+from gateway.alerts.signature_failures import SignatureWatch
+from gateway.config.runtime import Reload
+from gateway.core.internal_events import DELIVERY_DEAD, OwnEvent, is_own
+from gateway.core.model import (
+    Claim,
+    Delivery,
+    DeliveryFilter,
+    DeliveryState,
+    Ending,
+    Event,
+    Finish,
+    PlannedDelivery,
+    RejectedRequest,
+)
+from gateway.delivery.connection_health import ConnectionChanged
+from gateway.store.protocol import Store
+
+MOST_DEAD_AT_ONCE = 1000  # deliveries of one event that were dead on arrival
+
+
+class Alerts:
+    """One a gateway. Its methods may be called at any time, never wait, and cost next to nothing where no route takes
+    own events.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        in_force: InForce,
+        plan: Plan,
+        log: FilteringBoundLogger,
+        raised: Callable[[Event], None] = lambda event: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._in_force = in_force
+        self._now = now
+        self._herald = Herald(store, plan, log, raised)
+        self._watch = Watch(store, in_force, self.tell, log, now)
+        self._signatures = SignatureWatch()
+
+    async def run(self) -> None:
+        """Until told to stop; then what is still to be told is committed."""
+        watching = asyncio.create_task(self._watch.run(), name="gateway-watch-alerts")
+        try:
+            await self._herald.run()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Has `run` end soon."""
+        self._herald.stop()
+
+    def tell(self, own: OwnEvent | None) -> None:
+        """Has an own event committed, where a route takes it."""
+        if own is not None and self._is_wanted(own.account, own.type):
+            self._herald.put(own)
+
+    def _is_wanted(self, account: str, event_type: str) -> bool:
+        return bool(self._in_force()[1].wanting(account, event_type))
+
+    # -- what the parts tell ----------------------------------------------------------------------------------
+
+    def attempt_ended(self, claim: Claim, ending: Ending) -> None:
+        """How an attempt ended, once that is recorded."""
+        if isinstance(ending, Finish) and ending.state is DeliveryState.DEAD:
+            self.tell(self._dead(claim.delivery, ending.reason, claim.event.connected_account, self._now()))
+
+    def connection_changed(self, change: ConnectionChanged) -> None:
+        """A pause or a recovery."""
+        self.tell(connection_changed(change, self._now()))
+
+    def reloaded(self, reload: Reload) -> None:
+        """How a reload ended."""
+        self.tell(reload_failed(reload, self._in_force()[0].settings.alerts.repeat))
+
+    def refused(self, request: RejectedRequest) -> None:
+        """A request that was refused."""
+        alerts = self._in_force()[0].settings.alerts
+        reasons = self._signatures.refused(
+            request.account,
+            request.reason,
+            request.received_at.timestamp(),
+            failures=alerts.signature_failures,
+            within=alerts.signature_within,
+            repeat=alerts.repeat,
+        )
+        if reasons is not None:
+            at = request.received_at
+            self.tell(signature_failing(request.account, reasons, alerts.signature_within, at, alerts.repeat))
+
+    def took(self, event: Event, planned: Sequence[PlannedDelivery]) -> None:
+        """An event that was verified and committed, with what is owed for it."""
+        self._signatures.accepted(event.account)
+        is_dead = any(one.error is not None for one in planned)  # its route's `if` raised
+        if is_dead and not is_own(event.type) and self._is_wanted(event.account, DELIVERY_DEAD):
+            self._herald.put(lambda: self._dead_on_arrival(event))
+
+    async def _dead_on_arrival(self, event: Event) -> list[OwnEvent]:
+        where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,), states=(DeliveryState.DEAD,))
+        found = [
+            self._dead(one, one.reason, event.connected_account, one.finished_at or event.received_at)
+            for one in await self._store.deliveries(where, limit=MOST_DEAD_AT_ONCE)
+            if not one.attempts
+        ]
+        return [own for own in found if own is not None]
+
+    def _dead(
+        self, delivery: Delivery, reason: str | None, connected_account: str | None, at: datetime
+    ) -> OwnEvent | None:
+        connection = lane_connection(self._in_force()[1], delivery.lane)
+        return delivery_dead(delivery, reason or "", connection, connected_account, at)

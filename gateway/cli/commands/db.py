@@ -1,0 +1,127 @@
+"""gateway db: the store itself: migrate, status, copy to PostgreSQL, encrypt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli.commands.events import Json
+from gateway.cli.main import BadUsage, app, clean, named_keyring, named_store, print_json, run, with_store
+
+if TYPE_CHECKING:
+    from gateway.store.protocol import Status, Store
+
+db = typer.Typer(no_args_is_help=True, help="The store itself: migrate, status, copy to PostgreSQL, encrypt.")
+app.add_typer(db, name="db")
+
+
+@db.command()
+def migrate() -> None:
+    """Bring the schema up to date. Gateways do it by themselves when they start; on PostgreSQL they may be running."""
+    from gateway.store.migrations.runner import HEAD
+
+    async def work() -> str | None:
+        store = named_store()
+        try:
+            return await store.migrate()
+        finally:
+            await store.close()
+
+    before = run(work)
+    print(f"schema {HEAD}: nothing to do" if before == HEAD else f"schema {before or 'none'} -> {HEAD}")
+
+
+@db.command()
+def status(as_json: Json = False) -> None:
+    """Show where the store is, its schema, how many deliveries are in each state, the oldest pending, and its size."""
+
+    async def work(store: Store) -> tuple[Status, dict[str, int]]:
+        return await store.status(), dict(await store.counts())
+
+    found, counts = with_store(work)
+    oldest = found.oldest_pending_at
+    events = counts.pop("events")
+    shown = {
+        "url": found.url,
+        "schema": found.schema,
+        "events": events,
+        "deliveries": dict(sorted(counts.items())),
+        "oldest_pending_at": oldest.isoformat(timespec="milliseconds") if oldest else None,
+        "size_bytes": found.size_bytes,
+    }
+    if as_json:
+        print_json(shown)
+        return
+    states = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "none"
+    print(f"store           {clean(found.url)}")
+    print(f"schema          {found.schema}")
+    print(f"events          {events:,}")
+    print(f"deliveries      {states}")
+    print(f"oldest pending  {shown['oldest_pending_at'] or '-'}")
+    print(f"size            {found.size_bytes / 1024 / 1024:,.1f} MiB")
+
+
+@db.command()
+def copy(
+    to: Annotated[str, typer.Option(help="Where to: postgresql://user@host/database")],
+    as_json: Json = False,
+) -> None:
+    """Copy a SQLite store to PostgreSQL, while no gateway runs on either. May be broken off and run again."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from gateway.store.copy import TABLES, copy_store
+    from gateway.store.postgres.store import PostgresStore
+    from gateway.store.sqlite.store import SqliteStore
+
+    source = named_store()
+    if not isinstance(source, SqliteStore):
+        raise BadUsage("db copy: store.url is no SQLite file; only those are copied")
+    if not to.startswith(("postgresql://", "postgres://")):
+        raise BadUsage("db copy: --to takes postgresql://user@host/database")
+    target = PostgresStore(to)
+    columns = (TextColumn("{task.description:11}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bars = {table.name: progress.add_task(table.name, total=None) for table in TABLES}
+
+        def told(table: str, done: int, total: int) -> None:
+            progress.update(bars[table], completed=done, total=total)
+
+        copied = run(lambda: copy_store(source, target, told))
+    if as_json:
+        print_json({"to": target.address.shown, **copied})
+        return
+    for table, count in copied.items():
+        print(f"{table:11} {count:,} copied and counted")
+    print(f"\nEverything is in {clean(target.address.shown)}. Now set store.url to it in every gateway's gateway.yaml,")
+    print(f"start them, and put {clean(source.path)} aside: a gateway that is started on it would deliver again.")
+
+
+@db.command()
+def encrypt(as_json: Json = False) -> None:
+    """Encrypt with the first key of store.encrypt what is stored in clear, or with an older key. Gateways may run."""
+    from gateway.cli.output import counting
+    from gateway.store.encryption.rekey import Sealed, seal_all
+
+    keyring = named_keyring()
+    if not keyring.ids:
+        raise BadUsage("db encrypt: store.encrypt names no key to encrypt with")
+
+    async def work() -> Sealed:
+        store = named_store()
+        await store.attach()
+        try:
+            with counting("events", (await store.counts())["events"]) as told:
+                return await seal_all(store, keyring, told)
+        finally:
+            await store.close()
+
+    done = run(work)
+    if as_json:
+        print_json({"events": done.events, "rejected": done.rejected, "encrypted": done.sealed, "key": keyring.ids[0]})
+        return
+    print(
+        f"{done.events:,} events and {done.rejected:,} rejected requests looked at, {done.sealed:,} encrypted just now"
+    )
+    print(f"Everything is encrypted with key {keyring.ids[0]}; other keys may be taken out of store.encrypt.")

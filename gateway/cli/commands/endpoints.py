@@ -1,0 +1,322 @@
+"""gateway endpoints: the webhook endpoints at Stripe against what the routes want: list, diff, sync."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.main import BadUsage, app, clean, fail, load_config, options, print_json, print_table, run
+from gateway.core.errors import StripeApiError, StripeUnavailable
+
+if TYPE_CHECKING:
+    from gateway.config.load import Config
+    from gateway.core.model import Account
+    from gateway.stripe.api import StripeApi
+    from gateway.stripe.endpoints import Endpoint, Step, Wanted
+
+endpoints = typer.Typer(no_args_is_help=True, help="Webhook endpoints at Stripe: list, diff, sync.")
+app.add_typer(endpoints, name="endpoints")
+
+One = Annotated[str | None, typer.Option(help="Default: the one account with an api_key.")]
+PublicUrl = Annotated[str | None, typer.Option(metavar="URL", help="Default: server.public_url of the config.")]
+Json = Annotated[bool, typer.Option("--json")]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """An account's endpoints as they are, and what they should be."""
+
+    wanted: list[Wanted]
+    there: list[Endpoint]
+    steps: list[Step]
+    thin: list[str]
+
+
+@endpoints.command("list")
+def list_(account: One = None, as_json: Json = False) -> None:
+    """List the endpoints that the account has at Stripe, in the mode of its key."""
+    config = load_config()
+    one = _account(config, account)
+
+    async def work() -> list[Endpoint]:
+        async with _api(config, one) as api:
+            return await _there(api)
+
+    found = [_row(endpoint) for endpoint in run(work)]
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["id", "url", "status", "mode", "for", "api version", "events"],
+        [
+            [
+                e["id"], e["url"], e["status"], "live" if e["livemode"] else "test",
+                "connected accounts" if e["connect"] else "own events", e["api_version"],
+                _some(e["enabled_events"]),
+            ]
+            for e in found
+        ],
+    )  # fmt: skip
+
+
+@endpoints.command()
+def diff(account: One = None, url: PublicUrl = None, as_json: Json = False) -> None:
+    """Compare them with what the routes want. Ends with 1 where they differ."""
+    config = load_config()
+    one = _account(config, account)
+    found = run(lambda: _compare(config, one, url))
+    if as_json:
+        print_json([_step_row(step) for step in found.steps])
+    else:
+        _show(found)
+    if found.steps:
+        raise typer.Exit(1)
+
+
+@endpoints.command()
+def sync(
+    account: One = None,
+    url: PublicUrl = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="Where a new endpoint's signing secret is written, to a new file.")
+    ] = None,
+    connect_secret_file: Annotated[
+        Path | None, typer.Option(help="The same, for the endpoint of connected accounts.")
+    ] = None,
+    show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Print new signing secrets instead.")] = False,
+    switch: Annotated[
+        bool, typer.Option("--switch", help="Enable the endpoint of the new API version and disable the old one.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Create and update endpoints until they are what the routes want. Shows what it would do, and asks."""
+    from gateway.stripe.endpoints import Deed
+
+    config = load_config()
+    one = _account(config, account)
+    files = {False: secret_file, True: connect_secret_file}
+
+    async def work() -> int:
+        found = await _compare(config, one, url)
+        _show(found)
+        steps = [step for step in found.steps if step.deed is not Deed.SWITCH or switch]
+        if len(steps) < len(found.steps):
+            print("The switch of versions is left until you give --switch.")
+        if not steps:
+            return 0
+        for step in steps:
+            if step.deed is Deed.CREATE and not show_secrets:
+                _check_file(files[step.wanted.is_connect], step.wanted)
+        if not yes:
+            typer.confirm(f"Do this at Stripe, in {_mode(config, one)} mode?", abort=True, err=True)
+        async with _api(config, one) as api:
+            for step in steps:
+                await _do(api, one, step, None if show_secrets else files[step.wanted.is_connect])
+        return len(steps)
+
+    run(work)
+
+
+async def _compare(config: Config, account: Account, url: str | None) -> Compared:
+    """Asks Stripe. Raises BadUsage, Exit, StripeApiError."""
+    from gateway.stripe.api import is_live_key
+    from gateway.stripe.endpoints import mistakes, plan, wanted_endpoints
+
+    public = url or config.settings.server.public_url
+    if public is None:
+        raise BadUsage("say where Stripe reaches this gateway: server.public_url, or --url https://hooks.example.com")
+    if "://" not in public:
+        raise BadUsage(f"--url {public!r}: write it as https://hooks.example.com")
+    wrong = mistakes(account, public, is_live_key(account.api_key))
+    if wrong:
+        raise fail("\n".join(wrong))
+    wanted, thin = wanted_endpoints(account, config.routes, public)
+    async with _api(config, account) as api:
+        there = await _there(api)
+    return Compared(wanted, there, plan(wanted, there), thin)
+
+
+async def _there(api: StripeApi) -> list[Endpoint]:
+    """Every endpoint. Raises Exit where they are of another mode than the key seems to be."""
+    from gateway.stripe.endpoints import endpoint_of
+
+    found = [endpoint_of(one) async for one in api.webhook_endpoints()]
+    if any(one.is_live != api.is_live for one in found):
+        raise fail("Stripe shows endpoints of the other mode than the api_key is of: nothing is done")
+    return found
+
+
+async def _do(api: StripeApi, account: Account, step: Step, file: Path | None) -> None:
+    """One step. Raises StripeApiError, Exit."""
+    from gateway.stripe.endpoints import Deed
+
+    if step.deed is Deed.CREATE:
+        await _create(api, account, step, file)
+        return
+    assert step.endpoint is not None
+    await api.call("post", f"/v1/webhook_endpoints/{step.endpoint.id}", step.changes)
+    print(clean(f"{step.endpoint.id}: {'enabled' if step.deed is Deed.SWITCH else 'updated'}"))
+    if step.deed is Deed.SWITCH:
+        for old in step.instead_of:
+            await api.call("post", f"/v1/webhook_endpoints/{old.id}", {"disabled": "true"})
+            print(clean(f"{old.id}: disabled"))
+
+
+async def _create(api: StripeApi, account: Account, step: Step, file: Path | None) -> None:
+    """Makes an endpoint and puts its secret where the user said. Where that fails, the endpoint is taken away again:
+    Stripe tells a secret only once.
+    """
+    from gateway.stripe.endpoints import OURS
+
+    wanted = step.wanted
+    params: dict[str, Any] = {
+        "url": wanted.url,
+        "enabled_events": list(wanted.events),
+        "connect": "true" if wanted.is_connect else "false",
+        "description": f"Fulfilment gateway, account {account.name}",
+        "metadata": {OURS: "true" if wanted.is_connect else "false"},
+    }
+    if wanted.api_version is not None:
+        params["api_version"] = wanted.api_version
+    kept = _reserve(file) if file is not None else None
+    try:
+        made = await api.call("post", "/v1/webhook_endpoints", params)
+    except (StripeApiError, asyncio.CancelledError) as error:
+        _discard(kept, file)
+        if isinstance(error, StripeUnavailable):
+            raise fail(
+                f"{error}\nwhether the endpoint was created is not known: see `gateway endpoints list`, and delete one "
+                "whose secret nobody has"
+            ) from None
+        raise
+    print(clean(f"{made['id']}: created, {wanted.name}"))
+    if kept is None:
+        print(f"its signing secret: {clean(made['secret'])}")
+    else:
+        try:
+            with os.fdopen(kept, "w") as opened:
+                opened.write(f"{made['secret']}\n")
+                opened.flush()
+                os.fsync(opened.fileno())
+        except OSError as error:
+            await api.call("delete", f"/v1/webhook_endpoints/{made['id']}")
+            raise fail(f"cannot write {file}: {error.strerror}; the new endpoint was taken away again") from None
+        print(clean(f"its signing secret is in {file}"))
+    place = '"the secret above"' if file is None else f'"${{file:{file}}}"'
+    print(clean(f"add {place} to accounts.{account.name}.signing_secrets; until then its events are answered 401"))
+    if step.instead_of:
+        await api.call("post", f"/v1/webhook_endpoints/{made['id']}", {"disabled": "true"})
+        print("it is disabled: when secret and templates are ready, run this again with --switch")
+
+
+def _check_file(file: Path | None, wanted: Wanted) -> None:
+    """Raises Exit where a secret would have nowhere to go."""
+    option = "--connect-secret-file" if wanted.is_connect else "--secret-file"
+    if file is None:
+        raise fail(
+            f"a new endpoint ({wanted.name}) has a signing secret, which Stripe tells only once: say where to, with "
+            f"{option} FILE or --show-secrets",
+            2,
+        )
+    if file.exists():
+        raise fail(f"{option} {file}: it exists already, and may hold a secret in use: name a new file", 2)
+
+
+def _reserve(file: Path) -> int:
+    """A new file that nobody else may read. Raises Exit."""
+    try:
+        return os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise fail(f"cannot write {file}: {error.strerror}; nothing was created") from None
+
+
+def _discard(kept: int | None, file: Path | None) -> None:
+    """Takes a reserved file away again."""
+    if kept is not None and file is not None:
+        os.close(kept)
+        file.unlink()
+
+
+def _account(config: Config, name: str | None) -> Account:
+    if options.dev:
+        raise BadUsage("endpoints: --dev has no Stripe to ask")
+    if name is None:
+        keyed = [one.name for one in config.accounts.values() if one.api_key]
+        if len(keyed) > 1:
+            raise BadUsage(f"say --account: {', '.join(keyed)}")
+        name = keyed[0] if keyed else next(iter(config.accounts))
+    if name not in config.accounts:
+        raise BadUsage(f"there is no account {name}; known: {', '.join(config.accounts)}")
+    if not config.accounts[name].api_key:
+        raise fail(f"account {name} has no api_key to ask Stripe with: set accounts.{name}.api_key")
+    return config.accounts[name]
+
+
+@asynccontextmanager
+async def _api(config: Config, account: Account) -> AsyncIterator[StripeApi]:
+    from gateway.stripe.api import StripeApis
+
+    apis = StripeApis()
+    apis.take([account], config.settings.stripe.api_base, config.settings.stripe.timeout)
+    try:
+        async with apis.of(account) as api:
+            yield api
+    finally:
+        await apis.close()
+
+
+def _mode(config: Config, account: Account) -> str:
+    from gateway.stripe.api import is_live_key
+
+    return "live" if is_live_key(account.api_key) else "test"
+
+
+def _show(found: Compared) -> None:
+    for step in found.steps:
+        name = step.endpoint.id if step.endpoint is not None else "a new endpoint"
+        print(clean(f"{step.deed.value} {name}: {step.wanted.url}, {step.wanted.name}"))
+        for reason in step.reasons:
+            print(clean(f"    {reason}"))
+        if step.endpoint is None:
+            version = step.wanted.api_version or "the account's default version"
+            print(clean(f"    of {version}, with {_some(step.wanted.events, 8)}"))
+    if not found.steps:
+        print("nothing to do: Stripe's endpoints are what the routes want")
+    if found.thin:
+        print(clean(f"not looked at: thin events ({', '.join(found.thin)}) come from an event destination at Stripe"))
+
+
+def _some(events: list[str] | tuple[str, ...], most: int = 3) -> str:
+    more = len(events) - most
+    return ", ".join(events[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _row(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "id": endpoint.id,
+        "url": endpoint.url,
+        "status": "enabled" if endpoint.is_enabled else "disabled",
+        "livemode": endpoint.is_live,
+        "connect": endpoint.is_connect,
+        "api_version": endpoint.api_version,
+        "enabled_events": list(endpoint.events),
+    }
+
+
+def _step_row(step: Step) -> dict[str, Any]:
+    return {
+        "do": step.deed.value,
+        "endpoint": step.endpoint.id if step.endpoint is not None else None,
+        "url": step.wanted.url,
+        "connect": step.wanted.is_connect,
+        "api_version": step.wanted.api_version,
+        "enabled_events": list(step.wanted.events),
+        "reasons": list(step.reasons),
+    }

@@ -1,0 +1,143 @@
+"""gateway explain: which routes match an event, why the others do not, and how every delivery would end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.main import app, clean, fail, load_config, options, print_json, run, with_store
+
+if TYPE_CHECKING:
+    from gateway.config.load import Config
+    from gateway.core.model import Event
+    from gateway.simulation.explain import ExplainedAction, ExplainedRoute
+
+_ENDS = {
+    "succeeded": "is delivered",
+    "skipped": "is skipped",
+    "dead": "becomes a dead letter",
+    "blocked": "stays blocked",
+    "pending": "cannot be told beforehand",
+}
+
+
+@app.command()
+def explain(
+    file: Annotated[str | None, typer.Argument(metavar="EVENT.json|TYPE")] = None,
+    event_id: Annotated[str | None, typer.Option("--id", help="An event of the inbox instead.")] = None,
+    account: Annotated[str | None, typer.Option(help="Default: the first account.")] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Say what would happen to an event, and why. Nothing is sent."""
+    from gateway.simulation.explain import explain as explained
+
+    config = load_config()
+    if (file is None) == (event_id is None):
+        raise fail("give an event file, a type, or --id", 2)
+    if account is not None and config.account(account) is None:
+        raise fail(f"there is no account {account}; known: {', '.join(config.accounts)}", 2)
+    event = _stored(config, event_id, account) if event_id is not None else _given(config, file or "", account)
+    routes = run(lambda: explained(config, event))
+    if as_json:
+        print_json([dataclasses.asdict(route) for route in routes])
+        return
+    print(clean(f"{event.id} {event.type} for account {event.account}"))
+    for route in routes:
+        print()
+        for line in _route_lines(route):
+            print(clean(line))
+
+
+def _given(config: Config, file: str, account: str | None) -> Event:
+    """The event of a file, or a plausible one of a type."""
+    from gateway.cli.commands.send import event_from
+    from gateway.core.envelope import parse_event
+    from gateway.core.internal_events import usual_account
+
+    envelope = event_from(file)
+    owner = account or usual_account(str(envelope.get("type")), next(iter(config.accounts)))
+    return parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
+
+
+def _stored(config: Config, event_id: str, account: str | None) -> Event:
+    """An event of the inbox."""
+    found = with_store(lambda store: store.event(event_id, account))
+    if not found:
+        raise fail(f"there is no event {event_id} in the inbox")
+    if len(found) > 1:
+        raise fail(f"several accounts have {event_id}: say --account {' or '.join(e.account for e in found)}", 2)
+    if config.account(found[0].account) is None:
+        raise fail(f"{options.config} has no account {found[0].account} any more")
+    return found[0]
+
+
+def _route_lines(route: ExplainedRoute) -> Iterator[str]:
+    yield f"{'MATCHES' if route.matched else 'no     '} {route.route}: {route.why}"
+    for part in route.decided_by:
+        yield f"          {part}"
+    if route.is_fetch_assumed:
+        yield "        fetch asks Stripe when it runs; what follows is with the event's own object"
+    for key, value in (("once_per", route.once_per), ("order_by", route.order_by)):
+        if value is not None:
+            yield f"        {key}: {json.dumps(value, ensure_ascii=False, default=str)}"
+    if any(action.needs for action in route.actions):
+        yield "        in this order:"
+        for line in drawn(route.actions):
+            yield f"            {line}"
+    for action in route.actions:
+        yield f"    {action.name} ({action.uses}) {_ENDS[action.state]}" + (
+            f": {action.reason}" if action.reason else ""
+        )
+        for part in action.decided_by:
+            yield f"          {part}"
+        if action.rendered is not None:
+            for line in _yaml(action.rendered):
+                yield f"        {line}"
+
+
+def _yaml(value: Any) -> list[str]:
+    """YAML that shows a text of several lines as such."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000).splitlines()
+
+
+def drawn(actions: tuple[ExplainedAction, ...]) -> Iterator[str]:
+    """What waits for what, as a tree: each action stands below the last of those that it needs."""
+    order = {action.name: i for i, action in enumerate(actions)}
+    below: dict[str | None, list[ExplainedAction]] = {}
+    depth: dict[str, int] = {}
+    for action in actions:
+        depth[action.name] = 1 + max((depth[need] for need in action.needs), default=0)
+        parent = max(action.needs, key=lambda need: (depth[need], order[need]), default=None)
+        below.setdefault(parent, []).append(action)
+    fork, last, bar = ("├─ ", "└─ ", "│  ") if _draws_lines() else ("|- ", "`- ", "|  ")
+
+    def lines(parent: str | None, indent: str) -> Iterator[str]:
+        children = below.get(parent, [])
+        for action in children:
+            is_last = action is children[-1]
+            others = [need for need in action.needs if need != parent]
+            also = f" (also after {', '.join(others)})" if others else ""
+            mark = "" if parent is None else last if is_last else fork
+            yield f"{indent}{mark}{action.name}{also}"
+            yield from lines(action.name, indent + ("" if parent is None else "   " if is_last else bar))
+
+    yield from lines(None, "")
+
+
+def _draws_lines() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"

@@ -1,0 +1,121 @@
+"""gateway forget: erases what the inbox keeps of one customer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.commands.events import Json, One
+from gateway.cli.main import BadUsage, app, clean, fail, options, print_json, with_store
+
+if TYPE_CHECKING:
+    from gateway.privacy.erasure import Found
+    from gateway.store.protocol import Store
+
+MOST_SHOWN = 20
+
+
+@app.command()
+def forget(
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER_ID", help="Stripe's id of the customer: cus_...")],
+    account: One = None,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Cancel what is still owed, and dead letters, of these events.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would erase.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Erase a customer's data from events, deliveries, attempts and rejected requests. Ids, types, times and states
+    stay, so that a duplicate stays one and `once_per` stays done. There is no way back.
+    """
+    from gateway.cli.inbox import note
+    from gateway.cli.output import counting
+    from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
+
+    if options.url:
+        raise BadUsage(
+            "forget: --url is for events and deliveries; a console is asked by POST /api/v1/customers/forget"
+        )
+
+    async def work(store: Store) -> dict[str, Any]:
+        who = naming(store, customer, account)
+        total = (await store.counts())["events"]
+        with counting("looking", total) as told:
+            found = await find(store, who, told)
+        told_plan = _plan(found)
+        if dry_run or not (found.events or found.rejected):
+            return {**told_plan, "refused": [], "left_to_do": None}
+        _refuse_waiting(found, cancel)
+        if not as_json:
+            _print_plan(found)
+        if not yes:
+            typer.confirm(f"Erase all that is kept of {customer}? There is no way back.", abort=True, err=True)
+        await note(store, "customer.forget", [customer])
+        refused: list[str] = []
+        with counting("erasing", len(found.events)) as told:
+            for number, (_, _, seq) in enumerate(found.events, 1):
+                refusal = await forget_event(store, who, seq, cancel=cancel, now=datetime.now(UTC))
+                refused += [refusal] if refusal is not None else []
+                told(number)
+        await forget_rejected(store, who)
+        return {**told_plan, "refused": refused, "left_to_do": await store.scrub()}
+
+    done = with_store(work)
+    if as_json:
+        print_json(done)
+    else:
+        _print_done(done, customer, dry_run)
+    if done["refused"]:
+        raise typer.Exit(1)
+
+
+def _plan(found: Found) -> dict[str, Any]:
+    return {
+        "events": [{"account": account, "id": event_id} for account, event_id, _ in found.events],
+        "deliveries": found.deliveries,
+        "waiting": [{"id": one.id, "event_id": one.event_id, "state": one.state} for one in found.waiting],
+        "rejected": list(found.rejected),
+    }
+
+
+def _refuse_waiting(found: Found, cancel: bool) -> None:
+    running = [one.id for one in found.waiting if one.state == "running"]
+    if running:
+        raise fail(f"{len(running)} deliveries of these events run just now ({', '.join(running[:3])}); try again soon")
+    if found.waiting and not cancel:
+        shown = ", ".join(f"{one.id} ({one.action}, {one.state})" for one in found.waiting[:3])
+        more = f" and {len(found.waiting) - 3} more" if len(found.waiting) > 3 else ""
+        raise fail(
+            f"{len(found.waiting)} deliveries of these events are still owed, or dead letters: {shown}{more}.\n"
+            "Without the event they can never run. Let them end first, or say --cancel."
+        )
+
+
+def _print_plan(found: Found) -> None:
+    print(f"{len(found.events)} events, {found.deliveries} deliveries, {len(found.rejected)} rejected requests:")
+    for account, event_id, _ in found.events[:MOST_SHOWN]:
+        print(clean(f"  {account}/{event_id}"))
+    if len(found.events) > MOST_SHOWN:
+        print(f"  and {len(found.events) - MOST_SHOWN} more events")
+    if found.waiting:
+        print(f"{len(found.waiting)} deliveries that are still owed, or dead letters, will be cancelled")
+
+
+def _print_done(done: dict[str, Any], customer: str, dry_run: bool) -> None:
+    events, rejected = len(done["events"]), len(done["rejected"])
+    if not events and not rejected:
+        print(f"nothing in the inbox names {customer}")
+        return
+    counts = f"{events - len(done['refused'])} events, {done['deliveries']} deliveries, {rejected} rejected requests"
+    print(f"would erase {counts}" if dry_run else f"erased {counts}")
+    for refusal in done["refused"]:
+        print(clean(refusal))
+    if done["left_to_do"]:
+        print(clean(f"left to do: {done['left_to_do']}"))
+    if not dry_run:
+        print(
+            "What left the gateway before (databases, mails, forwards, messages, logs, backups) is not reached by this."
+        )

@@ -1,0 +1,109 @@
+"""What --dev changes: harmless values for unset variables, and an inbox and databases of its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.config.load import Config
+    from gateway.core.model import Account, Claim, Fetch
+
+STORE_URL = "sqlite:///data/dev/gateway.db"
+CONTROL_SOCKET = "data/dev/gateway.sock"
+
+
+_PLACEHOLDERS = (  # the first whose word is in the name decides
+    (("STORE_KEY", "ENCRYPT"), "{digest}"),
+    (("SECRET",), "whsec_{digest}"),
+    (("API_KEY", "STRIPE_KEY"), "rk_test_{name}"),
+    (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_"), "sqlite:///data/dev/placeholder.db"),
+    (("APPRISE_URL",), "json://127.0.0.1:9/{name}"),
+    (("NATS_URL",), "nats://127.0.0.1:9"),
+    (("BROKER_URL", "REDIS_URL"), "redis://127.0.0.1:9"),
+    (("URL",), "http://127.0.0.1:9/{name}"),  # nobody answers at port 9
+    (("PORT",), "9"),
+    (("HOST",), "localhost"),
+    (("FROM", "EMAIL", "SENDER"), "dev@localhost"),
+    (("",), "dev-{name}"),
+)
+
+
+def placeholder(name: str) -> str:
+    """The harmless value of a variable, by its name: the same at every start, so that two terminals agree."""
+    text = next(text for words, text in _PLACEHOLDERS if any(word in name.upper() for word in words))
+    digest = base64.b64encode(hashlib.sha256(f"dev {name}".encode()).digest()).decode()
+    return text.format(name=name.lower(), digest=digest)
+
+
+class DevEnvironment(Mapping[str, str]):
+    """The environment, with the same harmless value each time for a variable that is not set, or is empty."""
+
+    def __init__(self, real: Mapping[str, str]) -> None:
+        self._real = real
+        self.invented: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        found = self._real[name]
+        if not found:
+            raise KeyError(name)
+        return found
+
+    def get(self, name: str, default: object = None) -> str:
+        """Never None: where there is no value, one is invented."""
+        found = self._real.get(name)
+        if found:
+            return found
+        self.invented.add(name)
+        return placeholder(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, value in self._real.items() if value)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def overlay(config: Config) -> Config:
+    """The same config, away from every real inbox and database. Accounts take both modes and requests come from
+    anywhere, since what is sent while developing is not live and not Stripe's.
+    """
+    from pydantic import SecretStr
+
+    from gateway.core.client_address import Sources
+    from gateway.plugin import ConnectionSettings, DatabaseConnection
+
+    connections: dict[str, ConnectionSettings] = {}
+    for name, connection in config.connections.items():
+        if isinstance(connection, DatabaseConnection):
+            url = SecretStr(f"sqlite:///data/dev/{name}.db")
+            connections[name] = connection.model_copy(update={"url": url})
+        else:
+            connections[name] = connection
+    store = config.settings.store.model_copy(update={"url": SecretStr(STORE_URL)})
+    reload = config.settings.reload.model_copy(update={"socket": CONTROL_SOCKET})
+    settings = config.settings.model_copy(update={"store": store, "reload": reload})
+    accounts = {name: replace(account, livemode=None) for name, account in config.accounts.items()}
+    return replace(config, settings=settings, accounts=accounts, connections=connections, sources=Sources())
+
+
+class DevFetcher:
+    """Answers `fetch` in Stripe's place: the event's own object, or a plausible one where the event is thin."""
+
+    async def fetch(
+        self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
+    ) -> Mapping[str, Any]:
+        from gateway.core.envelope import own_object
+        from gateway.testing import line_items, make_event
+
+        value = dict(own_object(envelope))
+        if not value:
+            named = envelope.get("related_object") or {}
+            made = make_event(str(envelope.get("type")).removeprefix("v1."))
+            value = made["data"]["object"] | {"id": named.get("id"), "object": named.get("type")}
+        if "line_items" in {path.partition(".")[0] for path in fetch.expand}:
+            value.setdefault("line_items", line_items())
+        return value

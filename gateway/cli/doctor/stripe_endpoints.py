@@ -1,0 +1,94 @@
+"""Pure: what an account's webhook endpoints at Stripe send, against what the routes want."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway.plugin import Finding
+from gateway.stripe.event_types import is_thin, sent_types
+
+EVERY = "*"
+_SHOWN = 8
+_SECTION = "Developers > Webhooks in Stripe's dashboard"
+
+
+def ours(endpoints: Iterable[Mapping[str, Any]], account: str) -> list[Mapping[str, Any]]:
+    """The endpoints that lead to this gateway, by their path."""
+    paths = (f"/webhooks/{account}", "/webhooks")
+    return [one for one in endpoints if urlsplit(str(one.get("url", ""))).path.rstrip("/").endswith(paths)]
+
+
+def endpoint_findings(
+    endpoints: Sequence[Mapping[str, Any]], account: str, patterns: Sequence[str], library_version: str
+) -> Iterator[Finding]:
+    """Whether there is an endpoint, whether it is enabled, its version, and the types that it sends."""
+    leading = ours(endpoints, account)
+    if not leading:
+        others = f" ({len(endpoints)} lead{'s' if len(endpoints) == 1 else ''} elsewhere)" if endpoints else ""
+        fix = f"register https://YOUR-HOST/webhooks/{account} under {_SECTION}"
+        yield Finding.bad(f"no webhook endpoint at Stripe leads to /webhooks/{account}{others}", fix)
+        return
+    enabled = [one for one in leading if one.get("status") == "enabled"]
+    for one in leading:
+        yield from _endpoint(one, library_version)
+    if enabled:
+        yield from type_findings(_types(enabled), patterns)
+
+
+def _endpoint(endpoint: Mapping[str, Any], library_version: str) -> Iterator[Finding]:
+    name = f"endpoint {endpoint.get('id')} ({endpoint.get('url')})"
+    if endpoint.get("status") != "enabled":
+        yield Finding.bad(f"{name} is {endpoint.get('status')}", f"enable it under {_SECTION}")
+        return
+    version = endpoint.get("api_version")
+    shown = f"in version {version}" if version else "in the account's default version"
+    if version and version != library_version:
+        fix = f"write templates for {version}; `fetch` asks for the version that the config or the event says"
+        yield Finding.note(f"{name} is enabled and sends events {shown}; this gateway's is {library_version}", fix)
+    else:
+        yield Finding.good(f"{name} is enabled and sends events {shown}")
+
+
+def _types(endpoints: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    return frozenset(kind for one in endpoints for kind in one.get("enabled_events", ()))
+
+
+def type_findings(sent: frozenset[str], patterns: Sequence[str]) -> Iterator[Finding]:
+    """What the routes want and is not sent, and what is sent and no route wants."""
+    thin = [pattern for pattern in dict.fromkeys(patterns) if is_thin(pattern)]
+    wanted = {pattern: sent_types(pattern) for pattern in patterns if not is_thin(pattern)}
+    every = frozenset[str]().union(*wanted.values())
+    if EVERY in sent:
+        text = f"the endpoint sends every type; the routes want {len(every)} of them"
+        yield Finding.note(text, "name the types at Stripe")
+    else:
+        yield from _named_types(sent, wanted, every)
+    if thin:
+        text = f"thin events come by event destinations, which are not looked at: {_some(thin)}"
+        yield Finding.note(text, f"see that a destination under {_SECTION} sends them")
+
+
+def _named_types(
+    sent: frozenset[str], wanted: Mapping[str, frozenset[str]], every: frozenset[str]
+) -> Iterator[Finding]:
+    missing = sorted(pattern for pattern, types in wanted.items() if not types & sent)
+    if missing:
+        text = f"the endpoint does not send what routes want: {_some(missing)}"
+        yield Finding.bad(text, f"add {'it' if len(missing) == 1 else 'them'} to the endpoint under {_SECTION}")
+    else:
+        yield Finding.good("the endpoint sends every type that the routes name")
+    partly = sorted(frozenset[str]().union(*(types for types in wanted.values() if types & sent)) - sent)
+    if partly:
+        text = f"globs of the routes match types that the endpoint does not send: {_some(partly)}"
+        yield Finding.note(text, "add them at Stripe if they are meant")
+    if unwanted := sorted(sent - every):
+        yield Finding.note(
+            f"the endpoint sends types that no route wants: {_some(unwanted)}", "take them off at Stripe"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

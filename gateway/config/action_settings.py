@@ -1,0 +1,306 @@
+"""An action's `with`, compiled at load and rendered per delivery."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
+from gateway.config.checks.template_names import Offered, unknown_names
+from gateway.config.diagnostics.problem import Problem
+from gateway.config.diagnostics.pydantic_errors import explained
+from gateway.config.yaml.document import Source
+from gateway.config.yaml.nodes import Path_, dotted
+from gateway.core.errors import TemplateError, Where
+from gateway.plugin import Action, Connection, Constant, Deferred, Offers, Settings, Text, Unrendered
+from gateway.templating.compiler import Expression, Leaf, Templates
+from gateway.templating.references import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What rendering brought: the typed settings for `run`, and the same as JSON values, to keep with the delivery.
+
+    Deferred parts are missing in `kept` until the action renders them; then they appear, a list where there were many.
+    """
+
+    settings: Settings
+    kept: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a field of `with` asks of its templates."""
+
+    text: Text | None
+    deferred: TypeAdapter[Any] | None
+    connection: type[Any] | None
+    constant: Constant | None
+    offers: Offers | None
+
+
+class CompiledWith:
+    """What `ActionUse.settings` holds."""
+
+    def __init__(
+        self,
+        model: type[Settings],
+        tree: dict[str, Any],
+        fields: Mapping[str, Field],
+        at: Path_,
+        where: Callable[[Path_], Where],
+        connection: str | None,
+    ) -> None:
+        self.connection = connection
+        self._model = model
+        self._tree = tree
+        self._fields = fields
+        self._at = at
+        self._where = where
+
+    def known(self) -> dict[str, Any]:
+        """`with` as far as it is known without an event; an Unrendered stands for each template."""
+        known: dict[str, Any] = _known(self._tree)
+        return known
+
+    def render(self, scope: Mapping[str, Any]) -> Rendered:
+        """Renders every leaf and validates the whole. Raises TemplateError with the place of the leaf that failed, or
+        whose value the action does not take.
+        """
+        kept: dict[str, Any] = {}
+        given: dict[str, Any] = {}
+        for name, part in self._tree.items():
+            field = self._fields.get(name)
+            if field is not None and field.deferred is not None and part is not None:
+                given[name] = Deferred(self._later(name, part, field.deferred, scope, kept))
+            else:
+                given[name] = _render(part, scope)
+                kept[name] = _jsonable(given[name])
+        try:
+            return Rendered(self._model.model_validate(given), kept)
+        except ValidationError as error:
+            raise self._refused(error, given, ()) from None
+
+    def _later(
+        self, name: str, part: Any, adapter: TypeAdapter[Any], scope: Mapping[str, Any], kept: dict[str, Any]
+    ) -> Callable[[Mapping[str, Any]], Any]:
+        renderings: list[Any] = []
+
+        def render(names: Mapping[str, Any]) -> Any:
+            value = _render(part, {**scope, **names} if names else scope)
+            if len(renderings) < 100:
+                renderings.append(_jsonable(value))
+                kept[name] = renderings[0] if len(renderings) == 1 else renderings
+            try:
+                return adapter.validate_python(value)
+            except ValidationError as error:
+                raise self._refused(error, value, (name,)) from None
+
+        return render
+
+    def _refused(self, error: ValidationError, given: Any, below: Path_) -> TemplateError:
+        first = next(iter(explained(error, given)))
+        return TemplateError(self._where((*self._at, *below, *first.path)), first.message)
+
+
+def _known(part: Any) -> Any:
+    if isinstance(part, Leaf):
+        return Unrendered(part.source)
+    if isinstance(part, dict):
+        return {key: _known(value) for key, value in part.items()}
+    return [_known(value) for value in part] if isinstance(part, list) else part
+
+
+def _jsonable(value: Any) -> Any:
+    return to_jsonable_python(value, fallback=str)
+
+
+def _render(part: Any, scope: Mapping[str, Any]) -> Any:
+    if isinstance(part, Leaf):
+        return part.render(scope)
+    if isinstance(part, dict):
+        return {key: _render(value, scope) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_render(value, scope) for value in part]
+    return part
+
+
+@functools.lru_cache(maxsize=64)  # bounded: a changed plugin file brings a new class
+def fields_of(model: type[Settings]) -> Mapping[str, Field]:
+    """What each field of a `with` asks, by the name it has in YAML."""
+    found = {}
+    for name, info in model.model_fields.items():
+        marks = list(info.metadata)
+        for option in (info.annotation, *typing.get_args(info.annotation)):
+            if typing.get_origin(option) is typing.Annotated:
+                marks += option.__metadata__
+        inner = next(
+            (
+                typing.get_args(option)[0]
+                for option in (info.annotation, *typing.get_args(info.annotation))
+                if typing.get_origin(option) is Deferred
+            ),
+            None,
+        )
+        found[info.alias or name] = Field(
+            text=next((mark for mark in marks if isinstance(mark, Text)), None),
+            deferred=TypeAdapter(inner) if inner is not None else None,
+            connection=next((mark.type for mark in marks if isinstance(mark, Connection)), None),
+            constant=next((mark for mark in marks if isinstance(mark, Constant)), None),
+            offers=next((mark for mark in marks if isinstance(mark, Offers)), None),
+        )
+    return found
+
+
+class Compiling:
+    """Compiles the `with` of actions and checks what can be known before rendering. Collects problems."""
+
+    def __init__(self, source: Source, templates: Templates, problems: list[Problem]) -> None:
+        self._source = source
+        self._templates = templates
+        self._problems = problems
+
+    def with_(self, action: Action[Any], given: Mapping[str, Any], at: Path_, offered: Offered) -> CompiledWith:
+        """One action's `with`. Raises nothing."""
+        model = action.Settings
+        fields = fields_of(model)
+        tree = {}
+        for name, part in given.items():
+            field = fields.get(name)
+            if field is not None and field.constant is not None:
+                self._problems += self._templates_in(part, (*at, name), field.constant)
+                tree[name] = part
+                continue
+            items = frozenset[str]() if field is None else _items(field, given)
+            inside = offered if items == offered.items else dataclasses.replace(offered, items=items)
+            tree[name] = self._part(part, (*at, name), field.text if field else None, True, inside)
+        connection = None
+        for name, field in fields.items():
+            if field.connection is not None and isinstance(given.get(name), str):
+                connection = given[name]
+                if isinstance(tree[name], Leaf):
+                    where = self._source.where((*at, name))
+                    self._problems.append(Problem(where, "the name of a connection cannot be a template"))
+        faults = list(self._known_beforehand(model, given, tree, at))
+        self._problems += faults or self._own_check(action, given, at)
+        return CompiledWith(model, tree, fields, at, self._source.places, connection)
+
+    def _templates_in(self, part: Any, path: Path_, constant: Constant) -> Iterator[Problem]:
+        """Templates where none may stand."""
+        if isinstance(part, str) and (begin := next((one for one in ("{{", "{%") if one in part), None)):
+            where = self._source.place(path)(part.index(begin), part.index(begin) + len(begin))
+            message = f"{path[-1]} is taken as it is written: no template may stand in it"
+            yield Problem(where, message, constant.hint or None)
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part if isinstance(part, list) else ()):
+            yield from self._templates_in(value, (*path, key), constant)
+
+    def _own_check(self, action: Action[Any], given: Mapping[str, Any], at: Path_) -> Iterator[Problem]:
+        """What the action itself says of a `with` whose types are right."""
+        try:
+            for text in action.Settings.check(given):
+                yield Problem(self._source.where_key(at), text, code="action-settings")
+        except Exception as error:  # the action's own code: a fault in it is no reason to end here
+            message = f"the check of action {action.name} fails: {type(error).__name__}"
+            yield Problem(self._source.where_key(at), message, code="plugin")
+
+    def expression(self, given: str, at: Path_, offered: Offered) -> Expression | None:
+        """An `if`, `once_per` or `order_by`; None where it does not compile."""
+        where, place = self._source.where(at), self._source.place(at)
+        try:
+            made = self._templates.expression(given, where, place=place, first_line=self._source.first_line(at))
+        except TemplateError as error:
+            self._refuse(error)
+            return None
+        self._check_names(made.references, at, offered)
+        return made
+
+    def _part(self, part: Any, path: Path_, text: Text | None, is_top: bool, offered: Offered) -> Any:
+        escape = text.escape if text is not None else None
+        is_text = is_top and text is not None and not text.keeps_lone
+        try:
+            if isinstance(part, str):
+                if "{" not in part:
+                    return part
+                leaf = self._templates.leaf(
+                    part,
+                    self._source.where(path),
+                    as_text=is_text,
+                    escape=escape,
+                    keeps_lone=text is not None and text.keeps_lone,
+                    place=self._source.place(path),
+                    first_line=self._source.first_line(path),
+                )
+                self._check_names(leaf.references, path, offered)
+                return part if leaf.is_constant else leaf
+            if isinstance(part, dict):
+                if is_text and set(part) == {"template"} and isinstance(part["template"], str):
+                    leaf = self._templates.file(
+                        part["template"], self._source.where((*path, "template")), escape=escape
+                    )
+                    self._check_names(leaf.references, path, offered)
+                    return leaf
+                return {key: self._part(value, (*path, key), text, False, offered) for key, value in part.items()}
+            if isinstance(part, list):
+                return [self._part(value, (*path, i), text, False, offered) for i, value in enumerate(part)]
+        except TemplateError as error:
+            self._refuse(error)
+            return Unsound()
+        return part
+
+    def _refuse(self, error: TemplateError) -> None:
+        for one in (error, *error.others):
+            self._problems.append(Problem(one.where, one.message, code=one.code))
+
+    def _check_names(self, references: tuple[Reference, ...], at: Path_, offered: Offered) -> None:
+        def locate(reference: Reference, part: int) -> Where:
+            stretch = reference.stretches[part]
+            if reference.file is not None:
+                return self._templates.in_file(reference.file, stretch, dotted(at))
+            return self._source.place(at)(*stretch)
+
+        self._problems += unknown_names(references, offered, locate)
+
+    def _known_beforehand(
+        self, model: type[Settings], given: Mapping[str, Any], tree: Mapping[str, Any], at: Path_
+    ) -> Iterator[Problem]:
+        """What the model says of `with` as written, but for what templates will bring."""
+        try:
+            model.model_validate(dict(given))
+        except ValidationError as error:
+            for one in explained(error, given, model, lambda path: self._source.written((*at, *path))):
+                if one.code in ("missing-key", "unknown-key") or not _leads_to_template(tree, one.path):
+                    path = (*at, *one.path)
+                    where = self._source.where_key(path) if one.is_of_key else self._source.where(path)
+                    yield Problem(where, one.message, one.hint, code=one.code)
+
+
+class Unsound:
+    """Stands for a template that does not compile, so that nothing more is said of its value."""
+
+
+def _items(field: Field, given: Mapping[str, Any]) -> frozenset[str] | None:
+    """The names that an action brings to a field's templates; None where it does not say."""
+    if field.deferred is None:
+        return frozenset()
+    if field.offers is None:
+        return None
+    return frozenset(field.offers.names) if field.offers.where is None or field.offers.where in given else frozenset()
+
+
+def _leads_to_template(part: Any, path: Path_) -> bool:
+    """Whether a path ends at, or passes through, a template."""
+    for step in (None, *path):
+        if step is not None:
+            try:
+                part = part[step]
+            except (KeyError, IndexError, TypeError):
+                return False
+        if isinstance(part, (Leaf, Unsound)):
+            return True
+    return False

@@ -1,0 +1,69 @@
+"""What routes and accounts ask of Stripe, and whether they can ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+
+from gateway.config.diagnostics.problem import Problem
+from gateway.config.schema.model import ReconcileSettings, RouteSettings
+from gateway.config.yaml.document import Source
+from gateway.config.yaml.nodes import Path_
+from gateway.core.model import Account, Fetch, Reconcile
+from gateway.stripe.event_types import is_thin
+
+
+def fetch_of(route: RouteSettings) -> Fetch | None:
+    """A route's `fetch` as a plain record; None where nothing is fetched."""
+    if route.fetch is None or not route.fetch.wanted:
+        return None
+    return Fetch(tuple(dict.fromkeys(route.fetch.expand)), route.fetch.api_version, route.fetch.again)
+
+
+def reconcile_of(given: ReconcileSettings | None) -> Reconcile | None:
+    """An account's `reconcile` as a plain record."""
+    if given is None:
+        return None
+    connected = tuple(dict.fromkeys(given.connected_accounts))
+    return Reconcile(given.every, given.look_back, given.events == "undelivered", connected)
+
+
+def check_reconcile(accounts: Mapping[str, Account], unfilled: AbstractSet[str], source: Source) -> Iterator[Problem]:
+    """An account that is to be reconciled and has no key to ask Stripe with."""
+    for name, account in accounts.items():
+        at = ("accounts", name)
+        key_place = source.where((*at, "api_key")).path
+        if account.reconcile is not None and not account.api_key and key_place not in unfilled:
+            yield Problem(
+                source.where_key((*at, "reconcile")),
+                f"account {name} has no api_key to ask Stripe with",
+                f"set accounts.{name}.api_key to a restricted key that may read events",
+                code="missing-api-key",
+            )
+
+
+def check_fetch(
+    at: Path_, route: RouteSettings, accounts: Mapping[str, Account], unfilled: AbstractSet[str], source: Source
+) -> Iterator[Problem]:
+    """An account without a key to ask Stripe with, a thin event without its object. `unfilled` are the places of
+    variables without a value, which is told of by itself.
+    """
+    if fetch_of(route) is not None:
+        for name in route.accounts or accounts:
+            key_place = source.where(("accounts", name, "api_key")).path
+            if name in accounts and not accounts[name].api_key and key_place not in unfilled:
+                yield Problem(
+                    source.where_key((*at, "fetch")),
+                    f"account {name} has no api_key to ask Stripe with",
+                    f"set accounts.{name}.api_key to a restricted key that may read what these events are about",
+                    code="missing-api-key",
+                )
+    if route.fetch is None:
+        for i, pattern in enumerate(route.events):
+            if is_thin(pattern):
+                yield Problem(
+                    source.where((*at, "events", i)),
+                    f"{pattern} is a thin event: it names its object and does not hold it",
+                    "add fetch: true, or fetch: false if the actions need no more than object.id",
+                    code="thin-event",
+                )

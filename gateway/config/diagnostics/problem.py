@@ -1,0 +1,153 @@
+"""What is wrong with a configuration: where, what, and what would mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gateway.core.errors import GatewayError, Where
+
+Severity = Literal["error", "warning"]
+
+CODES = {
+    "action-settings": "what an action itself says of its `with`",
+    "alias": "a YAML alias that leads into itself, or grows without bound",
+    "api-key": "an api_key that does not look like one, or is of the other mode",
+    "digest": "something beside a route's `digest` that asks for one event at a time",
+    "duplicate-key": "a name that is there twice",
+    "include": "an include that names no file, or a file that holds what only gateway.yaml may",
+    "invalid-value": "a value that is not one of those that are taken",
+    "missing-api-key": "a fetch or a reconcile for an account that has no key to ask Stripe with",
+    "missing-key": "a key that must be there",
+    "missing-package": "what needs a package that is not installed",
+    "needs-cycle": "actions that wait for each other",
+    "open-console": "a console that others than this machine may reach without a token",
+    "own-account": "an account with the name of the gateway's own, `gateway`",
+    "own-fetch": "a fetch for the gateway's own events",
+    "plugin": "a plugin that does not load",
+    "same-connection": "two connections with the same settings",
+    "same-listener": "the public and the admin listener at one address",
+    "same-secret": "two accounts with the same signing secret",
+    "same-token": "one token for the two roles of the console",
+    "secret-file": "a ${file:...} that cannot be read",
+    "signing-secret": "a signing secret that does not look like one",
+    "stripe-ips": "a file with Stripe's addresses that is missing, is none, or is old",
+    "synchronous-event": "an event whose answer Stripe waits for",
+    "template": "a template or an expression that does not compile",
+    "template-file": "a template file that cannot be read",
+    "template-name": "a name in a template that nothing brings",
+    "thin-event": "a thin event, of which a route must say whether to fetch its object",
+    "unknown-account": "an account that is not there",
+    "unknown-action": "an action that is not there",
+    "unknown-connection": "a connection that is not there",
+    "unknown-event": "a pattern that matches no type of event that Stripe, or the gateway itself, has",
+    "unknown-filter": "a filter or a test that Jinja does not have",
+    "unknown-key": "a key that is not known at its place",
+    "unknown-need": "needs an action that its route does not have",
+    "unknown-route": "a case for a route that is not there",
+    "unreachable-route": "a route that no event can reach",
+    "unreadable": "a file that cannot be read",
+    "unset-variable": "an environment variable that is not set",
+    "untrusted-proxy": "allowed addresses where only a proxy posts, which is not trusted",
+    "unused-account": "an account that no route takes events of",
+    "unused-connection": "a connection that no action uses",
+    "variable": "a ${...} that is no variable",
+    "wrong-connection": "a connection of another type than the action needs",
+    "wrong-type": "a value of another type",
+    "yaml": "what is no YAML, or YAML that means nothing here",
+}
+"""Every kind of problem. A code stays what it is: CI systems look for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A line of a file as it may be shown: secrets are masked. `start` and `width` are what to underline."""
+
+    text: str
+    start: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Another place that belongs to a problem, such as where a name was `first`."""
+
+    text: str
+    where: Where
+    excerpt: Excerpt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong at one place. `code` is one of CODES."""
+
+    where: Where
+    message: str
+    hint: str | None = None
+    severity: Severity = "error"
+    code: str = "invalid-value"
+    notes: tuple[Note, ...] = ()
+    excerpt: Excerpt | None = None
+
+    def __str__(self) -> str:
+        path = f" {self.where.path}:" if self.where.path else ""
+        text = f"{self.where.file}:{self.where.line}:{self.where.column}:{path} {self.message}"
+        text += f"\n    {self.hint}" if self.hint else ""
+        for note in self.notes:
+            text += f"\n    {note.text} at {note.where.file}:{note.where.line}:{note.where.column}"
+        return text
+
+
+class ConfigError(GatewayError):
+    """A configuration that does not load, with every problem found: errors, and warnings besides."""
+
+    def __init__(self, file: str, problems: Sequence[Problem], files: Iterable[Path] = ()) -> None:
+        self.file = file
+        self.files = frozenset(files)  # all that was read or looked for
+        self.problems = in_order(file, problems)
+        super().__init__("\n".join([f"{counted(self.problems)} in {file}", *map(_line, self.problems)]))
+
+
+def _line(problem: Problem) -> str:
+    return f"warning: {problem}" if problem.severity == "warning" else str(problem)
+
+
+def in_order(file: str, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each once, in the order of the files; those of `file` first."""
+    once = {(_place(problem), problem.message): problem for problem in reversed(list(problems))}
+    not_yaml = {_place(problem) for problem in once.values() if problem.code == "yaml"}
+    kept = [
+        one for one in reversed(once.values()) if one.code == "yaml" or _place(one) not in not_yaml
+    ]  # not what follows from it
+    return tuple(sorted(kept, key=lambda one: (one.where.file != file, *_place(one))))
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return problem.where.file, problem.where.line, problem.where.column
+
+
+def counted(problems: Sequence[Problem]) -> str:
+    """`2 errors and 1 warning`."""
+    words = []
+    for severity in ("error", "warning"):
+        count = sum(1 for problem in problems if problem.severity == severity)
+        if count:
+            words.append(f"{count} {severity}{'' if count == 1 else 's'}")
+    return " and ".join(words) or "no problems"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like this one, if any is."""
+    return next(iter(difflib.get_close_matches(word[:200], sorted(set(known)), n=1, cutoff=0.6)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint that names the nearest known word, or lists them where none is near."""
+    names = sorted(set(known))
+    near = nearest(word, names)
+    if near is not None:
+        return f"did you mean {near}?"
+    return f"known: {', '.join(names)}" if 0 < len(names) <= 20 else None

@@ -1,0 +1,322 @@
+"""gateway.yaml -> the configuration that everything runs on, or every problem at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.config.action_settings import Compiling
+from gateway.config.checks.allowed_ips import sources_of
+from gateway.config.checks.extras import has_encrypt, has_otel
+from gateway.config.checks.internal_events import check_account_names
+from gateway.config.checks.lint import check_accounts, check_same, check_use
+from gateway.config.checks.stripe import check_reconcile, reconcile_of
+from gateway.config.diagnostics.excerpts import Excerpts
+from gateway.config.diagnostics.problem import ConfigError, Note, Problem, did_you_mean, in_order
+from gateway.config.diagnostics.pydantic_errors import explained
+from gateway.config.diagnostics.recovery import sound_account, sound_route
+from gateway.config.load_routes import Parts, RouteLoading
+from gateway.config.plugins import find_actions
+from gateway.config.schema.connections import connection_types, keys_of_secrets
+from gateway.config.schema.model import GatewaySettings, split_listen
+from gateway.config.yaml.document import Source
+from gateway.config.yaml.nodes import Path_
+from gateway.core.client_address import Sources
+from gateway.core.errors import Where
+from gateway.core.internal_events import OWN_ACCOUNT, account_named, is_own
+from gateway.core.model import Account, Route
+from gateway.plugin import Action, ConnectionSettings
+from gateway.privacy.redaction import parse_path
+from gateway.templating.compiler import Templates
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_UNFILLED = ("unset-variable", "variable", "secret-file")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A loaded, checked and compiled gateway.yaml."""
+
+    path: Path
+    folder: Path  # where relative paths start
+    settings: GatewaySettings
+    accounts: Mapping[str, Account]
+    connections: Mapping[str, ConnectionSettings]
+    routes: tuple[Route, ...]
+    actions: Mapping[str, Action[Any]]  # by the name after `uses:`
+    vars: Mapping[str, Any]  # the constants
+    files: frozenset[Path]  # all that was read, or looked for
+    template_files: frozenset[Path]  # of these, the templates that are there
+    digests: Mapping[Path, str]  # of templates, plugin files and Stripe's addresses: what else changes with them
+    sources: Sources  # whom the public listener hears
+    version: str  # changes whenever anything that was read changes
+    warnings: tuple[Problem, ...] = ()
+    secrets: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)  # that variables brought
+
+    def account(self, name: str) -> Account | None:
+        """The account of an event, which may be that of the gateway's own events; None where it is gone."""
+        return account_named(self.accounts, name)
+
+    @property
+    def event_accounts(self) -> list[str]:
+        """The accounts whose events there may be: gateway.yaml's, and that of own events where a route takes any."""
+        wants_own = any(is_own(pattern) for route in self.routes for pattern in route.events)
+        return [*self.accounts, OWN_ACCOUNT] if wants_own else list(self.accounts)
+
+
+def load(path: Path, environ: Mapping[str, str], previous: Config | None = None) -> Config:
+    """Loads everything; contacts nothing. Actions of a `previous` config whose code is the same are taken over. Raises
+    ConfigError with all problems.
+    """
+    with _uncollected():
+        return Loading(path, environ, previous=previous).load()
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection: what a configuration is made of is kept, and looking through it again and again while it
+    grows takes longer than making it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+class Loading:
+    """One run over one configuration: collects problems, and what could be made."""
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        source: Source | None = None,
+        *,
+        previous: Config | None = None,
+        only: Collection[Path] | None = None,  # the template files that may be read; None: all below the folder
+    ) -> None:
+        self.path = path
+        self.previous = previous
+        self.source = source or Source(path, environ)
+        self.problems = self.source.problems
+        self.templates = Templates(self.source.folder, only)
+        self.compiling = Compiling(self.source, self.templates, self.problems)
+        self.actions: dict[str, Action[Any]] = {}
+        self.secret_paths: set[Path_] = set()
+        self.plugin_files: set[Path] = set()
+        self.address_files: frozenset[Path] = frozenset()
+
+    def load(self) -> Config:
+        value = self.source.value
+        if not value:
+            raise self._refused()
+        self._find_actions()
+        connections = self._connections()
+        settings = self._settings(value)
+        declared = set(self.source.section("connections"))
+        accounts = dict(self._accounts())
+        parts = Parts(settings, accounts, self.actions, connections, declared, self._unfilled())
+        loading = RouteLoading(self.source, self.compiling, self.problems, parts)
+        routes = []
+        is_sound = True
+        for name, given in self._members("routes"):
+            route, is_whole = sound_route(given)
+            is_sound = is_sound and is_whole
+            routes.append(loading.route(name, route))
+        self.secret_paths |= loading.secret_paths
+        self._same_listener(settings)
+        self.problems += check_reconcile(accounts, parts.unfilled, self.source)
+        sources = self._sources(settings)
+        self._admin(settings)
+        self._extras(settings)
+        self.problems += self._doubts(parts, routes if is_sound else None, loading.used_connections)
+        if settings is None or any(problem.severity == "error" for problem in self.problems):
+            raise self._refused()
+        files = self._files()
+        extra = {file: file.read_bytes() for file in files - self.source.files if file.is_file()}
+        return Config(
+            path=self.path,
+            folder=self.source.folder,
+            settings=settings,
+            accounts=accounts,
+            connections=connections,
+            routes=tuple(routes),
+            actions=self.actions,
+            vars=settings.vars,
+            files=files,
+            template_files=frozenset(extra) & self.templates.files_read,
+            digests={file: hashlib.sha256(content).hexdigest()[:12] for file, content in extra.items()},
+            sources=sources,
+            version=self.source.digest(extra),
+            warnings=in_order(str(self.path), self._explained()),
+            secrets=frozenset(self.source.secrets),
+        )
+
+    def problem(self, where: Where, message: str, hint: str | None = None, code: str = "invalid-value") -> None:
+        self.problems.append(Problem(where, message, hint, code=code))
+
+    def _refused(self) -> ConfigError:
+        return ConfigError(str(self.path), self._explained(), self._files())
+
+    def _files(self) -> frozenset[Path]:
+        return frozenset(self.source.files | self.templates.files_read | self.plugin_files | self.address_files)
+
+    def _explained(self) -> list[Problem]:
+        """The problems with their excerpts, but for what only follows from a variable that has no value."""
+        if not self.problems:
+            return []
+        unfilled = self._unfilled()
+        excerpts = Excerpts(self.source, self.secret_paths)
+        return [
+            excerpts.explain(problem)
+            for problem in self.problems
+            if problem.code in _UNFILLED or problem.where.path not in unfilled
+        ]
+
+    def _unfilled(self) -> set[str]:
+        """Where a variable has no value."""
+        return {problem.where.path for problem in self.problems if problem.code in _UNFILLED}
+
+    # -- the parts --------------------------------------------------------------------------------------------
+
+    def _find_actions(self) -> None:
+        folders = self.source.plugin_folders()
+        self.plugin_files = {file for folder in folders if folder.is_dir() for file in folder.glob("*.py")}
+        known = self.previous.actions if self.previous is not None else {}
+        self.actions, complaints = find_actions(folders, known)
+        for complaint in complaints:
+            file = complaint.file
+            index = next((i for i, folder in enumerate(folders) if file in (folder, *folder.glob("*.py"))), None)
+            named = self.source.where(("plugins",) if index is None else ("plugins", index))
+            if file is None or file.suffix != ".py":
+                self.problem(named, complaint.message, code="plugin")
+            else:
+                line, column = max(complaint.line, 1), max(complaint.column, 1)
+                place, notes = Where(str(file), line, column), (Note("named", named),)
+                self.problems.append(Problem(place, complaint.message, code="plugin", notes=notes))
+
+    def _settings(self, value: dict[str, Any]) -> GatewaySettings | None:
+        try:
+            return GatewaySettings.model_validate(value)
+        except ValidationError as error:
+            self._tell(error, value, GatewaySettings, ())
+            return None
+
+    def _tell(self, error: ValidationError, given: Any, model: Any, at: Path_) -> None:
+        for one in explained(error, given, model, lambda path: self.source.written((*at, *path))):
+            path = (*at, *one.path)
+            where = self.source.where_key(path) if one.is_of_key else self.source.where(path)
+            self.problem(where, one.message, one.hint, one.code)
+
+    def _members(self, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What stands in a section and could be one of its members."""
+        for name, given in self.source.section(section).items():
+            if isinstance(given, dict):
+                yield name, given
+
+    def _connections(self) -> dict[str, ConnectionSettings]:
+        types = connection_types(self.actions)
+        made: dict[str, ConnectionSettings] = {}
+        for name, settings in self._members("connections"):
+            at: Path_ = ("connections", name)
+            kind = settings.get("type")
+            if kind is None:
+                self.problem(
+                    self.source.where_key(at), "is missing type", f"one of {', '.join(sorted(types))}", "missing-key"
+                )
+                continue
+            model = types.get(kind) if isinstance(kind, str) else None
+            if model is None:
+                hint = did_you_mean(str(kind), types)
+                self.problem(self.source.where((*at, "type")), f"unknown type of connection {str(kind)!r:.40}", hint)
+                continue
+            self.secret_paths.update((*at, key) for key in keys_of_secrets(model, frozenset(settings)))
+            try:
+                made[name] = model.model_validate(settings)
+            except ValidationError as error:
+                self._tell(error, settings, model, at)
+        return made
+
+    def _accounts(self) -> Iterable[tuple[str, Account]]:
+        for name, given in self._members("accounts"):
+            account = sound_account(given)
+            yield (
+                name,
+                Account(
+                    name=name,
+                    signing_secrets=tuple(secret.get_secret_value() for secret in account.signing_secrets),
+                    livemode=account.livemode if isinstance(account.livemode, bool) else None,
+                    tolerance_seconds=account.tolerance,
+                    api_key=account.api_key.get_secret_value(),
+                    api_version=account.api_version,
+                    api_per_second=account.api_rate.count / account.api_rate.per_seconds if account.api_rate else None,
+                    vars=account.vars,
+                    connected_vars={name: one.vars for name, one in account.connected_accounts.items()},
+                    reconcile=reconcile_of(account.reconcile),
+                    redact=tuple(map(parse_path, account.redact)),
+                ),
+            )
+
+    def _same_listener(self, settings: GatewaySettings | None) -> None:
+        if settings is None or settings.server.listen != settings.admin.listen:
+            return
+        if split_listen(settings.admin.listen)[1] != 0:  # 0 is whichever is free
+            where = self.source.where(("admin", "listen"))
+            message = "is the same address as server.listen: the console is never on the public listener"
+            self.problem(where, message, code="same-listener")
+
+    def _admin(self, settings: GatewaySettings | None) -> None:
+        """Nobody but this machine reaches the console without a token, and the two tokens tell two roles apart."""
+        if settings is None:
+            return
+        admin = settings.admin
+        operator, viewer = admin.token.get_secret_value(), admin.viewer_token.get_secret_value()
+        host, _ = split_listen(admin.listen)
+        if not operator and host not in LOOPBACK:
+            message = f"without admin.token only this machine may reach the console, not {host}"
+            hint = "set admin.token, or listen on 127.0.0.1"
+            self.problem(self.source.where(("admin", "listen")), message, hint, "open-console")
+        if operator and operator == viewer:
+            where = self.source.where(("admin", "viewer_token"))
+            self.problem(where, "is the same as admin.token: it would make operators of viewers", code="same-token")
+
+    def _extras(self, settings: GatewaySettings | None) -> None:
+        """What is asked for and not installed."""
+        if settings is None:
+            return
+        wanted = (
+            ("tracing", "otel", settings.tracing is not None and not has_otel()),
+            ("store.encrypt", "encrypt", bool(settings.store.encrypt) and not has_encrypt()),
+        )
+        for key, extra, is_missing in wanted:
+            if is_missing:
+                message = f"needs the extra {extra} of the gateway, which is not installed"
+                hint = f"pip install 'stripe-fulfilment-gateway[{extra}]', or take {key.rpartition('.')[2]} out"
+                self.problem(self.source.where(tuple(key.split("."))), message, hint, "missing-package")
+
+    def _doubts(self, parts: Parts, routes: Sequence[Route] | None, used_connections: set[str]) -> Iterator[Problem]:
+        """What is wrong between the parts. Without sound routes nobody can tell what is used."""
+        yield from check_accounts(parts.accounts, self.source)
+        yield from check_account_names(list(parts.accounts), self.source)
+        yield from check_same(parts.connections, self.source)
+        if routes is not None:
+            yield from check_use(routes, parts.accounts, used_connections, parts.declared, self.source)
+
+    def _sources(self, settings: GatewaySettings | None) -> Sources:
+        if settings is None:
+            return Sources()
+        sources, self.address_files, problems = sources_of(settings.server, self.source, datetime.now(UTC))
+        self.problems += problems
+        return sources

@@ -1,0 +1,223 @@
+"""The routes of gateway.yaml -> what the engine runs, beside the parts that they name; and every problem in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.action_settings import Compiling, fields_of
+from gateway.config.checks.dependencies import in_order_of_needs
+from gateway.config.checks.internal_events import check_digest, check_own, own_objects
+from gateway.config.checks.lint import check_events
+from gateway.config.checks.stripe import check_fetch, fetch_of
+from gateway.config.checks.template_names import Offered
+from gateway.config.diagnostics.problem import Problem, did_you_mean, nearest
+from gateway.config.plugins import missing_packages
+from gateway.config.schema.connections import connection_types, keys_of_secrets
+from gateway.config.schema.model import ActionSettings, GatewaySettings, RouteSettings
+from gateway.config.yaml.document import Source
+from gateway.config.yaml.nodes import Path_
+from gateway.core.errors import Where
+from gateway.core.internal_events import account_named
+from gateway.core.model import Account, ActionUse, Digest, Expression, RetryPolicy, Route
+from gateway.plugin import Action, ConnectionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What routes name: as far as it could be made, and what else was meant to be."""
+
+    settings: GatewaySettings | None  # None: something in them is not sound
+    accounts: Mapping[str, Account]
+    actions: Mapping[str, Action[Any]]
+    connections: Mapping[str, ConnectionSettings]
+    declared: AbstractSet[str]  # the names of connections, sound or not
+    unfilled: AbstractSet[str]  # where a variable has no value
+
+
+class RouteLoading:
+    """Makes one route after another. Adds to `problems`."""
+
+    def __init__(self, source: Source, compiling: Compiling, problems: list[Problem], parts: Parts) -> None:
+        self.used_connections: set[str] = set()
+        self.secret_paths: set[Path_] = set()
+        self._source = source
+        self._compiling = compiling
+        self._problems = problems
+        self._parts = parts
+
+    def route(self, name: str, route: RouteSettings) -> Route:
+        """One route: compiled where it is sound, and what is not sound in it is reported."""
+        at: Path_ = ("routes", name)
+        parts, accounts = self._parts, self._parts.accounts
+        for i, account in enumerate(route.accounts or ()):
+            if account_named(accounts, account) is None:
+                where = self._source.where((*at, "accounts", i))
+                self._problem(where, f"unknown account {account!r}", did_you_mean(account, accounts), "unknown-account")
+        self._problems += check_events(name, route.events, self._source)
+        self._problems += check_fetch(at, route, accounts, parts.unfilled, self._source)
+        self._problems += check_own(at, route, self._source)
+        self._problems += check_digest(at, route, self._source)
+        at_intake = Offered(
+            constants=self._source.section("vars"),
+            account_vars={
+                account.name: account.vars
+                for account in accounts.values()
+                if route.accounts is None or account.name in route.accounts
+            },
+            own_objects=own_objects(route.events),
+        )
+        in_actions = dataclasses.replace(
+            at_intake,
+            is_action=True,
+            is_digest=route.digest is not None,
+            actions=frozenset(self._raw_actions(at)),
+        )
+        digest = None if route.digest is None else route.digest.rule()
+        uses = [
+            self._action(name, (*at, "actions", name), action, in_actions) for name, action in route.actions.items()
+        ]
+        if digest is not None:
+            uses = [_tried_again_soon(use, route.actions[use.name], digest) for use in uses]
+        return Route(
+            name=name,
+            accounts=None if route.accounts is None else frozenset(route.accounts),
+            events=tuple(route.events),
+            where=self._source.where(at),
+            condition=self._expression((*at, "if"), route.if_, at_intake),
+            once_per=self._expression((*at, "once_per"), route.once_per, at_intake),
+            order_by=self._expression((*at, "order_by"), route.order_by, at_intake),
+            actions=self._in_order(at, uses),
+            connected_accounts=frozenset(route.connected_accounts),
+            fetch=fetch_of(route),
+            dry_run=route.dry_run,
+            digest=digest,
+        )
+
+    def _raw_actions(self, at: Path_) -> Mapping[str, Any]:
+        """A route's actions as written, sound or not."""
+        given = self._source.value["routes"][at[1]].get("actions")
+        return given if isinstance(given, dict) else {}
+
+    def _expression(self, at: Path_, given: str | bool | None, offered: Offered) -> Expression | None:
+        if given is None or given is True:
+            return None
+        return self._compiling.expression("false" if given is False else given, at, offered)
+
+    def _action(self, name: str, at: Path_, action: ActionSettings, offered: Offered) -> ActionUse:
+        settings, actions = self._parts.settings, self._parts.actions
+        plugin = actions.get(action.uses)
+        compiled = None
+        offered = dataclasses.replace(offered, action=name, needed=self._needed(at))
+        if plugin is None:
+            hint = did_you_mean(action.uses, actions)
+            where = self._source.where((*at, "uses"))
+            self._problem(where, f"unknown action {action.uses!r}", hint, "unknown-action")
+            self.used_connections.update(value for value in action.with_.values() if isinstance(value, str))
+        else:
+            for module, package in missing_packages(plugin).items():
+                message = f"action {action.uses} needs {module}, which is not installed"
+                self._problem(self._source.where((*at, "uses")), message, f"pip install '{package}'", "missing-package")
+            secret_keys = keys_of_secrets(plugin.Settings, frozenset(action.with_))
+            self.secret_paths.update((*at, "with", key) for key in secret_keys)
+            compiled = self._compiling.with_(plugin, action.with_, (*at, "with"), offered)
+            self._check_connection(plugin, action, at)
+        default = settings.defaults.retry if settings is not None else None
+        return ActionUse(
+            name=name,
+            uses=action.uses,
+            needs=tuple(dict.fromkeys(action.needs)),
+            where=self._source.where(at),
+            condition=self._expression((*at, "if"), action.if_, offered),
+            connection=compiled.connection if compiled is not None else None,
+            retry=self._retry(action, default),
+            timeout_seconds=action.timeout or (settings.defaults.timeout if settings is not None else 30.0),
+            settings=compiled,
+            dry_run=action.dry_run,
+        )
+
+    def _needed(self, at: Path_) -> frozenset[str] | None:
+        """All that an action needs, directly or through others; None where what is written there is not sound."""
+        actions = self._raw_actions(at)
+        found: set[str] = set()
+        todo = [str(at[-1])]
+        while todo:
+            action = actions.get(todo.pop())
+            needs = action.get("needs") if isinstance(action, dict) else None
+            if needs is not None and not isinstance(needs, list):
+                return None
+            for need in needs or ():
+                if not isinstance(need, str) or need not in actions:
+                    return None
+                if need not in found:
+                    found.add(need)
+                    todo.append(need)
+        return frozenset(found)
+
+    def _retry(self, action: ActionSettings, default: Any) -> RetryPolicy:
+        if default is None:
+            return RetryPolicy(20, 5.0, 4.0, 21600.0)
+        if action.retry is None:
+            policy: RetryPolicy = default.policy()
+            return policy
+        own = {key: getattr(action.retry, key) for key in action.retry.model_fields_set}
+        merged: RetryPolicy = default.model_copy(update=own).policy()
+        return merged
+
+    def _check_connection(self, plugin: Action[Any], action: ActionSettings, at: Path_) -> None:
+        connections, declared = self._parts.connections, self._parts.declared
+        for field, info in fields_of(plugin.Settings).items():
+            name = action.with_.get(field)
+            if info.connection is None or not isinstance(name, str):
+                continue
+            if "{{" in name:
+                self.used_connections |= _of_type(connections, info.connection)
+                continue
+            self.used_connections.add(name)
+            path = (*at, "with", field)
+            if name not in declared:
+                hint = did_you_mean(name, declared)
+                self.used_connections.add(nearest(name, declared) or name)  # the one that was meant
+                self._problem(self._source.where(path), f"unknown connection {name!r}", hint, "unknown-connection")
+            elif name in connections and not isinstance(connections[name], info.connection):
+                types = connection_types(self._parts.actions)
+                wanted = next((word for word, model in types.items() if model is info.connection), "other")
+                self.used_connections |= _of_type(connections, info.connection)  # one of them was meant
+                message = f"{name} is a connection of type {connections[name].type}; {action.uses} needs {wanted}"
+                self._problem(self._source.where(path), message, code="wrong-connection")
+
+    def _in_order(self, at: Path_, uses: list[ActionUse]) -> tuple[ActionUse, ...]:
+        """Actions such that each stands after what it needs. Reports unknown needs and cycles."""
+        by_name = {use.name: use for use in uses}
+        written = set(self._raw_actions(at))
+        for use in uses:
+            for i, need in enumerate(use.needs):
+                if need not in written:
+                    where = self._source.where((*at, "actions", use.name, "needs", i))
+                    hint = did_you_mean(need, written - {use.name})
+                    self._problem(where, f"unknown action {need!r} in needs", hint, "unknown-need")
+        ordered, circles = in_order_of_needs({use.name: use.needs for use in uses})
+        for circle in circles:
+            where = self._source.where_key((*at, "actions", circle[0], "needs"))
+            self._problem(where, f"needs go in a circle: {' -> '.join(circle)}", code="needs-cycle")
+        return tuple(by_name[name] for name in ordered)
+
+    def _problem(self, where: Where, message: str, hint: str | None = None, code: str = "invalid-value") -> None:
+        self._problems.append(Problem(where, message, hint, code=code))
+
+
+def _tried_again_soon(use: ActionUse, action: ActionSettings, digest: Digest) -> ActionUse:
+    """With a digest, what comes next waits behind the one before: where nobody says otherwise, it is tried again as
+    often as digests may go out.
+    """
+    if action.retry is not None and "max" in action.retry.model_fields_set:
+        return use
+    longest = min(use.retry.max_seconds, digest.every_seconds)
+    return dataclasses.replace(use, retry=dataclasses.replace(use.retry, max_seconds=longest))
+
+
+def _of_type(connections: Mapping[str, ConnectionSettings], kind: type[Any]) -> set[str]:
+    return {name for name, settings in connections.items() if isinstance(settings, kind)}

@@ -1,0 +1,77 @@
+"""Single settings, for commands that need no more of gateway.yaml: whatever else is wrong or unset does not matter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.config.diagnostics.problem import ConfigError
+from gateway.config.schema.model import ReloadSettings, ServerSettings, StoreSettings
+from gateway.config.yaml.document import Source
+from gateway.core.errors import UsageError
+from gateway.privacy.redaction import RedactedPath, parse_path
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """Where the store is, and what opens what is sealed in it."""
+
+    folder: Path  # where relative paths start
+    url: str
+    keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+
+
+def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
+    """`store.url` and `store.encrypt`. Raises ConfigError."""
+    source = _leniently(path, environ)
+    section = source.section("store")
+    url, keys = section.get("url"), section.get("encrypt")
+    return StoreAddress(
+        source.folder,
+        url if isinstance(url, str) else StoreSettings().url.get_secret_value(),
+        tuple(key for key in (keys if isinstance(keys, list) else [keys]) if isinstance(key, str) and key),
+    )
+
+
+def load_redactions(path: Path, environ: Mapping[str, str]) -> dict[str, tuple[RedactedPath, ...]]:
+    """The `redact` paths of each account. Raises ConfigError, UsageError (a path that is none: nobody may see what it
+    was to hide).
+    """
+    found: dict[str, tuple[RedactedPath, ...]] = {}
+    for name, account in _leniently(path, environ).section("accounts").items():
+        given = account.get("redact") if isinstance(account, dict) else None
+        try:
+            found[str(name)] = tuple(parse_path(str(one)) for one in (given if isinstance(given, list) else ()))
+        except ValueError as error:
+            raise UsageError(f"accounts.{name}.redact: {error}; see `gateway check`") from None
+        if given is not None and not isinstance(given, list):
+            raise UsageError(f"accounts.{name}.redact: expected a list; see `gateway check`")
+    return found
+
+
+def load_control_socket(path: Path, environ: Mapping[str, str]) -> Path:
+    """Where the gateway of this configuration listens for commands. Raises ConfigError."""
+    folder, socket = _one_setting(path, environ, "reload", "socket")
+    return folder / (socket or ReloadSettings().socket)
+
+
+def load_stripe_ips(path: Path, environ: Mapping[str, str]) -> Path:
+    """The file that `server.stripe_ips` names. Raises ConfigError."""
+    folder, name = _one_setting(path, environ, "server", "stripe_ips")
+    return folder / (name or ServerSettings().stripe_ips)
+
+
+def _one_setting(path: Path, environ: Mapping[str, str], section: str, key: str) -> tuple[Path, str | None]:
+    """The folder of gateway.yaml and one text in it, or None where there is no such text."""
+    source = _leniently(path, environ)
+    found = source.section(section).get(key)
+    return source.folder, found if isinstance(found, str) else None
+
+
+def _leniently(path: Path, environ: Mapping[str, str]) -> Source:
+    source = Source(path, environ, lenient=True)
+    if not source.value:
+        raise ConfigError(str(path), source.problems)
+    return source

@@ -1,0 +1,164 @@
+"""Reloading: the files' configuration into force, all of it or nothing. Reads beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.config.diagnostics.problem import ConfigError, Problem, counted
+from gateway.config.diff import Change, Orphan, compare, orphans
+from gateway.config.files import Inputs, Stamps, inputs_of
+from gateway.config.load import Config
+from gateway.config.plugins import forget_all_but
+from gateway.config.runtime import Live, Reload, ReloadOutcome
+from gateway.core.errors import GatewayError, StoreError, Where
+from gateway.core.model import Lane
+from gateway.core.routing import RouteTable
+
+Load = Callable[[Config], Awaitable[Config]]
+"""Reads the configuration anew; is given the one in force. Raises ConfigError."""
+
+Prepare = Callable[[Config], Callable[[RouteTable], None]]
+"""Checks, off the event loop, what a configuration needs beside its files, and gives what puts it into force. Raises
+GatewayError.
+"""
+
+Waiting = Callable[[], Awaitable[Mapping[Lane, int]]]
+
+
+class Reloader:
+    """One a gateway. One reload at a time."""
+
+    def __init__(
+        self,
+        live: Live,
+        load: Load,
+        prepare: Prepare,
+        waiting: Waiting,
+        log: FilteringBoundLogger,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_reload: Callable[[Reload], None] = lambda result: None,
+    ) -> None:
+        self.live = live
+        self.inputs: Inputs = inputs_of(live.config)
+        self.stamps: Stamps = self.inputs.stamps()
+        self._load = load
+        self._prepare = prepare
+        self._waiting = waiting
+        self._log = log
+        self._now = now
+        self._on_reload = on_reload
+        self._lock = asyncio.Lock()
+        self._told: tuple[str, ...] = ()  # problems in the log already
+
+    async def reload(self, asked_by: str) -> Reload:
+        """Reads all files and puts them into force, or changes nothing. Raises nothing."""
+        async with self._lock:
+            start, live = time.monotonic(), self.live
+            result, put_into_force = await self._read(asked_by)
+            if put_into_force is not None:
+                put_into_force()
+            result = replace(result, version=live.config.version, seconds=time.monotonic() - start)
+            live.note(result)
+            self._on_reload(result)
+            self._tell(result)
+            return result
+
+    async def preview(self, asked_by: str) -> Reload:
+        """What a reload would do. Changes nothing; `version` is the one that it would put into force."""
+        async with self._lock:
+            inputs, stamps = self.inputs, self.stamps
+            result, _ = await self._read(asked_by)
+            self.inputs, self.stamps = inputs, stamps
+            forget_all_but(self.live.config.actions)
+            return result
+
+    async def _read(self, asked_by: str) -> tuple[Reload, Callable[[], None] | None]:
+        """What the files say, and what puts it into force."""
+        live, at = self.live, self._now()
+        before = await asyncio.to_thread(self.inputs.stamps)
+        try:
+            config = await self._load(live.config)
+            table, apply, changes = await asyncio.to_thread(self._prepared, config)
+        except Exception as error:  # plugins' code runs here as well; nothing in a file may end the gateway
+            files = error.files if isinstance(error, ConfigError) else ()
+            await self._remember(inputs_of(live.config, files), before)
+            forget_all_but(live.config.actions)
+            problems = _problems(error, live.config.path)
+            return Reload(at, asked_by, ReloadOutcome.REFUSED, live.config.version, problems=problems), None
+        await self._remember(inputs_of(config), before)
+        is_same = config.version == live.config.version and not changes
+
+        def put_into_force() -> None:
+            live.take(config, table, live.loaded_at if is_same else at)
+            apply(table)
+            forget_all_but(config.actions)
+
+        outcome = ReloadOutcome.UNCHANGED if is_same else ReloadOutcome.LOADED
+        found = await self._orphans(config) if any(one.what == "removed" for one in changes) else ()
+        return Reload(at, asked_by, outcome, config.version, changes=changes, orphans=found), put_into_force
+
+    def _prepared(self, config: Config) -> tuple[RouteTable, Callable[[RouteTable], None], tuple[Change, ...]]:
+        table = RouteTable(config.routes)
+        table.prepare()
+        return table, self._prepare(config), compare(self.live.config, config)
+
+    async def _remember(self, inputs: Inputs, before: Stamps) -> None:
+        """A file that has changed since the reading began counts as changed after it."""
+        after = await asyncio.to_thread(inputs.stamps)
+        self.inputs, self.stamps = inputs, {path: before.get(path, stamp) for path, stamp in after.items()}
+
+    async def _orphans(self, config: Config) -> tuple[Orphan, ...]:
+        try:
+            return orphans(await self._waiting(), self.live.config, config)
+        except StoreError as error:
+            self._log.warning("config.orphans_unknown", error=str(error))
+            return ()
+
+    def _tell(self, result: Reload) -> None:
+        config = self.live.config
+        details = {"asked_by": result.asked_by, "version": result.version, "seconds": round(result.seconds, 3)}
+        if result.outcome is ReloadOutcome.REFUSED:
+            told, self._told = self._told, tuple(str(problem) for problem in result.problems)
+            is_same = self._told == told
+            for problem in result.problems if not is_same else ():
+                if problem.severity == "warning":
+                    self._log.warning("config.warning", problem=str(problem), code=problem.code)
+                else:
+                    self._log.error("config.problem", problem=str(problem), code=problem.code)
+            self._log.error("config.refused", problems=counted(result.problems), still_the_same=is_same, **details)
+            return
+        self._told = ()
+        if result.outcome is ReloadOutcome.UNCHANGED:
+            self._log.info("config.unchanged", **details)
+            return
+        self._log.info("config.loaded", changes=[str(change) for change in result.changes], **details)
+        for warning in config.warnings:
+            self._log.warning("config.warning", problem=str(warning), code=warning.code)
+        if settings := self.live.needs_restart():
+            self._log.warning("config.needs_restart", settings=list(settings))
+        for orphan in result.orphans:
+            self._log.warning(
+                "config.orphans",
+                account=orphan.account,
+                route=orphan.route,
+                action=orphan.action,
+                waiting=orphan.waiting,
+            )
+
+
+def _problems(error: Exception, path: Path) -> tuple[Problem, ...]:
+    if isinstance(error, ConfigError):
+        return error.problems
+    where = Where(str(path), 1, 1)
+    if isinstance(error, GatewayError):
+        return (Problem(where, str(error), code="unreadable"),)
+    if isinstance(error, OSError):
+        return (Problem(where, f"cannot read {error.filename}: {error.strerror}", code="unreadable"),)
+    return (Problem(where, f"reading it failed: {type(error).__name__}: {error}", code="unreadable"),)

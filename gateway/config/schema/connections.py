@@ -1,0 +1,43 @@
+"""What types of connection there are, and which of their settings, or of an action's, are secrets."""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from gateway.config.action_settings import fields_of
+from gateway.config.diagnostics.problem import nearest
+from gateway.plugin import (
+    Action,
+    ConnectionSettings,
+    DatabaseConnection,
+    HttpConnection,
+    SlackConnection,
+    SmtpConnection,
+)
+
+
+def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[ConnectionSettings]]:
+    """The types of connection: those of gateway.plugin, and those that actions bring, by the word after `type:`."""
+    known: list[type[ConnectionSettings]] = [DatabaseConnection, SmtpConnection, HttpConnection, SlackConnection]
+    for action in actions.values():
+        known += [field.connection for field in fields_of(action.Settings).values() if field.connection is not None]
+    return {
+        typing.get_args(model.model_fields["type"].annotation)[0]: model
+        for model in known
+        if typing.get_args(model.model_fields["type"].annotation)
+    }
+
+
+@functools.lru_cache(maxsize=64)  # bounded, as fields_of
+def keys_of_secrets(model: type[BaseModel], given: frozenset[Any]) -> frozenset[str]:
+    """The keys whose values a model keeps as SecretStr, whatever their names; and what is given under a key that the
+    model does not know and that may be one of them, mistyped.
+    """
+    known = {info.alias or key: "Secret" in repr(info.annotation) for key, info in model.model_fields.items()}
+    declared = frozenset(key for key, is_secret in known.items() if is_secret)
+    return declared | {key for key in given if key not in known and nearest(str(key), declared) is not None}

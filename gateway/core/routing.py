@@ -1,0 +1,198 @@
+"""Pure: an event and the routes -> the deliveries that are owed for it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from gateway.core.envelope import THIN, connected_account
+from gateway.core.errors import TemplateError
+from gateway.core.internal_events import is_own
+from gateway.core.model import EVERY_CONNECTED, OWN, Account, ActionUse, Event, PlannedDelivery, Route
+
+Scope = Mapping[str, Any]
+_GLOB = re.compile(r"[*?\[]")
+
+
+def wants_type(route: Route, account: str, event_type: str) -> bool:
+    """Whether a route's `accounts` and `events` name this account and type."""
+    if route.accounts is not None and account not in route.accounts:
+        return False
+    return matching_pattern(route, event_type) is not None
+
+
+def matching_pattern(route: Route, event_type: str) -> str | None:
+    """The first of a route's `events` that this type fits."""
+    return next((one for one in route.events if fits(one, event_type)), None)
+
+
+def fits(pattern: str, event_type: str) -> bool:
+    """Whether a pattern names a type. The gateway's own events only fit a pattern that says `gateway.` itself: a route
+    for everything that Stripe sends is not one for alerts.
+    """
+    if is_own(event_type) and not is_own(pattern):
+        return False
+    return pattern == event_type or fnmatchcase(event_type, pattern)
+
+
+def wants_connected(route: Route, connected: str | None) -> bool:
+    """Whether a route's `connected_accounts` name the connected account of an event, or its absence."""
+    if connected is None:
+        return OWN in route.connected_accounts
+    return EVERY_CONNECTED in route.connected_accounts or connected in route.connected_accounts
+
+
+class RouteTable:
+    """Routes, found by account and type without asking each of them every time."""
+
+    _REMEMBERED = 10_000  # types come from outside: bounded
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self.by_name = {route.name: route for route in routes}
+        self._found: dict[tuple[str, str], tuple[Route, ...]] = {}
+        self._by_pattern: dict[str, list[int]] = {}
+        for i, route in enumerate(self.routes):
+            for pattern in route.events:
+                self._by_pattern.setdefault(pattern, []).append(i)
+        self._globs = [pattern for pattern in self._by_pattern if _GLOB.search(pattern)]
+
+    def prepare(self) -> None:
+        """Compiles what is judged when an event arrives, so that none waits for it."""
+        for route in self.routes:
+            for expression in (route.condition, route.once_per, route.order_by):
+                if expression is not None:
+                    expression.prepare()
+
+    def wanting(self, account: str, event_type: str) -> tuple[Route, ...]:
+        """The routes that want this type from this account, in the order of the file; their `if` is not judged."""
+        key = (account, event_type)
+        found = self._found.get(key)
+        if found is None:
+            named = set(self._by_pattern.get(event_type, ()))
+            named.update(i for glob in self._globs if fits(glob, event_type) for i in self._by_pattern[glob])
+            near = (self.routes[i] for i in sorted(named))
+            found = tuple(route for route in near if wants_type(route, account, event_type))
+            if len(self._found) >= self._REMEMBERED:
+                self._found.clear()
+            self._found[key] = found
+        return found
+
+
+def twin_of(event: Event, table: RouteTable) -> str | None:
+    """What the snapshot form and the thin form of one event share, where routes want both forms: the snapshot event's
+    id. The thin form of `customer.created` is `v1.customer.created`.
+    https://docs.stripe.com/webhooks/migrate-snapshot-to-thin-events
+    """
+    shared, other = event.id, f"v1.{event.type}"
+    if event.snapshot_event is not None:
+        shared, other = event.snapshot_event, event.type.removeprefix("v1.")
+    return shared if table.wanting(event.account, other) else None
+
+
+def scope_of(envelope: Mapping[str, Any], account: Account, constants: Mapping[str, Any]) -> dict[str, Any]:
+    """What expressions and templates see of an event. Of a thin event, `object` is what it says of the object that it
+    names: `id` and `object`, its type.
+    """
+    connected = connected_account(envelope.get("account"), envelope.get("context"))
+    scope: dict[str, Any] = {
+        "event": envelope,
+        "previous": {},
+        "account": {"name": account.name, "livemode": account.livemode, "vars": account.vars},
+        "connected_account": None
+        if connected is None
+        else {"id": connected, "vars": account.connected_vars.get(connected, {})},
+        "vars": constants,
+    }
+    if envelope.get("object") == THIN:
+        related, changes = envelope.get("related_object"), envelope.get("changes")
+        if isinstance(related, Mapping):
+            scope["object"] = {"id": related.get("id"), "object": related.get("type")}
+        if isinstance(changes, Mapping):
+            scope["previous"] = changes.get("before") or {}
+        return scope
+    data = envelope.get("data")
+    if isinstance(data, Mapping):
+        if "object" in data:
+            scope["object"] = data["object"]
+        scope["previous"] = data.get("previous_attributes") or {}
+    return scope
+
+
+def with_fetched(scope: Scope, fetched: Mapping[str, Any]) -> dict[str, Any]:
+    """The same scope, where `object` is what `fetch` brought. `object.deleted` is there even where it is false."""
+    return {**scope, "object": {"deleted": False, **fetched}}
+
+
+def key_of(*parts: object) -> str:
+    """One text that is equal where all the parts are equal."""
+    return json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def judge(route: Route, account: str, scope: Scope) -> tuple[Any, Any] | None:
+    """Whether the route's `if` holds: the values of `once_per` and `order_by` (None where not asked for), or None.
+
+    Raises TemplateError.
+    """
+    if route.condition is not None and not route.condition.evaluate(scope):
+        return None
+    once = route.once_per.evaluate(scope) if route.once_per is not None else None
+    order = route.order_by.evaluate(scope) if route.order_by is not None else None
+    return once, order
+
+
+def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -> tuple[str | None, str | None]:
+    """`(once_key, order_key)` of one action, from what `judge` gave."""
+    once, order = values
+    if route.digest is not None:
+        return None, digest_key(route.name, action)
+    return (
+        None if route.once_per is None else key_of(account, route.name, action, once),
+        None if route.order_by is None else key_of(route.name, action, order),
+    )
+
+
+def digest_key(route: str, action: str) -> str:
+    """The order key of all that an action of a route with `digest` owes: one goes first, and takes the others along."""
+    return key_of("digest", route, action)
+
+
+def plan(
+    routes: Sequence[Route], account: str, scope: Callable[[], Scope], spared: str | None = None
+) -> list[PlannedDelivery]:
+    """The deliveries owed by routes that want the event's type. `scope` is called once, where anything is judged. What
+    would go over the connection `spared` is left out: the event tells that it does not work.
+
+    Where a route's `if`, `once_per` or `order_by` raises, its deliveries are planned all the same: those without
+    needs carry the error, so that nothing is lost and the others wait for them. All are judged when they run.
+    """
+    planned: list[PlannedDelivery] = []
+    seen: Scope | None = None
+    for route in routes:
+        error = None
+        values: tuple[Any, Any] | None = (None, None)
+        if route.condition is not None or route.once_per is not None or route.order_by is not None:
+            try:
+                seen = scope() if seen is None else seen
+                values = judge(route, account, seen)
+            except TemplateError as failure:
+                error = str(failure)
+        if values is None:
+            continue
+        for action in route.actions if spared is None else _without(route, spared):
+            if error is not None:
+                own = None if action.needs else error
+                planned.append(PlannedDelivery(route.name, action.name, action.needs, error=own, is_judged=False))
+                continue
+            once_key, order_key = keys_for(route, action.name, account, values)
+            planned.append(PlannedDelivery(route.name, action.name, action.needs, once_key, order_key))
+    return planned
+
+
+def _without(route: Route, connection: str) -> list[ActionUse]:
+    """A route's actions but for those on a connection, and those that need one of them."""
+    spared = {action.name for action in route.actions if action.connection == connection}
+    return [one for one in route.actions if one.name not in spared and not route.needed_by(one.name) & spared]

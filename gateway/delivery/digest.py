@@ -1,0 +1,75 @@
+"""What a delivery of a route with `digest` brings: events that came close together, gathered once for all attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from gateway.core.envelope import parse_json
+from gateway.core.errors import StoreError
+from gateway.core.model import Claim, Digest, Gathered, HandBack
+from gateway.core.routing import digest_key
+from gateway.store.protocol import Store
+
+MOST_EVENTS = 500  # that templates see; the others are counted
+STORE_AWAY_SECONDS = 1.0
+KIND = "gateway.digest"
+
+
+class Gatherer(Protocol):
+    """What gathers: the store that all gateways share, or nobody in a rehearsal."""
+
+    async def gather(self, claim: Claim, digest: Digest) -> Gathered | HandBack:
+        """What the claimed delivery brings, or how it waits for that."""
+
+
+class StoreGatherer:
+    """Gathers what waits in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def gather(self, claim: Claim, digest: Digest) -> Gathered | HandBack:
+        """See Gatherer."""
+        try:
+            found = await self._store.gather(
+                claim.delivery.id,
+                claim.token,
+                wait_seconds=digest.wait_seconds,
+                every_seconds=digest.every_seconds,
+                most=MOST_EVENTS,
+            )
+        except StoreError as error:
+            return HandBack(f"digest: {error}", STORE_AWAY_SECONDS)
+        if found is None:
+            return HandBack()  # which is refused: another gateway has it by now
+        if isinstance(found, float):
+            return HandBack("digest: gathers what else comes", found)
+        return found
+
+
+class NobodyElse:
+    """Every delivery brings its own event."""
+
+    async def gather(self, claim: Claim, digest: Digest) -> Gathered | HandBack:
+        """See Gatherer."""
+        return Gathered([claim.event], 1)
+
+
+async def gathered_for(claim: Claim, digest: Digest, gatherer: Gatherer) -> Gathered | HandBack:
+    """What a delivery of a route with `digest` brings. One that was planned before the route had it stays alone."""
+    delivery = claim.delivery
+    is_planned_so = delivery.order_key == digest_key(delivery.route, delivery.action)
+    return await (gatherer if is_planned_so else NobodyElse()).gather(claim, digest)
+
+
+def digest_scope(gathered: Gathered) -> dict[str, Any]:
+    """What templates see of it beside the first event. Raises EnvelopeError."""
+    envelopes: list[Mapping[str, Any]] = [parse_json(event.body) for event in gathered.events]
+    return {"events": envelopes, "count": gathered.count}
+
+
+def digest_body(gathered: Gathered) -> bytes:
+    """What takes the place of the raw event: all of them, each as it was posted."""
+    bodies = b",".join(event.body for event in gathered.events)
+    return b'{"object":"%b","count":%d,"events":[%b]}' % (KIND.encode(), gathered.count, bodies)

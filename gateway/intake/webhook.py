@@ -1,0 +1,335 @@
+"""The public listener: verify, route, commit, and only then 200. Contract, sections 2 and 6."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.core.client_address import Sources
+from gateway.core.envelope import parse_event, parse_json
+from gateway.core.errors import EnvelopeError, SignatureError, StoreUnavailable
+from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, spared_connection
+from gateway.core.model import TEST_EVENT_ID, Account, Event, EventSource, EventState, PlannedDelivery, RejectedRequest
+from gateway.core.routing import RouteTable, plan, scope_of, twin_of, wants_connected
+from gateway.core.tracing import Tracer
+from gateway.intake.api_versions import VersionWatch
+from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
+from gateway.store.protocol import Store
+from gateway.store.records import new_ids
+from gateway.stripe.signature import find_account, verify
+from gateway.telemetry.logging import given_request_id
+from gateway.telemetry.metrics import Metrics
+
+_RECEIVED = Response(200, b'{"received": true}')
+_DUPLICATE = Response(200, b'{"received": true, "duplicate": true}')
+_ALIVE = Response(200, b'{"status": "ok"}')
+_READY = Response(200, b'{"status": "ready"}')
+_NOT_READY = error(503, "not_ready", "The store does not answer.")
+_STOPPING = error(503, "stopping", "The gateway is stopping.")
+_MALFORMED = error(400, "malformed", "The body is not a Stripe event.")
+_BAD_SIGNATURE = error(401, "bad_signature", "The signature was not accepted.")
+_FORBIDDEN = error(403, "forbidden", "The request was not accepted.")
+_NOT_FOUND = error(404, "not_found", "There is nothing here.")
+_UNKNOWN_ACCOUNT = error(404, "unknown_account", "There is no such account.")
+_USE_POST = error(405, "method_not_allowed", "Use POST.", (("Allow", "POST"),))
+_USE_GET = error(405, "method_not_allowed", "Use GET.", (("Allow", "GET, HEAD"),))
+HINTS = {
+    "no_match": "after the secret is mended, `gateway rejected verify` takes what is kept",
+    "source": "the signature is good: maybe Stripe has new addresses (`gateway stripe-ips refresh`), or a proxy in "
+    "front is not in server.trusted_proxies",
+}
+SOURCE_HEADER = b"gateway-source"  # where `gateway send` says that it made the event; what is posted is signed anyway
+_NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
+UNMATCHED_LOG_SECONDS = 3600.0
+MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
+MOST_WAITING_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What intake needs of the running configuration."""
+
+    accounts: Mapping[str, Account]
+    table: RouteTable
+    constants: Mapping[str, Any]
+    max_body: int
+    sources: Sources
+
+
+def recognise(intake: Intake, name: str | None, body: bytes, signature: str | None, now: float) -> Event:
+    """The event that Stripe has signed for the account of that name, or for whichever account it was. Raises
+    SignatureError, EnvelopeError (a good signature, but no event), KeyError (no such account).
+    """
+    if name is None:
+        account = find_account(body, signature, intake.accounts.values(), now)
+    else:
+        account = intake.accounts[name]
+        verify(body, signature, account, now)
+    return parse_event(body, account.name, datetime.fromtimestamp(now, UTC))
+
+
+def recognise_rejected(intake: Intake, request: RejectedRequest) -> Event | str:
+    """The event of a rejected request by the secrets and addresses of today and the time at which it came; or why it
+    stays rejected.
+    """
+    if request.account is not None and request.account not in intake.accounts:
+        return "unknown_account"
+    try:
+        event = recognise(intake, request.account, request.body, request.signature, request.received_at.timestamp())
+    except SignatureError as refusal:
+        return refusal.reason
+    except EnvelopeError:
+        return "malformed_event"
+    if not intake.sources.allow(intake.sources.client(request.peer, request.forwarded_for)):
+        return "source"
+    if event.id == TEST_EVENT_ID:  # each is new; the same one checked twice is not
+        event = replace(event, id=f"{TEST_EVENT_ID}_{request.id.removeprefix('rej_')}")
+    return replace(event, source=EventSource.REJECTED)
+
+
+def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
+    """The event in its right state, and what is owed for it. Its account is known."""
+    account = account_named(intake.accounts, event.account)
+    assert account is not None
+    if account.livemode is not None and event.livemode is not None and event.livemode != account.livemode:
+        return replace(event, state=EventState.IGNORED), []
+    if account.api_version is not None and event.api_version not in (None, account.api_version):
+        event = replace(event, written_for=account.api_version)
+    routes = [
+        one for one in intake.table.wanting(event.account, event.type) if wants_connected(one, event.connected_account)
+    ]
+    if not routes:
+        return replace(event, state=EventState.UNMATCHED), []
+    spared = spared_connection(parse_json(event.body)) if event.type in ABOUT_CONNECTIONS else None
+    planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, intake.constants), spared)
+    if not planned:
+        return replace(event, state=EventState.UNMATCHED), []
+    twin = twin_of(event, intake.table)
+    return event if twin is None else replace(event, twin=twin), planned
+
+
+class Handler:
+    """Answers every request of the public listener."""
+
+    def __init__(
+        self,
+        store: Store,
+        intake: Callable[[], Intake],
+        log: FilteringBoundLogger,
+        metrics: Metrics,
+        reject: Callable[[RejectedRequest], None],
+        took: Callable[[Event, Sequence[PlannedDelivery]], None] = lambda event, planned: None,
+        tracer: Tracer | None = None,
+    ) -> None:
+        """`reject` is given what was refused, `took` what was committed and is no duplicate."""
+        self._store = store
+        self._tracer = tracer
+        self._metrics = metrics
+        self._run = secrets.token_hex(4)  # so that the ids of requests of two runs differ
+        self._requests = 0
+        self._intake = intake
+        self._log = log
+        self._reject = reject
+        self._took = took
+        self.versions = VersionWatch(log)
+        self._unmatched_logged: dict[tuple[str, bool], float] = {}
+        self._refusals_logged: dict[str, float] = {}
+        self.is_stopping = False  # not ready any more, for whoever asks; webhooks are taken to the end
+        self._waiting = 0  # for their commit
+        self._waiting_bytes = 0
+
+    @property
+    def max_body(self) -> int:
+        """Bytes that a body may have."""
+        return self._intake().max_body
+
+    def refuse(self, head: Head) -> Response | None:
+        """The answer where the head alone says that there is nothing to do."""
+        path = head.path
+        if path.startswith("/webhooks"):
+            if path != "/webhooks":
+                if not path.startswith("/webhooks/"):
+                    return _NOT_FOUND
+                if path[len("/webhooks/") :] not in self._intake().accounts:
+                    self._metrics.refused("unknown_account")
+                    return _UNKNOWN_ACCOUNT
+            return None if head.method == "POST" else _USE_POST
+        if path in ("/healthz", "/readyz"):
+            return None if head.method in ("GET", "HEAD") else _USE_GET
+        return _NOT_FOUND
+
+    async def __call__(self, request: Request) -> Response:
+        """The answer to what `refuse` let pass."""
+        path = request.head.path
+        if path == "/healthz":
+            return _ALIVE
+        if path == "/readyz":
+            return await self._readyz()
+        return await self._webhook(request, path[len("/webhooks/") :] or None)
+
+    def _request_id(self, request: Request) -> str:
+        """The proxy's where it gave one, else one of our own."""
+        given = given_request_id(request.head.header(b"x-request-id"))
+        if given is not None:
+            return given
+        self._requests += 1
+        return f"{self._run}-{self._requests:x}"
+
+    async def _readyz(self) -> Response:
+        if self.is_stopping:
+            return _STOPPING
+        try:
+            async with asyncio.timeout(5):
+                await self._store.ping()
+        except (StoreUnavailable, TimeoutError):
+            return _NOT_READY
+        return _READY
+
+    async def _webhook(self, request: Request, name: str | None) -> Response:
+        start = time.perf_counter()
+        request_id = self._request_id(request)
+        intake = self._intake()
+        body = request.body
+        if self._waiting >= MOST_WAITING or self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
+            self._metrics.refused("overloaded")
+            self._log_refusal(name or "", "overloaded", request_id)
+            return UNAVAILABLE
+        now = time.time()
+        try:
+            event = recognise(intake, name, body, request.head.header(b"stripe-signature"), now)
+        except SignatureError as refusal:
+            return self._refuse(intake, request, name, refusal.reason, now, request_id, _BAD_SIGNATURE)
+        except EnvelopeError:
+            return self._refuse(intake, request, name, "malformed_event", now, request_id, _MALFORMED)
+        except KeyError:  # a reload took the account away since `refuse`
+            return _UNKNOWN_ACCOUNT
+        if intake.sources.allowed is not None and not self._is_allowed(intake, request.head):
+            return self._refuse(intake, request, name, "source", now, request_id, _FORBIDDEN)
+        if request.head.header(SOURCE_HEADER) == EventSource.SEND:
+            event = replace(event, source=EventSource.SEND)
+        if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
+            event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
+        event, planned = route(intake, event)
+        log, arrival = self._log, None
+        if self._tracer is not None:
+            arrival = self._tracer.arrival(request.head.header, request.head.path, event, now)
+            event = replace(event, trace=arrival.context)
+            log = log.bind(trace_id=arrival.trace_id)
+        committing = time.perf_counter()
+        self._waiting += 1
+        self._waiting_bytes += len(body)
+        try:
+            with arrival or _NOT_TRACED:
+                added = await self._store.add(event, planned)
+                outcome = "duplicate" if added.is_duplicate else event.state.value
+                if arrival is not None:
+                    arrival.stored(outcome)
+        except StoreUnavailable as failure:
+            self._metrics.refused("unavailable")
+            self._log_refusal("", "store", request_id, error=str(failure))
+            return UNAVAILABLE
+        finally:
+            self._waiting -= 1
+            self._waiting_bytes -= len(body)
+        end = time.perf_counter()
+        self._metrics.event(event.account, event.type, outcome, end - start, end - committing)
+        if added.is_duplicate:
+            log.info(
+                "event.duplicate", account=event.account, event_id=event.id, type=event.type, request_id=request_id
+            )
+            return _DUPLICATE
+        self.versions.saw(event, now)
+        self._took(event, planned)
+        if event.state is EventState.UNMATCHED:
+            self._log_unmatched(event, now, request_id, log)
+        else:
+            log.info(
+                f"event.{event.state.value}",
+                account=event.account,
+                event_id=event.id,
+                type=event.type,
+                deliveries=len(planned),
+                request_id=request_id,
+            )
+        return _RECEIVED
+
+    @staticmethod
+    def _is_allowed(intake: Intake, head: Head) -> bool:
+        return intake.sources.allow(intake.sources.client(head.peer, head.header(b"x-forwarded-for")))
+
+    def _refuse(
+        self,
+        intake: Intake,
+        request: Request,
+        name: str | None,
+        reason: str,
+        now: float,
+        request_id: str,
+        answer: Response,
+    ) -> Response:
+        """Has a request kept, unless nothing at all speaks for it: neither its signature nor its address."""
+        head = request.head
+        forwarded_for = head.header(b"x-forwarded-for")
+        client = intake.sources.client(head.peer, forwarded_for)
+        address = "" if client is None else str(client)
+        if reason != "source" and not intake.sources.allow(client):
+            self._metrics.refused("forbidden")
+            self._log_refusal(name or "", "forbidden", request_id, address=address)
+            return _FORBIDDEN
+        if reason in ("source", "malformed_event"):
+            self._metrics.refused(reason)
+        else:
+            self._metrics.signature_failed(reason)
+        self._log_refusal(name or "", reason, request_id, address=address)
+        signature = head.header(b"stripe-signature")
+        self._reject(
+            RejectedRequest(
+                id=new_ids(1, int(now * 1000), "rej")[0],
+                received_at=datetime.fromtimestamp(now, UTC),
+                account=name,
+                reason=reason,
+                address=address,
+                peer=head.peer,
+                forwarded_for=forwarded_for,
+                signature=signature,
+                size=len(request.body) + len(signature or "") + len(forwarded_for or ""),
+                body=request.body,
+            )
+        )
+        return answer
+
+    def _log_unmatched(self, event: Event, now: float, request_id: str, log: FilteringBoundLogger) -> None:
+        """Once for each type an hour, so that nothing vanishes silently and nothing floods."""
+        kind = (event.type, event.connected_account is None)
+        if now - self._unmatched_logged.get(kind, 0.0) < UNMATCHED_LOG_SECONDS:
+            return
+        if len(self._unmatched_logged) > 1000:
+            self._unmatched_logged.clear()
+        self._unmatched_logged[kind] = now
+        which = "this type" if event.connected_account is None else "this type from this connected account"
+        log.warning(
+            "event.unmatched",
+            account=event.account,
+            event_id=event.id,
+            type=event.type,
+            request_id=request_id,
+            hint=f"no route wants {which}; it is kept, and said once an hour",
+        )
+
+    def _log_refusal(self, account: str, reason: str, request_id: str, **details: str) -> None:
+        """At most once a second for each reason: a flood of bad requests floods no log."""
+        now = time.monotonic()
+        if now - self._refusals_logged.get(reason, -1.0) < 1.0:
+            return
+        self._refusals_logged[reason] = now
+        if reason in HINTS:
+            details["hint"] = HINTS[reason]
+        self._log.warning("request.refused", account=account, reason=reason, request_id=request_id, **details)

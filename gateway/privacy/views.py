@@ -1,0 +1,99 @@
+"""What people may see of stored events and deliveries: their account's `redact` paths are hidden, wherever they look.
+
+Templates and actions never come here: they get the true values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from gateway.core.envelope import parse_json
+from gateway.core.errors import EnvelopeError
+from gateway.core.model import Account, Attempt, Delivery, Event, RejectedRequest
+from gateway.privacy.redaction import REDACTED, Masker, RedactedPath, masker_for, redacted
+from gateway.store.protocol import Store
+
+Redactions = Mapping[str, tuple[RedactedPath, ...]]
+"""The paths of each account."""
+
+
+def redactions_of(accounts: Mapping[str, Account]) -> Redactions:
+    """Those of a configuration."""
+    return {name: account.redact for name, account in accounts.items()}
+
+
+def shown_event(event: Event, redactions: Redactions) -> Event:
+    """The event with the body that may be shown: as posted where nothing is to be hidden."""
+    paths = redactions.get(event.account)
+    if not paths or not event.body:
+        return event
+    try:
+        body = json.dumps(redacted(parse_json(event.body), paths), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    except EnvelopeError:
+        body = json.dumps(REDACTED).encode()  # where nothing is found, nothing may be shown
+    return replace(event, body=body)
+
+
+def shown_rejected(request: RejectedRequest, redactions: Redactions) -> RejectedRequest:
+    """The same for a rejected request; one that was for no account in particular is shown as all of them ask. What is
+    no JSON object is shown as it is: nothing tells where its fields are.
+    """
+    paths = [path for name, own in redactions.items() if request.account in (None, name) for path in own]
+    if not paths:
+        return request
+    try:
+        body = redacted(parse_json(request.body), paths)
+    except EnvelopeError:
+        return request
+    return replace(request, body=json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+async def shown_delivery(
+    store: Store, delivery: Delivery, attempts: Sequence[Attempt], redactions: Redactions
+) -> tuple[Delivery, list[Attempt]]:
+    """A delivery as it may be shown: hidden values are looked for in what was rendered, in outputs and in errors."""
+    masker = await _masker(store, delivery, redactions)
+    if masker is None:
+        return delivery, list(attempts)
+    return _masked(delivery, masker), [replace(one, error=masker.mask(one.error)) for one in attempts]
+
+
+async def shown_deliveries(store: Store, deliveries: Sequence[Delivery], redactions: Redactions) -> list[Delivery]:
+    """The same for a list. Only those that say anything in words cost a look at their event."""
+    maskers: dict[tuple[str, str, str], Masker | None] = {}
+    shown = []
+    for one in deliveries:
+        if redactions.get(one.account) and (one.reason is not None or one.last_error is not None):
+            key = (one.account, one.event_id, one.run_id)
+            if key not in maskers:
+                maskers[key] = await _masker(store, one, redactions)
+            masker = maskers[key]
+            shown.append(one if masker is None else _masked(one, masker))
+        else:
+            shown.append(one)
+    return shown
+
+
+async def _masker(store: Store, delivery: Delivery, redactions: Redactions) -> Masker | None:
+    paths = redactions.get(delivery.account)
+    if not paths:
+        return None
+    found = await store.event(delivery.event_id, delivery.account)
+    fetched = await store.fetched(delivery.run_id)
+    try:
+        event = parse_json(found[0].body) if found else {}
+    except EnvelopeError:
+        event = {}
+    return masker_for(event, None if fetched is None else fetched.object, paths)
+
+
+def _masked(delivery: Delivery, masker: Masker) -> Delivery:
+    return replace(
+        delivery,
+        reason=masker.mask(delivery.reason),
+        last_error=masker.mask(delivery.last_error),
+        rendered=masker.mask(delivery.rendered),
+        output=masker.mask(delivery.output),
+    )

@@ -1,5 +1,0 @@
-"""What would become of an event, found by the code that delivers, with nothing sent and no store touched."""
-
-from gateway.rehearsal.stage import Assumed, Rehearsal, Rehearsed, Stage
-
-__all__ = ["Assumed", "Rehearsal", "Rehearsed", "Stage"]

@@ -1,0 +1,127 @@
+"""A case's event: from a file or made up, with some fields changed. The same at every run."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.config.diagnostics.problem import did_you_mean
+from gateway.config.yaml.nodes import Path_
+from gateway.core.envelope import own_object
+from gateway.core.internal_events import is_own
+from gateway.testing import make_event, override, thin_event
+
+CREATED = 1_795_489_200  # 24 November 2026, 03:00 UTC
+_CREATED_TEXT = "2026-11-24T03:00:00.000Z"
+_OWN = ("file", "type", "object", "previous")
+_ENVELOPE = ("id", "account", "api_version", "created", "livemode", "pending_webhooks", "request")
+_THIN = ("changes", "context", "reason", "related_object")
+
+
+class EventMistake(ValueError):  # noqa: N818
+    """An event cannot be made as written. `at` leads to what is wrong, from the event on."""
+
+    def __init__(self, at: Path_, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.at = at
+        self.message = message
+        self.hint = hint
+
+
+def case_event(given: Any, folder: Path, seed: str, livemode: bool | None) -> dict[str, Any]:
+    """The envelope. `seed` makes its ids; `livemode` holds where neither file nor case says. Raises EventMistake."""
+    if isinstance(given, str):
+        given = {"file": given} if given.endswith(".json") or "/" in given else {"type": given}
+    if not isinstance(given, Mapping):
+        raise EventMistake((), "expected a file, a type, or a mapping with type or file")
+    _check_keys(given)
+    if "file" in given:
+        event = read_json(given["file"], folder, ("file",))
+        if "type" in given:
+            event["type"] = given["type"]
+    elif isinstance(given.get("type"), str):
+        event = _made(given["type"], seed, livemode)
+    else:
+        raise EventMistake((), "is missing type or file")
+    if "previous" in given:
+        event.setdefault("data", {})["previous_attributes"] = copy.deepcopy(given["previous"])
+    changed = given.get("object", {})
+    if not isinstance(changed, Mapping):
+        raise EventMistake(("object",), "expected a mapping of fields to change")
+    data = event.get("data")
+    target = data.get("object") if isinstance(data, dict) else None
+    if changed and not isinstance(target, dict):
+        raise EventMistake(("object",), "this event holds no object; what Stripe would bring goes under fetch")
+    _change(target, changed, ("object",))
+    _change(event, {key: value for key, value in given.items() if key not in _OWN}, ())
+    return event
+
+
+def case_object(given: Any, folder: Path, event: Mapping[str, Any]) -> dict[str, Any]:
+    """The object that Stripe would bring: a file's, or the event's with some fields changed. Raises EventMistake."""
+    if isinstance(given, str):
+        return read_json(given, folder, ())
+    if not isinstance(given, Mapping):
+        raise EventMistake((), "expected a file, or a mapping of fields to change")
+    fetched = copy.deepcopy(dict(own_object(event)))
+    _change(fetched, given, ())
+    return fetched
+
+
+def read_json(name: Any, folder: Path, at: Path_) -> dict[str, Any]:
+    """A JSON object from a file, named from the test file's folder. Raises EventMistake."""
+    if not isinstance(name, str):
+        raise EventMistake(at, "expected the name of a file")
+    try:
+        found = json.loads((folder / name).read_bytes())
+    except OSError as error:
+        raise EventMistake(
+            at, f"cannot read {name!r}: {error.strerror}", "paths start at the folder of the test file"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise EventMistake(at, f"{name!r} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise EventMistake(at, f"{name!r} holds no JSON object")
+    return found
+
+
+def _check_keys(given: Mapping[str, Any]) -> None:
+    known = (*_OWN, *_ENVELOPE, *_THIN)
+    for key in given:
+        if key.partition(".")[0] not in known:
+            hint = did_you_mean(key, known)
+            raise EventMistake((key,), f"unknown key {key}", hint or "fields of the object go under object")
+
+
+def _made(event_type: str, seed: str, livemode: bool | None) -> dict[str, Any]:
+    """A plausible event of the type, with ids that depend on the seed alone."""
+    digest = hashlib.sha256(f"{seed} {event_type}".encode()).hexdigest()
+    if event_type.startswith(("v1.", "v2.")):
+        thin = thin_event(event_type, id=f"evt_test_{digest[:24]}", created=_CREATED_TEXT, livemode=bool(livemode))
+        related = thin.get("related_object")
+        if related is not None:
+            known = related["id"][:-16] + digest[18:34]
+            thin["related_object"] = {**related, "id": known, "url": related["url"].replace(related["id"], known)}
+        if "snapshot_event" in thin:
+            thin["snapshot_event"] = f"evt_1S{digest[:18]}"
+        return thin
+    event = make_event(event_type, id=f"evt_1S{digest[:18]}", created=CREATED, livemode=bool(livemode))
+    if is_own(event_type):
+        return {**event, "livemode": None}
+    made = event["data"]["object"]
+    made["id"] = made["id"][:-16] + digest[18:34]
+    made["created"] = CREATED
+    made["livemode"] = bool(livemode)
+    return event
+
+
+def _change(target: Any, changes: Mapping[str, Any], at: Path_) -> None:
+    for path, value in changes.items():
+        try:
+            override(target, path, copy.deepcopy(value), remove=value == {"$absent": True})
+        except ValueError as error:
+            raise EventMistake((*at, path), str(error)) from None

@@ -1,0 +1,246 @@
+"""Runs a case: rehearses its events and compares what comes of the last with what is expected."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.config.load import Config
+from gateway.config.yaml.nodes import Path_
+from gateway.core.envelope import parse_event, parse_json
+from gateway.core.errors import EnvelopeError, Where
+from gateway.core.internal_events import usual_account
+from gateway.core.model import DeliveryState, Event
+from gateway.simulation import Assumed, Rehearsal, Rehearsed, Stage
+from gateway.simulation.cases.events import EventMistake, case_event, case_object
+from gateway.simulation.cases.load import Case
+from gateway.simulation.cases.matchers import ABSENT, Difference, differences, text_difference
+from gateway.simulation.cases.schema import Expected, ExpectedDelivery
+from gateway.simulation.explain import why_matched
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that is not as expected."""
+
+    where: Where  # of the expectation
+    what: str  # such as `routes.orders.save.with.values.amount`
+    message: str
+    expected: Any
+    found: Any
+    why: tuple[str, ...] = ()  # what explains it
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """How a case went."""
+
+    case: Case
+    failures: tuple[Failure, ...]
+    seconds: float
+    routes: tuple[str, ...] = ()  # that matched
+
+    @property
+    def passed(self) -> bool:
+        """Whether all was as expected."""
+        return not self.failures
+
+
+async def run_case(case: Case, config: Config, clock: Callable[[], float] = time.monotonic) -> CaseResult:
+    """Runs one case. Its names are known to the config."""
+    start = clock()
+    try:
+        rehearsal = await _rehearsed(case, config)
+    except _Mistake as mistake:
+        return CaseResult(case, (mistake.failure,), clock() - start)
+    failures = tuple(_Comparison(case, config, rehearsal).failures())
+    return CaseResult(case, failures, clock() - start, rehearsal.routes)
+
+
+class _Mistake(Exception):  # noqa: N818
+    """The case's event cannot be made."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+async def _rehearsed(case: Case, config: Config) -> Rehearsal:
+    settings = case.settings
+    stage = Stage(config)
+    for i, given in enumerate(settings.earlier):
+        await stage.rehearse(
+            _event(case, config, given, ("earlier", i)), Assumed(settings.outputs), f"dlv_earlier_{i + 1}"
+        )
+    event = _event(case, config, settings.event, ("event",))
+    return await stage.rehearse(event, Assumed(settings.outputs, settings.failures, _fetched(case, event)))
+
+
+def _fetched(case: Case, event: Event) -> dict[str, Any] | None:
+    if case.settings.fetch is None:
+        return None
+    try:
+        return case_object(case.settings.fetch, case.folder, parse_json(event.body))
+    except EventMistake as mistake:
+        raise _mistaken(case, ("fetch",), mistake) from None
+
+
+def _event(case: Case, config: Config, given: Any, at: Path_) -> Event:
+    first = next(iter(config.accounts))
+    account = config.account(case.account or first)
+    assert account is not None  # the names of a case are known
+    try:
+        envelope = case_event(given, case.folder, f"{case.name} {at}", account.livemode)
+        owner = case.account or usual_account(str(envelope.get("type")), first)
+        return parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
+    except EventMistake as mistake:
+        raise _mistaken(case, at, mistake) from None
+    except EnvelopeError as error:
+        raise _Mistake(Failure(case.source.where((*case.at, *at)), "event", str(error), ABSENT, ABSENT)) from None
+
+
+def _mistaken(case: Case, at: Path_, mistake: EventMistake) -> _Mistake:
+    where = case.source.where((*case.at, *at, *mistake.at))
+    why = (mistake.hint,) if mistake.hint else ()
+    return _Mistake(Failure(where, str(at[0]), mistake.message, ABSENT, ABSENT, why))
+
+
+class _Comparison:
+    """What is expected of a case, and what came of it."""
+
+    def __init__(self, case: Case, config: Config, rehearsal: Rehearsal) -> None:
+        self._case = case
+        self._config = config
+        self._rehearsal = rehearsal
+        self._at: Path_ = (*case.at, "expect")
+        self._found = {(one.route, one.action.name): one for one in rehearsal.deliveries}
+        self._routes = {route.name: route for route in config.routes}
+
+    def failures(self) -> Iterator[Failure]:
+        """All of them."""
+        expected = self._case.expected
+        if expected is None:
+            for route in self._rehearsal.routes:
+                yield self._failure((), f"routes.{route}", "matches", ABSENT, self._endings(route), self._why(route))
+            return
+        found = self._rehearsal.event.state.value
+        if expected.state is not None and expected.state != found:
+            yield self._failure(("state",), "state", "differs", expected.state, found)
+        if expected.routes is not None:
+            yield from self._matching(expected)
+        for route, actions in expected.deliveries.items():
+            if route not in self._rehearsal.routes:
+                if expected.routes is None or route not in expected.routes:
+                    yield self._no_match(route, ("deliveries", route))
+                continue
+            for action, wanted in actions.items():
+                at = ("deliveries", route, action)
+                yield from self._delivery(self._found[route, action], wanted or ExpectedDelivery(), at)
+
+    # -- routes -----------------------------------------------------------------------------------------------
+
+    def _matching(self, expected: Expected) -> Iterator[Failure]:
+        given = expected.routes
+        for i, route in enumerate(given):
+            at = ("routes", i if isinstance(given, list) else route)
+            if route not in self._rehearsal.routes:
+                yield self._no_match(route, at)
+            elif isinstance(given, dict) and given[route] is not None:
+                yield from self._in_order(route, given[route], at)
+        for route in self._rehearsal.routes:
+            if route not in given:
+                why = self._why(route)
+                yield self._failure(("routes",), f"routes.{route}", "matches too", ABSENT, self._endings(route), why)
+
+    def _in_order(self, route: str, wanted: Sequence[str], at: Path_) -> Iterator[Failure]:
+        """Exactly these succeed, and none is listed before one that it waits for."""
+        found = [name for (of, name), one in self._found.items() if of == route and _succeeds(one)]
+        if sorted(found) != sorted(wanted):
+            why = tuple(
+                f"{name} is {one.state.value}: {one.reason}"
+                for (of, name), one in self._found.items()
+                if of == route and not _succeeds(one)
+            )
+            yield self._failure(at, f"routes.{route}", "other actions succeed", list(wanted), found, why)
+            return
+        for i, name in enumerate(wanted):
+            late = self._routes[route].needed_by(name).intersection(wanted[i + 1 :])
+            for other in sorted(late):
+                at_name = (*at, i)
+                message = f"{name} is listed before {other}, and waits for it"
+                yield self._failure(at_name, f"routes.{route}", message, list(wanted), found)
+
+    def _no_match(self, route: str, at: Path_) -> Failure:
+        return self._failure(at, f"routes.{route}", "does not match", route, ABSENT, self._why(route))
+
+    def _why(self, route: str) -> tuple[str, ...]:
+        sentence, values = why_matched(self._config, self._routes[route], self._rehearsal.event)
+        return (f"{route} {sentence}", *(f"  {value}" for value in values))
+
+    def _endings(self, route: str) -> dict[str, str]:
+        return {name: one.state.value for (of, name), one in self._found.items() if of == route}
+
+    # -- deliveries -------------------------------------------------------------------------------------------
+
+    def _delivery(self, found: Rehearsed, wanted: ExpectedDelivery, at: Path_) -> Iterator[Failure]:
+        what = f"{found.route}.{found.action.name}"
+        state, key = _wanted_state(wanted)
+        if found.state is not state:
+            why: tuple[str, ...] = (found.reason,) if found.reason else ()
+            if found.unknown is not None:
+                why += (f"say what it returns: outputs: {{{found.unknown}: {{...}}}}",)
+            here = at if key is None else (*at, key)
+            yield self._failure(here, what, "ends otherwise", state.value, found.state.value, why)
+            return
+        name: Path_ = (what,)
+        for key, expected in (("skipped", wanted.skipped), ("error", wanted.error)):
+            if _is_wanted(expected):
+                yield from self._told(text_difference(expected, found.reason, (*at, key), (*name, key)))
+        for key, exact in (("with", False), ("exactly", True)):
+            values = wanted.exactly if exact else wanted.with_
+            if values is not None:
+                rendered = found.rendered if isinstance(found.rendered, Mapping) else {}
+                yield from self._told(differences(values, rendered, (*at, key), (*name, "with"), exact=exact))
+        for key in ("once_per", "order_by"):
+            if key in wanted.model_fields_set:
+                value = getattr(found, key)
+                yield from self._told(differences(getattr(wanted, key), value, (*at, key), (*name, key)))
+        waits_for = self._routes[found.route].needed_by(found.action.name)
+        for i, need in enumerate(wanted.after or ()):
+            if need not in waits_for:
+                message = f"does not wait for {need}"
+                yield self._failure((*at, "after", i), what, message, wanted.after, sorted(waits_for))
+
+    def _told(self, found: Iterator[Difference]) -> Iterator[Failure]:
+        for one in found:
+            name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in one.name).lstrip(".")
+            where = self._case.source.where((*self._at, *one.at))
+            yield Failure(where, name, one.message, one.expected, one.found)
+
+    def _failure(
+        self, at: Path_, what: str, message: str, expected: Any, found: Any, why: tuple[str, ...] = ()
+    ) -> Failure:
+        return Failure(self._case.source.where_key((*self._at, *at)), what, message, expected, found, why)
+
+
+def _is_wanted(expected: Any) -> bool:
+    return expected is not None and expected is not False
+
+
+def _wanted_state(wanted: ExpectedDelivery) -> tuple[DeliveryState, str | None]:
+    """The state that a delivery must end in, and the key that says so."""
+    if _is_wanted(wanted.skipped):
+        return DeliveryState.SKIPPED, "skipped"
+    if _is_wanted(wanted.error):
+        return DeliveryState.DEAD, "error"
+    if wanted.blocked:
+        return DeliveryState.BLOCKED, "blocked"
+    return DeliveryState.SUCCEEDED, None
+
+
+def _succeeds(one: Rehearsed) -> bool:
+    return one.state is DeliveryState.SUCCEEDED

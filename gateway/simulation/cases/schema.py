@@ -1,0 +1,64 @@
+"""The typed model of a file in config/tests/."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from gateway.config.schema.section import Section
+from gateway.plugin import Name
+
+
+def _as_text(value: object) -> object:
+    """An environment holds text: 25 is "25" there."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+Environment = dict[str, Annotated[str, BeforeValidator(_as_text)]]
+
+
+class ExpectedDelivery(Section):
+    """What one delivery must be. Without `skipped`, `error` and `blocked`, it must succeed."""
+
+    with_: dict[str, Any] | None = Field(None, alias="with", description="Rendered values; what is left out is free.")
+    exactly: dict[str, Any] | None = Field(None, description="All rendered values; nothing more may be there.")
+    skipped: Any = Field(None, description="true, or a part of the reason, or a matcher.")
+    error: Any = Field(None, description="A dead letter: true, or a part of its error, or a matcher.")
+    blocked: bool = Field(False, description="true: something it needs is dead, so it waits.")
+    after: list[Name] | None = Field(None, description="Actions it must wait for, directly or through others.")
+    once_per: Any = Field(None, description="The value of the route's once_per.")
+    order_by: Any = Field(None, description="The value of the route's order_by.")
+
+
+class Expected(Section):
+    """What must become of the event."""
+
+    state: Literal["routed", "unmatched", "ignored"] | None = Field(None, description="The event's state.")
+    routes: Any = Field(None, description="The routes that match: a list, or a mapping to the actions that succeed.")
+    deliveries: dict[Name, dict[Name, ExpectedDelivery | None]] = Field(
+        default_factory=dict, description="By route and action: what each delivery must be."
+    )
+
+
+class CaseSettings(Section):
+    """One case."""
+
+    account: Name | None = Field(None, description="Default: the file's, else the first account.")
+    env: Environment = Field(default_factory=dict, description="Variables of gateway.yaml, besides the file's.")
+    earlier: list[Any] = Field(default_factory=list, description="Events that came, and were delivered, before.")
+    event: Any = Field(description="A file, a type, or a mapping: type or file, object, and fields of the envelope.")
+    fetch: Any = Field(None, description="What Stripe brings where the route has fetch: a file, or changed fields.")
+    outputs: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="What actions return.")
+    failures: dict[Name, str] = Field(default_factory=dict, description="Actions that fail for good, and how.")
+    expect: Any = Field(description="nothing, or a mapping: state, routes, deliveries.")
+
+
+class CaseFile(Section):
+    """A file in config/tests/."""
+
+    account: Name | None = Field(None, description="The account of all cases that do not say otherwise.")
+    env: Environment = Field(default_factory=dict, description="Variables of gateway.yaml, for all cases.")
+    cases: dict[str, CaseSettings] = Field(min_length=1, description="The cases, by name.")

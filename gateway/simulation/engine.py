@@ -1,0 +1,287 @@
+"""Rehearses events one after the other: intake's routing, then each delivery's attempt, with nobody at the other end.
+
+What a store decides between attempts (`needs`, `once_per`) is decided here in the same words; a test holds the two
+together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, ClassVar
+
+import structlog
+
+from gateway.config.load import Config
+from gateway.core.model import (
+    NEEDED,
+    Account,
+    ActionUse,
+    Claim,
+    Delivery,
+    DeliveryState,
+    Event,
+    Fetch,
+    Finish,
+    PlannedDelivery,
+    Route,
+    was_dry,
+)
+from gateway.core.routing import RouteTable, scope_of, with_fetched
+from gateway.delivery.attempt import Bench, run_attempt, scope_for
+from gateway.delivery.resources import Resources
+from gateway.intake.webhook import Intake, route
+from gateway.plugin import Action, Context, Reject, Settings
+
+EXAMPLE_DELIVERY = "dlv_example"
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What only the outside could say: what actions return, and which of them fail, by the action's name; and the
+    object that `fetch` would bring (None: as the event tells it).
+    """
+
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    fetched: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """One delivery as it would end. `succeeded`: the action would be asked to do what is rendered."""
+
+    route: str
+    action: ActionUse
+    state: DeliveryState
+    reason: str | None
+    rendered: Any
+    scope: Mapping[str, Any] = field(repr=False)  # what its templates saw
+    once_per: Any = None  # the value, where the route has one
+    order_by: Any = None
+    unknown: str | None = None  # the action whose output would have to be known first; then it is `pending`
+    had_attempt: bool = True  # False: what it needs, or `once_per`, decided before
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """An event in its state, and its deliveries in an order that respects `needs`."""
+
+    event: Event
+    deliveries: tuple[Rehearsed, ...]
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The routes that matched, in the order of the file."""
+        return tuple(dict.fromkeys(one.route for one in self.deliveries))
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a delivery ends, as far as a rehearsal tells."""
+
+    state: DeliveryState
+    reason: str | None
+    rendered: Any = None
+
+
+class Stage:
+    """Where a config's deliveries are rehearsed. It remembers who took which `once_per` value."""
+
+    def __init__(self, config: Config) -> None:
+        self._table = RouteTable(config.routes)
+        self._intake = Intake(
+            config.accounts, self._table, config.vars, config.settings.server.max_body, config.sources
+        )
+        self._stand_in = _StandIn(config, self._table)
+        self._config = replace(config, actions=dict.fromkeys(config.actions, self._stand_in))
+        self._taken: dict[str, str] = {}
+
+    async def rehearse(
+        self, event: Event, assumed: Assumed | None = None, delivery_id: str = EXAMPLE_DELIVERY
+    ) -> Rehearsal:
+        """Raises EnvelopeError where the body is no event."""
+        self._stand_in.assumed = assumed or Assumed()
+        event, planned = route(self._intake, event)
+        log = structlog.get_logger()
+        resources = Resources(lambda *_: True, log)
+        fetcher = _Bringer(self._stand_in.assumed.fetched)
+        rng = Random(0)  # noqa: S311 - varies waits, guards nothing
+        bench = Bench(self._config, self._table, resources, fetcher, rng, log)
+        ended: dict[tuple[str, str], Rehearsed] = {}
+        try:
+            for one in planned:
+                ended[one.route, one.action] = await self._deliver(event, one, bench, ended, delivery_id)
+        finally:
+            await resources.close()
+        return Rehearsal(event, tuple(ended.values()))
+
+    async def _deliver(
+        self,
+        event: Event,
+        planned: PlannedDelivery,
+        bench: Bench,
+        ended: Mapping[tuple[str, str], Rehearsed],
+        delivery_id: str,
+    ) -> Rehearsed:
+        found = self._table.by_name[planned.route]
+        action = found.action(planned.action)
+        assert action is not None
+        ran = [name for name in found.needed_by(action.name) if _may_have_output(ended[found.name, name])]
+        unknown = {name: _Unknown(name) for name in ran}
+        outputs = {name: self._stand_in.assumed.outputs.get(name, unknown[name]) for name in ran}
+        claim = Claim(_delivery(event, planned, delivery_id), "rehearsal", event, outputs)
+        scope = scope_for(claim, bench, found)
+        if found.fetch is not None:
+            account = self._config.accounts[event.account]
+            scope = with_fetched(scope, await bench.fetcher.fetch(claim, scope["event"], account, found.fetch))
+        end = self._before(planned, found, ended)
+        had_attempt = end is None
+        if end is None:
+            finish = (await run_attempt(claim, bench)).ending
+            assert isinstance(finish, Finish)  # the route is known, and was judged
+            end = _End(finish.state, finish.reason or finish.attempt.error, finish.rendered)
+        if end.state is DeliveryState.SUCCEEDED and planned.once_key is not None:
+            self._taken[planned.once_key] = delivery_id
+        asked = next((name for name, output in unknown.items() if output.was_asked), None)
+        if asked is not None:
+            end = _End(DeliveryState.PENDING, f"needs the output of {asked}, which is known once that ran")
+        return Rehearsed(
+            route=found.name,
+            action=action,
+            state=end.state,
+            reason=end.reason,
+            rendered=end.rendered,
+            scope=scope,
+            once_per=_value(planned.once_key),
+            order_by=_value(planned.order_key),
+            unknown=asked,
+            had_attempt=had_attempt,
+        )
+
+    def _before(
+        self, planned: PlannedDelivery, found: Route, ended: Mapping[tuple[str, str], Rehearsed]
+    ) -> _End | None:
+        """How a delivery ends, or waits, without an attempt; None where it gets one."""
+        if planned.error is not None:
+            return _End(DeliveryState.DEAD, planned.error)
+        all_needed = found.needed_by(planned.action)
+        needed = {one.name: ended[found.name, one.name] for one in found.actions if one.name in all_needed}
+        for name, one in needed.items():
+            if one.state is DeliveryState.SKIPPED and not (
+                _was_skipped_for_another(one) or was_dry(one.state, one.reason)
+            ):
+                return _End(DeliveryState.SKIPPED, f"{NEEDED}{name} was skipped")
+        for name in planned.needs:
+            if needed[name].state in (DeliveryState.DEAD, DeliveryState.BLOCKED):
+                return _End(DeliveryState.BLOCKED, f"waits for {name}, which is {needed[name].state.value}")
+        if planned.once_key is not None and planned.once_key in self._taken:
+            return _End(DeliveryState.SKIPPED, f"once_per: {self._taken[planned.once_key]} has done it")
+        return None
+
+
+def _may_have_output(one: Rehearsed) -> bool:
+    return one.state in (DeliveryState.SUCCEEDED, DeliveryState.PENDING)
+
+
+def _was_skipped_for_another(one: Rehearsed) -> bool:
+    return one.reason is not None and one.reason.startswith(NEEDED)
+
+
+def _value(key: str | None) -> Any:
+    """The value of `once_per` or `order_by`, the last part of its key."""
+    return None if key is None else json.loads(key)[-1]
+
+
+def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Delivery:
+    return Delivery(
+        id=delivery_id,
+        event_id=event.id,
+        account=event.account,
+        event_type=event.type,
+        route=planned.route,
+        action=planned.action,
+        run_id="rehearsal",
+        needs=planned.needs,
+        state=DeliveryState.RUNNING,
+        attempts=1,
+        created_at=datetime.now(UTC),
+        next_attempt_at=None,
+        finished_at=None,
+        reason=None,
+        last_error=None,
+        is_judged=True,
+        waits_for_turn=False,
+        once_key=planned.once_key,
+        order_key=planned.order_key,
+    )
+
+
+class _StandIn(Action[Any]):
+    """Stands in for every action: makes what the real one would send, and sends nothing."""
+
+    name: ClassVar[str] = "rehearsal"
+    Settings: ClassVar[type[Settings]] = Settings
+
+    def __init__(self, config: Config, table: RouteTable) -> None:
+        self.assumed = Assumed()
+        self._actions = config.actions
+        self._table = table
+
+    def rehearse(self, settings: Any, context: Context) -> None:
+        """As the real one."""
+        action = self._table.by_name[context.route].action(context.action)
+        assert action is not None
+        self._actions[action.uses].rehearse(settings, context)
+
+    async def run(self, settings: Any, context: Context) -> Mapping[str, Any] | None:
+        """Fails where that is assumed."""
+        self.rehearse(settings, context)
+        if context.action in self.assumed.failures:
+            raise Reject(self.assumed.failures[context.action])
+        return None
+
+
+class _Bringer:
+    """Brings what is assumed to be at Stripe, else the object as the event tells it."""
+
+    def __init__(self, fetched: Mapping[str, Any] | None) -> None:
+        self._fetched = fetched
+
+    async def fetch(
+        self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
+    ) -> Mapping[str, Any]:
+        return scope_of(envelope, account, {}).get("object", {}) if self._fetched is None else self._fetched
+
+
+class _Unknown(Mapping[str, Any]):
+    """An output that nobody knows yet. Whoever looks into it fails, and it remembers."""
+
+    def __init__(self, action: str) -> None:
+        self._action = action
+        self.was_asked = False
+
+    def _ask(self) -> ValueError:
+        self.was_asked = True
+        return ValueError(f"the output of {self._action} is known once it ran")
+
+    def __getitem__(self, key: str) -> Any:
+        raise self._ask()
+
+    def __iter__(self) -> Iterator[str]:
+        raise self._ask()
+
+    def __len__(self) -> int:
+        raise self._ask()
+
+    def items(self) -> Any:
+        """Empty for whoever walks through the whole scope; a template's `.items()` asks by name first."""
+        return ()
+
+    def __str__(self) -> str:
+        raise self._ask()
+
+    __repr__ = object.__repr__

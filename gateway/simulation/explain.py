@@ -1,0 +1,140 @@
+"""Every route and an event: matched or not and why, each action as it would end, what waits for what. Masked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.config.load import Config
+from gateway.config.secrets.masking import masker_of
+from gateway.core.envelope import parse_json
+from gateway.core.errors import TemplateError
+from gateway.core.model import DeliveryState, Event, EventState, Expression, Route
+from gateway.core.routing import matching_pattern, scope_of, wants_connected
+from gateway.privacy.redaction import Maskers, masker_for
+from gateway.simulation.engine import Assumed, Rehearsed, Stage
+from gateway.templating.condition_trace import decided_by
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedAction:
+    """One action as its delivery would end."""
+
+    name: str
+    uses: str
+    needs: tuple[str, ...]
+    state: str
+    reason: str | None  # why it would not succeed
+    decided_by: Sequence[str]  # the values that its `if` saw
+    rendered: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedRoute:
+    """One route, and why it matches or not."""
+
+    route: str
+    matched: bool
+    why: str
+    decided_by: Sequence[str]  # the values that its `if` saw
+    is_fetch_assumed: bool  # the route asks Stripe for the object; the event's own stands in here
+    once_per: Any
+    order_by: Any
+    actions: tuple[ExplainedAction, ...]
+
+
+async def explain(config: Config, event: Event, assumed: Assumed | None = None) -> list[ExplainedRoute]:
+    """Every route, in the order of the file. Raises EnvelopeError."""
+    rehearsal = await Stage(config).rehearse(event, assumed)
+    fetched = assumed.fetched if assumed is not None else None
+    hidden = masker_for(parse_json(event.body), fetched, config.accounts[event.account].redact)
+    masker = Maskers(masker_of(config), hidden)
+    is_told = fetched is not None
+    return [
+        _route(
+            config,
+            route,
+            rehearsal.event,
+            [one for one in rehearsal.deliveries if one.route == route.name],
+            masker,
+            is_fetch_assumed=route.fetch is not None and not is_told,
+        )
+        for route in config.routes
+    ]
+
+
+def _route(
+    config: Config, route: Route, event: Event, deliveries: list[Rehearsed], masker: Maskers, *, is_fetch_assumed: bool
+) -> ExplainedRoute:
+    why, values = why_matched(config, route, event)
+    first = deliveries[0] if deliveries else None
+    return ExplainedRoute(
+        route=route.name,
+        matched=first is not None,
+        why=masker.mask(why),
+        decided_by=masker.mask(values),
+        is_fetch_assumed=is_fetch_assumed and first is not None,
+        once_per=masker.mask(first.once_per) if first is not None else None,
+        order_by=masker.mask(first.order_by) if first is not None else None,
+        actions=tuple(_action(one, masker) for one in deliveries),
+    )
+
+
+def _action(one: Rehearsed, masker: Maskers) -> ExplainedAction:
+    judged = one.had_attempt and one.state in (DeliveryState.SUCCEEDED, DeliveryState.SKIPPED)
+    return ExplainedAction(
+        name=one.action.name,
+        uses=one.action.uses,
+        needs=one.action.needs,
+        state=one.state.value,
+        reason=masker.mask(one.reason),
+        decided_by=masker.mask(_values(one.action.condition, one.scope)) if judged else [],
+        rendered=masker.mask(one.rendered),
+    )
+
+
+def _values(condition: Expression | None, scope: Mapping[str, Any]) -> list[str]:
+    try:
+        return [] if condition is None else list(decided_by(condition, scope))
+    except TemplateError:
+        return []
+
+
+def why_matched(config: Config, route: Route, event: Event) -> tuple[str, list[str]]:
+    """Why a route wants an event or not, in a sentence, and the values that decided its `if`. `event` has been
+    routed. Raises EnvelopeError.
+    """
+    account = config.account(event.account)
+    assert account is not None  # the event has been routed
+    if event.state is EventState.IGNORED:
+        mode = str(account.livemode).lower()
+        return f"account {account.name} takes only events of livemode {mode}; this one is ignored", []
+    if route.accounts is not None and account.name not in route.accounts:
+        return f"is for {', '.join(sorted(route.accounts))}, not for account {account.name}", []
+    pattern = matching_pattern(route, event.type)
+    if pattern is None:
+        return _no_pattern(route, event.type), []
+    if not wants_connected(route, event.connected_account):
+        wanted = ", ".join(sorted(route.connected_accounts))
+        of = f"of connected account {event.connected_account}" if event.connected_account else "of the account's own"
+        return f"wants {pattern} of connected_accounts: {wanted}; this is {of}", []
+    by = f"wants {event.type}" + ("" if pattern == event.type else f" by {pattern}")
+    if route.condition is None:
+        return by, []
+    scope = scope_of(parse_json(event.body), account, config.vars)
+    try:
+        holds = bool(route.condition.evaluate(scope))
+    except TemplateError as error:
+        return f"{by}, but its `if` fails, so its deliveries are dead letters: {error}", []
+    sentence = f"{by}, {'and' if holds else 'but'} its `if` is {str(holds).lower()}: {route.condition.source}"
+    return sentence, _values(route.condition, scope)
+
+
+def _no_pattern(route: Route, event_type: str) -> str:
+    if len(route.events) == 1:
+        return f"wants {route.events[0]}"
+    near = difflib.get_close_matches(event_type, route.events, n=1, cutoff=0.0)
+    others = len(route.events) - 1
+    return f"wants {near[0]} and {others} other{'' if others == 1 else 's'}, none of them this type"

@@ -1,0 +1,297 @@
+"""What the console and the API ask of PostgreSQL, on a connection of its own. Each page and count is one statement."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from gateway.core.internal_events import PREFIX
+from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
+from gateway.store.paging import (
+    SEARCH_ROWS,
+    SEARCH_SECONDS,
+    dead_causes,
+    is_by_delivery_kind,
+    is_by_kind,
+    names_few,
+    parse_cursor,
+    uncountable,
+    wrong_cursor,
+)
+from gateway.store.postgres.connection import Address, Link
+from gateway.store.postgres.filters import Terms, delivery_kind_terms, delivery_terms, event_kind_terms, event_terms
+from gateway.store.postgres.queue import text
+from gateway.store.postgres.skip_scan import Index
+from gateway.store.protocol import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
+from gateway.store.records import DELIVERY_LISTED, EVENT_LISTED, PURGED, delivery_of, event_of, milliseconds, moment
+
+EVENTS = Index("events", ("account", "type", "state"), "true", "received_at")
+DELIVERIES = Index(
+    "deliveries", ("account", "route", "action", "state"), "(t.state = 'running') IS NOT TRUE", "created_at"
+)
+PICKED = "ANY ((SELECT seqs FROM merged ORDER BY place DESC LIMIT 1)::bigint[])"
+WINDOW = 10_000  # numbers behind the newest event in which one that is committed late is still an arrival
+MOST_MISSING = 500  # numbers that may still be committed, or never: those of duplicates are used up
+
+ARRIVED = """
+SELECT seq FROM events WHERE seq > greatest($1::bigint, (SELECT max(seq) FROM events) - $2)
+UNION ALL SELECT seq FROM events WHERE seq = ANY ($3::bigint[]) ORDER BY seq
+"""
+EVENT_BUCKETS = f"""
+SELECT width_bucket(received_at, $1::bigint[]), state, count(*) FROM events
+WHERE received_at >= $2 AND received_at < $3 AND state <> '{PURGED}' GROUP BY 1, 2
+"""
+ENDED_BUCKETS = """
+SELECT width_bucket(finished_at, $1::bigint[]), state, count(*) FROM deliveries_finished
+WHERE finished_at >= $2 AND finished_at < $3 GROUP BY 1, 2
+"""
+LATENCIES = """
+SELECT finished_at - created_at FROM deliveries_finished
+WHERE finished_at >= $1 AND state = 'succeeded' ORDER BY finished_at DESC LIMIT $2
+"""
+LANES = f"""
+WITH RECURSIVE {DELIVERIES.kinds()}
+SELECT kind.account, kind.route, kind.action, kind.state,
+  (SELECT count(*) FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")}),
+  CASE WHEN kind.state = 'pending' THEN (
+    SELECT t.created_at FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")} ORDER BY t.seq LIMIT 1
+  ) END
+FROM kind WHERE kind.state IN ('pending', 'blocked', 'dead')
+UNION ALL
+SELECT account, route, action, state, count(*), NULL FROM deliveries WHERE state = 'running' GROUP BY 1, 2, 3, 4
+"""
+DEAD = """
+SELECT route, action, reason, id, finished_at FROM deliveries WHERE state = 'dead' ORDER BY seq DESC LIMIT $1
+"""
+LAST_EVENTS = f"""
+WITH RECURSIVE {EVENTS.kinds()}
+SELECT kind.account, max((
+  SELECT t.received_at FROM events t WHERE {EVENTS.of_kind("kind.{}")} ORDER BY t.seq DESC LIMIT 1
+)) FROM kind WHERE kind.state <> '{PURGED}' AND NOT starts_with(kind.type, '{PREFIX}') GROUP BY 1
+"""
+SIZE = """
+SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
+WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'S')
+"""
+AUDIT = "SELECT at, role, who, what, target, count, seq FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2"
+RECORD = "INSERT INTO audit (at, role, who, what, target, count) VALUES ($1, $2, $3, $4, $5, $6)"
+
+
+def _order(oldest_first: bool) -> str:
+    return "ASC" if oldest_first else "DESC"
+
+
+def _beyond(terms: Terms, column: str, after: str | None, oldest_first: bool) -> None:
+    terms.add(f"{column} {'>' if oldest_first else '<'} {{}}", parse_cursor(after))
+
+
+class ConsoleQueries:
+    """The methods of `Store` under "the console"; `PostgresStore` brings the address and the connections."""
+
+    address: Address
+    _console: Link
+    _people: Link
+
+    async def event_page(
+        self, where: EventFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
+    ) -> Page[Event]:
+        if where.text and not names_few(where):
+            return await self._search(where, limit, after, oldest_first)
+        order, values = _order(oldest_first), list[Any]()
+        if is_by_kind(where):
+            kinds = Terms(values)
+            event_kind_terms(where, kinds)
+            bounds = EVENTS.bounds(where.since, where.until, values)
+            _beyond(bounds, "t.seq", after, oldest_first)
+            most = bounds.mark(limit + 1)
+            merged = EVENTS.page("k", kinds, bounds, f"{most}::int", oldest_first=oldest_first)
+            sql = f"WITH RECURSIVE {merged} SELECT {EVENT_LISTED} FROM events WHERE seq = {PICKED} ORDER BY seq {order}"
+        elif names_few(where):
+            terms = event_terms(where, values)
+            _beyond(terms, "seq", after, oldest_first)
+            found = f"(SELECT * FROM events WHERE {terms} OFFSET 0) few"  # found first, then put in order
+            sql = f"SELECT {EVENT_LISTED} FROM {found} ORDER BY seq {order} LIMIT {terms.mark(limit + 1)}"
+        else:
+            bounds = EVENTS.bounds(where.since, where.until, values)
+            _beyond(bounds, "t.seq", after, oldest_first)
+            most = bounds.mark(limit + 1)
+            sql = f"SELECT {EVENT_LISTED} FROM events t WHERE {bounds} ORDER BY seq {order} LIMIT {most}"
+        rows = await self._console.fetch(sql, *values)
+        return Page([event_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None)
+
+    async def _search(self, where: EventFilter, limit: int, after: str | None, oldest_first: bool) -> Page[Event]:
+        """Looks through bodies, some rows at a time, until the page is full or time is up."""
+        deadline = time.monotonic() + SEARCH_SECONDS
+        bounds = EVENTS.bounds(where.since, where.until, list[Any]())
+        _beyond(bounds, "t.seq", after, oldest_first)
+        sql = (
+            f"SELECT (SELECT seq FROM events t WHERE {bounds} ORDER BY seq LIMIT 1),"
+            f" (SELECT seq + 1 FROM events t WHERE {bounds} ORDER BY seq DESC LIMIT 1)"
+        )
+        low, high = (await self._console.fetch(sql, *bounds.values))[0]
+        terms = event_terms(where)
+        span = f"seq >= {terms.mark(0)} AND seq < {terms.mark(0)}"
+        sql = (
+            f"SELECT {EVENT_LISTED} FROM events WHERE {terms} AND {span} ORDER BY seq {_order(oldest_first)}"
+            f" LIMIT {terms.mark(limit)}"
+        )
+        items: list[Event] = []
+        while low is not None and low < high:
+            part = (low, min(high, low + SEARCH_ROWS)) if oldest_first else (max(low, high - SEARCH_ROWS), high)
+            rows = await self._console.fetch(sql, *terms.values[:-3], *part, limit - len(items))
+            items += [event_of(row) for row in rows]
+            if len(items) == limit:
+                return Page(items, str(rows[-1][0]))
+            low, high = (part[1], high) if oldest_first else (low, part[0])
+            if low < high and time.monotonic() > deadline:
+                place = part[1] - 1 if oldest_first else part[0]
+                at = await self._console.fetch(
+                    "SELECT received_at FROM events WHERE seq >= $1 ORDER BY seq LIMIT 1", place
+                )
+                return Page(items, str(place), moment(at[0][0]) if at else None)
+        return Page(items, None)
+
+    async def delivery_page(
+        self, where: DeliveryFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
+    ) -> Page[Delivery]:
+        order, values = _order(oldest_first), list[Any]()
+        if is_by_delivery_kind(where):
+            kinds = Terms(values)
+            delivery_kind_terms(where, kinds)
+            bounds = DELIVERIES.bounds(where.since, where.until, values)
+            _beyond(bounds, "t.seq", after, oldest_first)
+            most = f"{bounds.mark(limit + 1)}::int"
+            merged = DELIVERIES.page("d", kinds, bounds, most, oldest_first=oldest_first)
+            running = delivery_terms(where, values)
+            _beyond(running, "d.seq", after, oldest_first)
+            sql = (
+                f"WITH RECURSIVE {merged}, picked AS (SELECT d.seq FROM deliveries d WHERE d.seq = {PICKED}"
+                f" UNION SELECT d.seq FROM deliveries d WHERE d.state = 'running' AND {running})"
+                f" SELECT {DELIVERY_LISTED} FROM deliveries d WHERE d.seq = ANY (ARRAY("
+                f"SELECT seq FROM picked ORDER BY seq {order} LIMIT {most})) ORDER BY d.seq {order}"
+            )
+        elif where.ids or where.event_ids:
+            terms = delivery_terms(where, values)
+            _beyond(terms, "d.seq", after, oldest_first)
+            found = f"(SELECT * FROM deliveries d WHERE {terms} OFFSET 0) d"  # found first, then put in order
+            sql = f"SELECT {DELIVERY_LISTED} FROM {found} ORDER BY d.seq {order} LIMIT {terms.mark(limit + 1)}"
+        else:
+            bounds = DELIVERIES.bounds(where.since, where.until, values, "d")
+            _beyond(bounds, "d.seq", after, oldest_first)
+            most = bounds.mark(limit + 1)
+            sql = f"SELECT {DELIVERY_LISTED} FROM deliveries d WHERE {bounds} ORDER BY d.seq {order} LIMIT {most}"
+        rows = await self._console.fetch(sql, *values)
+        return Page([delivery_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None)
+
+    async def arrivals(self, after: str | None, *, limit: int) -> Arrivals:
+        place, missing = _parse_tail(after)
+        if place is None:
+            return Arrivals((), 0, str(await self._console.value("SELECT greatest(max(seq), 0) FROM events")))
+        found = [seq for (seq,) in await self._console.fetch(ARRIVED, place, WINDOW, missing)]
+        newest = max(found, default=place)
+        begin = max(place, newest - WINDOW)
+        came = set(found)
+        late = [seq for seq in (*missing, *range(begin + 1, newest + 1)) if seq > newest - WINDOW and seq not in came]
+        shown = found[-limit:]
+        rows = await self._console.fetch(
+            f"SELECT {EVENT_LISTED} FROM events WHERE seq = ANY ($1::bigint[]) ORDER BY seq", shown
+        )
+        cursor = ".".join(map(str, (max(newest, place), *late[-MOST_MISSING:])))
+        return Arrivals([event_of(row) for row in rows], begin - place + len(found) - len(shown), cursor)
+
+    async def count_events(self, where: EventFilter, *, at_most: int) -> int:
+        if where.text:
+            raise uncountable()
+        values: list[Any] = []
+        if is_by_kind(where):
+            kinds = Terms(values)
+            event_kind_terms(where, kinds)
+            return await self._count_kinds(EVENTS, "k", kinds, where.since, where.until, at_most)
+        terms = event_terms(where, values) if names_few(where) else EVENTS.bounds(where.since, where.until, values)
+        sql = f"SELECT count(*) FROM (SELECT FROM events t WHERE {terms} LIMIT {terms.mark(at_most)}) c"
+        return int(await self._console.value(sql, *values))
+
+    async def count_deliveries(self, where: DeliveryFilter, *, at_most: int) -> int:
+        values: list[Any] = []
+        if is_by_delivery_kind(where):
+            kinds = Terms(values)
+            delivery_kind_terms(where, kinds)
+            found = await self._count_kinds(DELIVERIES, "d", kinds, where.since, where.until, at_most)
+            running = delivery_terms(where)
+            sql = f"SELECT count(*) FROM deliveries d WHERE d.state = 'running' AND {running}"
+            return min(at_most, found + int(await self._console.value(sql, *running.values)))
+        if where.ids or where.event_ids:
+            terms = delivery_terms(where, values)
+        else:
+            terms = DELIVERIES.bounds(where.since, where.until, values, "d")
+        sql = f"SELECT count(*) FROM (SELECT FROM deliveries d WHERE {terms} LIMIT {terms.mark(at_most)}) c"
+        return int(await self._console.value(sql, *values))
+
+    async def _count_kinds(
+        self, index: Index, alias: str, kinds: Terms, since: datetime | None, until: datetime | None, at_most: int
+    ) -> int:
+        bounds = index.bounds(since, until, kinds.values)
+        each = f"SELECT FROM {index.table} t WHERE {index.of_kind(alias + '.{}')} AND {bounds} OFFSET 0"
+        sql = (
+            f"WITH RECURSIVE {index.kinds()} SELECT count(*) FROM (SELECT FROM {index.wanted(alias, kinds)},"
+            f" LATERAL ({each}) one LIMIT {bounds.mark(at_most)}) c"
+        )
+        return int(await self._console.value(sql, *kinds.values))
+
+    async def buckets(self, edges: Sequence[datetime]) -> Sequence[Bucket]:
+        times = [milliseconds(edge) for edge in edges]
+        counts: list[tuple[dict[str, int], dict[str, int]]] = [({}, {}) for _ in edges[1:]]
+        for which, sql in enumerate((EVENT_BUCKETS, ENDED_BUCKETS)):
+            for place, state, count in await self._console.fetch(sql, times, times[0], times[-1]):
+                counts[place - 1][which][state] = count
+        return [Bucket(start, *found) for start, found in zip(edges, counts, strict=False)]
+
+    async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
+        rows = await self._console.fetch(LATENCIES, milliseconds(since), limit)
+        return sorted(max(0, duration) / 1000 for (duration,) in rows)
+
+    async def lane_states(self) -> Sequence[LaneState]:
+        counts: dict[Lane, dict[str, int]] = {}
+        oldest: dict[Lane, datetime] = {}
+        for account, route, action, state, count, oldest_at in await self._console.fetch(LANES):
+            lane = Lane(account, route, action)
+            counts.setdefault(lane, {})[state] = count
+            if oldest_at is not None:
+                oldest[lane] = moment(oldest_at)
+        return [LaneState(lane, found, oldest.get(lane)) for lane, found in sorted(counts.items())]
+
+    async def dead_causes(self, *, among: int) -> Sequence[DeadCause]:
+        return dead_causes(await self._console.fetch(DEAD, among))
+
+    async def last_events(self) -> Mapping[str, datetime]:
+        return {account: moment(at) for account, at in await self._console.fetch(LAST_EVENTS)}
+
+    async def event_kinds(self) -> Sequence[EventKind]:
+        sql = f"WITH RECURSIVE {EVENTS.kinds()} SELECT * FROM {EVENTS.wanted('k', Terms())}"
+        return [EventKind(*row) for row in await self._console.fetch(sql)]
+
+    async def size_bytes(self) -> int:
+        return int(await self._console.value(SIZE, self.address.schema))
+
+    async def record(self, entry: AuditEntry) -> None:
+        words = (entry.role, entry.who, entry.what, entry.target)
+        await self._people.fetch(RECORD, milliseconds(entry.at), *map(text, words), entry.count)
+
+    async def audit(self, *, limit: int, after: str | None = None) -> Page[AuditEntry]:
+        place = parse_cursor(after)
+        rows = await self._console.fetch(AUDIT, 2**62 if place is None else place, limit + 1)
+        entries = [AuditEntry(moment(row[0]), *row[1:6]) for row in rows[:limit]]
+        return Page(entries, str(rows[limit - 1][6]) if len(rows) > limit else None)
+
+
+def _parse_tail(cursor: str | None) -> tuple[int | None, list[int]]:
+    """The newest number seen, and those before it that may still come. Raises UsageError."""
+    if cursor is None:
+        return None, []
+    if re.fullmatch(r"\d{1,18}(\.\d{1,18})*", cursor, re.ASCII) is None:
+        raise wrong_cursor()
+    place, *missing = map(int, cursor.split("."))
+    return place, missing

@@ -1,0 +1,85 @@
+"""Sweeps through what PostgreSQL keeps."""
+
+from __future__ import annotations
+
+from gateway.store.postgres.connection import Link
+from gateway.store.sweep import CHANGED_COLUMNS, DELIVERY_COLUMNS, ContentsPage, EventContents, put_together
+
+EVENTS = "SELECT seq, account, id, object_id, body FROM events WHERE seq > $1 AND seq > 0 ORDER BY seq LIMIT $2"
+DELIVERIES = f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE event_seq = ANY ($1::bigint[]) ORDER BY seq"
+ERRORS = (
+    "SELECT delivery_seq, number, error FROM attempts WHERE delivery_seq = ANY ($1::bigint[]) AND error IS NOT NULL"
+    " ORDER BY delivery_seq, number"
+)
+LEFT_TO_DO = (
+    "PostgreSQL keeps old versions of rows until it vacuums: run `VACUUM (FULL) events, deliveries, attempts, rejected`"
+    " where they must be gone from its files now; its WAL archive, replicas and your backups keep them for as long as"
+    " you keep those"
+)
+
+_SAME = " AND ".join(f"d.{column} IS NOT DISTINCT FROM w.old_{column}" for column in CHANGED_COLUMNS)
+_WANTED = ", ".join(
+    ("seq", "state", *(f"old_{column}" for column in CHANGED_COLUMNS), *(f"new_{column}" for column in CHANGED_COLUMNS))
+)
+_ARRAYS = ", ".join(("$5::bigint[]", "$6::text[]", *(f"${7 + i}::text[]" for i in range(2 * len(CHANGED_COLUMNS)))))
+_ERRORS_AT = 7 + 2 * len(CHANGED_COLUMNS)
+REPLACE = f"""
+WITH wanted AS MATERIALIZED (SELECT * FROM unnest({_ARRAYS}) AS w ({_WANTED})),
+event AS MATERIALIZED (SELECT seq FROM events WHERE seq = $1 AND body = $2 FOR UPDATE),
+found AS MATERIALIZED (
+  SELECT d.seq FROM deliveries d JOIN wanted w ON w.seq = d.seq AND w.state = d.state
+  WHERE d.event_seq = $1 AND {_SAME} FOR UPDATE OF d
+),
+agreed AS MATERIALIZED (
+  SELECT (SELECT count(*) FROM event) = 1 AND (SELECT count(*) FROM found) = (SELECT count(*) FROM wanted)
+    AND (SELECT count(*) FROM deliveries WHERE event_seq = $1) = (SELECT count(*) FROM wanted) AS holds
+),
+bodies AS (UPDATE events SET object_id = $3, body = $4 WHERE seq = $1 AND (SELECT holds FROM agreed)),
+texts AS (
+  UPDATE deliveries d SET {", ".join(f"{column} = w.new_{column}" for column in CHANGED_COLUMNS)}
+  FROM wanted w WHERE d.seq = w.seq AND d.state = w.state AND (SELECT holds FROM agreed)
+),
+errors AS (
+  UPDATE attempts a SET error = e.error
+  FROM unnest(${_ERRORS_AT}::bigint[], ${_ERRORS_AT + 1}::int[], ${_ERRORS_AT + 2}::text[]) AS e (seq, number, error)
+  WHERE a.delivery_seq = e.seq AND a.number = e.number AND (SELECT holds FROM agreed)
+)
+SELECT holds FROM agreed
+"""
+REPLACE_REJECTED = "WITH done AS (UPDATE rejected SET body = $2 WHERE id = $1 RETURNING 1) SELECT count(*) FROM done"
+
+
+async def contents(link: Link, after: int, limit: int) -> ContentsPage:
+    """See Store.contents."""
+    events = await link.fetch(EVENTS, after, limit)
+    deliveries = await link.fetch(DELIVERIES, [row[0] for row in events])
+    errors = await link.fetch(ERRORS, [row[1] for row in deliveries])
+    return ContentsPage(put_together(events, deliveries, errors), events[-1][0] if len(events) == limit else None)
+
+
+async def replace_contents(link: Link, before: EventContents, after: EventContents) -> bool:
+    """See Store.replace_contents."""
+    pairs = list(zip(before.deliveries, after.deliveries, strict=True))
+    changed = [
+        (old.seq, number, error) for old, new in pairs if new.errors != old.errors for number, error in new.errors
+    ]
+    done: bool = await link.value(
+        REPLACE,
+        before.seq,
+        before.body,
+        after.object_id,
+        after.body,
+        [old.seq for old, _ in pairs],
+        [old.state for old, _ in pairs],
+        *([getattr(old, column) for old, _ in pairs] for column in CHANGED_COLUMNS),
+        *([getattr(new, column) for _, new in pairs] for column in CHANGED_COLUMNS),
+        [seq for seq, _, _ in changed],
+        [number for _, number, _ in changed],
+        [error for _, _, error in changed],
+    )
+    return done
+
+
+async def replace_rejected(link: Link, rejected_id: str, body: bytes) -> bool:
+    """See Store.replace_rejected."""
+    return bool(await link.value(REPLACE_REJECTED, rejected_id, body))

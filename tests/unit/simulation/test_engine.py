@@ -1,0 +1,225 @@
+"""Rehearsals: how each delivery would end, with nothing sent."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gateway.core.envelope import parse_event
+from gateway.core.model import DeliveryState, Event, EventState
+from gateway.simulation import Assumed, Rehearsal, Stage
+from gateway.testing import make_event
+from tests.configs import loaded
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def event(type: str = "checkout.session.completed", account: str = "acme", **overrides: Any) -> Event:
+    return parse_event(json.dumps(make_event(type, **overrides)).encode(), account, NOW)
+
+
+def ends(rehearsal: Rehearsal) -> dict[str, tuple[str, str | None]]:
+    return {one.action.name: (one.state.value, one.reason) for one in rehearsal.deliveries}
+
+
+async def test_a_paid_order_is_delivered_in_order_and_rendered(tmp_path: Path) -> None:
+    rehearsal = await Stage(loaded(tmp_path)).rehearse(event(object={"id": "cs_1", "amount_total": 20000}))
+    assert rehearsal.event.state is EventState.ROUTED
+    assert rehearsal.routes == ("orders",)
+    assert [one.action.name for one in rehearsal.deliveries] == ["save", "receipt", "ship", "tell"]
+    save, receipt, ship, tell = rehearsal.deliveries
+    assert save.rendered == {
+        "connection": "shop",
+        "table": "orders",
+        "key": {"id": "cs_1"},
+        "values": {"amount": 20000},
+    }
+    assert save.once_per == "cs_1"
+    assert receipt.rendered["text"] == "€200.00"
+    assert ship.state is DeliveryState.SUCCEEDED
+    assert (tell.state, tell.unknown) == (DeliveryState.PENDING, "ship")
+    assert tell.reason == "needs the output of ship, which is known once that ran"
+
+
+async def test_an_assumed_output_is_seen_by_what_needs_it(tmp_path: Path) -> None:
+    assumed = Assumed(outputs={"ship": {"status": 201}})
+    rehearsal = await Stage(loaded(tmp_path)).rehearse(event(object={"amount_total": 20000}), assumed)
+    assert rehearsal.deliveries[-1].rendered["text"] == "201"
+
+
+async def test_an_output_that_nobody_asks_for_need_not_be_known(tmp_path: Path) -> None:
+    routes = """\
+routes:
+  r:
+    events: ['*']
+    actions:
+      a: {uses: http_forward, with: {connection: warehouse}}
+      b: {uses: http_forward, needs: [a], with: {connection: warehouse, body: "{{ object.nothing }}"}}
+      c: {uses: http_forward, needs: [a], with: {connection: warehouse, body: "{{ steps.a.output }}"}}
+      d: {uses: http_forward, needs: [a], if: steps.a.output.body, with: {connection: warehouse}}
+"""
+    rehearsal = await Stage(loaded(tmp_path, routes)).rehearse(event())
+    found = ends(rehearsal)
+    assert found["b"][0] == "dead"
+    assert found["b"][1] is not None
+    assert "object.nothing: no such field" in found["b"][1]
+    assert found["c"] == found["d"] == ("pending", "needs the output of a, which is known once that ran")
+
+
+async def test_an_action_whose_if_is_false_is_skipped_and_so_is_what_needs_it(tmp_path: Path) -> None:
+    routes = """\
+routes:
+  r:
+    events: ['*']
+    actions:
+      a: {uses: http_forward, if: "false", with: {connection: warehouse}}
+      b: {uses: http_forward, needs: [a], with: {connection: warehouse}}
+      c: {uses: http_forward, needs: [b], with: {connection: warehouse}}
+      d: {uses: http_forward, with: {connection: warehouse}}
+"""
+    assert ends(await Stage(loaded(tmp_path, routes)).rehearse(event())) == {
+        "a": ("skipped", "its `if` is false: false"),
+        "b": ("skipped", "needed action a was skipped"),
+        "c": ("skipped", "needed action a was skipped"),
+        "d": ("succeeded", None),
+    }
+
+
+async def test_an_action_that_fails_blocks_what_needs_it(tmp_path: Path) -> None:
+    assumed = Assumed(failures={"save": "there is no table orders"})
+    assert ends(await Stage(loaded(tmp_path)).rehearse(event(), assumed)) == {
+        "save": ("dead", "there is no table orders"),
+        "receipt": ("blocked", "waits for save, which is dead"),
+        "ship": ("blocked", "waits for save, which is dead"),
+        "tell": ("blocked", "waits for ship, which is blocked"),
+    }
+
+
+async def test_a_second_event_of_the_same_once_per_is_skipped(tmp_path: Path) -> None:
+    stage = Stage(loaded(tmp_path))
+    await stage.rehearse(event(object={"id": "cs_1"}), delivery_id="dlv_first")
+    second = await stage.rehearse(event("checkout.session.async_payment_succeeded", object={"id": "cs_1"}))
+    assert ends(second)["save"] == ("skipped", "once_per: dlv_first has done it")
+    third = await stage.rehearse(event(object={"id": "cs_2"}))
+    assert ends(third)["save"] == ("succeeded", None)
+
+
+async def test_a_dead_letter_does_not_take_the_once_per(tmp_path: Path) -> None:
+    stage = Stage(loaded(tmp_path))
+    await stage.rehearse(event(object={"id": "cs_1"}), Assumed(failures={"save": "away"}))
+    assert ends(await stage.rehearse(event(object={"id": "cs_1"})))["save"] == ("succeeded", None)
+
+
+async def test_an_if_that_fails_makes_a_dead_letter(tmp_path: Path) -> None:
+    changed = event(object={"payment_status": "paid"}).body.replace(b"payment_status", b"pay_status")
+    rehearsal = await Stage(loaded(tmp_path)).rehearse(parse_event(changed, "acme", NOW))
+    found = ends(rehearsal)
+    assert found["save"][0] == "dead"
+    assert "object.payment_status: no such field; did you mean pay_status?" in str(found["save"][1])
+    assert found["receipt"][0] == "blocked"
+
+
+async def test_an_event_of_the_wrong_mode_is_ignored(tmp_path: Path) -> None:
+    rehearsal = await Stage(loaded(tmp_path)).rehearse(event(account="live"))
+    assert (rehearsal.event.state, rehearsal.deliveries) == (EventState.IGNORED, ())
+
+
+async def test_each_item_of_for_each_is_rendered(tmp_path: Path) -> None:
+    routes = """\
+routes:
+  r:
+    events: ['*']
+    actions:
+      a: {uses: db_upsert, with: {connection: shop, table: t, for_each: "{{ object.lines }}", key: {id: "{{ item.id }}"}}}
+"""
+    config = loaded(tmp_path, routes)
+    found = await Stage(config).rehearse(event(object={"lines": [{"id": 1}, {"id": 2}]}))
+    assert found.deliveries[0].rendered["key"] == [{"id": 1}, {"id": 2}]
+    missing = await Stage(config).rehearse(event(object={"lines": [{"id": 1}, {"no": 2}]}))
+    assert missing.deliveries[0].state is DeliveryState.DEAD
+    assert "item.id: no such field" in str(missing.deliveries[0].reason)
+
+
+async def test_what_fetch_would_bring_is_seen_by_the_action_and_not_by_the_routes_if(tmp_path: Path) -> None:
+    routes = """\
+routes:
+  r:
+    events: ['*']
+    if: object.amount_total == 4500
+    fetch: true
+    actions:
+      a: {uses: http_forward, if: object.amount_total == 1, with: {connection: warehouse, body: "{{ object.deleted }}"}}
+"""
+    stage = Stage(loaded(tmp_path, routes))
+    assert ends(await stage.rehearse(event()))["a"][0] == "skipped"
+    found = await stage.rehearse(event(), Assumed(fetched={"amount_total": 1}))
+    assert (found.deliveries[0].state, found.deliveries[0].rendered["body"]) == (DeliveryState.SUCCEEDED, False)
+
+
+async def test_an_event_of_a_connected_account_goes_to_routes_that_name_it(tmp_path: Path) -> None:
+    routes = "routes:\n  own: {events: ['*'], ACTIONS}\n  theirs: {connected_accounts: ['*'], events: ['*'], ACTIONS}\n"
+    actions = "actions: {a: {uses: http_forward, with: {connection: warehouse}}}"
+    stage = Stage(loaded(tmp_path, routes.replace("ACTIONS", actions)))
+    assert (await stage.rehearse(event())).routes == ("own",)
+    assert (await stage.rehearse(parse_event(event().body[:-1] + b', "account": "acct_1"}', "acme", NOW))).routes == (
+        "theirs",
+    )
+
+
+async def test_what_an_action_would_refuse_by_itself_is_a_dead_letter(tmp_path: Path) -> None:
+    routes = """\
+routes:
+  r:
+    events: ['*']
+    actions:
+      mail: {uses: email, with: {connection: mail, to: "{{ object.metadata.order_id }}", subject: s, text: t}}
+      forward: {uses: http_forward, with: {connection: warehouse, url: "https://elsewhere.example/{{ object.id }}"}}
+      tell: {uses: slack, with: {connection: team, text: t, channel: "#x"}}
+      row: {uses: db_upsert, with: {connection: shop, table: t, key: {id: "{{ object.customer }}"}}}
+"""
+    assert ends(await Stage(loaded(tmp_path, routes)).rehearse(event())) == {
+        "mail": ("dead", "to: '6735' is no mail address"),
+        "forward": ("dead", "url leads to another origin than the connection's https://warehouse.example"),
+        "tell": ("dead", "channel and thread_ts need a bot token; an incoming webhook has its own channel"),
+        "row": ("dead", "key.id is null: it would match no row and insert a new one each time"),
+    }
+
+
+async def test_a_dry_run_is_rendered_and_so_is_what_needs_it(tmp_path: Path) -> None:
+    routes = """\
+routes:
+  r:
+    events: ['*']
+    once_per: object.id
+    actions:
+      a: {uses: http_forward, dry_run: true, with: {connection: warehouse, body: "{{ object.id }}"}}
+      b: {uses: http_forward, needs: [a], with: {connection: warehouse, body: "for {{ object.id }}"}}
+      c: {uses: http_forward, needs: [b], with: {connection: warehouse, body: "{{ steps.b.output.body }}"}}
+      d: {uses: http_forward, with: {connection: warehouse}}
+      e: {uses: http_forward, dry_run: true, with: {connection: warehouse, headers: {host: x}}}
+"""
+    stage = Stage(loaded(tmp_path, routes))
+    rehearsal = await stage.rehearse(event(object={"id": "cs_1"}))
+    nothing, retry = "dry run: nothing was sent", "retry that to send both"
+    assert ends(rehearsal) == {
+        "a": ("skipped", f"{nothing} (action a says dry_run)"),
+        "b": ("skipped", f"{nothing} (it needs a, of which nothing was sent either; {retry})"),
+        "c": (
+            "skipped",
+            "dry run: not rendered in full, because the output of b is not known"
+            f" ({tmp_path}/gateway.yaml:17:79 (routes.r.actions.c.with.body): steps.b.output: no such field)"
+            f" (it needs b, of which nothing was sent either; {retry})",
+        ),
+        "d": ("succeeded", None),
+        "e": (
+            "skipped",
+            "dry run: it would be a dead letter: the header 'host' may not be set so: reserved, or with a line break in"
+            " it (action e says dry_run)",
+        ),
+    }
+    assert [one.rendered and one.rendered.get("body") for one in rehearsal.deliveries[:3]] == ["cs_1", "for cs_1", None]
+    again = ends(await stage.rehearse(event(object={"id": "cs_1"})))
+    assert again["a"] == ("skipped", f"{nothing} (action a says dry_run)")  # it took no once_per key
+    assert again["d"] == ("skipped", "once_per: dlv_example has done it")

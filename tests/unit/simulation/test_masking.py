@@ -1,0 +1,48 @@
+"""Secrets are hidden wherever they turn up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.config.secrets.masking import masker_of
+from gateway.privacy.redaction import Masker
+from tests.configs import HEAD, ORDERS, loaded
+
+
+def test_a_secret_is_hidden_in_texts_keys_and_lists() -> None:
+    masker = Masker(["hunter2"])
+    assert masker.mask({"a": ["x hunter2 y", 1, None, True], "hunter2": {"b": "hunter2"}}) == {
+        "a": ["x *** y", 1, None, True],
+        "***": {"b": "***"},
+    }
+
+
+def test_a_short_secret_is_hidden_where_it_stands_alone() -> None:
+    assert Masker(["ab"]).mask(["ab", "about", "a b"]) == ["***", "about", "a b"]
+
+
+def test_a_secret_number_is_hidden() -> None:
+    assert Masker(["123456"]).mask([123456, 1234567]) == ["***", 1234567]
+
+
+def test_a_longer_secret_goes_before_the_shorter_one_in_it() -> None:
+    assert Masker(["secret", "secret-longer"]).mask("a secret-longer b") == "a *** b"
+
+
+def test_every_secret_of_a_config_is_known(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("file-topsecret\n")
+    vars_ = "vars: {a: '${API_TOKEN}', b: '${file:key}', c: '${REGION}'}\n"
+    config = loaded(tmp_path, ORDERS + vars_, HEAD, API_TOKEN="env-topsecret", REGION="north-topsecret")
+    masker = masker_of(config)
+    for secret in (
+        "whsec_topsecret1",
+        "whsec_topsecret2",
+        "pass-topsecret",
+        "mail-topsecret",
+        "whsec_dG9wc2VjcmV0",
+        "https://hooks.slack.example/topsecret3",
+        "env-topsecret",
+        "file-topsecret",
+    ):
+        assert masker.mask(f"<{secret}>") == "<***>", secret
+    assert masker.mask("north-topsecret") == "north-topsecret"

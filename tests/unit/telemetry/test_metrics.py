@@ -1,0 +1,104 @@
+"""What Prometheus is told, and that the rules and the dashboard ask for nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.telemetry.metrics import MOST_TYPES, Metrics, Queue, Scrape
+
+MONITORING = Path(__file__).parents[3] / "config" / "monitoring"
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def full() -> str:
+    """Every metric with a value."""
+    metrics = Metrics()
+    metrics.event("acme", "invoice.paid", "routed", 0.004, 0.003)
+    metrics.event("acme", "invoice.paid", "duplicate", 0.2, 0.1)
+    metrics.signature_failed("no_match")
+    metrics.refused("too_large")
+    metrics.attempt("fulfil", "save", "succeeded", 0.3)
+    metrics.reloaded("failed")
+    scrape = Scrape(
+        {"shop": Queue({"pending": 3, "dead": 1}, 12.5)}, {"shop": "paused"}, {"acme": NOW}, 4096, "abc", True
+    )
+    return metrics.text(scrape, NOW.timestamp() + 60).decode()
+
+
+def values(text: str) -> dict[str, float]:
+    return {
+        sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_what_was_counted_is_told() -> None:
+    found = values(full())
+    assert found['gateway_events_total{"account": "acme", "outcome": "duplicate", "type": "invoice.paid"}'] == 1
+    assert found['gateway_signature_failures_total{"reason": "no_match"}'] == 1
+    assert found['gateway_requests_refused_total{"reason": "too_large"}'] == 1
+    assert found['gateway_attempts_total{"action": "save", "outcome": "succeeded", "route": "fulfil"}'] == 1
+    assert found['gateway_config_reloads_total{"outcome": "failed"}'] == 1
+    assert found["gateway_config_last_reload_successful{}"] == 0
+    assert found['gateway_intake_duration_seconds_bucket{"le": "0.005"}'] == 1
+    assert found['gateway_intake_duration_seconds_bucket{"le": "+Inf"}'] == 2
+    assert found["gateway_intake_duration_seconds_sum{}"] == pytest.approx(0.204)
+    assert found['gateway_queue_oldest_age_seconds{"connection": "shop"}'] == 12.5
+    assert found['gateway_connection_state{"connection": "shop", "state": "paused"}'] == 1
+    assert found['gateway_connection_state{"connection": "shop", "state": "ok"}'] == 0
+    assert found['gateway_account_silence_seconds{"account": "acme"}'] == 60
+
+
+def test_unknown_types_cannot_fill_the_memory() -> None:
+    metrics = Metrics()
+    for number in range(MOST_TYPES + 500):
+        metrics.event("acme", f"made.up_{number}", "unmatched", 0.001, 0.001)
+    metrics.event("acme", "made.up_0", "unmatched", 0.001, 0.001)
+    found = values(metrics.text(Scrape(), 0.0).decode())
+    counted = {key: value for key, value in found.items() if key.startswith("gateway_events_total")}
+    assert len(counted) == MOST_TYPES + 1
+    assert counted['gateway_events_total{"account": "acme", "outcome": "unmatched", "type": "other"}'] == 500
+    assert counted['gateway_events_total{"account": "acme", "outcome": "unmatched", "type": "made.up_0"}'] == 2
+
+
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("promtool is not installed")
+        pytest.skip("promtool is not installed")
+    return found
+
+
+def test_rules_and_scrape_load_in_prometheus_and_fire_when_they_should(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(MONITORING, tmp_path / "monitoring"))
+    (folder / "gateway-viewer-token").write_text("token")
+    for words in (["check", "config", "prometheus.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        done = subprocess.run([promtool(), *words], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_names_keep_prometheus_conventions() -> None:
+    done = subprocess.run([promtool(), "check", "metrics"], input=full(), capture_output=True, text=True)
+    ours = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("gateway_")]
+    assert ours == []
+
+
+def test_rules_and_dashboard_ask_only_for_what_is_told() -> None:
+    told = set(re.findall(r"^(gateway_\w+)", full(), re.MULTILINE))
+    known = told | {name.removesuffix("_bucket") for name in told}
+    for name in ("alerts.yaml", "dashboard.json"):
+        asked = set(re.findall(r"gateway_\w+", (MONITORING / name).read_text()))
+        assert asked - known == set(), name
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
