@@ -19,10 +19,10 @@ from gateway.core.model import (
     ConnectionChange,
     ConnectionState,
     ConnectionStatus,
-    Ending,
     Event,
     EventState,
     Finish,
+    Outcome,
     PlannedDelivery,
 )
 from gateway.core.routing import RouteTable
@@ -102,7 +102,7 @@ class Shop:
         def current() -> tuple[Config, RouteTable]:
             return config, table
 
-        def ended(claim: Claim, ending: Ending) -> None:
+        def ended(claim: Claim, ending: Outcome) -> None:
             self.ran[place] += isinstance(ending, Finish)
 
         made = Worker(used, current, resources, fetcher, log, observer=ended, connection_observer=self.changes.append)

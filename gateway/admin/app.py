@@ -21,7 +21,7 @@ from gateway.admin.login import COOKIE, SIGN_IN
 from gateway.admin.login import ENTRIES as SIGN_IN_ENTRIES
 from gateway.admin.problems import Refused, problem
 from gateway.admin.reports import overview
-from gateway.admin.request import PARTS, PERSON, REQUEST_ID, Entry, Parts, parts, person, wants_json
+from gateway.admin.request import PARTS, PERSON, REQUEST_ID, AdminParts, Entry, parts, person, wants_json
 from gateway.core.errors import StoreError, UsageError, place_of
 from gateway.telemetry.logging import given_request_id
 from gateway.telemetry.metrics import CONTENT_TYPE
@@ -54,7 +54,7 @@ async def _openapi(request: web.Request) -> web.Response:
     return web.Response(body=json.dumps(document()).encode(), content_type="application/json")
 
 
-def entries(made: Parts) -> list[Entry]:
+def entries(made: AdminParts) -> list[Entry]:
     """Every route there is, and the role that it needs."""
     public = made.running.config.settings.admin.metrics_public
     return [
@@ -66,7 +66,7 @@ def entries(made: Parts) -> list[Entry]:
     ]
 
 
-def make_app(made: Parts, log: FilteringBoundLogger) -> web.Application:
+def make_app(made: AdminParts, log: FilteringBoundLogger) -> web.Application:
     """The application. Whoever starts it closes `made.desk.jobs` and `made.tail` before it."""
     app = web.Application(middlewares=[_answers, _guards], client_max_size=MAX_BODY)
     app[PARTS] = made

@@ -12,7 +12,7 @@ from gateway.core.model import Event, PlannedDelivery
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionState:
+class ConnectionView:
     """How one connection does."""
 
     name: str
@@ -25,7 +25,7 @@ class ConnectionState:
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
+class ReloadView:
     """One read of gateway.yaml, the first one included."""
 
     at: datetime
@@ -34,7 +34,7 @@ class Reload:
     diff: str = ""  # against the one before, secrets masked
 
 
-class Running(Protocol):
+class GatewayView(Protocol):
     """A gateway at work."""
 
     @property
@@ -45,10 +45,10 @@ class Running(Protocol):
     def reload_error(self) -> str | None:
         """Every problem of the last read, where it did not load; else None."""
 
-    def reloads(self) -> Sequence[Reload]:
+    def reloads(self) -> Sequence[ReloadView]:
         """What was read, the newest first."""
 
-    def connections(self) -> Sequence[ConnectionState]:
+    def connections(self) -> Sequence[ConnectionView]:
         """Every connection of the configuration."""
 
     def replan(self, event: Event) -> Sequence[PlannedDelivery]:

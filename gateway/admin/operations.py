@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.auth import Person
 from gateway.admin.bulk_jobs import STEP, Job, Jobs
-from gateway.admin.gateway_view import Running
+from gateway.admin.gateway_view import GatewayView
 from gateway.core.errors import UsageError
 from gateway.core.model import AuditEntry, DeliveryFilter, Event, EventFilter, PlannedDelivery
 from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
@@ -49,10 +49,10 @@ class Replay:
     refused: str | None = None
 
 
-class Desk:
+class Operations:
     """One a gateway."""
 
-    def __init__(self, running: Running, store: Store, log: FilteringBoundLogger) -> None:
+    def __init__(self, running: GatewayView, store: Store, log: FilteringBoundLogger) -> None:
         self.running = running
         self.store = store
         self.jobs = Jobs(log)

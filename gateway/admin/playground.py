@@ -57,14 +57,14 @@ class TriedRoute(Shown):
     actions: list[TriedAction]
 
 
-class Trial(Shown):
+class PlaygroundResult(Shown):
     """What would happen, or what is wrong with the draft or the event."""
 
     problems: list[str]
     routes: list[TriedRoute]
 
 
-async def try_out(config: Config, ask: TrialAsk) -> Trial:
+async def try_out(config: Config, ask: TrialAsk) -> PlaygroundResult:
     """Raises Refused for an unknown account."""
     account = ask.account or next(iter(config.accounts))
     if config.account(account) is None:
@@ -72,15 +72,15 @@ async def try_out(config: Config, ask: TrialAsk) -> Trial:
     return await asyncio.get_running_loop().run_in_executor(_thread, _try_out, config, ask, account)
 
 
-def _try_out(config: Config, ask: TrialAsk, account: str) -> Trial:
+def _try_out(config: Config, ask: TrialAsk, account: str) -> PlaygroundResult:
     try:
         event = parse_event(ask.event.encode("utf-8", "replace"), account, datetime.now(UTC))
         drafted = load_draft(config, ask.draft) if ask.draft.strip() else config
-        return Trial(problems=[], routes=_explained(drafted, event))
+        return PlaygroundResult(problems=[], routes=_explained(drafted, event))
     except EnvelopeError as error:
-        return Trial(problems=[f"the event: {error}"], routes=[])
+        return PlaygroundResult(problems=[f"the event: {error}"], routes=[])
     except ConfigError as error:
-        return Trial(problems=[str(one) for one in error.problems if one.severity == "error"], routes=[])
+        return PlaygroundResult(problems=[str(one) for one in error.problems if one.severity == "error"], routes=[])
 
 
 def _explained(config: Config, event: Event) -> list[TriedRoute]:

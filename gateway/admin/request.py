@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from gateway.admin.auth import NOBODY, Access, Person, Role
-from gateway.admin.gateway_view import Running
+from gateway.admin.gateway_view import GatewayView
 from gateway.admin.live_tail import Tail
-from gateway.admin.operations import Actor, Desk
+from gateway.admin.operations import Actor, Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
 from gateway.privacy.views import Redactions, redactions_of
@@ -22,12 +22,12 @@ Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class AdminParts:
     """What the admin listener is made of."""
 
-    running: Running
+    running: GatewayView
     store: Store
-    desk: Desk
+    desk: Operations
     access: Access
     metrics: Metrics
     tail: Tail
@@ -40,7 +40,7 @@ class Parts:
         return redactions_of(self.running.config.accounts)
 
 
-PARTS = web.AppKey("parts", Parts)
+PARTS = web.AppKey("parts", AdminParts)
 PERSON = web.RequestKey("person", Person)
 REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -56,7 +56,7 @@ class Entry:
     is_page: bool = True  # errors are pages; else problem+json
 
 
-def parts(request: web.Request) -> Parts:
+def parts(request: web.Request) -> AdminParts:
     """What the application is made of."""
     return request.app[PARTS]
 

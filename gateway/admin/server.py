@@ -14,13 +14,13 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.app import make_app
 from gateway.admin.auth import Access, Role
-from gateway.admin.gateway_view import Running
+from gateway.admin.gateway_view import GatewayView
 from gateway.admin.live_tail import Tail
 from gateway.admin.login import SIGN_IN
-from gateway.admin.operations import Desk
+from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
-from gateway.admin.request import Parts
+from gateway.admin.request import AdminParts
 from gateway.config.schema.model import split_listen
 from gateway.core.errors import UsageError
 from gateway.store.protocol import Store
@@ -42,7 +42,7 @@ class Admin:
         return f"{self.url}{SIGN_IN}#{self.token}" if self.token else self.url
 
 
-def tokens_of(running: Running) -> tuple[dict[Role, str], str | None]:
+def tokens_of(running: GatewayView) -> tuple[dict[Role, str], str | None]:
     """The tokens in force, and the one that was made because there is none."""
     admin = running.config.settings.admin
     tokens = {Role.VIEWER: admin.viewer_token.get_secret_value(), Role.OPERATOR: admin.token.get_secret_value()}
@@ -54,7 +54,7 @@ def tokens_of(running: Running) -> tuple[dict[Role, str], str | None]:
 
 @contextlib.asynccontextmanager
 async def admin_listener(
-    running: Running,
+    running: GatewayView,
     store: Store,
     metrics: Metrics,
     log: FilteringBoundLogger,
@@ -65,8 +65,8 @@ async def admin_listener(
     UsageError where the address is in use, or open to others without a token.
     """
     tokens, made = tokens_of(running)
-    desk, tail = Desk(running, store, log), Tail(store, log)
-    parts = Parts(running, store, desk, Access(tokens), metrics, tail, History(store), outbox)
+    desk, tail = Operations(running, store, log), Tail(store, log)
+    parts = AdminParts(running, store, desk, Access(tokens), metrics, tail, History(store), outbox)
     runner = web.AppRunner(make_app(parts, log), access_log=None, shutdown_timeout=2.0, max_line_size=LONGEST_LINE)
     await runner.setup()
     try:

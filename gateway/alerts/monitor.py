@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.alerts.checks import InForce, Watch, lane_connection
 from gateway.alerts.events import connection_changed, delivery_dead, reload_failed, signature_failing
-from gateway.alerts.publisher import Herald, Plan
+from gateway.alerts.publisher import Plan, Publisher
 from gateway.alerts.signature_failures import SignatureWatch
 from gateway.config.runtime import Reload
 from gateway.core.internal_events import DELIVERY_DEAD, OwnEvent, is_own
@@ -19,9 +19,9 @@ from gateway.core.model import (
     Delivery,
     DeliveryFilter,
     DeliveryState,
-    Ending,
     Event,
     Finish,
+    Outcome,
     PlannedDelivery,
     RejectedRequest,
 )
@@ -48,7 +48,7 @@ class Alerts:
         self._store = store
         self._in_force = in_force
         self._now = now
-        self._herald = Herald(store, plan, log, raised)
+        self._herald = Publisher(store, plan, log, raised)
         self._watch = Watch(store, in_force, self.tell, log, now)
         self._signatures = SignatureWatch()
 
@@ -75,7 +75,7 @@ class Alerts:
 
     # -- what the parts tell ----------------------------------------------------------------------------------
 
-    def attempt_ended(self, claim: Claim, ending: Ending) -> None:
+    def attempt_ended(self, claim: Claim, ending: Outcome) -> None:
         """How an attempt ended, once that is recorded."""
         if isinstance(ending, Finish) and ending.state is DeliveryState.DEAD:
             self.tell(self._dead(claim.delivery, ending.reason, claim.event.connected_account, self._now()))

@@ -26,7 +26,7 @@ Ask = Callable[[], Awaitable[Sequence[OwnEvent]]]
 """Finds own events in the store. Raises StoreError."""
 
 
-class Herald:
+class Publisher:
     """One a gateway. What several gateways on one store see is committed once: the same key makes the same id."""
 
     def __init__(

@@ -10,7 +10,7 @@ WRONG = frozenset(("no_match", "too_old", "too_new"))
 
 
 @dataclass(slots=True)
-class _Row:
+class _FailureRow:
     at: deque[tuple[float, str]] = field(default_factory=deque)  # the newest failures: when, and why
     told_at: float | None = None
 
@@ -19,7 +19,7 @@ class SignatureWatch:
     """What one gateway has seen since its start. Bounded by the accounts and the number of failures that matter."""
 
     def __init__(self) -> None:
-        self._rows: dict[str | None, _Row] = {}
+        self._rows: dict[str | None, _FailureRow] = {}
 
     def refused(
         self, account: str | None, reason: str, now: float, *, failures: int, within: float, repeat: float
@@ -30,7 +30,7 @@ class SignatureWatch:
         """
         if reason not in WRONG:
             return None
-        row = self._rows.setdefault(account, _Row())
+        row = self._rows.setdefault(account, _FailureRow())
         row.at.append((now, reason))
         while len(row.at) > failures:
             row.at.popleft()

@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.config.diagnostics.render import report, rows
 from gateway.config.reload import Reloader
-from gateway.config.runtime import Live, Reload
+from gateway.config.runtime import Reload, RuntimeConfig
 from gateway.core.errors import GatewayError
 
 LINE_SECONDS = 5.0
@@ -75,7 +75,7 @@ async def _answer(reloader: Reloader, reader: asyncio.StreamReader, writer: asyn
         writer.close()
 
 
-def as_json(result: Reload, live: Live, was: str) -> dict[str, Any]:
+def as_json(result: Reload, live: RuntimeConfig, was: str) -> dict[str, Any]:
     """A reload as `--json` shows it."""
     return {
         "outcome": result.outcome.value,

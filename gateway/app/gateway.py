@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.gateway_view import ConnectionState, Reload
+from gateway.admin.gateway_view import ConnectionView, ReloadView
 from gateway.admin.outbox import Outbox
 from gateway.admin.server import Admin, admin_listener
 from gateway.alerts.monitor import Alerts
@@ -26,15 +26,13 @@ from gateway.app.systemd import HandedOver, Manager
 from gateway.config.load import Config
 from gateway.config.load import load as load_config
 from gateway.config.reload import Load, Reloader
-from gateway.config.runtime import Live, ReloadOutcome
-from gateway.config.runtime import Reload as Reloaded
+from gateway.config.runtime import Reload, ReloadOutcome, RuntimeConfig
 from gateway.config.schema.model import split_listen
 from gateway.config.watch import watch
 from gateway.core.envelope import is_forgotten
 from gateway.core.errors import UsageError
 from gateway.core.internal_events import account_named
-from gateway.core.model import Claim, Ending, Event, Finish, PlannedDelivery, RejectedRequest
-from gateway.core.model import ConnectionState as Standing
+from gateway.core.model import Claim, ConnectionState, Event, Finish, Outcome, PlannedDelivery, RejectedRequest
 from gateway.core.routing import RouteTable
 from gateway.core.tracing import Tracer
 from gateway.delivery.concurrency import GroupFigures
@@ -104,7 +102,7 @@ def readmission(config: Config) -> Callable[[RejectedRequest], Readmitted | str]
 class AtWork:
     """What the console sees of a gateway: `gateway.admin.gateway_view.Running`."""
 
-    live: Live
+    live: RuntimeConfig
     worker: Worker
 
     @property
@@ -117,23 +115,23 @@ class AtWork:
         """Every problem of the last read, where it did not load."""
         return _shown(self.live.last).error
 
-    def reloads(self) -> Sequence[Reload]:
+    def reloads(self) -> Sequence[ReloadView]:
         """What was read, the newest first."""
         return [_shown(one) for one in reversed(self.live.history)]
 
-    def connections(self) -> Sequence[ConnectionState]:
+    def connections(self) -> Sequence[ConnectionView]:
         """Every connection of the configuration."""
         return [self._connection(name, settings.concurrency) for name, settings in self.config.connections.items()]
 
-    def _connection(self, name: str, concurrency: int) -> ConnectionState:
+    def _connection(self, name: str, concurrency: int) -> ConnectionView:
         status, figures = self.worker.status(name), self.worker.figures(name)
         if figures is None:
             figures = GroupFigures(f"connection {name}", name, concurrency, running=0, ready=0, mean_seconds=0.0)
         state: Literal["ok", "slow", "paused"] = "slow" if figures.mean_seconds > SLOW_SECONDS else "ok"
-        is_paused = status.state is Standing.PAUSED
-        return ConnectionState(
+        is_paused = status.state is ConnectionState.PAUSED
+        return ConnectionView(
             name,
-            state if status.state is Standing.WORKING else "paused",
+            state if status.state is ConnectionState.WORKING else "paused",
             (status.left_seconds or 0.0) if is_paused else 0.0,
             is_paused and status.left_seconds is None,
             figures.running,
@@ -146,18 +144,18 @@ class AtWork:
         return replan(intake_of(self.config, self.live.table), event)
 
 
-def _shown(one: Reloaded) -> Reload:
+def _shown(one: Reload) -> ReloadView:
     """A reload as the console has it."""
     is_refused = one.outcome is ReloadOutcome.REFUSED
     problems = "\n".join(str(problem) for problem in one.problems)
     lines = [*map(str, one.changes), *(f"{orphan}: no longer known" for orphan in one.orphans)]
-    return Reload(one.at, "" if is_refused else one.version, problems if is_refused else None, "\n".join(lines))
+    return ReloadView(one.at, "" if is_refused else one.version, problems if is_refused else None, "\n".join(lines))
 
 
 def observed(metrics: Metrics, alerts: Alerts, observer: Observer | None) -> Observer:
     """An observer that counts attempts and tells of dead letters, then asks another."""
 
-    def observe(claim: Claim, ending: Ending) -> None:
+    def observe(claim: Claim, ending: Outcome) -> None:
         if isinstance(ending, Finish):
             delivery, attempt = claim.delivery, ending.attempt
             metrics.attempt(delivery.route, delivery.action, attempt.outcome.value, attempt.duration_seconds)
@@ -185,7 +183,7 @@ async def running(
     Raises StoreError, UsageError (an address in use).
     """
     start = time.monotonic()
-    live = Live(config, datetime.now(UTC))
+    live = RuntimeConfig(config, datetime.now(UTC))
     intake = intake_of(config, live.table)
     context = read_certificate(config)
     certificate = Certificate(context) if context is not None else None
@@ -266,7 +264,7 @@ async def running(
 
             return apply
 
-        def reloaded(result: Reloaded) -> None:
+        def reloaded(result: Reload) -> None:
             metrics.reloaded("failed" if result.outcome is ReloadOutcome.REFUSED else "loaded")
             alerts.reloaded(result)
 

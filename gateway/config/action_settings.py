@@ -19,7 +19,7 @@ from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_, dotted
 from gateway.core.errors import TemplateError, Where
 from gateway.plugin import Action, Connection, Constant, Deferred, Offers, Settings, Text, Unrendered
-from gateway.templating.compiler import Expression, Leaf, Templates
+from gateway.templating.compiler import CompiledExpression, Leaf, Templates
 from gateway.templating.references import Reference
 
 
@@ -209,7 +209,7 @@ class Compiling:
             message = f"the check of action {action.name} fails: {type(error).__name__}"
             yield Problem(self._source.where_key(at), message, code="plugin")
 
-    def expression(self, given: str, at: Path_, offered: Offered) -> Expression | None:
+    def expression(self, given: str, at: Path_, offered: Offered) -> CompiledExpression | None:
         """An `if`, `once_per` or `order_by`; None where it does not compile."""
         where, place = self._source.where(at), self._source.place(at)
         try:

@@ -21,10 +21,10 @@ from gateway.config.checks.internal_events import check_account_names
 from gateway.config.checks.lint import check_accounts, check_same, check_use
 from gateway.config.checks.stripe import check_reconcile, reconcile_of
 from gateway.config.diagnostics.excerpts import Excerpts
-from gateway.config.diagnostics.problem import ConfigError, Note, Problem, did_you_mean, in_order
+from gateway.config.diagnostics.problem import ConfigError, Problem, ProblemNote, did_you_mean, in_order
 from gateway.config.diagnostics.pydantic_errors import explained
 from gateway.config.diagnostics.recovery import sound_account, sound_route
-from gateway.config.load_routes import Parts, RouteLoading
+from gateway.config.load_routes import LoadedParts, RouteLoading
 from gateway.config.plugins import find_actions
 from gateway.config.schema.connections import connection_types, keys_of_secrets
 from gateway.config.schema.model import GatewaySettings, split_listen
@@ -127,7 +127,7 @@ class Loading:
         settings = self._settings(value)
         declared = set(self.source.section("connections"))
         accounts = dict(self._accounts())
-        parts = Parts(settings, accounts, self.actions, connections, declared, self._unfilled())
+        parts = LoadedParts(settings, accounts, self.actions, connections, declared, self._unfilled())
         loading = RouteLoading(self.source, self.compiling, self.problems, parts)
         routes = []
         is_sound = True
@@ -204,7 +204,7 @@ class Loading:
                 self.problem(named, complaint.message, code="plugin")
             else:
                 line, column = max(complaint.line, 1), max(complaint.column, 1)
-                place, notes = Where(str(file), line, column), (Note("named", named),)
+                place, notes = Where(str(file), line, column), (ProblemNote("named", named),)
                 self.problems.append(Problem(place, complaint.message, code="plugin", notes=notes))
 
     def _settings(self, value: dict[str, Any]) -> GatewaySettings | None:
@@ -306,7 +306,9 @@ class Loading:
                 hint = f"pip install 'stripe-fulfilment-gateway[{extra}]', or take {key.rpartition('.')[2]} out"
                 self.problem(self.source.where(tuple(key.split("."))), message, hint, "missing-package")
 
-    def _doubts(self, parts: Parts, routes: Sequence[Route] | None, used_connections: set[str]) -> Iterator[Problem]:
+    def _doubts(
+        self, parts: LoadedParts, routes: Sequence[Route] | None, used_connections: set[str]
+    ) -> Iterator[Problem]:
         """What is wrong between the parts. Without sound routes nobody can tell what is used."""
         yield from check_accounts(parts.accounts, self.source)
         yield from check_account_names(list(parts.accounts), self.source)

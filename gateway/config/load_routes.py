@@ -27,7 +27,7 @@ from gateway.plugin import Action, ConnectionSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class LoadedParts:
     """What routes name: as far as it could be made, and what else was meant to be."""
 
     settings: GatewaySettings | None  # None: something in them is not sound
@@ -41,7 +41,7 @@ class Parts:
 class RouteLoading:
     """Makes one route after another. Adds to `problems`."""
 
-    def __init__(self, source: Source, compiling: Compiling, problems: list[Problem], parts: Parts) -> None:
+    def __init__(self, source: Source, compiling: Compiling, problems: list[Problem], parts: LoadedParts) -> None:
         self.used_connections: set[str] = set()
         self.secret_paths: set[Path_] = set()
         self._source = source

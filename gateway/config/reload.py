@@ -16,7 +16,7 @@ from gateway.config.diff import Change, Orphan, compare, orphans
 from gateway.config.files import Inputs, Stamps, inputs_of
 from gateway.config.load import Config
 from gateway.config.plugins import forget_all_but
-from gateway.config.runtime import Live, Reload, ReloadOutcome
+from gateway.config.runtime import Reload, ReloadOutcome, RuntimeConfig
 from gateway.core.errors import GatewayError, StoreError, Where
 from gateway.core.model import Lane
 from gateway.core.routing import RouteTable
@@ -37,7 +37,7 @@ class Reloader:
 
     def __init__(
         self,
-        live: Live,
+        live: RuntimeConfig,
         load: Load,
         prepare: Prepare,
         waiting: Waiting,

@@ -37,7 +37,7 @@ class Reload:
     orphans: tuple[Orphan, ...] = ()
 
 
-class Live:
+class RuntimeConfig:
     """Holds what is in force. `config` and `table` change together, between two steps of the event loop: whoever took
     them goes on with what they took.
     """

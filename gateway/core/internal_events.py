@@ -120,7 +120,7 @@ def usual_account(event_type: str, first: str) -> str:
     return OWN_ACCOUNT if is_own(event_type) and event_type not in ABOUT_ACCOUNTS else first
 
 
-def spared_connection(envelope: Mapping[str, Any]) -> str | None:
+def excluded_connection(envelope: Mapping[str, Any]) -> str | None:
     """The connection that is not to carry an own event, because the event tells that it does not work."""
     if envelope.get("type") not in ABOUT_CONNECTIONS:
         return None

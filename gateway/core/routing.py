@@ -132,7 +132,7 @@ def key_of(*parts: object) -> str:
     return json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
 
 
-def judge(route: Route, account: str, scope: Scope) -> tuple[Any, Any] | None:
+def evaluate_condition(route: Route, account: str, scope: Scope) -> tuple[Any, Any] | None:
     """Whether the route's `if` holds: the values of `once_per` and `order_by` (None where not asked for), or None.
 
     Raises TemplateError.
@@ -145,7 +145,7 @@ def judge(route: Route, account: str, scope: Scope) -> tuple[Any, Any] | None:
 
 
 def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -> tuple[str | None, str | None]:
-    """`(once_key, order_key)` of one action, from what `judge` gave."""
+    """`(once_key, order_key)` of one action, from what `evaluate_condition` gave."""
     once, order = values
     if route.digest is not None:
         return None, digest_key(route.name, action)
@@ -161,10 +161,10 @@ def digest_key(route: str, action: str) -> str:
 
 
 def plan(
-    routes: Sequence[Route], account: str, scope: Callable[[], Scope], spared: str | None = None
+    routes: Sequence[Route], account: str, scope: Callable[[], Scope], excluded: str | None = None
 ) -> list[PlannedDelivery]:
     """The deliveries owed by routes that want the event's type. `scope` is called once, where anything is judged. What
-    would go over the connection `spared` is left out: the event tells that it does not work.
+    would go over the connection `excluded` is left out: the event tells that it does not work.
 
     Where a route's `if`, `once_per` or `order_by` raises, its deliveries are planned all the same: those without
     needs carry the error, so that nothing is lost and the others wait for them. All are judged when they run.
@@ -177,12 +177,12 @@ def plan(
         if route.condition is not None or route.once_per is not None or route.order_by is not None:
             try:
                 seen = scope() if seen is None else seen
-                values = judge(route, account, seen)
+                values = evaluate_condition(route, account, seen)
             except TemplateError as failure:
                 error = str(failure)
         if values is None:
             continue
-        for action in route.actions if spared is None else _without(route, spared):
+        for action in route.actions if excluded is None else _without(route, excluded):
             if error is not None:
                 own = None if action.needs else error
                 planned.append(PlannedDelivery(route.name, action.name, action.needs, error=own, is_judged=False))
@@ -194,5 +194,5 @@ def plan(
 
 def _without(route: Route, connection: str) -> list[ActionUse]:
     """A route's actions but for those on a connection, and those that need one of them."""
-    spared = {action.name for action in route.actions if action.connection == connection}
-    return [one for one in route.actions if one.name not in spared and not route.needed_by(one.name) & spared]
+    excluded = {action.name for action in route.actions if action.connection == connection}
+    return [one for one in route.actions if one.name not in excluded and not route.needed_by(one.name) & excluded]

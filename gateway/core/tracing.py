@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Protocol
 
-from gateway.core.model import Claim, Ending, Event
+from gateway.core.model import Claim, Event, Outcome
 
 Header = Callable[[bytes], str | None]
 """The value of a request's header, by its name in small letters."""
@@ -48,7 +48,7 @@ class AttemptTrace(Protocol):
     def headers(self) -> Mapping[str, str]:
         """What a request bears to go on the trace: `traceparent` and, where there is one, `tracestate`."""
 
-    def ended(self, ending: Ending) -> None:
+    def ended(self, ending: Outcome) -> None:
         """What became of the claim. Nothing of its texts is told on: they may quote what a destination answered."""
 
     async def __aenter__(self) -> object: ...

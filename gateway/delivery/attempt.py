@@ -31,13 +31,13 @@ from gateway.core.model import (
     AttemptOutcome,
     Claim,
     DeliveryState,
-    Ending,
     Finish,
-    HandBack,
-    Judged,
+    Outcome,
+    Rekeyed,
+    Released,
     Route,
 )
-from gateway.core.routing import RouteTable, judge, keys_for, scope_of, with_fetched
+from gateway.core.routing import RouteTable, evaluate_condition, keys_for, scope_of, with_fetched
 from gateway.core.tracing import AttemptTrace
 from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
@@ -53,16 +53,16 @@ _NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class AttemptResult:
     """What became of a claim, and what the connection should do about it."""
 
-    ending: Ending
+    ending: Outcome
     pause_seconds: float | None = None  # asked for by the destination; infinite: until a person resumes
     is_failure: bool = False  # of the connection: a Retry that is, a timeout or a network error of the action
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class AttemptContext:
     """What an attempt works with."""
 
     config: Config
@@ -79,12 +79,12 @@ class Bench:
 class _Done(Exception):  # noqa: N818
     """Ends an attempt before the action runs."""
 
-    def __init__(self, ending: Ending) -> None:
+    def __init__(self, ending: Outcome) -> None:
         super().__init__()
         self.ending = ending
 
 
-async def run_attempt(claim: Claim, bench: Bench) -> Ended:
+async def run_attempt(claim: Claim, bench: AttemptContext) -> AttemptResult:
     """Runs a claimed delivery once and says how it ended, in words without secrets (a plugin's error may hold some) and
     without what its account redacts. Raises nothing but CancelledError.
     """
@@ -108,7 +108,7 @@ def _hidden(claim: Claim, fetched: Mapping[str, Any] | None, paths: Sequence[Red
         return Masker(())
 
 
-async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> Ended:
+async def _run(claim: Claim, bench: AttemptContext, brought: list[Mapping[str, Any]]) -> AttemptResult:
     """The attempt. What `fetch` brings is put into `brought`."""
     started_at, start = bench.now(), time.monotonic()
     delivery = claim.delivery
@@ -132,7 +132,7 @@ async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> 
     try:
         route, action = find(claim, bench)
         if is_forgotten(claim.event.body):
-            return Ended(
+            return AttemptResult(
                 failed_for_good("the event was forgotten (`gateway forget`): what it said is gone; cancel this")
             )
         dry = why_dry(claim, route, action)
@@ -143,7 +143,7 @@ async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> 
         body = claim.event.body
         if route.digest is not None:
             gathered = await gathered_for(claim, route.digest, bench.gatherer)
-            if isinstance(gathered, HandBack):
+            if isinstance(gathered, Released):
                 raise _Done(gathered)
             scope, body = {**scope, **digest_scope(gathered)}, digest_body(gathered)
         async with bench.trace or _NOT_TRACED, asyncio.timeout(action.timeout_seconds):
@@ -179,11 +179,11 @@ async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> 
             )
             if dry is not None:
                 plugin.rehearse(rendered.settings, context)
-                return Ended(dry_finish(dry, attempt(AttemptOutcome.SKIPPED), kept, steps, None))
+                return AttemptResult(dry_finish(dry, attempt(AttemptOutcome.SKIPPED), kept, steps, None))
             is_at_action = True
             async with bench.resources.use(plugin, action.connection, connection, context.base_folder) as resource:
                 output = await plugin.run(rendered.settings, replace(context, resource=resource))
-        return Ended(
+        return AttemptResult(
             Finish(
                 DeliveryState.SUCCEEDED,
                 attempt(AttemptOutcome.SUCCEEDED),
@@ -192,17 +192,17 @@ async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> 
             )
         )
     except _Done as done:
-        return Ended(done.ending)
+        return AttemptResult(done.ending)
     except (TemplateError, EnvelopeError) as error:
-        return Ended(failed_for_good(str(error)))
+        return AttemptResult(failed_for_good(str(error)))
     except Reject as error:
-        return Ended(failed_for_good(error.message), error.pause_seconds)
+        return AttemptResult(failed_for_good(error.message), error.pause_seconds)
     except StripeUnavailable as error:
         message, after = str(error), error.after_seconds
     except StripeKeyRefused as error:
         message, after = str(error), None
     except StripeApiError as error:
-        return Ended(failed_for_good(str(error)))
+        return AttemptResult(failed_for_good(str(error)))
     except Retry as error:
         message, after, pause = error.message, error.after_seconds, error.pause_seconds
         is_failure = is_at_action and error.of_connection
@@ -224,12 +224,12 @@ async def _run(claim: Claim, bench: Bench, brought: list[Mapping[str, Any]]) -> 
     wait = next_wait(action.retry, delivery.attempts, bench.rng, after)
     if wait is None:
         last = f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)"
-        return Ended(failed_for_good(last), pause, is_failure)
+        return AttemptResult(failed_for_good(last), pause, is_failure)
     failed = attempt(AttemptOutcome.RETRY, message)
-    return Ended(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause, is_failure)
+    return AttemptResult(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause, is_failure)
 
 
-def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:
+def find(claim: Claim, bench: AttemptContext) -> tuple[Route, ActionUse]:
     """The route and action of a claim in today's config. Ends the attempt where they are gone."""
     delivery = claim.delivery
     route = bench.table.by_name.get(delivery.route)
@@ -249,13 +249,13 @@ def find(claim: Claim, bench: Bench) -> tuple[Route, ActionUse]:
         since = datetime.fromisoformat(delivery.reason.removeprefix(begins))
     if (bench.now() - since).total_seconds() < UNKNOWN_SECONDS:  # another gateway, or the next reload, may know it
         reason = begins + since.isoformat(timespec="seconds")
-        raise _Done(HandBack(reason, UNKNOWN_WAIT_SECONDS))
+        raise _Done(Released(reason, UNKNOWN_WAIT_SECONDS))
     error = f"gateway.yaml has no {missing} any more; put it back and retry, or cancel"
     attempt = Attempt(delivery.attempts, bench.now(), 0.0, AttemptOutcome.DEAD, error)
     raise _Done(Finish(DeliveryState.DEAD, attempt, reason=error))
 
 
-def scope_for(claim: Claim, bench: Bench, route: Route) -> dict[str, Any]:
+def scope_for(claim: Claim, bench: AttemptContext, route: Route) -> dict[str, Any]:
     """What an action's templates see. Raises EnvelopeError."""
     delivery = claim.delivery
     account = bench.config.account(delivery.account)
@@ -273,10 +273,10 @@ def _judge_late(
     action: ActionUse,
     scope: Mapping[str, Any],
     attempt: Callable[[AttemptOutcome], Attempt],
-) -> Ending:
+) -> Outcome:
     """Judges the route's `if` where routing could not, from the event alone."""
-    values = judge(route, claim.delivery.account, scope)
+    values = evaluate_condition(route, claim.delivery.account, scope)
     if values is None:
         reason = "the route's `if` is false"
         return Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason=reason)
-    return Judged(*keys_for(route, action.name, claim.delivery.account, values))
+    return Rekeyed(*keys_for(route, action.name, claim.delivery.account, values))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.core.model import AttemptOutcome, ConnectionChange, ConnectionState, ConnectionStatus, Finish
-from gateway.delivery.attempt import Ended
+from gateway.delivery.attempt import AttemptResult
 from gateway.plugin import BreakerSettings
 
 LONGEST_GROWTH = 32  # doublings; beyond them every sane pause has reached its maximum
@@ -36,7 +36,7 @@ class Evidence:
     error: str | None = None
 
 
-def evidence_of(delivery_id: str, ended: Ended) -> Evidence:
+def evidence_of(delivery_id: str, ended: AttemptResult) -> Evidence:
     """What an attempt says of its connection.
 
     A success shows that the connection works. A failure that may pass speaks against it, the last attempt's too. What

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from gateway.core.envelope import parse_json
 from gateway.core.errors import StoreError
-from gateway.core.model import Claim, Digest, Gathered, HandBack
+from gateway.core.model import Claim, Digest, Gathered, Released
 from gateway.core.routing import digest_key
 from gateway.store.protocol import Store
 
@@ -19,7 +19,7 @@ KIND = "gateway.digest"
 class Gatherer(Protocol):
     """What gathers: the store that all gateways share, or nobody in a rehearsal."""
 
-    async def gather(self, claim: Claim, digest: Digest) -> Gathered | HandBack:
+    async def gather(self, claim: Claim, digest: Digest) -> Gathered | Released:
         """What the claimed delivery brings, or how it waits for that."""
 
 
@@ -29,7 +29,7 @@ class StoreGatherer:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def gather(self, claim: Claim, digest: Digest) -> Gathered | HandBack:
+    async def gather(self, claim: Claim, digest: Digest) -> Gathered | Released:
         """See Gatherer."""
         try:
             found = await self._store.gather(
@@ -40,23 +40,23 @@ class StoreGatherer:
                 most=MOST_EVENTS,
             )
         except StoreError as error:
-            return HandBack(f"digest: {error}", STORE_AWAY_SECONDS)
+            return Released(f"digest: {error}", STORE_AWAY_SECONDS)
         if found is None:
-            return HandBack()  # which is refused: another gateway has it by now
+            return Released()  # which is refused: another gateway has it by now
         if isinstance(found, float):
-            return HandBack("digest: gathers what else comes", found)
+            return Released("digest: gathers what else comes", found)
         return found
 
 
 class NobodyElse:
     """Every delivery brings its own event."""
 
-    async def gather(self, claim: Claim, digest: Digest) -> Gathered | HandBack:
+    async def gather(self, claim: Claim, digest: Digest) -> Gathered | Released:
         """See Gatherer."""
         return Gathered([claim.event], 1)
 
 
-async def gathered_for(claim: Claim, digest: Digest, gatherer: Gatherer) -> Gathered | HandBack:
+async def gathered_for(claim: Claim, digest: Digest, gatherer: Gatherer) -> Gathered | Released:
     """What a delivery of a route with `digest` brings. One that was planned before the route had it stays alone."""
     delivery = claim.delivery
     is_planned_so = delivery.order_key == digest_key(delivery.route, delivery.action)

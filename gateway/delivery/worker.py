@@ -20,15 +20,15 @@ from gateway.core.model import (
     Claim,
     ConnectionStatus,
     DeliveryState,
-    Ending,
     Finish,
-    HandBack,
     Lane,
+    Outcome,
+    Released,
     SharedRate,
 )
 from gateway.core.routing import RouteTable
 from gateway.core.tracing import Tracer
-from gateway.delivery.attempt import Bench, Ended, run_attempt
+from gateway.delivery.attempt import AttemptContext, AttemptResult, run_attempt
 from gateway.delivery.circuit_breaker import evidence_of
 from gateway.delivery.concurrency import Group, GroupFigures, Groups
 from gateway.delivery.connection_health import ConnectionObserver, Connections
@@ -45,7 +45,7 @@ SHORTEST_SECONDS = 0.005  # of a sleep
 MANY_LANES = 200  # looking through so many takes a millisecond or two
 LOOK_SHARE = 0.1  # of the time at most goes into looking for lanes with work, where they are many
 LOOK_SECONDS = 0.3  # ... but no look is older
-Observer = Callable[[Claim, Ending], None]
+Observer = Callable[[Claim, Outcome], None]
 
 
 class Worker:
@@ -257,7 +257,7 @@ class Worker:
     async def _hand_back(self, group: Group, claim: Claim) -> None:
         """Raises nothing: where the store is away, the lease's end gives it to others, or the next start."""
         try:
-            await self._store.finish(claim.delivery.id, claim.token, HandBack())
+            await self._store.finish(claim.delivery.id, claim.token, Released())
         except StoreError as error:
             self._log.error("delivery.record_failed", delivery_id=claim.delivery.id, error=str(error))
         group.limit.give_back(None)
@@ -268,7 +268,9 @@ class Worker:
         config, table = self._config()
         trace = None if self._tracer is None else self._tracer.attempt(claim)
         log = self._log if trace is None else self._log.bind(trace_id=trace.trace_id)
-        bench = Bench(config, table, self._resources, self._fetcher, self._rng, log, trace, gatherer=self._gatherer)
+        bench = AttemptContext(
+            config, table, self._resources, self._fetcher, self._rng, log, trace, gatherer=self._gatherer
+        )
         start, started_at = time.monotonic(), bench.now()
         seconds: float | None = None
         try:
@@ -280,7 +282,7 @@ class Worker:
             attempt = Attempt(
                 claim.delivery.attempts, started_at, time.monotonic() - start, AttemptOutcome.INTERRUPTED, error
             )
-            ended = Ended(Finish(DeliveryState.PENDING, attempt))
+            ended = AttemptResult(Finish(DeliveryState.PENDING, attempt))
         finally:
             self._attempts.pop(claim.delivery.id, None)
         if trace is not None:
@@ -297,7 +299,7 @@ class Worker:
             self._leases.forget(claim)
             self._wake.set()
 
-    async def _record(self, claim: Claim, ending: Ending, log: FilteringBoundLogger) -> None:
+    async def _record(self, claim: Claim, ending: Outcome, log: FilteringBoundLogger) -> None:
         """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""
         wait = 0.1
         while True:
@@ -312,7 +314,7 @@ class Worker:
                 wait = min(wait * 2, 5.0)
         self._report(claim, ending, recorded, log)
 
-    def _report(self, claim: Claim, ending: Ending, recorded: bool, log: FilteringBoundLogger) -> None:
+    def _report(self, claim: Claim, ending: Outcome, recorded: bool, log: FilteringBoundLogger) -> None:
         delivery = claim.delivery
         if not recorded:
             log.warning("delivery.lost_lease", delivery_id=delivery.id, event_id=delivery.event_id)

@@ -18,7 +18,7 @@ MOST_BYTES_IN_A_WRITE = 1024 * 1024  # or one request, where that is larger
 AGE_SECONDS = 600.0  # what is too old goes so often, where nothing is written
 
 
-class Waiting:
+class RejectedBatch:
     """What waits for the next write. Where it is full, an address that has more in it makes room for one with less."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Rejections:
         self._bounds = bounds
         self._log = log
         self._write_seconds = write_seconds
-        self._waiting = Waiting()
+        self._waiting = RejectedBatch()
         self._some = asyncio.Event()
         self._stopping = asyncio.Event()
         self.overlooked = 0  # for which there was no room in a write

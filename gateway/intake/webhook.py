@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.core.client_address import Sources
 from gateway.core.envelope import parse_event, parse_json
 from gateway.core.errors import EnvelopeError, SignatureError, StoreUnavailable
-from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, spared_connection
+from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, excluded_connection
 from gateway.core.model import TEST_EVENT_ID, Account, Event, EventSource, EventState, PlannedDelivery, RejectedRequest
 from gateway.core.routing import RouteTable, plan, scope_of, twin_of, wants_connected
 from gateway.core.tracing import Tracer
@@ -108,8 +108,8 @@ def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
     ]
     if not routes:
         return replace(event, state=EventState.UNMATCHED), []
-    spared = spared_connection(parse_json(event.body)) if event.type in ABOUT_CONNECTIONS else None
-    planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, intake.constants), spared)
+    excluded = excluded_connection(parse_json(event.body)) if event.type in ABOUT_CONNECTIONS else None
+    planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, intake.constants), excluded)
     if not planned:
         return replace(event, state=EventState.UNMATCHED), []
     twin = twin_of(event, intake.table)

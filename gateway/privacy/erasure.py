@@ -29,7 +29,7 @@ ERASED = "forgotten"  # what reasons and errors become
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingDelivery:
     """A delivery that is still owed, or a dead letter, of an event that is to be forgotten."""
 
     id: str
@@ -44,11 +44,11 @@ class Found:
 
     events: tuple[tuple[str, str, int], ...]  # account, id, and the place in the store
     deliveries: int
-    waiting: tuple[Waiting, ...]
+    waiting: tuple[WaitingDelivery, ...]
     rejected: tuple[str, ...]  # ids of rejected requests that name the customer
 
 
-Told = Callable[[int], None]  # events looked at
+Progress = Callable[[int], None]  # events looked at
 
 
 class Naming:
@@ -115,18 +115,20 @@ async def pages(store: Store) -> AsyncIterator[Sequence[EventContents]]:
         cursor = page.next
 
 
-async def find(store: Store, who: Naming, told: Told) -> Found:
+async def find(store: Store, who: Naming, progress: Progress) -> Found:
     """Looks through all that is kept; changes nothing. Raises StoreError."""
     events: list[tuple[str, str, int]] = []
-    waiting: list[Waiting] = []
+    waiting: list[WaitingDelivery] = []
     seen = deliveries = 0
     async for items in pages(store):
         for event in filter(who.in_event, items):
             events.append((event.account, event.id, event.seq))
             deliveries += len(event.deliveries)
-            waiting += [Waiting(d.id, event.id, d.action, d.state) for d in event.deliveries if d.state in _WAITING]
+            waiting += [
+                WaitingDelivery(d.id, event.id, d.action, d.state) for d in event.deliveries if d.state in _WAITING
+            ]
         seen += len(items)
-        told(seen)
+        progress(seen)
     return Found(tuple(events), deliveries, tuple(waiting), tuple(await who.rejected(store)))
 
 

@@ -31,7 +31,7 @@ from gateway.core.model import (
     was_dry,
 )
 from gateway.core.routing import RouteTable, scope_of, with_fetched
-from gateway.delivery.attempt import Bench, run_attempt, scope_for
+from gateway.delivery.attempt import AttemptContext, run_attempt, scope_for
 from gateway.delivery.resources import Resources
 from gateway.intake.webhook import Intake, route
 from gateway.plugin import Action, Context, Reject, Settings
@@ -88,7 +88,7 @@ class _End:
     rendered: Any = None
 
 
-class Stage:
+class Simulator:
     """Where a config's deliveries are rehearsed. It remembers who took which `once_per` value."""
 
     def __init__(self, config: Config) -> None:
@@ -110,7 +110,7 @@ class Stage:
         resources = Resources(lambda *_: True, log)
         fetcher = _Bringer(self._stand_in.assumed.fetched)
         rng = Random(0)  # noqa: S311 - varies waits, guards nothing
-        bench = Bench(self._config, self._table, resources, fetcher, rng, log)
+        bench = AttemptContext(self._config, self._table, resources, fetcher, rng, log)
         ended: dict[tuple[str, str], Rehearsed] = {}
         try:
             for one in planned:
@@ -123,7 +123,7 @@ class Stage:
         self,
         event: Event,
         planned: PlannedDelivery,
-        bench: Bench,
+        bench: AttemptContext,
         ended: Mapping[tuple[str, str], Rehearsed],
         delivery_id: str,
     ) -> Rehearsed:

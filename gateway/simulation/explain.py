@@ -14,7 +14,7 @@ from gateway.core.errors import TemplateError
 from gateway.core.model import DeliveryState, Event, EventState, Expression, Route
 from gateway.core.routing import matching_pattern, scope_of, wants_connected
 from gateway.privacy.redaction import Maskers, masker_for
-from gateway.simulation.engine import Assumed, Rehearsed, Stage
+from gateway.simulation.engine import Assumed, Rehearsed, Simulator
 from gateway.templating.condition_trace import decided_by
 
 
@@ -47,7 +47,7 @@ class ExplainedRoute:
 
 async def explain(config: Config, event: Event, assumed: Assumed | None = None) -> list[ExplainedRoute]:
     """Every route, in the order of the file. Raises EnvelopeError."""
-    rehearsal = await Stage(config).rehearse(event, assumed)
+    rehearsal = await Simulator(config).rehearse(event, assumed)
     fetched = assumed.fetched if assumed is not None else None
     hidden = masker_for(parse_json(event.body), fetched, config.accounts[event.account].redact)
     masker = Maskers(masker_of(config), hidden)

@@ -15,7 +15,7 @@ from gateway.store.migrations.runner import HEAD
 
 PAGES = 2000  # copied between two looks at how far it is
 
-Told = Callable[[int, int], None]  # pages copied, pages in all
+BackupProgress = Callable[[int, int], None]  # pages copied, pages in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Backup:
     size_bytes: int
 
 
-def back_up(source: Path, target: Path, told: Told, *, replace: bool = False) -> Backup:
+def back_up(source: Path, target: Path, told: BackupProgress, *, replace: bool = False) -> Backup:
     """Copies the inbox as it stands at this moment to `target`: whole and checked, or not at all. Gateways go on
     meanwhile; none is held up. Raises StoreError, UsageError (a target that is there already, or is the inbox itself).
     """

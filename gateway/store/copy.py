@@ -68,10 +68,10 @@ TABLES = (
     _Table("notes", ("name", "value", "kept_at"), place=("name",), lowest=("",)),
 )  # fmt: skip
 
-Told = Callable[[str, int, int], None]  # table, rows copied, rows in all
+CopyProgress = Callable[[str, int, int], None]  # table, rows copied, rows in all
 
 
-async def copy_store(source: SqliteStore, target: PostgresStore, told: Told) -> dict[str, int]:
+async def copy_store(source: SqliteStore, target: PostgresStore, told: CopyProgress) -> dict[str, int]:
     """Copies all that the source holds; how many rows of each table there are now in both. The source is locked
     meanwhile, and the target refuses gateways until the copy is whole. Raises StoreError: a gateway runs on the source,
     the target holds something else, or the two do not agree at the end.
@@ -98,7 +98,7 @@ async def copy_store(source: SqliteStore, target: PostgresStore, told: Told) -> 
 
 
 async def _copy(
-    reader: sqlite3.Connection, writer: asyncpg.Connection[asyncpg.Record], source: str, told: Told
+    reader: sqlite3.Connection, writer: asyncpg.Connection[asyncpg.Record], source: str, told: CopyProgress
 ) -> dict[str, int]:
     totals = {table.name: reader.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0] for table in TABLES}
     if not await writer.fetchval("SELECT pg_try_advisory_lock(1734440825, 66)"):

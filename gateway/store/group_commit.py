@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class Together(Generic[Item, Answer]):
+class GroupCommit(Generic[Item, Answer]):
     """Runs batches one after another. Used on the event loop's thread."""
 
     def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], most: int) -> None:

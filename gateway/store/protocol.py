@@ -41,12 +41,12 @@ from gateway.core.model import (
     ConnectionStatus,
     Delivery,
     DeliveryFilter,
-    Ending,
     Event,
     EventFilter,
     Fetched,
     Gathered,
     Lane,
+    Outcome,
     PlannedDelivery,
     RejectedBounds,
     RejectedFilter,
@@ -248,7 +248,7 @@ class Store(Protocol):
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         """Extends leases, given as (delivery id, token). Returns the ids whose lease was lost to others."""
 
-    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+    async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
         """Records what became of a claim and releases whoever waited for it. False, and no change, where the lease was
         lost or a person cancelled the delivery meanwhile. An output over 64 KiB is kept cut and marked.
 

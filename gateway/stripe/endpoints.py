@@ -22,7 +22,7 @@ OURS = "gateway_connect"  # in the metadata of endpoints that we make: Stripe do
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedEndpoint:
     """An endpoint that the routes want."""
 
     url: str
@@ -49,7 +49,7 @@ class Endpoint:
     is_live: bool
 
 
-class Deed(StrEnum):
+class ActionKind(StrEnum):
     """What is to be done."""
 
     CREATE = "create"
@@ -61,8 +61,8 @@ class Deed(StrEnum):
 class Step:
     """One thing to do. `reasons` say why, in lines for a person."""
 
-    deed: Deed
-    wanted: Wanted
+    deed: ActionKind
+    wanted: WantedEndpoint
     reasons: tuple[str, ...]
     endpoint: Endpoint | None = None  # to update, or to enable
     changes: Mapping[str, Any] = field(default_factory=dict)  # to the endpoint, as Stripe takes them
@@ -84,7 +84,9 @@ def endpoint_of(given: Mapping[str, Any]) -> Endpoint:
     )
 
 
-def wanted_endpoints(account: Account, routes: Iterable[Route], public_url: str) -> tuple[list[Wanted], list[str]]:
+def wanted_endpoints(
+    account: Account, routes: Iterable[Route], public_url: str
+) -> tuple[list[WantedEndpoint], list[str]]:
     """What an account's routes want, and those of their event patterns that no webhook endpoint can bring: thin events
     come from event destinations.
     """
@@ -100,7 +102,7 @@ def wanted_endpoints(account: Account, routes: Iterable[Route], public_url: str)
             and (one.connected_accounts - {OWN} if is_connect else OWN in one.connected_accounts)
         }
         if patterns:
-            made.append(Wanted(url, is_connect, enabled_events(patterns), account.api_version))
+            made.append(WantedEndpoint(url, is_connect, enabled_events(patterns), account.api_version))
     thin = sorted({pattern for one in taken for pattern in one.events if is_thin(pattern)})
     return made, thin
 
@@ -115,7 +117,7 @@ def enabled_events(patterns: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def plan(wanted: Sequence[Wanted], there: Sequence[Endpoint]) -> list[Step]:
+def plan(wanted: Sequence[WantedEndpoint], there: Sequence[Endpoint]) -> list[Step]:
     """What would make Stripe's endpoints be what is wanted. Endpoints at other URLs are others' business."""
     steps = []
     for one in wanted:
@@ -126,7 +128,7 @@ def plan(wanted: Sequence[Wanted], there: Sequence[Endpoint]) -> list[Step]:
         if not right:
             versions = ", ".join(e.api_version or "the account's default version" for e in others)
             why = f"the one there is of {versions}, which cannot be changed" if others else "there is none"
-            steps.append(Step(Deed.CREATE, one, (why,), instead_of=others))
+            steps.append(Step(ActionKind.CREATE, one, (why,), instead_of=others))
             continue
         best = right[0]
         reasons: list[str] = []
@@ -138,11 +140,11 @@ def plan(wanted: Sequence[Wanted], there: Sequence[Endpoint]) -> list[Step]:
             reasons.append("it is disabled")
             changes["disabled"] = "false"
         if changes:
-            steps.append(Step(Deed.UPDATE, one, tuple(reasons), best, changes))
+            steps.append(Step(ActionKind.UPDATE, one, tuple(reasons), best, changes))
         if others:
             ids = " and ".join(e.id for e in others)
             why = f"it is of {best.api_version}; {ids}, of another version, is still enabled"
-            steps.append(Step(Deed.SWITCH, one, (why,), best, {"disabled": "false"}, others))
+            steps.append(Step(ActionKind.SWITCH, one, (why,), best, {"disabled": "false"}, others))
     return steps
 
 
@@ -152,7 +154,7 @@ def differences(has: Sequence[str], wants: Sequence[str]) -> tuple[str, ...]:
     return (*more, *(f"- {event}" for event in has if event not in wants))
 
 
-def mistakes(account: Account, public_url: str, is_live: bool) -> list[str]:
+def lint(account: Account, public_url: str, is_live: bool) -> list[str]:
     """What is wrong before anything is asked: the mode of the key, an address that Stripe cannot reach."""
     found = []
     mode = "live" if is_live else "test"

@@ -29,7 +29,7 @@ class Read:
     faults: tuple[TemplateSyntaxError, ...]  # filters and tests that do not exist
 
 
-class Reader:
+class TemplateReader:
     """Reads. Texts and parts of texts that are the same are read once."""
 
     def __init__(self, sandbox: Sandbox) -> None:

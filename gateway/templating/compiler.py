@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader, Template, TemplateNotFound, Te
 from jinja2.parser import Parser
 
 from gateway.core.errors import TemplateError, Where
-from gateway.templating.analysis import Read, Reader, lone_expression, parsed_expression
+from gateway.templating.analysis import Read, TemplateReader, lone_expression, parsed_expression
 from gateway.templating.budget import Budget, under_way
 from gateway.templating.environment import Sandbox, UnknownName
 from gateway.templating.error_messages import UNCLOSED, compile_words, line_of, render_words, shortened
@@ -62,7 +62,7 @@ class _Text:
     first_line: int
 
 
-class Expression:
+class CompiledExpression:
     """One compiled Jinja expression. `references` are the names that it takes from its scope."""
 
     __slots__ = ("_code", "_first_line", "_is_path", "references", "source", "where")
@@ -101,7 +101,7 @@ class Leaf:
     __slots__ = ("_compiled", "_text", "is_constant", "references")
 
     def __init__(
-        self, text: _Text, compiled: Expression | _Code | None, references: tuple[Reference, ...] = ()
+        self, text: _Text, compiled: CompiledExpression | _Code | None, references: tuple[Reference, ...] = ()
     ) -> None:
         self._text = text
         self._compiled = compiled
@@ -117,7 +117,7 @@ class Leaf:
         """Native value of a lone expression, else text. Raises TemplateError with this leaf's place, naming the
         missing field where one is missing; in a template file, the place is the file's line.
         """
-        if isinstance(self._compiled, Expression):
+        if isinstance(self._compiled, CompiledExpression):
             return self._compiled.evaluate(scope)
         if self._compiled is None:
             return self.source
@@ -145,13 +145,13 @@ class Templates:
         self._loader = _Loader(folder, self.files_read, only)
         self._sandboxes: dict[Callable[[str], str] | None, Sandbox] = {}
         self._texts: dict[str, str] = {}  # of template files
-        self._reader = Reader(self._sandbox(None))
+        self._reader = TemplateReader(self._sandbox(None))
         self._files: dict[tuple[str, Callable[[str], str] | None], tuple[_Code, tuple[Reference, ...]]] = {}
         self._codes: dict[tuple[str, Callable[[str], str] | None, bool], _Code] = {}
 
     def expression(
         self, source: str, where: Where, *, place: Place | None = None, first_line: int | None = None
-    ) -> Expression:
+    ) -> CompiledExpression:
         """A bare Jinja expression such as `object.amount_total >= 100000`. Raises TemplateError."""
         if _WRAPPED.fullmatch(source):
             raise TemplateError(where, f"{shortened(source)}: write the expression without {{{{ }}}}")
@@ -167,7 +167,7 @@ class Templates:
         if read.faults:
             raise _all_refused(read.faults, source, place)
         text = _Text(source.strip(), where, where.line if first_line is None else first_line)
-        return Expression(code, text, read.is_path, read.references)
+        return CompiledExpression(code, text, read.is_path, read.references)
 
     def leaf(
         self,
@@ -207,7 +207,7 @@ class Templates:
             raise _refused(error, source, place) from None
         references = taken([read.survey, *seen.values()], sandbox.globals) if seen else read.references
         if is_lone:
-            lone = Expression(code, _Text(source.strip(), where, text.first_line), read.is_path, references)
+            lone = CompiledExpression(code, _Text(source.strip(), where, text.first_line), read.is_path, references)
             return Leaf(text, lone, references)
         return Leaf(text, code, references)
 

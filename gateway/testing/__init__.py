@@ -21,12 +21,12 @@ from gateway.testing.events import (
     signed_request,
     thin_event,
 )
-from gateway.testing.trial import Ended, Trial, problems
+from gateway.testing.trial import Trial, TrialResult, problems
 
 __all__ = [
-    "Ended",
     "FakeClock",
     "Trial",
+    "TrialResult",
     "line_items",
     "make_event",
     "make_event_id",

@@ -22,7 +22,7 @@ _ACCOUNT, _ROUTE, _CONNECTION = "acme", "trial", "it"
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class TrialResult:
     """How an attempt ended."""
 
     state: str  # succeeded, pending (it runs again after wait_seconds), dead, skipped
@@ -84,33 +84,33 @@ class Trial:
         assert self._resources is not None
         await self._resources.close()
 
-    async def attempt(self) -> Ended:
+    async def attempt(self) -> TrialResult:
         """Runs it once more, as the gateway would."""
         self._attempts += 1
         return await self._run(is_dry=False)
 
-    async def rehearse(self) -> Ended:
+    async def rehearse(self) -> TrialResult:
         """A dry run: what is rendered and refused with nothing sent, as by `dry_run`, `explain` and `gateway test`."""
         return await self._run(is_dry=True)
 
-    async def _run(self, *, is_dry: bool) -> Ended:
+    async def _run(self, *, is_dry: bool) -> TrialResult:
         from dataclasses import replace
 
         import structlog
 
         from gateway.core.routing import RouteTable
-        from gateway.delivery.attempt import Bench, run_attempt
+        from gateway.delivery.attempt import AttemptContext, run_attempt
 
         assert self._config is not None, "enter it first: async with Trial(...) as trial"
         assert self._resources is not None
         routes = [replace(route, dry_run=is_dry) for route in self._config.routes]
         table, log = RouteTable(routes), structlog.get_logger()
-        bench = Bench(self._config, table, self._resources, _NoFetch(), _Even(), log, now=self._now)
+        bench = AttemptContext(self._config, table, self._resources, _NoFetch(), _Even(), log, now=self._now)
         ended = await run_attempt(self._claim(), bench)
         finish = ended.ending
         assert isinstance(finish, Finish)  # the route is known, and was judged
         is_pending = finish.state is DeliveryState.PENDING
-        return Ended(
+        return TrialResult(
             state=str(finish.state),
             error=finish.attempt.error or finish.reason,
             output=finish.output,

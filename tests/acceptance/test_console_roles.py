@@ -19,14 +19,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.admin.app import make_app
 from gateway.admin.auth import Access, Role
 from gateway.admin.live_tail import Tail
-from gateway.admin.operations import Desk
+from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
-from gateway.admin.request import Parts
+from gateway.admin.request import AdminParts
 from gateway.app.gateway import AtWork
 from gateway.cli.dev.environment import DevFetcher
 from gateway.config.load import load
-from gateway.config.runtime import Live
+from gateway.config.runtime import RuntimeConfig
 from gateway.core.routing import RouteTable
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
@@ -99,10 +99,10 @@ async def client(store: SqliteStore, tmp_path: Path) -> AsyncIterator[Client]:
     log = structlog.get_logger()
     resources = Resources(lambda *_: True, log)
     worker = Worker(store, lambda: (loaded, RouteTable(loaded.routes)), resources, DevFetcher(), log)
-    running = AtWork(Live(loaded, datetime.now(UTC)), worker)
-    desk, tail = Desk(running, store, log), Tail(store, log)
+    running = AtWork(RuntimeConfig(loaded, datetime.now(UTC)), worker)
+    desk, tail = Operations(running, store, log), Tail(store, log)
     access = Access({V: VIEWER, O: OPERATOR})
-    app = make_app(Parts(running, store, desk, access, Metrics(), tail, History(store), Outbox()), log)
+    app = make_app(AdminParts(running, store, desk, access, Metrics(), tail, History(store), Outbox()), log)
     async with TestClient(TestServer(app), cookie_jar=DummyCookieJar()) as made:
         yield made
         await tail.close()
@@ -255,9 +255,9 @@ async def test_metrics_are_public_only_where_the_config_says_so(store: SqliteSto
     log = structlog.get_logger()
     resources = Resources(lambda *_: True, log)
     worker = Worker(store, lambda: (loaded, RouteTable(())), resources, DevFetcher(), log)
-    running = AtWork(Live(loaded, datetime.now(UTC)), worker)
+    running = AtWork(RuntimeConfig(loaded, datetime.now(UTC)), worker)
     access, tail = Access({O: OPERATOR}), Tail(store, log)
-    parts = Parts(running, store, Desk(running, store, log), access, Metrics(), tail, History(store), None)
+    parts = AdminParts(running, store, Operations(running, store, log), access, Metrics(), tail, History(store), None)
     async with TestClient(TestServer(make_app(parts, log))) as client:
         answer = await client.get("/metrics")
         assert answer.status == 200

@@ -25,7 +25,7 @@ from typer.main import get_command
 
 import gateway.cli
 from gateway.admin.app import entries
-from gateway.admin.request import Parts
+from gateway.admin.request import AdminParts
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import ROOT, GatewayProcess, free_port
 
@@ -206,7 +206,7 @@ def routes() -> list[tuple[str, str]]:
     """Every method and path of the admin listener."""
     settings = SimpleNamespace(admin=SimpleNamespace(metrics_public=False))
     made = SimpleNamespace(running=SimpleNamespace(config=SimpleNamespace(settings=settings)), outbox=object())
-    return [(entry.method, entry.path) for entry in entries(cast(Parts, made))]
+    return [(entry.method, entry.path) for entry in entries(cast(AdminParts, made))]
 
 
 def leaks(where: str, text: bytes, allowed: frozenset[str] = frozenset()) -> list[str]:

@@ -1,5 +1,5 @@
-"""Templates that would never end, or eat the memory. tests/unit/templating/test_compiler.py has the ways out of the sandbox
-(`test_the_sandbox_has_no_way_out`) and the simple bombs (`test_a_bomb_is_refused_soon`).
+"""Templates that would never end, or eat the memory. tests/unit/templating/test_compiler.py has the ways out of the
+sandbox (`test_the_sandbox_has_no_way_out`) and the simple bombs (`test_a_bomb_is_refused_soon`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gateway.core.model import DeliveryFilter, DeliveryState, Gathered, HandBack
+from gateway.core.model import DeliveryFilter, DeliveryState, Gathered, Released
 from gateway.store.protocol import Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all, later, owed
@@ -42,7 +42,7 @@ async def test_a_delivery_waits_for_others_and_then_takes_them_along(store: Stor
     await add(store, "evt_1")
     held, wait = await gather(store)
     assert wait == 30.0
-    assert await store.finish(*held, HandBack("digest: gathers", 30.0))
+    assert await store.finish(*held, Released("digest: gathers", 30.0))
     clock.forward(10)
     await add(store, "evt_2", "evt_3")
     clock.forward(20)
@@ -86,7 +86,7 @@ async def test_two_digests_of_one_key_are_apart_and_another_key_does_not_wait(st
     clock.forward(100)
     held, wait = await gather(store, wait=0)
     assert wait == 200.0
-    await store.finish(*held, HandBack("digest: gathers", 200.0))
+    await store.finish(*held, Released("digest: gathers", 200.0))
     await add(store, "evt_3", order='["digest","other","save"]')
     held, gathered = await gather(store, wait=0)
     assert ids(gathered) == ["evt_3"]

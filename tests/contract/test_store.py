@@ -24,10 +24,10 @@ from gateway.core.model import (
     EventState,
     Fetched,
     Finish,
-    HandBack,
-    Judged,
     Lane,
     PlannedDelivery,
+    Rekeyed,
+    Released,
 )
 from gateway.store.migrations.runner import HEAD
 from gateway.store.protocol import Store
@@ -131,7 +131,7 @@ async def test_a_retry_runs_when_due_and_records_each_attempt(store: Store, cloc
 async def test_handing_back_costs_no_attempt(store: Store) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
-    await store.finish(claim.delivery.id, claim.token, HandBack())
+    await store.finish(claim.delivery.id, claim.token, Released())
     (again,) = await claim_all(store)
     assert again.delivery.attempts == 1
 
@@ -142,8 +142,8 @@ async def test_what_is_handed_back_keeps_its_place_or_waits_as_asked(store: Stor
     await store.add(an_event("evt_2"), [owed()])
     (first, second) = await claim_all(store)
     clock.forward(1)
-    await store.finish(first.delivery.id, first.token, HandBack())
-    await store.finish(second.delivery.id, second.token, HandBack("waits for route x", 15))
+    await store.finish(first.delivery.id, first.token, Released())
+    await store.finish(second.delivery.id, second.token, Released("waits for route x", 15))
     (again,) = await claim_all(store)
     assert (again.event.id, again.delivery.next_attempt_at, again.delivery.attempts) == ("evt_1", None, 1)
     (waiting,) = await store.deliveries(DeliveryFilter(states=("pending",)), limit=9)
@@ -296,7 +296,7 @@ async def test_a_routing_error_begins_as_a_dead_letter_that_is_judged_later(stor
     assert (dead.reason, dead.is_judged) == ("gateway.yaml:9:5: no", False)
     await store.retry([dead.id])
     (claim,) = await claim_all(store)
-    await store.finish(dead.id, claim.token, Judged("once", None))
+    await store.finish(dead.id, claim.token, Rekeyed("once", None))
     (again,) = await claim_all(store)
     assert again.delivery.is_judged
     assert again.delivery.attempts == 1
@@ -312,12 +312,12 @@ async def test_what_needs_a_routing_error_is_judged_when_it_runs(store: Store) -
     (dead,) = await store.deliveries(DeliveryFilter(states=("dead",)), limit=1)
     await store.retry([dead.id])
     (a,) = await claim_all(store)
-    await store.finish(a.delivery.id, a.token, Judged("a of cs_1", None))
+    await store.finish(a.delivery.id, a.token, Rekeyed("a of cs_1", None))
     (a,) = await claim_all(store)
     await store.finish(a.delivery.id, a.token, SUCCEEDED)
     (b,) = await claim_all(store)
     assert (b.delivery.action, b.delivery.is_judged) == ("b", False)
-    await store.finish(b.delivery.id, b.token, Judged("b of cs_1", None))
+    await store.finish(b.delivery.id, b.token, Rekeyed("b of cs_1", None))
     assert await claim_all(store) == []
     assert (await states(store))["evt_1/b"] == "skipped"
 

@@ -15,7 +15,7 @@ import structlog
 
 from gateway.app.gateway import Ready, running
 from gateway.config.load import load
-from gateway.config.runtime import Live
+from gateway.config.runtime import RuntimeConfig
 from gateway.core.model import Delivery, DeliveryFilter
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import signed_request
@@ -48,7 +48,7 @@ class LiveGateway:
         self._admin = ready.admin
 
     @property
-    def live(self) -> Live:
+    def live(self) -> RuntimeConfig:
         """The configuration in force."""
         return self.reloader.live
 

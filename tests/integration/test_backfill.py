@@ -18,7 +18,7 @@ from gateway.config.load import load
 from gateway.core.errors import StripeRefused, StripeUnavailable
 from gateway.core.model import Account, Event, EventFilter, EventSource, Route
 from gateway.core.routing import RouteTable
-from gateway.intake.backfill.importer import TRIES, CatchUp, Wanted, connected_to, exact, listings
+from gateway.intake.backfill.importer import TRIES, CatchUp, WantedEvents, connected_to, exact, listings
 from gateway.intake.backfill.lease import Lease, LeaseLost
 from gateway.intake.backfill.listing import MOST_IN_WINDOW, Listing, oldest_first
 from gateway.intake.backfill.progress import Course, Order
@@ -78,8 +78,8 @@ class Bench:
         self.store = store
         self.api = StripeApi(self.account, api_base=standin.url, timeout_seconds=0.5, sleep=self.sleeper)
 
-    def wanted(self, *types: str) -> Wanted:
-        return Wanted(self.intake.table, "acme", types)
+    def wanted(self, *types: str) -> WantedEvents:
+        return WantedEvents(self.intake.table, "acme", types)
 
     def catch_up(self, still_ours: Callable[[], None] = lambda: None) -> CatchUp:
         return CatchUp(

@@ -17,10 +17,10 @@ from gateway.config.load import Config
 from gateway.core.envelope import parse_event
 from gateway.core.model import Account, Claim, DeliveryFilter, DeliveryState, Fetch, Lane
 from gateway.core.routing import RouteTable
-from gateway.delivery.attempt import Bench, run_attempt
+from gateway.delivery.attempt import AttemptContext, run_attempt
 from gateway.delivery.resources import Resources
 from gateway.plugin import Action, Context, Settings
-from gateway.simulation import Assumed, Stage
+from gateway.simulation import Assumed, Simulator
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.configs import loaded
@@ -72,7 +72,9 @@ async def really(config: Config, store: SqliteStore, envelope: dict[str, Any]) -
     log = structlog.get_logger()
     resources = Resources(lambda *_: True, log)
     actions = dict.fromkeys(config.actions, Succeeds())
-    bench = Bench(replace(config, actions=actions), RouteTable(config.routes), resources, NoFetcher(), Random(0), log)
+    bench = AttemptContext(
+        replace(config, actions=actions), RouteTable(config.routes), resources, NoFetcher(), Random(0), log
+    )
     lanes = {Lane("acme", config.routes[0].name, name): 10 for name in NAMES}
     while claims := await store.claim(lanes, lease_seconds=30):
         for claim in claims:
@@ -98,7 +100,7 @@ async def test_a_rehearsal_ends_each_delivery_as_store_and_attempts_do(tmp_path:
     for seed in range(60):
         rng = Random(seed)
         config = loaded(tmp_path, random_routes(rng))
-        stage = Stage(config)
+        stage = Simulator(config)
         for _ in range(3):
             flag = rng.choice(["up", "down"])
             envelope = make_event(object={"metadata": {"flag": flag, "key": f"{seed} {rng.choice('xy')}"}})

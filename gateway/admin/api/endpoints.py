@@ -38,11 +38,11 @@ from gateway.admin.api.schemas import (
 )
 from gateway.admin.auth import Role
 from gateway.admin.bulk_jobs import Job
-from gateway.admin.operations import MOST_COUNTED, Actor, Desk, Replay
-from gateway.admin.playground import Trial, TrialAsk, try_out
+from gateway.admin.operations import MOST_COUNTED, Actor, Operations, Replay
+from gateway.admin.playground import PlaygroundResult, TrialAsk, try_out
 from gateway.admin.problems import Refused, words_of
 from gateway.admin.reports import overview
-from gateway.admin.request import Entry, Parts, actor, parts
+from gateway.admin.request import AdminParts, Entry, actor, parts
 from gateway.config.secrets.masked_yaml import masked_settings
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
@@ -60,14 +60,14 @@ MOST_DELIVERIES_OF_AN_EVENT = 500
 class Call(Generic[Q, B]):
     """A request, checked."""
 
-    parts: Parts
+    parts: AdminParts
     actor: Actor
     names: dict[str, str]  # of the path
     query: Q
     body: B
 
     @property
-    def desk(self) -> Desk:
+    def desk(self) -> Operations:
         """What changes things."""
         return self.parts.desk
 
@@ -78,7 +78,7 @@ class Call(Generic[Q, B]):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ApiEndpoint:
     """One method on one path below /api/v1."""
 
     method: str
@@ -163,7 +163,7 @@ async def show_event(call: Call[AccountQuery, Empty]) -> EventWhole:
     return await whole_event(call.parts, event)
 
 
-async def whole_event(parts: Parts, event: Event) -> EventWhole:
+async def whole_event(parts: AdminParts, event: Event) -> EventWhole:
     """An event with its body as JSON and its deliveries, as they may be shown."""
     store, event = parts.store, shown_event(event, parts.redactions)
     where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,))
@@ -338,36 +338,38 @@ async def list_audit(call: Call[Cut, Empty]) -> ListOf[AuditOut]:
     return ListOf(items=[AuditOut.of(entry) for entry in page.items], next=page.next)
 
 
-async def playground(call: Call[Empty, TrialAsk]) -> Trial:
+async def playground(call: Call[Empty, TrialAsk]) -> PlaygroundResult:
     return await try_out(call.parts.running.config, call.body)
 
 
 V, O = Role.VIEWER, Role.OPERATOR  # noqa: E741 - the table reads better so
 
 ENDPOINTS = (
-    Endpoint("GET", "/overview", V, show_overview, overview.Overview, "How it goes", overview.OverviewQuery),
-    Endpoint("GET", "/events", V, list_events, ListOf[EventOut], "Events in order of arrival", EventsQuery),
-    Endpoint("GET", "/events/{id}", V, show_event, EventWhole, "One event and its deliveries", AccountQuery),
-    Endpoint("POST", "/events/replay", O, replay_events, ReplayedList, "Replay events", body=ReplayAsk),
-    Endpoint(
+    ApiEndpoint("GET", "/overview", V, show_overview, overview.Overview, "How it goes", overview.OverviewQuery),
+    ApiEndpoint("GET", "/events", V, list_events, ListOf[EventOut], "Events in order of arrival", EventsQuery),
+    ApiEndpoint("GET", "/events/{id}", V, show_event, EventWhole, "One event and its deliveries", AccountQuery),
+    ApiEndpoint("POST", "/events/replay", O, replay_events, ReplayedList, "Replay events", body=ReplayAsk),
+    ApiEndpoint(
         "GET", "/deliveries", V, list_deliveries, ListOf[DeliveryOut], "Deliveries in order of arrival", DeliveriesQuery
     ),
-    Endpoint("GET", "/deliveries/{id}", V, show_delivery, DeliveryWhole, "One delivery and its attempts"),
-    Endpoint("POST", "/deliveries/retry", O, retry_deliveries, Results, "Retry deliveries", body=Ids),
-    Endpoint("POST", "/deliveries/cancel", O, cancel_deliveries, Results, "Cancel deliveries", body=Ids),
-    Endpoint("POST", "/deliveries/{id}/retry", O, retry_delivery, DeliveryWhole, "Retry one delivery"),
-    Endpoint("POST", "/deliveries/{id}/cancel", O, cancel_delivery, DeliveryWhole, "Cancel one delivery"),
-    Endpoint(
+    ApiEndpoint("GET", "/deliveries/{id}", V, show_delivery, DeliveryWhole, "One delivery and its attempts"),
+    ApiEndpoint("POST", "/deliveries/retry", O, retry_deliveries, Results, "Retry deliveries", body=Ids),
+    ApiEndpoint("POST", "/deliveries/cancel", O, cancel_deliveries, Results, "Cancel deliveries", body=Ids),
+    ApiEndpoint("POST", "/deliveries/{id}/retry", O, retry_delivery, DeliveryWhole, "Retry one delivery"),
+    ApiEndpoint("POST", "/deliveries/{id}/cancel", O, cancel_delivery, DeliveryWhole, "Cancel one delivery"),
+    ApiEndpoint(
         "POST", "/customers/forget", O, forget_customer, JobAnswer, "Erase what is kept of a customer", body=ForgetAsk
     ),
-    Endpoint("GET", "/jobs", V, list_jobs, ListOf[JobOut], "Changes to many"),
-    Endpoint("POST", "/jobs", O, start_job, JobAnswer, "Retry, cancel or replay all that a filter finds", body=JobAsk),
-    Endpoint("GET", "/jobs/{id}", V, show_job, JobOut, "One change to many"),
-    Endpoint("POST", "/jobs/{id}/pause", O, pause_job, JobOut, "Pause it"),
-    Endpoint("POST", "/jobs/{id}/resume", O, resume_job, JobOut, "Go on"),
-    Endpoint("POST", "/jobs/{id}/stop", O, stop_job, JobOut, "End it where it is"),
-    Endpoint("GET", "/config", V, show_config, ConfigOut, "The configuration in force, secrets masked"),
-    Endpoint("GET", "/connections", V, list_connections, ListOf[overview.ConnectionOut], "How each connection does"),
-    Endpoint("GET", "/audit", V, list_audit, ListOf[AuditOut], "Who asked for what", Cut),
-    Endpoint("POST", "/playground", V, playground, Trial, "What would happen to an event", body=TrialAsk),
+    ApiEndpoint("GET", "/jobs", V, list_jobs, ListOf[JobOut], "Changes to many"),
+    ApiEndpoint(
+        "POST", "/jobs", O, start_job, JobAnswer, "Retry, cancel or replay all that a filter finds", body=JobAsk
+    ),
+    ApiEndpoint("GET", "/jobs/{id}", V, show_job, JobOut, "One change to many"),
+    ApiEndpoint("POST", "/jobs/{id}/pause", O, pause_job, JobOut, "Pause it"),
+    ApiEndpoint("POST", "/jobs/{id}/resume", O, resume_job, JobOut, "Go on"),
+    ApiEndpoint("POST", "/jobs/{id}/stop", O, stop_job, JobOut, "End it where it is"),
+    ApiEndpoint("GET", "/config", V, show_config, ConfigOut, "The configuration in force, secrets masked"),
+    ApiEndpoint("GET", "/connections", V, list_connections, ListOf[overview.ConnectionOut], "How each connection does"),
+    ApiEndpoint("GET", "/audit", V, list_audit, ListOf[AuditOut], "Who asked for what", Cut),
+    ApiEndpoint("POST", "/playground", V, playground, PlaygroundResult, "What would happen to an event", body=TrialAsk),
 )

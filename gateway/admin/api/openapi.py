@@ -8,8 +8,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from gateway import __version__
-from gateway.admin.api.endpoints import ENDPOINTS, PREFIX, Endpoint
-from gateway.admin.api.schemas import Empty, Problem
+from gateway.admin.api.endpoints import ENDPOINTS, PREFIX, ApiEndpoint
+from gateway.admin.api.schemas import Empty, ProblemOut
 from gateway.admin.auth import Role
 from gateway.admin.problems import PROBLEM_TYPE
 
@@ -31,7 +31,7 @@ _ERRORS = {
 
 def document() -> dict[str, Any]:
     """The whole document."""
-    models: list[Any] = [(Problem, "serialization")]
+    models: list[Any] = [(ProblemOut, "serialization")]
     for endpoint in ENDPOINTS:
         models.append((endpoint.answer, "serialization"))
         if endpoint.body is not None:
@@ -57,7 +57,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint, schemas: Any) -> dict[str, Any]:
+def _operation(endpoint: ApiEndpoint, schemas: Any) -> dict[str, Any]:
     needs = "an operator's token" if endpoint.role is Role.OPERATOR else "a viewer's token"
     made: dict[str, Any] = {
         "operationId": endpoint.run.__name__,
@@ -83,12 +83,12 @@ def _operation(endpoint: Endpoint, schemas: Any) -> dict[str, Any]:
     for status, text in _ERRORS.items():
         made["responses"][str(status)] = {
             "description": text,
-            "content": {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}},
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model="ProblemOut")}}},
         }
     return made
 
 
-def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+def _parameters(endpoint: ApiEndpoint) -> list[dict[str, Any]]:
     if endpoint.query is Empty:
         return []
     schema = endpoint.query.model_json_schema(ref_template=_REF)

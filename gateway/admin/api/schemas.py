@@ -317,7 +317,7 @@ class AuditOut(OfRecord):
     count: int
 
 
-class Problem(Shown):
+class ProblemOut(Shown):
     """What went wrong, RFC 9457."""
 
     type: str = "about:blank"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from gateway.admin.api.endpoints import one_event
 from gateway.admin.console.render import page
-from gateway.admin.playground import Trial, TrialAsk, try_out
+from gateway.admin.playground import PlaygroundResult, TrialAsk, try_out
 from gateway.admin.problems import Refused, words_of
 from gateway.admin.request import parts
 from gateway.config.secrets.masked_yaml import routes_text
@@ -50,7 +50,7 @@ def _text(given: object) -> str:
     return given.replace("\r\n", "\n") if isinstance(given, str) else ""
 
 
-def _page(request: web.Request, text: str, account: str, draft: str, trial: Trial | None) -> web.Response:
+def _page(request: web.Request, text: str, account: str, draft: str, trial: PlaygroundResult | None) -> web.Response:
     accounts = parts(request).running.config.event_accounts
     context = {"event": text, "account": account, "accounts": accounts, "draft": draft, "trial": trial}
     return page(request, "playground.html", context)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from gateway.admin.api.schemas import Model, Shown
 from gateway.admin.reports.dead_causes import cause_of
-from gateway.admin.request import Parts
+from gateway.admin.request import AdminParts
 from gateway.store.protocol import LaneState
 from gateway.telemetry.metrics import Queue, Scrape
 
@@ -94,7 +94,7 @@ class Overview(Shown):
     store_bytes: int
 
 
-async def look(parts: Parts, range_: Range) -> Overview:
+async def look(parts: AdminParts, range_: Range) -> Overview:
     """Everything at once."""
     store = parts.store
     span, count = RANGES[range_]
@@ -131,7 +131,7 @@ def _sum(lanes: Sequence[LaneState], state: str) -> int:
     return sum(lane.counts.get(state, 0) for lane in lanes)
 
 
-async def _causes(parts: Parts) -> list[Cause]:
+async def _causes(parts: AdminParts) -> list[Cause]:
     """Reasons that differ in ids and numbers only are one cause."""
     merged: dict[tuple[str, str, str], Cause] = {}
     for one in await parts.store.dead_causes(among=DEAD_LOOKED_AT):
@@ -153,12 +153,12 @@ async def _causes(parts: Parts) -> list[Cause]:
     return sorted(merged.values(), key=lambda cause: -cause.count)[:20]
 
 
-async def connections(parts: Parts) -> list[ConnectionOut]:
+async def connections(parts: AdminParts) -> list[ConnectionOut]:
     """Every connection of the configuration."""
     return _connections(parts, await parts.store.lane_states())
 
 
-def queues(parts: Parts, lanes: Sequence[LaneState], now: datetime) -> dict[str, Queue]:
+def queues(parts: AdminParts, lanes: Sequence[LaneState], now: datetime) -> dict[str, Queue]:
     """What waits for each connection; deliveries of actions without one, or that are gone, stand under `none`."""
     config = parts.running.config
     used = {(r.name, a.name): a.connection or NO_CONNECTION for r in config.routes for a in r.actions}
@@ -176,7 +176,7 @@ def queues(parts: Parts, lanes: Sequence[LaneState], now: datetime) -> dict[str,
     return {name: Queue(counts[name], oldest.get(name, 0.0)) for name in counts}
 
 
-def _connections(parts: Parts, lanes: Sequence[LaneState]) -> list[ConnectionOut]:
+def _connections(parts: AdminParts, lanes: Sequence[LaneState]) -> list[ConnectionOut]:
     now = datetime.now(UTC)
     waiting = queues(parts, lanes, now)
     config = parts.running.config
@@ -200,7 +200,7 @@ def _connections(parts: Parts, lanes: Sequence[LaneState]) -> list[ConnectionOut
     return made
 
 
-async def scrape(parts: Parts) -> Scrape:
+async def scrape(parts: AdminParts) -> Scrape:
     """What Prometheus is told beside the counters."""
     return Scrape(
         queues=queues(parts, await parts.store.lane_states(), datetime.now(UTC)),

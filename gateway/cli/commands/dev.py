@@ -16,8 +16,8 @@ from gateway.cli.main import app, clean, options
 if TYPE_CHECKING:
     from gateway.app.gateway import Ready
     from gateway.config.load import Config
-    from gateway.config.runtime import Live
-    from gateway.core.model import Claim, Ending
+    from gateway.config.runtime import RuntimeConfig
+    from gateway.core.model import Claim, Outcome
 
 SHOWN_ROWS = 5  # of one delivery
 
@@ -83,7 +83,7 @@ def dev() -> None:
     config = overlay(load(options.config, environ))
     log = logs.configure(config.settings.log.level, config.settings.log.format)
 
-    running: list[Live] = []
+    running: list[RuntimeConfig] = []
 
     def on_ready(ready: Ready) -> None:
         running.append(ready.reloader.live)
@@ -106,7 +106,7 @@ def dev() -> None:
                 found = await asyncio.to_thread(load, options.config, environ, previous)
                 return await catchers.lead(overlay(found))
 
-            def observer(claim: Claim, ending: Ending) -> None:
+            def observer(claim: Claim, ending: Outcome) -> None:
                 if not isinstance(ending, Finish) or ending.output is None:
                     return
                 for live in running:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.config.load import Config
     from gateway.core.model import Account
     from gateway.stripe.api import StripeApi
-    from gateway.stripe.endpoints import Endpoint, Step, Wanted
+    from gateway.stripe.endpoints import Endpoint, Step, WantedEndpoint
 
 endpoints = typer.Typer(no_args_is_help=True, help="Webhook endpoints at Stripe: list, diff, sync.")
 app.add_typer(endpoints, name="endpoints")
@@ -33,7 +33,7 @@ Json = Annotated[bool, typer.Option("--json")]
 class Compared:
     """An account's endpoints as they are, and what they should be."""
 
-    wanted: list[Wanted]
+    wanted: list[WantedEndpoint]
     there: list[Endpoint]
     steps: list[Step]
     thin: list[str]
@@ -97,7 +97,7 @@ def sync(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Create and update endpoints until they are what the routes want. Shows what it would do, and asks."""
-    from gateway.stripe.endpoints import Deed
+    from gateway.stripe.endpoints import ActionKind
 
     config = load_config()
     one = _account(config, account)
@@ -106,13 +106,13 @@ def sync(
     async def work() -> int:
         found = await _compare(config, one, url)
         _show(found)
-        steps = [step for step in found.steps if step.deed is not Deed.SWITCH or switch]
+        steps = [step for step in found.steps if step.deed is not ActionKind.SWITCH or switch]
         if len(steps) < len(found.steps):
             print("The switch of versions is left until you give --switch.")
         if not steps:
             return 0
         for step in steps:
-            if step.deed is Deed.CREATE and not show_secrets:
+            if step.deed is ActionKind.CREATE and not show_secrets:
                 _check_file(files[step.wanted.is_connect], step.wanted)
         if not yes:
             typer.confirm(f"Do this at Stripe, in {_mode(config, one)} mode?", abort=True, err=True)
@@ -127,14 +127,14 @@ def sync(
 async def _compare(config: Config, account: Account, url: str | None) -> Compared:
     """Asks Stripe. Raises BadUsage, Exit, StripeApiError."""
     from gateway.stripe.api import is_live_key
-    from gateway.stripe.endpoints import mistakes, plan, wanted_endpoints
+    from gateway.stripe.endpoints import lint, plan, wanted_endpoints
 
     public = url or config.settings.server.public_url
     if public is None:
         raise BadUsage("say where Stripe reaches this gateway: server.public_url, or --url https://hooks.example.com")
     if "://" not in public:
         raise BadUsage(f"--url {public!r}: write it as https://hooks.example.com")
-    wrong = mistakes(account, public, is_live_key(account.api_key))
+    wrong = lint(account, public, is_live_key(account.api_key))
     if wrong:
         raise fail("\n".join(wrong))
     wanted, thin = wanted_endpoints(account, config.routes, public)
@@ -155,15 +155,15 @@ async def _there(api: StripeApi) -> list[Endpoint]:
 
 async def _do(api: StripeApi, account: Account, step: Step, file: Path | None) -> None:
     """One step. Raises StripeApiError, Exit."""
-    from gateway.stripe.endpoints import Deed
+    from gateway.stripe.endpoints import ActionKind
 
-    if step.deed is Deed.CREATE:
+    if step.deed is ActionKind.CREATE:
         await _create(api, account, step, file)
         return
     assert step.endpoint is not None
     await api.call("post", f"/v1/webhook_endpoints/{step.endpoint.id}", step.changes)
-    print(clean(f"{step.endpoint.id}: {'enabled' if step.deed is Deed.SWITCH else 'updated'}"))
-    if step.deed is Deed.SWITCH:
+    print(clean(f"{step.endpoint.id}: {'enabled' if step.deed is ActionKind.SWITCH else 'updated'}"))
+    if step.deed is ActionKind.SWITCH:
         for old in step.instead_of:
             await api.call("post", f"/v1/webhook_endpoints/{old.id}", {"disabled": "true"})
             print(clean(f"{old.id}: disabled"))
@@ -216,7 +216,7 @@ async def _create(api: StripeApi, account: Account, step: Step, file: Path | Non
         print("it is disabled: when secret and templates are ready, run this again with --switch")
 
 
-def _check_file(file: Path | None, wanted: Wanted) -> None:
+def _check_file(file: Path | None, wanted: WantedEndpoint) -> None:
     """Raises Exit where a secret would have nowhere to go."""
     option = "--connect-secret-file" if wanted.is_connect else "--secret-file"
     if file is None:

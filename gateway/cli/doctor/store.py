@@ -93,10 +93,10 @@ def _made_file(file: Path) -> Finding:
 
 async def _made_schema(url: str) -> Finding:
     """Whether the first gateway may make the schema and its tables. Raises StoreError, UsageError."""
-    from gateway.store.postgres.connection import Address, Link, Server
+    from gateway.store.postgres.connection import Address, PgConnection, Server
 
     address = Address.parse(url)
-    link = Link(Server(address))
+    link = PgConnection(Server(address))
     try:
         is_there, may = (await link.fetch(_MAY_MAKE, address.schema))[0]
     finally:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gateway.config.diagnostics.problem import Excerpt, Note, Problem
+from gateway.config.diagnostics.problem import Excerpt, Problem, ProblemNote
 from gateway.config.secrets.names import SECRET_KEY, URL_KEY, is_secret, is_url
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_, characters_of
@@ -66,7 +66,7 @@ class Excerpts:
             message=self._scrubbed(problem.message),
             hint=None if problem.hint is None else self._scrubbed(problem.hint),
             excerpt=self.of(problem.where),
-            notes=tuple(Note(note.text, self._shown(note.where), self.of(note.where)) for note in problem.notes),
+            notes=tuple(ProblemNote(note.text, self._shown(note.where), self.of(note.where)) for note in problem.notes),
         )
 
     def of(self, where: Where) -> Excerpt | None:

@@ -72,7 +72,7 @@ class Excerpt:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class ProblemNote:
     """Another place that belongs to a problem, such as where a name was `first`."""
 
     text: str
@@ -89,7 +89,7 @@ class Problem:
     hint: str | None = None
     severity: Severity = "error"
     code: str = "invalid-value"
-    notes: tuple[Note, ...] = ()
+    notes: tuple[ProblemNote, ...] = ()
     excerpt: Excerpt | None = None
 
     def __str__(self) -> str:

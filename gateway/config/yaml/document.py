@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from gateway.config.diagnostics.problem import Note
+from gateway.config.diagnostics.problem import ProblemNote
 from gateway.config.yaml.nodes import Loader, Marks, Nodes, Path_, Reading, characters_of, dotted, where_of
 from gateway.config.yaml.syntax_errors import yaml_fault
 from gateway.config.yaml.textfile import TextFile
@@ -232,10 +232,10 @@ class Source:
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             file.is_yaml = False
             fault = yaml_fault(error, text, file.line_starts)
-            notes: tuple[Note, ...] = ()
+            notes: tuple[ProblemNote, ...] = ()
             if fault.context is not None:
                 word, offset = fault.context
-                notes = (Note(word, file.where(offset, offset + 1, "")),)
+                notes = (ProblemNote(word, file.where(offset, offset + 1, "")),)
             self._reading.problem("yaml", file.where(fault.offset, fault.offset, ""), fault.message, fault.hint, notes)
             return None
         if node is None:

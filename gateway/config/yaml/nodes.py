@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from gateway.config.diagnostics.problem import Note, Problem
+from gateway.config.diagnostics.problem import Problem, ProblemNote
 from gateway.config.yaml.scalars import ScalarMap
 from gateway.config.yaml.textfile import TextFile
 from gateway.config.yaml.variables import Filled, Variables
@@ -61,14 +61,14 @@ class Reading:
     roots: list[yaml.Node] = field(default_factory=list)  # kept, so that no id is used twice
 
     def problem(
-        self, code: str, where: Where, message: str, hint: str | None = None, notes: tuple[Note, ...] = ()
+        self, code: str, where: Where, message: str, hint: str | None = None, notes: tuple[ProblemNote, ...] = ()
     ) -> None:
         """Notes one."""
         self.problems.append(Problem(where, message, hint, code=code, notes=notes))
 
     def twice(self, where: Where, key: str, first: Where) -> None:
         """Notes a name that is there twice."""
-        self.problem("duplicate-key", where, f"{key} is there twice", notes=(Note("first", first),))
+        self.problem("duplicate-key", where, f"{key} is there twice", notes=(ProblemNote("first", first),))
 
 
 @dataclass(slots=True)

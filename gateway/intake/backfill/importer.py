@@ -36,7 +36,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedEvents:
     """Which of the listed events are taken in: those of a type that some route wants, or that a person named."""
 
     table: RouteTable
@@ -58,7 +58,7 @@ class Wanted:
 
 
 def listings(
-    account: Account, wanted: Wanted, *, undelivered: bool, connected_account: str | None = None
+    account: Account, wanted: WantedEvents, *, undelivered: bool, connected_account: str | None = None
 ) -> list[Listing]:
     """What is to be asked: snapshot events, and thin ones where they are named as such. Stripe chooses by type where
     the types are few and exact enough to be told.

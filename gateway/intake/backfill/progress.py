@@ -13,7 +13,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.model import STRIPE_KEEPS_SECONDS, Account, EventFilter, EventSource
-from gateway.intake.backfill.importer import CatchUp, Tally, Wanted, listings
+from gateway.intake.backfill.importer import CatchUp, Tally, WantedEvents, listings
 from gateway.intake.backfill.lease import Lease
 from gateway.intake.backfill.listing import Listing, oldest_first
 from gateway.intake.webhook import Intake
@@ -56,7 +56,7 @@ class Course:
         self._api = api
         self._intake = intake
         self._log = log
-        self._wanted = Wanted(intake.table, order.account.name, order.types)
+        self._wanted = WantedEvents(intake.table, order.account.name, order.types)
         self._listings = listings(
             order.account, self._wanted, undelivered=order.undelivered, connected_account=order.connected_account
         )

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import GatewayError, StripeUnavailable
 from gateway.core.model import Account, EventSource, Reconcile
-from gateway.intake.backfill.importer import CatchUp, Wanted, connected_to, listings
+from gateway.intake.backfill.importer import CatchUp, WantedEvents, connected_to, listings
 from gateway.intake.backfill.lease import Lease, LeaseLost
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
@@ -99,7 +99,7 @@ class Reconciler:
         now = int(time.time())
         until = now + SKEW_SECONDS if first else now - SETTLE_SECONDS
         intake = self._intake()
-        wanted = Wanted(intake.table, account.name)
+        wanted = WantedEvents(intake.table, account.name)
         since = now - int(reconcile.look_back_seconds)
         async with self._apis.of(account) as api:
             catch_up = CatchUp(self._store, api, intake, EventSource.RECONCILE, self._log, still_ours=lease.check)

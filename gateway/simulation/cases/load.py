@@ -16,7 +16,7 @@ from gateway.config.load import Config
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.internal_events import account_named
-from gateway.simulation.cases.matchers import mistakes
+from gateway.simulation.cases.matchers import lint
 from gateway.simulation.cases.schema import CaseFile, CaseSettings, Expected
 
 
@@ -105,7 +105,7 @@ def _expected(given: Any, at: Path_, source: Source, problems: list[Problem]) ->
             here = (*at, "deliveries", route, action)
             for key in sorted(delivery.model_fields_set):
                 field = "with" if key == "with_" else key
-                for path, message, hint in mistakes(getattr(delivery, key)):
+                for path, message, hint in lint(getattr(delivery, key)):
                     problems.append(Problem(source.where_key((*here, field, *path)), message, hint))
     return found
 

@@ -74,7 +74,7 @@ def is_matcher(value: Any) -> bool:
     return isinstance(value, Mapping) and len(value) == 1 and str(next(iter(value))).startswith("$")
 
 
-def mistakes(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, str, str | None]]:
+def lint(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, str, str | None]]:
     """What is wrong with the matchers inside an expected value: path, message, hint."""
     if is_matcher(value):
         name, wanted = next(iter(value.items()))
@@ -92,11 +92,11 @@ def mistakes(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, str, str | Non
         elif name == "$type" and (not isinstance(wanted, str) or wanted not in _KINDS):
             yield (*at, name), f"expected one of {', '.join(_KINDS)}", None
         elif name in ("$contains", "$exactly", "$one_of"):
-            yield from mistakes(wanted, (*at, name))
+            yield from lint(wanted, (*at, name))
         return
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        yield from mistakes(item, (*at, key))
+        yield from lint(item, (*at, key))
 
 
 def differences(expected: Any, found: Any, at: Path_, name: Path_, *, exact: bool = False) -> Iterator[Difference]:

@@ -15,7 +15,7 @@ from gateway.core.envelope import parse_event, parse_json
 from gateway.core.errors import EnvelopeError, Where
 from gateway.core.internal_events import usual_account
 from gateway.core.model import DeliveryState, Event
-from gateway.simulation import Assumed, Rehearsal, Rehearsed, Stage
+from gateway.simulation import Assumed, Rehearsal, Rehearsed, Simulator
 from gateway.simulation.cases.events import EventMistake, case_event, case_object
 from gateway.simulation.cases.load import Case
 from gateway.simulation.cases.matchers import ABSENT, Difference, differences, text_difference
@@ -71,7 +71,7 @@ class _Mistake(Exception):  # noqa: N818
 
 async def _rehearsed(case: Case, config: Config) -> Rehearsal:
     settings = case.settings
-    stage = Stage(config)
+    stage = Simulator(config)
     for i, given in enumerate(settings.earlier):
         await stage.rehearse(
             _event(case, config, given, ("earlier", i)), Assumed(settings.outputs), f"dlv_earlier_{i + 1}"

@@ -26,10 +26,10 @@ class Sealed:
     rejected: int  # looked at
 
 
-Told = Callable[[int], None]  # events looked at
+SealProgress = Callable[[int], None]  # events looked at
 
 
-async def seal_all(store: Store, keyring: Keyring, told: Told) -> Sealed:
+async def seal_all(store: Store, keyring: Keyring, told: SealProgress) -> Sealed:
     """Seals with the first key whatever is not yet. `store` is one without `EncryptedStore` in front. May be broken off
     and run again, and gateways may run meanwhile. After it other keys need not be given any more. Raises StoreError.
     """

@@ -21,13 +21,13 @@ from gateway.core.model import (
     Attempt,
     Claim,
     Delivery,
-    Ending,
     Event,
     EventFilter,
     Fetched,
     Finish,
     Gathered,
     Lane,
+    Outcome,
     PlannedDelivery,
     RejectedBounds,
     RejectedRequest,
@@ -134,7 +134,7 @@ class EncryptedStore:
         inner = [(delivery_id, _parts_of(token)[0]) for delivery_id, token in claims]
         return await self.inner.renew(inner, lease_seconds=lease_seconds)
 
-    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+    async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
         inner_token, event_and_action = _parts_of(token)
         if isinstance(ending, Finish) and event_and_action:
             rendered = seal_value(self.keyring, ending.rendered, *bound_to("rendered", *event_and_action))

@@ -155,7 +155,7 @@ class Server:
             )
 
 
-class Link:
+class PgConnection:
     """One connection, opened when it is first needed and again after it was lost; one statement at a time."""
 
     def __init__(self, server: Server, *, statement_seconds: float = STATEMENT_SECONDS) -> None:

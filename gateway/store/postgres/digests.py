@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from gateway.core.model import Gathered
-from gateway.store.postgres.connection import Link
+from gateway.store.postgres.connection import PgConnection
 from gateway.store.postgres.queue import call
 from gateway.store.records import EVENT, digest_reason, event_of
 
@@ -14,7 +14,7 @@ MARK = call("set_mark", "bigint, text, bigint")
 
 
 async def gather(
-    link: Link, delivery_id: str, token: str, wait_ms: int, every_ms: int, most: int, now_ms: int | None
+    link: PgConnection, delivery_id: str, token: str, wait_ms: int, every_ms: int, most: int, now_ms: int | None
 ) -> Gathered | float | None:
     """See Store.gather."""
     reason = digest_reason(delivery_id)
@@ -28,6 +28,6 @@ async def gather(
     return Gathered([event_of(row) for row in rows], len(seqs))
 
 
-async def mark(link: Link, name: str, every_ms: int, now_ms: int | None) -> int:
+async def mark(link: PgConnection, name: str, every_ms: int, now_ms: int | None) -> int:
     """See Store.mark."""
     return int(await link.value(MARK, now_ms, name, every_ms))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.store.postgres.connection import Link
+from gateway.store.postgres.connection import PgConnection
 from gateway.store.protocol import Note
 
 _NOW = "now_ms($1::bigint)"
@@ -22,23 +22,23 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value, kept_at = excluded.kept
 """
 
 
-async def take_lease(link: Link, name: str, holder: str, lease_ms: int, now_ms: int | None) -> bool:
+async def take_lease(link: PgConnection, name: str, holder: str, lease_ms: int, now_ms: int | None) -> bool:
     """Takes it where nobody else has it, or prolongs it."""
     return bool(await link.fetch(_TAKE, now_ms, name, holder, lease_ms))
 
 
-async def release_lease(link: Link, name: str, holder: str) -> None:
+async def release_lease(link: PgConnection, name: str, holder: str) -> None:
     """Gives it back where it is still the holder's."""
     await link.fetch("DELETE FROM leases WHERE name = $1 AND holder = $2", name, holder)
 
 
-async def note(link: Link, name: str, now_ms: int | None) -> Note | None:
+async def note(link: PgConnection, name: str, now_ms: int | None) -> Note | None:
     """What is kept under a name."""
     rows = await link.fetch(f"SELECT value, {_NOW} - kept_at FROM notes WHERE name = $2", now_ms, name)
     return Note(json.loads(rows[0][0]), rows[0][1] / 1000) if rows else None
 
 
-async def keep_note(link: Link, name: str, value: Mapping[str, Any] | None, now_ms: int | None) -> None:
+async def keep_note(link: PgConnection, name: str, value: Mapping[str, Any] | None, now_ms: int | None) -> None:
     """Keeps it instead of what was there."""
     if value is None:
         await link.fetch("DELETE FROM notes WHERE name = $1", name)

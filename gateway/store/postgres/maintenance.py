@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.core.model import ConnectionChange, ConnectionStatus
-from gateway.store.postgres.connection import Link
+from gateway.store.postgres.connection import PgConnection
 from gateway.store.postgres.queue import NOW, call, text
 from gateway.store.protocol import REMEMBERED_SECONDS, Purged
 from gateway.store.records import CONNECTION, connection_of
@@ -16,14 +16,14 @@ CHANGE = (
 PURGE = call("purge_events", "bigint, bigint, int, bigint, bigint, bigint")
 
 
-async def connections(link: Link, now_ms: int | None) -> dict[str, ConnectionStatus]:
+async def connections(link: PgConnection, now_ms: int | None) -> dict[str, ConnectionStatus]:
     """Every connection that was ever changed."""
     found = [connection_of(row[1:], row[0]) for row in await link.fetch(CONNECTIONS, now_ms)]
     return {one.name: one for one in found}
 
 
 async def change_connection(
-    link: Link, name: str, version: int, change: ConnectionChange, now_ms: int | None
+    link: PgConnection, name: str, version: int, change: ConnectionChange, now_ms: int | None
 ) -> ConnectionStatus | None:
     """Sets where the version is still that one."""
     rows = await link.fetch(
@@ -42,7 +42,12 @@ async def change_connection(
 
 
 async def purge(
-    link: Link, cursor: int, limit: int, kept_seconds: float, dead_kept_seconds: float | None, now_ms: int | None
+    link: PgConnection,
+    cursor: int,
+    limit: int,
+    kept_seconds: float,
+    dead_kept_seconds: float | None,
+    now_ms: int | None,
 ) -> Purged:
     """One step."""
     events, deliveries, attempts, going_on = await link.value(

@@ -9,17 +9,17 @@ from typing import Any
 
 from gateway.core.model import (
     Claim,
-    Ending,
     Event,
     Fetched,
     Finish,
-    HandBack,
-    Judged,
     Lane,
+    Outcome,
     PlannedDelivery,
+    Rekeyed,
+    Released,
     SharedRate,
 )
-from gateway.store.postgres.connection import Link
+from gateway.store.postgres.connection import PgConnection
 from gateway.store.records import (
     DELIVERY,
     EVENT_BESIDE,
@@ -132,7 +132,7 @@ def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[
 
 
 async def add(
-    link: Link, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]], now_ms: int | None, id_ms: int
+    link: PgConnection, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]], now_ms: int | None, id_ms: int
 ) -> list[bool]:
     """Commits events and deliveries; whether each event was new."""
     planned = [owed for _, owed in arrivals]
@@ -160,7 +160,7 @@ async def add(
 
 
 async def replay(
-    link: Link,
+    link: PgConnection,
     account: str,
     event_id: str,
     planned: Sequence[PlannedDelivery],
@@ -177,7 +177,7 @@ async def replay(
 
 
 async def claim(
-    link: Link,
+    link: PgConnection,
     wanted: Mapping[Lane, int],
     rates: Sequence[SharedRate],
     token: str,
@@ -203,14 +203,16 @@ async def claim(
     return await _claims_of(link, seqs, token) if seqs else []
 
 
-async def finish(link: Link, ended: Sequence[tuple[str, str, Ending]], now_ms: int | None) -> tuple[list[bool], bool]:
+async def finish(
+    link: PgConnection, ended: Sequence[tuple[str, str, Outcome]], now_ms: int | None
+) -> tuple[list[bool], bool]:
     """Records what became of claims; for each, whether its lease still held, and whether there may be work now."""
     columns = map(list, zip(*(_ending_row(*one) for one in ended), strict=True))
     *held, made_work = await link.value(FINISH, now_ms, *columns)
     return held, made_work
 
 
-def _ending_row(delivery_id: str, token: str, ending: Ending) -> tuple[Any, ...]:
+def _ending_row(delivery_id: str, token: str, ending: Outcome) -> tuple[Any, ...]:
     """The parameters of finish_claims for one claim."""
     if isinstance(ending, Finish):
         tried = ending.attempt
@@ -220,28 +222,28 @@ def _ending_row(delivery_id: str, token: str, ending: Ending) -> tuple[Any, ...]
             round(tried.duration_seconds * 1000), text(tried.error), False, None, None,
         )  # fmt: skip
     wait_ms = reason = None
-    if isinstance(ending, HandBack):
+    if isinstance(ending, Released):
         wait_ms, reason = round(ending.wait_seconds * 1000) or None, text(ending.reason)
-    keys = (ending.once_key, ending.order_key) if isinstance(ending, Judged) else (None, None)
+    keys = (ending.once_key, ending.order_key) if isinstance(ending, Rekeyed) else (None, None)
     return (
-        delivery_id, token, "pending", wait_ms, reason, None, None, None, None, None, None, isinstance(ending, Judged),
+        delivery_id, token, "pending", wait_ms, reason, None, None, None, None, None, None, isinstance(ending, Rekeyed),
         *keys,
     )  # fmt: skip
 
 
-async def fetched(link: Link, run_id: str) -> Fetched | None:
+async def fetched(link: PgConnection, run_id: str) -> Fetched | None:
     """What is kept with a run: it lies with the run's first delivery, whose id the run bears."""
     rows = await link.fetch("SELECT fetched FROM deliveries WHERE id = $1", run_id)
     return fetched_of(rows[0][0]) if rows else None
 
 
-async def keep_fetched(link: Link, run_id: str, new: Fetched) -> Fetched:
+async def keep_fetched(link: PgConnection, run_id: str, new: Fetched) -> Fetched:
     """Keeps an object with a run, unless the same was asked before."""
     kept = fetched_of(await link.value(KEEP_FETCHED, run_id, asked_prefix(new.asked), fetched_json(new)))
     return kept or new
 
 
-async def _claims_of(link: Link, seqs: Sequence[int], token: str) -> list[Claim]:
+async def _claims_of(link: PgConnection, seqs: Sequence[int], token: str) -> list[Claim]:
     """What was just claimed, in that order, with events and outputs."""
     rows = {row[0]: row for row in await link.fetch(CLAIMED, seqs, token)}
     found = [(rows[seq], delivery_of(rows[seq])) for seq in seqs if seq in rows]

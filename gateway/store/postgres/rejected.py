@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.core.model import RejectedBounds, RejectedRequest
-from gateway.store.postgres.connection import Link
+from gateway.store.postgres.connection import PgConnection
 from gateway.store.postgres.queue import call, text
 from gateway.store.records import milliseconds
 
@@ -17,7 +17,9 @@ KEEP = call(
 FORGET = "WITH gone AS (DELETE FROM rejected WHERE id = ANY ($1::text[]) RETURNING 1) SELECT count(*) FROM gone"
 
 
-async def keep(link: Link, requests: Sequence[RejectedRequest], bounds: RejectedBounds, now_ms: int | None) -> int:
+async def keep(
+    link: PgConnection, requests: Sequence[RejectedRequest], bounds: RejectedBounds, now_ms: int | None
+) -> int:
     """Keeps them, then drops what is over the bounds; how many."""
     dropped: int = await link.value(
         KEEP,
@@ -39,7 +41,7 @@ async def keep(link: Link, requests: Sequence[RejectedRequest], bounds: Rejected
     return dropped
 
 
-async def forget(link: Link, rejected_ids: Sequence[str]) -> int:
+async def forget(link: PgConnection, rejected_ids: Sequence[str]) -> int:
     """Drops them; how many there were."""
     gone: int = await link.value(FORGET, list(rejected_ids))
     return gone

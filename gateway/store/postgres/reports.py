@@ -21,15 +21,15 @@ from gateway.store.paging import (
     uncountable,
     wrong_cursor,
 )
-from gateway.store.postgres.connection import Address, Link
+from gateway.store.postgres.connection import Address, PgConnection
 from gateway.store.postgres.filters import Terms, delivery_kind_terms, delivery_terms, event_kind_terms, event_terms
 from gateway.store.postgres.queue import text
-from gateway.store.postgres.skip_scan import Index
+from gateway.store.postgres.skip_scan import PostgresSkipScanIndex
 from gateway.store.protocol import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.records import DELIVERY_LISTED, EVENT_LISTED, PURGED, delivery_of, event_of, milliseconds, moment
 
-EVENTS = Index("events", ("account", "type", "state"), "true", "received_at")
-DELIVERIES = Index(
+EVENTS = PostgresSkipScanIndex("events", ("account", "type", "state"), "true", "received_at")
+DELIVERIES = PostgresSkipScanIndex(
     "deliveries", ("account", "route", "action", "state"), "(t.state = 'running') IS NOT TRUE", "created_at"
 )
 PICKED = "ANY ((SELECT seqs FROM merged ORDER BY place DESC LIMIT 1)::bigint[])"
@@ -88,12 +88,12 @@ def _beyond(terms: Terms, column: str, after: str | None, oldest_first: bool) ->
     terms.add(f"{column} {'>' if oldest_first else '<'} {{}}", parse_cursor(after))
 
 
-class ConsoleQueries:
+class PostgresReports:
     """The methods of `Store` under "the console"; `PostgresStore` brings the address and the connections."""
 
     address: Address
-    _console: Link
-    _people: Link
+    _console: PgConnection
+    _people: PgConnection
 
     async def event_page(
         self, where: EventFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
@@ -231,7 +231,13 @@ class ConsoleQueries:
         return int(await self._console.value(sql, *values))
 
     async def _count_kinds(
-        self, index: Index, alias: str, kinds: Terms, since: datetime | None, until: datetime | None, at_most: int
+        self,
+        index: PostgresSkipScanIndex,
+        alias: str,
+        kinds: Terms,
+        since: datetime | None,
+        until: datetime | None,
+        at_most: int,
     ) -> int:
         bounds = index.bounds(since, until, kinds.values)
         each = f"SELECT FROM {index.table} t WHERE {index.of_kind(alias + '.{}')} AND {bounds} OFFSET 0"

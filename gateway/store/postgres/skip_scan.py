@@ -14,7 +14,7 @@ from gateway.store.records import PURGED, milliseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class PostgresSkipScanIndex:
     """An index by kind, then by seq, which also holds the row's time."""
 
     table: str

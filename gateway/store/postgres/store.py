@@ -20,19 +20,19 @@ from gateway.core.model import (
     ConnectionStatus,
     Delivery,
     DeliveryFilter,
-    Ending,
     Event,
     EventFilter,
     Fetched,
     Gathered,
     Lane,
+    Outcome,
     PlannedDelivery,
     RejectedBounds,
     RejectedFilter,
     RejectedRequest,
     SharedRate,
 )
-from gateway.store.group_commit import Together
+from gateway.store.group_commit import GroupCommit
 from gateway.store.migrations.runner import HEAD, upgrade_postgresql
 from gateway.store.postgres import digests as digests
 from gateway.store.postgres import leases_and_notes as notes
@@ -40,10 +40,10 @@ from gateway.store.postgres import maintenance as upkeep
 from gateway.store.postgres import queue as work
 from gateway.store.postgres import rejected as postgres_rejected
 from gateway.store.postgres import sweep as sweeps
-from gateway.store.postgres.connection import BUSY, FAILURES, TRIES, Address, Link, Server, close, reason
+from gateway.store.postgres.connection import BUSY, FAILURES, TRIES, Address, PgConnection, Server, close, reason
 from gateway.store.postgres.filters import delivery_terms, event_terms, rejected_terms
 from gateway.store.postgres.notify import Announcer
-from gateway.store.postgres.reports import SIZE, ConsoleQueries
+from gateway.store.postgres.reports import SIZE, PostgresReports
 from gateway.store.protocol import Added, Due, Note, Purged, Status
 from gateway.store.records import (
     DELIVERY,
@@ -69,7 +69,7 @@ PEOPLE_SECONDS = 60.0  # a listing may look through many rows
 CONSOLE_SECONDS = 15.0  # whoever looks at a page has gone by then
 
 
-class PostgresStore(ConsoleQueries):
+class PostgresStore(PostgresReports):
     """See `gateway.store.protocol.Store` for what each method promises."""
 
     is_shared = True
@@ -79,17 +79,17 @@ class PostgresStore(ConsoleQueries):
         self.address = Address.parse(url)
         self._clock = now_ms
         self._server = Server(self.address)
-        self._adding = Link(self._server)  # a connection for each kind of work: none waits behind another kind
-        self._claiming = Link(self._server)
-        self._finishing = Link(self._server)
-        self._fetching = Link(self._server)
-        self._people = Link(self._server, statement_seconds=PEOPLE_SECONDS)
-        self._console = Link(self._server, statement_seconds=CONSOLE_SECONDS)
-        self._purging = Link(self._server)
+        self._adding = PgConnection(self._server)  # a connection for each kind of work: none waits behind another kind
+        self._claiming = PgConnection(self._server)
+        self._finishing = PgConnection(self._server)
+        self._fetching = PgConnection(self._server)
+        self._people = PgConnection(self._server, statement_seconds=PEOPLE_SECONDS)
+        self._console = PgConnection(self._server, statement_seconds=CONSOLE_SECONDS)
+        self._purging = PgConnection(self._server)
         self._announcer: Announcer | None = None
         self._changed = asyncio.Event()
-        self._adds = Together(self._add_batch, MOST_ADDED)
-        self._finishes = Together(self._finish_batch, MOST_FINISHED)
+        self._adds = GroupCommit(self._add_batch, MOST_ADDED)
+        self._finishes = GroupCommit(self._finish_batch, MOST_FINISHED)
 
     # -- opening and closing ----------------------------------------------------------------------------------
 
@@ -263,10 +263,10 @@ class PostgresStore(ConsoleQueries):
         ids, tokens = [one for one, _ in claims], [token for _, token in claims]
         return set(await self._finishing.value(work.RENEW, self._now(), int(lease_seconds * 1000), ids, tokens))
 
-    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+    async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
         return await self._finishes.put((delivery_id, token, ending))
 
-    async def _finish_batch(self, ended: Sequence[tuple[str, str, Ending]]) -> Sequence[bool]:
+    async def _finish_batch(self, ended: Sequence[tuple[str, str, Outcome]]) -> Sequence[bool]:
         recorded, made_work = await work.finish(self._finishing, ended, self._now())
         if made_work:
             self._work_made()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.store.postgres.connection import Link
+from gateway.store.postgres.connection import PgConnection
 from gateway.store.sweep import CHANGED_COLUMNS, DELIVERY_COLUMNS, ContentsPage, EventContents, put_together
 
 EVENTS = "SELECT seq, account, id, object_id, body FROM events WHERE seq > $1 AND seq > 0 ORDER BY seq LIMIT $2"
@@ -49,7 +49,7 @@ SELECT holds FROM agreed
 REPLACE_REJECTED = "WITH done AS (UPDATE rejected SET body = $2 WHERE id = $1 RETURNING 1) SELECT count(*) FROM done"
 
 
-async def contents(link: Link, after: int, limit: int) -> ContentsPage:
+async def contents(link: PgConnection, after: int, limit: int) -> ContentsPage:
     """See Store.contents."""
     events = await link.fetch(EVENTS, after, limit)
     deliveries = await link.fetch(DELIVERIES, [row[0] for row in events])
@@ -57,7 +57,7 @@ async def contents(link: Link, after: int, limit: int) -> ContentsPage:
     return ContentsPage(put_together(events, deliveries, errors), events[-1][0] if len(events) == limit else None)
 
 
-async def replace_contents(link: Link, before: EventContents, after: EventContents) -> bool:
+async def replace_contents(link: PgConnection, before: EventContents, after: EventContents) -> bool:
     """See Store.replace_contents."""
     pairs = list(zip(before.deliveries, after.deliveries, strict=True))
     changed = [
@@ -80,6 +80,6 @@ async def replace_contents(link: Link, before: EventContents, after: EventConten
     return done
 
 
-async def replace_rejected(link: Link, rejected_id: str, body: bytes) -> bool:
+async def replace_rejected(link: PgConnection, rejected_id: str, body: bytes) -> bool:
     """See Store.replace_rejected."""
     return bool(await link.value(REPLACE_REJECTED, rejected_id, body))

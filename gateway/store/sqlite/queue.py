@@ -15,14 +15,14 @@ from gateway.core.model import (
     Claim,
     Delivery,
     DeliveryState,
-    Ending,
     Event,
     Fetched,
     Finish,
-    HandBack,
-    Judged,
     Lane,
+    Outcome,
     PlannedDelivery,
+    Rekeyed,
+    Released,
     SharedRate,
     was_dry,
 )
@@ -328,7 +328,7 @@ def renew(connection: sqlite3.Connection, claims: Sequence[tuple[str, str]], lea
     return lost
 
 
-def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending: Ending, now_ms: int) -> bool:
+def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending: Outcome, now_ms: int) -> bool:
     """Records what became of a claim and releases whoever waited for it."""
     row = connection.execute(
         "SELECT seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs FROM deliveries"
@@ -338,11 +338,11 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending:
     if row is None:
         return False
     seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs = row
-    if isinstance(ending, HandBack):
+    if isinstance(ending, Released):
         _hand_back(connection, seq, ending, now_ms)
         return True
-    if isinstance(ending, Judged):
-        _hand_back(connection, seq, HandBack(), now_ms)
+    if isinstance(ending, Rekeyed):
+        _hand_back(connection, seq, Released(), now_ms)
         connection.execute(
             "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?",
             (ending.once_key, ending.order_key, seq),
@@ -390,7 +390,7 @@ def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, no
     )
 
 
-def _hand_back(connection: sqlite3.Connection, seq: int, how: HandBack, now_ms: int) -> None:
+def _hand_back(connection: sqlite3.Connection, seq: int, how: Released, now_ms: int) -> None:
     due_at = now_ms + round(how.wait_seconds * 1000) if how.wait_seconds > 0 else None
     connection.execute(
         "UPDATE deliveries SET state = 'pending', token = NULL, lease_until = NULL, due_at = COALESCE(?, due_at),"

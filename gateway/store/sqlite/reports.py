@@ -29,17 +29,17 @@ from gateway.store.paging import (
 from gateway.store.protocol import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.records import DELIVERY_LISTED, EVENT_LISTED, delivery_of, event_of, milliseconds, moment
 from gateway.store.sqlite.filters import delivery_terms, event_terms
-from gateway.store.sqlite.skip_scan import Index, Kind, ends, first_seq
+from gateway.store.sqlite.skip_scan import Kind, SqliteSkipScanIndex, ends, first_seq
 from gateway.store.sqlite.writer import connect
 
 T = TypeVar("T")
 
-EVENTS = Index("events", ("account", "type", "state"), "1")
-DELIVERIES = Index("deliveries", ("account", "route", "action", "state"), "state <> 'running'")
+EVENTS = SqliteSkipScanIndex("events", ("account", "type", "state"), "1")
+DELIVERIES = SqliteSkipScanIndex("deliveries", ("account", "route", "action", "state"), "state <> 'running'")
 EVERYTHING = range(2**62)
 
 
-class Reader:
+class ReadConnection:
     """A read-only connection and the one thread that uses it."""
 
     def __init__(self, path: Path) -> None:
@@ -211,7 +211,7 @@ def count_events(connection: sqlite3.Connection, where: EventFilter, at_most: in
 
 
 def _count(
-    connection: sqlite3.Connection, index: Index, wants: Callable[[Kind], bool], span: range, at_most: int
+    connection: sqlite3.Connection, index: SqliteSkipScanIndex, wants: Callable[[Kind], bool], span: range, at_most: int
 ) -> int:
     total = 0
     for kind in index.wanted(connection, wants):
@@ -382,13 +382,13 @@ def audit_page(connection: sqlite3.Connection, limit: int, after: str | None) ->
     return Page(entries, str(rows[limit - 1][6]) if len(rows) > limit else None)
 
 
-class ConsoleQueries:
+class SqliteReports:
     """The methods of `Store` under "the console"; `SqliteStore` brings the path and the writer."""
 
     path: Path
 
     def __init__(self) -> None:
-        self._console = Reader(self.path)
+        self._console = ReadConnection(self.path)
 
     async def _do(self, what: Callable[[sqlite3.Connection], T]) -> T:
         raise NotImplementedError

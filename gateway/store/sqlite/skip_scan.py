@@ -17,7 +17,7 @@ Kind = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class SqliteSkipScanIndex:
     """An index whose entries of one kind lie in order of seq."""
 
     table: str

@@ -23,12 +23,12 @@ from gateway.core.model import (
     ConnectionStatus,
     Delivery,
     DeliveryFilter,
-    Ending,
     Event,
     EventFilter,
     Fetched,
     Gathered,
     Lane,
+    Outcome,
     PlannedDelivery,
     RejectedBounds,
     RejectedFilter,
@@ -58,7 +58,7 @@ from gateway.store.sqlite import rejected as sqlite_rejected
 from gateway.store.sqlite import sweep as sweeps
 from gateway.store.sqlite.clock import ClockWatch, bring_forward
 from gateway.store.sqlite.filters import delivery_terms, event_terms, rejected_terms
-from gateway.store.sqlite.reports import ConsoleQueries
+from gateway.store.sqlite.reports import SqliteReports
 from gateway.store.sqlite.writer import Arrival, Writer, connect, unavailable
 from gateway.store.sweep import ContentsPage, EventContents
 
@@ -74,7 +74,7 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class SqliteStore(ConsoleQueries):
+class SqliteStore(SqliteReports):
     """See `gateway.store.protocol.Store` for what each method promises."""
 
     is_shared = False
@@ -300,7 +300,7 @@ class SqliteStore(ConsoleQueries):
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
         return await self._do(lambda c: work.renew(c, claims, int(lease_seconds * 1000), self._now_ms()))
 
-    async def finish(self, delivery_id: str, token: str, ending: Ending) -> bool:
+    async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
         return await self._do(lambda c: work.finish(c, delivery_id, token, ending, self._now_ms()))
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

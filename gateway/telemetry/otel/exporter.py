@@ -46,7 +46,7 @@ class _Session(requests.Session):
         return response
 
 
-class Told(SpanExporter):
+class LoggedExporter(SpanExporter):
     """An exporter whose failures are in the gateway's log: the first at once, then how many spans were lost, once in a
     while, and that it works again.
     """
@@ -88,7 +88,7 @@ class Told(SpanExporter):
 
 
 def _silence_library() -> None:
-    """What the library would write to standard error, line by line, is told by `Told` in the gateway's own log."""
+    """What the library would write to standard error, line by line, `LoggedExporter` logs."""
     library = logging.getLogger("opentelemetry")
     library.propagate = False
     if not library.handlers:
@@ -103,7 +103,7 @@ class Pipeline:
         session = _Session()
         session.trust_env = False  # as all that the gateway sends: no proxies, no .netrc of the environment
         headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
-        self._exporter = Told(
+        self._exporter = LoggedExporter(
             OTLPSpanExporter(
                 endpoint=settings.endpoint,
                 headers=headers,

@@ -22,7 +22,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from yarl import URL
 
 from gateway.core.errors import StoreUnavailable
-from gateway.core.model import Account, AttemptOutcome, Claim, Ending, Event, Fetch, Finish, HandBack
+from gateway.core.model import Account, AttemptOutcome, Claim, Event, Fetch, Finish, Outcome, Released
 from gateway.core.tracing import Header
 from gateway.delivery.fetch import Fetcher
 from gateway.plugin.http_client import REQUEST_TRACING
@@ -165,7 +165,7 @@ class AttemptSpan:
             contexts.detach(self._tokens[0])
             REQUEST_TRACING.reset(self._tokens[1])
 
-    def ended(self, ending: Ending) -> None:
+    def ended(self, ending: Outcome) -> None:
         span = self._span
         if isinstance(ending, Finish):
             outcome = ending.attempt.outcome
@@ -176,7 +176,7 @@ class AttemptSpan:
             if outcome in _FAILED:
                 _fail(span, outcome.value if outcome is AttemptOutcome.INTERRUPTED else self._error or outcome.value)
         else:
-            outcome_word = "handed_back" if isinstance(ending, HandBack) else "judged"
+            outcome_word = "handed_back" if isinstance(ending, Released) else "judged"
             span.set_attribute("gateway.attempt.outcome", outcome_word)
         span.end()
 

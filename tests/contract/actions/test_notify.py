@@ -13,7 +13,7 @@ from aiohttp import web
 
 from actions.notify import AppriseConnection, Notify
 from gateway.plugin import Finding
-from gateway.testing import Ended, Trial, make_event, probe_action, problems
+from gateway.testing import Trial, TrialResult, make_event, probe_action, problems
 from tests.acceptance.harness import free_port
 from tests.contract.actions.servers import Service, service
 
@@ -31,7 +31,7 @@ def trial(url: str, *, timeout: str = "30s", event: Any = None, **given: Any) ->
     return Trial(Notify(), given, connection={"type": "apprise", "url": url}, timeout=timeout, event=event)
 
 
-async def attempt(url: str, **given: Any) -> Ended:
+async def attempt(url: str, **given: Any) -> TrialResult:
     async with trial(url, **given) as one:
         return await one.attempt()
 

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from gateway.alerts.events import account_silent
-from gateway.alerts.publisher import Herald
+from gateway.alerts.publisher import Publisher
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import Event, EventFilter, PlannedDelivery
 from gateway.store.protocol import Added
@@ -22,14 +22,14 @@ SILENT = account_silent("acme", None, 3600, 3600, AT, 600.0)
 ONCE = replace(SILENT, repeated_seconds=None)
 
 
-def herald(store: Any, seen: list[str] | None = None, clock: Clock | None = None) -> Herald:
+def herald(store: Any, seen: list[str] | None = None, clock: Clock | None = None) -> Publisher:
     seconds = (lambda: clock.now / 1000) if clock is not None else (lambda: 0.0)
     raised = [] if seen is None else seen
     plan = lambda event: (event, [PlannedDelivery("alerts", "tell")])  # noqa: E731
-    return Herald(store, plan, structlog.get_logger(), lambda event: raised.append(event.type), seconds)
+    return Publisher(store, plan, structlog.get_logger(), lambda event: raised.append(event.type), seconds)
 
 
-async def told(made: Herald, *owns: Any) -> None:
+async def told(made: Publisher, *owns: Any) -> None:
     """Has them all committed."""
     for own in owns:
         made.put(own)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.diagnostics.excerpts import _masked
-from gateway.config.diagnostics.problem import CODES, ConfigError, Excerpt, Note, Problem, counted
+from gateway.config.diagnostics.problem import CODES, ConfigError, Excerpt, Problem, ProblemNote, counted
 from gateway.config.diagnostics.render import report, rows
 from gateway.config.yaml.scalars import ScalarMap
 from gateway.config.yaml.textfile import TextFile
@@ -70,7 +70,7 @@ def test_a_long_line_is_cut_around_what_is_meant() -> None:
 
 
 def test_two_places_are_both_shown() -> None:
-    note = Note("first", Where("gateway.yaml", 3, 1), Excerpt("tabel: 0", 0, 5))
+    note = ProblemNote("first", Where("gateway.yaml", 3, 1), Excerpt("tabel: 0", 0, 5))
     text = report([Problem(WHERE, "tabel is there twice", notes=(note,), excerpt=PROBLEM.excerpt)], "gateway.yaml")
     assert " 3 | tabel: 0\n   | ----- first here\n" in text
     assert str(Problem(WHERE, "tabel is there twice", notes=(note,))) == (

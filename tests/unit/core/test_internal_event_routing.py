@@ -9,7 +9,7 @@ import pytest
 
 from gateway.alerts.events import backlog_growing
 from gateway.app.gateway import intake_of, replan
-from gateway.core.internal_events import TYPES, spared_connection, usual_account
+from gateway.core.internal_events import TYPES, excluded_connection, usual_account
 from gateway.core.routing import RouteTable, fits
 from gateway.stripe import event_types
 from tests.configs import loaded
@@ -57,9 +57,9 @@ def test_what_tells_that_a_connection_does_not_work_is_not_sent_over_it(
 
 def test_a_dead_letter_may_be_told_over_the_connection_that_it_was_for() -> None:
     data = {"object": {"connection": "team"}}
-    assert spared_connection({"type": "gateway.delivery.dead", "data": data}) is None
-    assert spared_connection({"type": "gateway.connection.paused", "data": data}) == "team"
-    assert spared_connection({"type": "gateway.connection.paused", "data": []}) is None
+    assert excluded_connection({"type": "gateway.delivery.dead", "data": data}) is None
+    assert excluded_connection({"type": "gateway.connection.paused", "data": data}) == "team"
+    assert excluded_connection({"type": "gateway.connection.paused", "data": []}) is None
 
 
 def test_an_own_event_belongs_to_the_account_it_tells_of_or_to_the_gateway() -> None:

@@ -16,10 +16,10 @@ from gateway.core.model import (
     ConnectionStatus,
     DeliveryState,
     Finish,
-    HandBack,
-    Judged,
+    Rekeyed,
+    Released,
 )
-from gateway.delivery.attempt import Ended
+from gateway.delivery.attempt import AttemptResult
 from gateway.delivery.circuit_breaker import Evidence, Health, evidence_of, probe, weigh
 from gateway.plugin import BreakerSettings
 
@@ -30,9 +30,11 @@ WORKED = Evidence("dlv_a", Health.WORKS)
 UNKNOWN = Evidence("dlv_a", Health.UNKNOWN, None, "answered 404")
 
 
-def ended(state: DeliveryState, outcome: AttemptOutcome, *, pause: float | None = None, failed: bool = False) -> Ended:
+def ended(
+    state: DeliveryState, outcome: AttemptOutcome, *, pause: float | None = None, failed: bool = False
+) -> AttemptResult:
     attempt = Attempt(1, datetime(2026, 11, 24, tzinfo=UTC), 0.1, outcome, "answered 503" if failed else None)
-    return Ended(Finish(state, attempt), pause, failed)
+    return AttemptResult(Finish(state, attempt), pause, failed)
 
 
 def after(status: ConnectionStatus, change: ConnectionChange | None) -> ConnectionStatus:
@@ -71,11 +73,11 @@ PAUSED = fail(fail(fail(NEW)))
         (ended(DeliveryState.PENDING, AttemptOutcome.RETRY), Health.UNKNOWN),  # a fault in the action's code
         (ended(DeliveryState.SKIPPED, AttemptOutcome.SKIPPED), Health.UNKNOWN),
         (ended(DeliveryState.PENDING, AttemptOutcome.INTERRUPTED), Health.UNKNOWN),
-        (Ended(HandBack()), Health.UNKNOWN),
-        (Ended(Judged("once", None)), Health.UNKNOWN),
+        (AttemptResult(Released()), Health.UNKNOWN),
+        (AttemptResult(Rekeyed("once", None)), Health.UNKNOWN),
     ],
 )
-def test_what_an_attempt_tells_of_its_connection(how: Ended, health: Health) -> None:
+def test_what_an_attempt_tells_of_its_connection(how: AttemptResult, health: Health) -> None:
     assert evidence_of("dlv_a", how).health is health
 
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import RejectedBounds, RejectedFilter, RejectedRequest
 from gateway.intake import rejected as module
-from gateway.intake.rejected import MOST_BYTES_IN_A_WRITE, MOST_IN_A_WRITE, Rejections, Waiting
+from gateway.intake.rejected import MOST_BYTES_IN_A_WRITE, MOST_IN_A_WRITE, RejectedBatch, Rejections
 from gateway.store.sqlite.store import SqliteStore
 from tests.contract.test_rejected import BOUNDS, a_rejected
 
@@ -25,7 +25,7 @@ def addresses(requests: Sequence[RejectedRequest]) -> Counter[str]:
 
 
 def test_a_write_holds_at_most_so_many() -> None:
-    waiting = Waiting()
+    waiting = RejectedBatch()
     kept = [waiting.put(a_rejected(f"rej_{i}")) for i in range(1000)]
     assert sum(kept) == MOST_IN_A_WRITE
     assert len(waiting.take()) == MOST_IN_A_WRITE
@@ -33,7 +33,7 @@ def test_a_write_holds_at_most_so_many() -> None:
 
 
 def test_a_write_holds_at_most_so_much_or_one_request() -> None:
-    waiting = Waiting()
+    waiting = RejectedBatch()
     large = a_rejected("rej_1", size=MOST_BYTES_IN_A_WRITE * 3)
     assert waiting.put(large)
     assert not waiting.put(a_rejected("rej_2", size=1))
@@ -41,7 +41,7 @@ def test_a_write_holds_at_most_so_much_or_one_request() -> None:
 
 
 def test_an_address_that_floods_makes_room_for_another() -> None:
-    waiting = Waiting()
+    waiting = RejectedBatch()
     for i in range(500):
         waiting.put(a_rejected(f"rej_flood_{i}", "203.0.113.9"))
     assert all(waiting.put(a_rejected(f"rej_{i}", "192.0.2.1")) for i in range(20))
@@ -51,7 +51,7 @@ def test_an_address_that_floods_makes_room_for_another() -> None:
 
 
 def test_what_is_taken_is_in_order_of_arrival() -> None:
-    waiting = Waiting()
+    waiting = RejectedBatch()
     arrived = [
         replace(a_rejected(f"rej_{i}", f"192.0.2.{i % 3}"), received_at=datetime.fromtimestamp(i, UTC))
         for i in range(9)

@@ -8,11 +8,20 @@ import pytest
 
 from gateway.core.errors import Where
 from gateway.core.model import Account, Route
-from gateway.stripe.endpoints import Deed, Endpoint, Step, Wanted, endpoint_of, mistakes, plan, wanted_endpoints
+from gateway.stripe.endpoints import (
+    ActionKind,
+    Endpoint,
+    Step,
+    WantedEndpoint,
+    endpoint_of,
+    lint,
+    plan,
+    wanted_endpoints,
+)
 
 URL = "https://hooks.acme.example/webhooks/acme"
 ACCOUNT = Account("acme", ("whsec_1",), None, 300.0, api_version="2026-10-28.endive")
-WANTED = Wanted(URL, False, ("invoice.paid",), "2026-10-28.endive")
+WANTED = WantedEndpoint(URL, False, ("invoice.paid",), "2026-10-28.endive")
 
 
 def route(*events: str, accounts: frozenset[str] | None = None, connected: tuple[str, ...] = ("none",)) -> Route:
@@ -34,7 +43,7 @@ def test_globs_become_exact_types_of_the_account_s_routes() -> None:
         route("charge.refunded", accounts=frozenset({"other"})),
     ]
     ((one,), thin) = wanted_endpoints(ACCOUNT, routes, "https://hooks.acme.example/")
-    assert one == Wanted(
+    assert one == WantedEndpoint(
         URL,
         False,
         (
@@ -66,22 +75,22 @@ def test_every_event_is_one_star_and_thin_ones_are_left_to_event_destinations() 
 
 def test_what_agrees_needs_no_step_and_others_endpoints_are_left_alone() -> None:
     assert plan([WANTED], [there(), there("we_2", url="https://other.example/hooks", events=("*",))]) == []
-    any_version = Wanted(URL, False, ("invoice.paid",), None)
+    any_version = WantedEndpoint(URL, False, ("invoice.paid",), None)
     assert plan([any_version], [there(api_version="2020-08-27")]) == []
 
 
 def test_a_missing_endpoint_is_created() -> None:
-    assert plan([WANTED], []) == [Step(Deed.CREATE, WANTED, ("there is none",))]
+    assert plan([WANTED], []) == [Step(ActionKind.CREATE, WANTED, ("there is none",))]
     of_connected = there(is_connect=True)
-    assert [step.deed for step in plan([WANTED], [of_connected])] == [Deed.CREATE]
+    assert [step.deed for step in plan([WANTED], [of_connected])] == [ActionKind.CREATE]
 
 
 def test_other_events_and_a_disabled_endpoint_are_one_update() -> None:
     old = there(events=("charge.refunded", "invoice.paid"), is_enabled=False)
-    wanted = Wanted(URL, False, ("invoice.paid", "payout.paid"), None)
+    wanted = WantedEndpoint(URL, False, ("invoice.paid", "payout.paid"), None)
     (step,) = plan([wanted], [old])
     assert step == Step(
-        Deed.UPDATE,
+        ActionKind.UPDATE,
         wanted,
         ("+ payout.paid", "- charge.refunded", "it is disabled"),
         old,
@@ -92,11 +101,11 @@ def test_other_events_and_a_disabled_endpoint_are_one_update() -> None:
 def test_another_version_is_made_beside_the_old_one_and_then_switched_to() -> None:
     old = there("we_old", api_version="2020-08-27")
     (create,) = plan([WANTED], [old])
-    assert (create.deed, create.instead_of) == (Deed.CREATE, (old,))
+    assert (create.deed, create.instead_of) == (ActionKind.CREATE, (old,))
     assert create.reasons == ("the one there is of 2020-08-27, which cannot be changed",)
     new = there("we_new", is_enabled=False)
     (switch,) = plan([WANTED], [old, new])
-    assert (switch.deed, switch.endpoint, switch.instead_of) == (Deed.SWITCH, new, (old,))
+    assert (switch.deed, switch.endpoint, switch.instead_of) == (ActionKind.SWITCH, new, (old,))
     assert switch.reasons == ("it is of 2026-10-28.endive; we_old, of another version, is still enabled",)
     assert plan([WANTED], [there("we_old", api_version="2020-08-27", is_enabled=False), there("we_new")]) == []
 
@@ -118,17 +127,17 @@ def test_an_endpoint_for_connected_accounts_is_known_by_our_mark_or_its_applicat
 
 def test_mistakes_of_mode_and_address_are_told_before_anything_is_asked() -> None:
     live = Account("acme", ("whsec_1",), True, 300.0)
-    assert mistakes(live, "https://hooks.acme.example", is_live=True) == []
-    assert mistakes(ACCOUNT, "http://hooks.acme.example", is_live=False) == []
-    assert mistakes(live, "https://hooks.acme.example", is_live=False) == [
+    assert lint(live, "https://hooks.acme.example", is_live=True) == []
+    assert lint(ACCOUNT, "http://hooks.acme.example", is_live=False) == []
+    assert lint(live, "https://hooks.acme.example", is_live=False) == [
         "accounts.acme: livemode is true, but api_key is a test key: its endpoints would get test events, which are "
         "ignored here"
     ]
-    assert mistakes(live, "http://hooks.acme.example", is_live=True) == [
+    assert lint(live, "http://hooks.acme.example", is_live=True) == [
         "http://hooks.acme.example: in live mode Stripe posts to https:// alone"
     ]
     for host in ("localhost", "10.0.0.1", "[::1]", "gateway", "hooks.local"):
-        assert mistakes(ACCOUNT, f"https://{host}:8080", is_live=False) == [
+        assert lint(ACCOUNT, f"https://{host}:8080", is_live=False) == [
             f"https://{host}:8080: Stripe cannot reach this address; for your own machine use `stripe listen "
             "--forward-to localhost:8080/webhooks/acme`"
         ]

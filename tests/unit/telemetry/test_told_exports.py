@@ -9,7 +9,7 @@ import structlog
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from gateway.telemetry.otel.exporter import TOLD_SECONDS, Told
+from gateway.telemetry.otel.exporter import TOLD_SECONDS, LoggedExporter
 
 
 class Switch(SpanExporter):
@@ -29,7 +29,9 @@ def test_a_failing_collector_is_told_once_a_minute_with_what_was_lost() -> None:
         raise structlog.DropEvent
 
     now, switch = [0.0], Switch()
-    told = Told(switch, lambda: "answered 500", structlog.wrap_logger(None, processors=[keep]), lambda: now[0])
+    told = LoggedExporter(
+        switch, lambda: "answered 500", structlog.wrap_logger(None, processors=[keep]), lambda: now[0]
+    )
     spans = [ReadableSpan("one"), ReadableSpan("two")]
     for _ in range(10):
         told.export(spans)

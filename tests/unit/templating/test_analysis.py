@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jinja2 import TemplateSyntaxError
 from jinja2.parser import Parser
 
-from gateway.templating.analysis import Read, Reader, parsed_expression
+from gateway.templating.analysis import Read, TemplateReader, parsed_expression
 from gateway.templating.environment import Sandbox
 
 SANDBOX = Sandbox(None, None)
@@ -81,7 +81,7 @@ SOURCES = st.lists(st.sampled_from(WORDS), max_size=12).map("".join) | st.lists(
 
 def named(source: str) -> list[tuple[str, list[str]]]:
     """Each reference's path, and what stands in the text where its parts are said to stand."""
-    read = Reader(SANDBOX).text(source)
+    read = TemplateReader(SANDBOX).text(source)
     return [
         (".".join(map(str, one.path)), [source[start:end] for start, end in one.stretches]) for one in read.references
     ]
@@ -117,13 +117,13 @@ def test_names_are_found_where_they_stand(source: str, expected: list[tuple[str,
     ],
 )
 def test_names_that_a_template_can_do_without_are_told_apart(source: str, optional: list[bool]) -> None:
-    assert [one.is_optional for one in Reader(SANDBOX).text(source).references] == optional
+    assert [one.is_optional for one in TemplateReader(SANDBOX).text(source).references] == optional
 
 
 @given(source=SOURCES)
 @settings(max_examples=400, deadline=None)
 def test_a_text_read_in_pieces_says_what_the_whole_text_says(source: str) -> None:
-    reader = Reader(SANDBOX)
+    reader = TemplateReader(SANDBOX)
     pieces = reader._in_pieces(source)
     if pieces is not None:
         whole = reader._whole(source)
@@ -138,7 +138,7 @@ def shape(read: Read) -> object:
     "source", ["'a\"b' ~ c ~ 'd'", "a == 'x' and b['y'] == \"it's\"", "'a\\'b' ~ c", "a[('k')]", "'a' 'b' ~ c"]
 )
 def test_what_stands_in_quotes_is_not_taken_for_names(source: str) -> None:
-    reader = Reader(SANDBOX)
+    reader = TemplateReader(SANDBOX)
     reader.expression(source.replace("x", "z"))
     assert shape(reader.expression(source)) == shape(reader.of_tree(parsed_expression(SANDBOX, source)))
 
@@ -147,7 +147,7 @@ def test_what_stands_in_quotes_is_not_taken_for_names(source: str) -> None:
 @settings(max_examples=400, deadline=None)
 def test_what_is_said_to_compile_surely_compiles(source: str) -> None:
     with contextlib.suppress(TemplateSyntaxError):
-        read = Reader(SANDBOX).text(source)
+        read = TemplateReader(SANDBOX).text(source)
         if read.survey.is_sure and not read.faults:
             SANDBOX.from_string(source)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.simulation.cases.matchers import ABSENT, Difference, differences, mistakes, text_difference
+from gateway.simulation.cases.matchers import ABSENT, Difference, differences, lint, text_difference
 
 FOUND = {
     "table": "orders",
@@ -99,9 +99,9 @@ def test_a_reason_is_compared_by_a_part_of_it() -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_matcher_is_told(value: Any, expected: Any) -> None:
-    assert list(mistakes(value)) == [expected]
+    assert list(lint(value)) == [expected]
 
 
 def test_a_mapping_with_dollar_keys_among_others_is_no_matcher() -> None:
     assert differ({"$matches": "x", "b": 1}, {"$matches": "x", "b": 1}) == []
-    assert list(mistakes({"$nothing": 1, "b": 1})) == []
+    assert list(lint({"$nothing": 1, "b": 1})) == []

@@ -1,0 +1,193 @@
+"""Deliveries, their states, and what becomes of a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from gateway.core.model.events import Event
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    BLOCKED = "blocked"  # waits for what it `needs`
+    PENDING = "pending"  # will run when due, in its turn
+    RUNNING = "running"  # claimed by a gateway, under a lease
+    SUCCEEDED = "succeeded"
+    SKIPPED = "skipped"  # was not owed after all: its `if` was false, `once_per`, a skipped need
+    CANCELLED = "cancelled"  # a person ended it
+    DEAD = "dead"  # will not be retried by itself
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens without a person."""
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({DeliveryState.SUCCEEDED, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.DEAD})
+
+
+DRY_RUN = "dry run: "
+"""How the reason of a delivery begins that was skipped because nothing was to be sent. Those that need it run dry
+as well: they know by a need that has ended without an output.
+"""
+
+
+NEEDED = "needed action "
+"""How the reason of a delivery begins that was skipped or cancelled for the sake of one that it needs."""
+
+
+def was_dry(state: str, reason: str | None) -> bool:
+    """Whether a delivery was skipped because nothing was to be sent."""
+    return state == DeliveryState.SKIPPED and reason is not None and reason.startswith(DRY_RUN)
+
+
+class AttemptOutcome(StrEnum):
+    """How one run of a delivery ended."""
+
+    SUCCEEDED = "succeeded"
+    SKIPPED = "skipped"
+    RETRY = "retry"  # failed in a way that may pass
+    DEAD = "dead"  # failed for good, or out of attempts
+    INTERRUPTED = "interrupted"  # the gateway stopped or died meanwhile: whether it took effect is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What one delivery of a route with `digest` brings."""
+
+    events: Sequence[Event]  # the first of them, oldest first
+    count: int  # of all
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDelivery:
+    """What routing decided is owed for an event: one action of one route.
+
+    `needs` are names of actions planned for the same route in the same run. `error` is set where routing
+    could not decide (an `if` that raised): the delivery begins as a dead letter with that text. Those that need it are
+    planned beside it, unjudged as well: their keys are known once the route is judged.
+    """
+
+    route: str
+    action: str
+    needs: tuple[str, ...] = ()
+    once_key: str | None = None
+    order_key: str | None = None
+    error: str | None = None
+    is_judged: bool = True  # False only after a routing error
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Lane:
+    """The deliveries of one action for one account: what is claimed side by side with other lanes."""
+
+    account: str
+    route: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One action owed for one event: the unit of retry."""
+
+    id: str  # the same at every attempt
+    event_id: str
+    account: str
+    event_type: str
+    route: str
+    action: str
+    run_id: str  # deliveries of one route planned together share it; `needs` is resolved inside
+    needs: tuple[str, ...]
+    state: DeliveryState
+    attempts: int  # since it was made or last revived, the running one included
+    created_at: datetime
+    next_attempt_at: datetime | None  # for pending ones
+    finished_at: datetime | None
+    reason: str | None  # why it is dead, skipped, cancelled or waits
+    last_error: str | None
+    is_judged: bool  # whether the route's `if` said yes; False only after a routing error
+    waits_for_turn: bool  # pending, but `order_by` or `once_per` lets another go first
+    once_key: str | None = None
+    order_key: str | None = None
+    rendered: Any = None
+    output: Any = None
+
+    @property
+    def lane(self) -> Lane:
+        """The lane it is claimed in."""
+        return Lane(self.account, self.route, self.action)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One run of a delivery."""
+
+    number: int  # 1, 2, ... over the delivery's whole life
+    started_at: datetime
+    duration_seconds: float
+    outcome: AttemptOutcome
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that this gateway may run until its lease ends."""
+
+    delivery: Delivery
+    token: str  # fences a gateway that overslept its lease
+    event: Event
+    outputs: Mapping[str, Any]  # of the succeeded deliveries of the same run, by action
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How the attempt of a claim ended: SUCCEEDED, SKIPPED, DEAD, or PENDING, to run again after `wait_seconds`."""
+
+    state: DeliveryState
+    attempt: Attempt
+    reason: str | None = None
+    wait_seconds: float = 0.0
+    rendered: Any = None
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A claim that is given up without an attempt, and costs none. It keeps its place, or waits for `wait_seconds`."""
+
+    reason: str | None = None  # why it waits
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """A claim of an unjudged delivery whose route has been judged now. It takes its turn by its keys, and this costs no
+    attempt.
+    """
+
+    once_key: str | None
+    order_key: str | None
+
+
+Outcome = Finish | Released | Rekeyed
+"""What becomes of a claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries to list, retry or cancel. Empty fields do not narrow."""
+
+    ids: Sequence[str] = ()
+    event_ids: Sequence[str] = ()
+    accounts: Sequence[str] = ()
+    routes: Sequence[str] = ()
+    actions: Sequence[str] = ()
+    lanes: Sequence[tuple[str, str]] | None = None  # (route, action) pairs, such as all of one connection
+    states: Sequence[str] = ()
+    since: datetime | None = None  # made at or after
+    until: datetime | None = None  # made before

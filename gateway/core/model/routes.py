@@ -1,0 +1,108 @@
+"""Routes and their actions, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.core.errors import Where
+from gateway.core.model.accounts import OWN
+
+
+class Expression(Protocol):
+    """A compiled Jinja expression, such as a route's `if`."""
+
+    @property
+    def source(self) -> str:
+        """The text as written."""
+
+    @property
+    def where(self) -> Where:
+        """Its place in the YAML."""
+
+    def prepare(self) -> None:
+        """Does now what the first `evaluate` would do: an event need not wait for it."""
+
+    def evaluate(self, scope: Mapping[str, Any]) -> Any:
+        """The expression's native value. Raises TemplateError."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`retry:` of the defaults or of one action."""
+
+    attempts: int  # runs in all, the first one included
+    first_seconds: float
+    factor: float
+    max_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A route's `fetch`: what to ask Stripe for when a delivery runs."""
+
+    expand: tuple[str, ...] = ()
+    api_version: str | None = None  # None: the account's, else the event's
+    again: bool = False  # at every attempt, instead of once for all of an event's actions
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A route's `digest`: events that come close together go out as one."""
+
+    every_seconds: float  # between two digests at least
+    wait_seconds: float  # for more, after the first event
+
+
+@dataclass(frozen=True, slots=True)
+class ActionUse:
+    """One named action of a route.
+
+    `settings` is the compiled `with`; its type belongs to `gateway.config`, and routing does not look at it.
+    """
+
+    name: str
+    uses: str
+    needs: tuple[str, ...]
+    where: Where
+    condition: Expression | None = None
+    connection: str | None = None
+    retry: RetryPolicy = RetryPolicy(20, 5.0, 4.0, 21600.0)
+    timeout_seconds: float = 30.0
+    settings: Any = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Event patterns + a condition + named actions, in an order that respects `needs`."""
+
+    name: str
+    accounts: frozenset[str] | None  # None: every account
+    events: tuple[str, ...]  # types or globs
+    where: Where
+    condition: Expression | None = None
+    once_per: Expression | None = None
+    order_by: Expression | None = None
+    actions: tuple[ActionUse, ...] = ()
+    connected_accounts: frozenset[str] = frozenset({OWN})  # ids, EVERY_CONNECTED, OWN
+    fetch: Fetch | None = None
+    dry_run: bool = False  # of every action
+    digest: Digest | None = None
+
+    def action(self, name: str) -> ActionUse | None:
+        """The action of that name, or None."""
+        return next((action for action in self.actions if action.name == name), None)
+
+    def needed_by(self, name: str) -> frozenset[str]:
+        """The names of all that an action needs, directly or through others."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            action = self.action(todo.pop())
+            for need in action.needs if action else ():
+                if need not in found:
+                    found.add(need)
+                    todo.append(need)
+        return frozenset(found)
