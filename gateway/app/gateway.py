@@ -33,7 +33,7 @@ from gateway.core.envelope import is_forgotten
 from gateway.core.errors import UsageError
 from gateway.core.internal_events import account_named
 from gateway.core.model import Claim, ConnectionState, Event, Finish, Outcome, PlannedDelivery, RejectedRequest
-from gateway.core.routing import RouteTable
+from gateway.core.routing import RouteTable, route
 from gateway.core.tracing import Tracer
 from gateway.delivery.concurrency import GroupFigures
 from gateway.delivery.connection_health import ConnectionChanged, ConnectionObserver
@@ -44,7 +44,7 @@ from gateway.delivery.worker import Observer, Worker
 from gateway.intake.backfill.reconcile import Reconciler
 from gateway.intake.listener import Listener
 from gateway.intake.rejected import Rejections
-from gateway.intake.webhook import Handler, Intake, recognise_rejected, route
+from gateway.intake.webhook import Handler, Intake, recognise_rejected
 from gateway.plugin import Action, ConnectionSettings
 from gateway.store import open_store
 from gateway.store.encryption.keyring import Keyring
@@ -80,7 +80,7 @@ def replan(intake: Intake, event: Event) -> tuple[PlannedDelivery, ...]:
         raise UsageError(f"gateway.yaml has no account {event.account} any more")
     if is_forgotten(event.body):
         raise UsageError(f"{event.id} was forgotten (`gateway forget`): there is nothing left to replay")
-    return tuple(route(intake, event)[1])
+    return tuple(route(event, intake.accounts, intake.table, intake.constants)[1])
 
 
 Readmitted = tuple[Event, list[PlannedDelivery]]
@@ -93,7 +93,7 @@ def readmission(config: Config) -> Callable[[RejectedRequest], Readmitted | str]
 
     def judge(request: RejectedRequest) -> Readmitted | str:
         event = recognise_rejected(intake, request)
-        return event if isinstance(event, str) else route(intake, event)
+        return event if isinstance(event, str) else route(event, intake.accounts, intake.table, intake.constants)
 
     return judge
 
@@ -213,7 +213,7 @@ async def running(
         alerts = Alerts(
             store,
             lambda: (live.config, live.table),
-            lambda event: route(intake, event),
+            lambda event: route(event, intake.accounts, intake.table, intake.constants),
             log,
             raised=lambda event: metrics.own_event(event.type),
         )

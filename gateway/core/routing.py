@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gateway.core.envelope import THIN, connected_account
+from gateway.core.envelope import THIN, connected_account, parse_json
 from gateway.core.errors import TemplateError
-from gateway.core.internal_events import is_own
-from gateway.core.model import EVERY_CONNECTED, OWN, Account, ActionUse, Event, PlannedDelivery, Route
+from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, excluded_connection, is_own
+from gateway.core.model import EVERY_CONNECTED, OWN, Account, ActionUse, Event, EventState, PlannedDelivery, Route
 
 Scope = Mapping[str, Any]
 _GLOB = re.compile(r"[*?\[]")
@@ -196,3 +197,25 @@ def _without(route: Route, connection: str) -> list[ActionUse]:
     """A route's actions but for those on a connection, and those that need one of them."""
     excluded = {action.name for action in route.actions if action.connection == connection}
     return [one for one in route.actions if one.name not in excluded and not route.needed_by(one.name) & excluded]
+
+
+def route(
+    event: Event, accounts: Mapping[str, Account], table: RouteTable, constants: Mapping[str, Any]
+) -> tuple[Event, list[PlannedDelivery]]:
+    """The event in its right state, and what is owed for it. Its account is known."""
+    account = account_named(accounts, event.account)
+    assert account is not None
+    if account.livemode is not None and event.livemode is not None and event.livemode != account.livemode:
+        return replace(event, state=EventState.IGNORED), []
+    if account.api_version is not None and event.api_version not in (None, account.api_version):
+        event = replace(event, written_for=account.api_version)
+    wanting = table.wanting(event.account, event.type)
+    routes = [route for route in wanting if wants_connected(route, event.connected_account)]
+    if not routes:
+        return replace(event, state=EventState.UNMATCHED), []
+    excluded = excluded_connection(parse_json(event.body)) if event.type in ABOUT_CONNECTIONS else None
+    planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, constants), excluded)
+    if not planned:
+        return replace(event, state=EventState.UNMATCHED), []
+    twin = twin_of(event, table)
+    return event if twin is None else replace(event, twin=twin), planned

@@ -14,11 +14,10 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.client_address import Sources
-from gateway.core.envelope import parse_event, parse_json
+from gateway.core.envelope import parse_event
 from gateway.core.errors import EnvelopeError, SignatureError, StoreUnavailable
-from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, excluded_connection
 from gateway.core.model import TEST_EVENT_ID, Account, Event, EventSource, EventState, PlannedDelivery, RejectedRequest
-from gateway.core.routing import RouteTable, plan, scope_of, twin_of, wants_connected
+from gateway.core.routing import RouteTable, route
 from gateway.core.tracing import Tracer
 from gateway.intake.api_versions import VersionWatch
 from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
@@ -93,27 +92,6 @@ def recognise_rejected(intake: Intake, request: RejectedRequest) -> Event | str:
     if event.id == TEST_EVENT_ID:  # each is new; the same one checked twice is not
         event = replace(event, id=f"{TEST_EVENT_ID}_{request.id.removeprefix('rej_')}")
     return replace(event, source=EventSource.REJECTED)
-
-
-def route(intake: Intake, event: Event) -> tuple[Event, list[PlannedDelivery]]:
-    """The event in its right state, and what is owed for it. Its account is known."""
-    account = account_named(intake.accounts, event.account)
-    assert account is not None
-    if account.livemode is not None and event.livemode is not None and event.livemode != account.livemode:
-        return replace(event, state=EventState.IGNORED), []
-    if account.api_version is not None and event.api_version not in (None, account.api_version):
-        event = replace(event, written_for=account.api_version)
-    routes = [
-        one for one in intake.table.wanting(event.account, event.type) if wants_connected(one, event.connected_account)
-    ]
-    if not routes:
-        return replace(event, state=EventState.UNMATCHED), []
-    excluded = excluded_connection(parse_json(event.body)) if event.type in ABOUT_CONNECTIONS else None
-    planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, intake.constants), excluded)
-    if not planned:
-        return replace(event, state=EventState.UNMATCHED), []
-    twin = twin_of(event, intake.table)
-    return event if twin is None else replace(event, twin=twin), planned
 
 
 class Handler:
@@ -217,7 +195,7 @@ class Handler:
             event = replace(event, source=EventSource.SEND)
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
             event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
-        event, planned = route(intake, event)
+        event, planned = route(event, intake.accounts, intake.table, intake.constants)
         log, arrival = self._log, None
         if self._tracer is not None:
             arrival = self._tracer.arrival(request.head.header, request.head.path, event, now)

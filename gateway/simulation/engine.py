@@ -30,10 +30,9 @@ from gateway.core.model import (
     Route,
     was_dry,
 )
-from gateway.core.routing import RouteTable, scope_of, with_fetched
+from gateway.core.routing import RouteTable, route, scope_of, with_fetched
 from gateway.delivery.attempt import AttemptContext, run_attempt, scope_for
 from gateway.delivery.resources import Resources
-from gateway.intake.webhook import Intake, route
 from gateway.plugin import Action, Context, Reject, Settings
 
 EXAMPLE_DELIVERY = "dlv_example"
@@ -93,9 +92,6 @@ class Simulator:
 
     def __init__(self, config: Config) -> None:
         self._table = RouteTable(config.routes)
-        self._intake = Intake(
-            config.accounts, self._table, config.vars, config.settings.server.max_body, config.sources
-        )
         self._stand_in = _StandIn(config, self._table)
         self._config = replace(config, actions=dict.fromkeys(config.actions, self._stand_in))
         self._taken: dict[str, str] = {}
@@ -105,7 +101,7 @@ class Simulator:
     ) -> Rehearsal:
         """Raises EnvelopeError where the body is no event."""
         self._stand_in.assumed = assumed or Assumed()
-        event, planned = route(self._intake, event)
+        event, planned = route(event, self._config.accounts, self._table, self._config.vars)
         log = structlog.get_logger()
         resources = Resources(lambda *_: True, log)
         fetcher = _Bringer(self._stand_in.assumed.fetched)
