@@ -82,6 +82,15 @@ def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(built: tuple[Pa
         assert any(name.startswith(asset) for name in names)
 
 
+def test_the_wheel_says_under_which_licence_it_is_and_holds_its_text(built: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(built[0]) as file:
+        texts = {name.partition(".dist-info/")[2]: file.read(name).decode() for name in file.namelist()}
+    assert "\nLicense-Expression: Apache-2.0\nLicense-File: LICENSE\n" in texts["METADATA"]
+    assert "\nAuthor: the project's contributors\n" in texts["METADATA"]
+    assert "@" not in texts["METADATA"].partition("\nRequires-Python")[0]
+    assert texts["licenses/LICENSE"] == (ROOT / "LICENSE").read_text()
+
+
 def test_the_sdist_holds_the_repository_and_makes_the_same_wheel(built: tuple[Path, Path], tmp_path: Path) -> None:
     wheel, sdist = built
     with tarfile.open(sdist) as file:
