@@ -48,7 +48,7 @@ from gateway.delivery.worker import Worker
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
-from gateway.stripe.api import StripeApis
+from gateway.stripe.connections import StripeApis
 
 CONFIG = """\
 version: 1

@@ -22,7 +22,7 @@ import structlog
 
 from bench.figures import table
 from bench.intake_postgres import postgres_server
-from gateway.config.schema.model import StoreSettings
+from gateway.config.schema.store import StoreSettings
 from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Event, EventState, Finish, Lane, PlannedDelivery
 from gateway.delivery.retention import Retention
 from gateway.store.postgres import queue as work

@@ -27,7 +27,7 @@ from gateway.intake.messages import Head, Request
 from gateway.intake.webhook import Handler
 from gateway.store.protocol import Added
 from gateway.store.sqlite.store import SqliteStore
-from gateway.stripe.api import StripeApis
+from gateway.stripe.connections import StripeApis
 from gateway.telemetry.metrics import Metrics
 from gateway.testing import make_event, signed_request
 

@@ -31,7 +31,7 @@ from gateway.delivery.fetch import StripeFetcher
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
 from gateway.store.protocol import Store
-from gateway.stripe.api import StripeApis
+from gateway.stripe.connections import StripeApis
 from tests.contract.test_store import NOW
 
 CONFIG = """\

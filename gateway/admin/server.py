@@ -21,7 +21,7 @@ from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
 from gateway.admin.request import AdminParts
-from gateway.config.schema.model import split_listen
+from gateway.config.schema.types import split_listen
 from gateway.core.errors import UsageError
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics

@@ -27,7 +27,7 @@ from gateway.config.load import Config
 from gateway.config.load import load as load_config
 from gateway.config.reload import Load, Reloader
 from gateway.config.runtime import Reload, ReloadOutcome, RuntimeConfig
-from gateway.config.schema.model import split_listen
+from gateway.config.schema.types import split_listen
 from gateway.config.watch import watch
 from gateway.core.envelope import is_forgotten
 from gateway.core.errors import UsageError
@@ -49,7 +49,7 @@ from gateway.plugin import Action, ConnectionSettings
 from gateway.store import open_store
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.encryption.store import with_keys
-from gateway.stripe.api import StripeApis
+from gateway.stripe.connections import StripeApis
 from gateway.telemetry.metrics import Metrics
 
 DRAIN_SECONDS = 20.0  # attempts under way at SIGTERM get so long; then they are handed back

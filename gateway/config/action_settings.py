@@ -74,18 +74,18 @@ class CompiledWith:
         whose value the action does not take.
         """
         kept: dict[str, Any] = {}
-        given: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, part in self._tree.items():
             field = self._fields.get(name)
             if field is not None and field.deferred is not None and part is not None:
-                given[name] = Deferred(self._later(name, part, field.deferred, scope, kept))
+                values[name] = Deferred(self._later(name, part, field.deferred, scope, kept))
             else:
-                given[name] = _render(part, scope)
-                kept[name] = _jsonable(given[name])
+                values[name] = _render(part, scope)
+                kept[name] = _jsonable(values[name])
         try:
-            return Rendered(self._model.model_validate(given), kept)
+            return Rendered(self._model.model_validate(values), kept)
         except ValidationError as error:
-            raise self._refused(error, given, ()) from None
+            raise self._refused(error, values, ()) from None
 
     def _later(
         self, name: str, part: Any, adapter: TypeAdapter[Any], scope: Mapping[str, Any], kept: dict[str, Any]
@@ -104,8 +104,8 @@ class CompiledWith:
 
         return render
 
-    def _refused(self, error: ValidationError, given: Any, below: Path_) -> TemplateError:
-        first = next(iter(explained(error, given)))
+    def _refused(self, error: ValidationError, value: Any, below: Path_) -> TemplateError:
+        first = next(iter(explained(error, value)))
         return TemplateError(self._where((*self._at, *below, *first.path)), first.message)
 
 
@@ -134,7 +134,7 @@ def _render(part: Any, scope: Mapping[str, Any]) -> Any:
 @functools.lru_cache(maxsize=64)  # bounded: a changed plugin file brings a new class
 def fields_of(model: type[Settings]) -> Mapping[str, Field]:
     """What each field of a `with` asks, by the name it has in YAML."""
-    found = {}
+    fields = {}
     for name, info in model.model_fields.items():
         marks = list(info.metadata)
         for option in (info.annotation, *typing.get_args(info.annotation)):
@@ -148,14 +148,14 @@ def fields_of(model: type[Settings]) -> Mapping[str, Field]:
             ),
             None,
         )
-        found[info.alias or name] = Field(
+        fields[info.alias or name] = Field(
             text=next((mark for mark in marks if isinstance(mark, Text)), None),
             deferred=TypeAdapter(inner) if inner is not None else None,
             connection=next((mark.type for mark in marks if isinstance(mark, Connection)), None),
             constant=next((mark for mark in marks if isinstance(mark, Constant)), None),
             offers=next((mark for mark in marks if isinstance(mark, Offers)), None),
         )
-    return found
+    return fields
 
 
 class Compiling:
@@ -166,59 +166,59 @@ class Compiling:
         self._templates = templates
         self._problems = problems
 
-    def with_(self, action: Action[Any], given: Mapping[str, Any], at: Path_, offered: Offered) -> CompiledWith:
+    def with_(self, action: Action[Any], written: Mapping[str, Any], at: Path_, offered: Offered) -> CompiledWith:
         """One action's `with`. Raises nothing."""
         model = action.Settings
         fields = fields_of(model)
         tree = {}
-        for name, part in given.items():
+        for name, part in written.items():
             field = fields.get(name)
             if field is not None and field.constant is not None:
                 self._problems += self._templates_in(part, (*at, name), field.constant)
                 tree[name] = part
                 continue
-            items = frozenset[str]() if field is None else _items(field, given)
+            items = frozenset[str]() if field is None else _items(field, written)
             inside = offered if items == offered.items else dataclasses.replace(offered, items=items)
             tree[name] = self._part(part, (*at, name), field.text if field else None, True, inside)
         connection = None
         for name, field in fields.items():
-            if field.connection is not None and isinstance(given.get(name), str):
-                connection = given[name]
+            if field.connection is not None and isinstance(written.get(name), str):
+                connection = written[name]
                 if isinstance(tree[name], Leaf):
                     where = self._source.where((*at, name))
                     self._problems.append(Problem(where, "the name of a connection cannot be a template"))
-        faults = list(self._known_beforehand(model, given, tree, at))
-        self._problems += faults or self._own_check(action, given, at)
+        faults = list(self._known_beforehand(model, written, tree, at))
+        self._problems += faults or self._own_check(action, written, at)
         return CompiledWith(model, tree, fields, at, self._source.places, connection)
 
     def _templates_in(self, part: Any, path: Path_, constant: Constant) -> Iterator[Problem]:
         """Templates where none may stand."""
-        if isinstance(part, str) and (begin := next((one for one in ("{{", "{%") if one in part), None)):
+        if isinstance(part, str) and (begin := next((opening for opening in ("{{", "{%") if opening in part), None)):
             where = self._source.place(path)(part.index(begin), part.index(begin) + len(begin))
             message = f"{path[-1]} is taken as it is written: no template may stand in it"
             yield Problem(where, message, constant.hint or None)
         for key, value in part.items() if isinstance(part, dict) else enumerate(part if isinstance(part, list) else ()):
             yield from self._templates_in(value, (*path, key), constant)
 
-    def _own_check(self, action: Action[Any], given: Mapping[str, Any], at: Path_) -> Iterator[Problem]:
+    def _own_check(self, action: Action[Any], written: Mapping[str, Any], at: Path_) -> Iterator[Problem]:
         """What the action itself says of a `with` whose types are right."""
         try:
-            for text in action.Settings.check(given):
+            for text in action.Settings.check(written):
                 yield Problem(self._source.where_key(at), text, code="action-settings")
         except Exception as error:  # the action's own code: a fault in it is no reason to end here
             message = f"the check of action {action.name} fails: {type(error).__name__}"
             yield Problem(self._source.where_key(at), message, code="plugin")
 
-    def expression(self, given: str, at: Path_, offered: Offered) -> CompiledExpression | None:
+    def expression(self, text: str, at: Path_, offered: Offered) -> CompiledExpression | None:
         """An `if`, `once_per` or `order_by`; None where it does not compile."""
         where, place = self._source.where(at), self._source.place(at)
         try:
-            made = self._templates.expression(given, where, place=place, first_line=self._source.first_line(at))
+            compiled = self._templates.expression(text, where, place=place, first_line=self._source.first_line(at))
         except TemplateError as error:
             self._refuse(error)
             return None
-        self._check_names(made.references, at, offered)
-        return made
+        self._check_names(compiled.references, at, offered)
+        return compiled
 
     def _part(self, part: Any, path: Path_, text: Text | None, is_top: bool, offered: Offered) -> Any:
         escape = text.escape if text is not None else None
@@ -254,8 +254,8 @@ class Compiling:
         return part
 
     def _refuse(self, error: TemplateError) -> None:
-        for one in (error, *error.others):
-            self._problems.append(Problem(one.where, one.message, code=one.code))
+        for refusal in (error, *error.others):
+            self._problems.append(Problem(refusal.where, refusal.message, code=refusal.code))
 
     def _check_names(self, references: tuple[Reference, ...], at: Path_, offered: Offered) -> None:
         def locate(reference: Reference, part: int) -> Where:
@@ -267,30 +267,30 @@ class Compiling:
         self._problems += unknown_names(references, offered, locate)
 
     def _known_beforehand(
-        self, model: type[Settings], given: Mapping[str, Any], tree: Mapping[str, Any], at: Path_
+        self, model: type[Settings], written: Mapping[str, Any], tree: Mapping[str, Any], at: Path_
     ) -> Iterator[Problem]:
         """What the model says of `with` as written, but for what templates will bring."""
         try:
-            model.model_validate(dict(given))
+            model.model_validate(dict(written))
         except ValidationError as error:
-            for one in explained(error, given, model, lambda path: self._source.written((*at, *path))):
-                if one.code in ("missing-key", "unknown-key") or not _leads_to_template(tree, one.path):
-                    path = (*at, *one.path)
-                    where = self._source.where_key(path) if one.is_of_key else self._source.where(path)
-                    yield Problem(where, one.message, one.hint, code=one.code)
+            for issue in explained(error, written, model, lambda path: self._source.written((*at, *path))):
+                if issue.code in ("missing-key", "unknown-key") or not _leads_to_template(tree, issue.path):
+                    path = (*at, *issue.path)
+                    where = self._source.where_key(path) if issue.is_of_key else self._source.where(path)
+                    yield Problem(where, issue.message, issue.hint, code=issue.code)
 
 
 class Unsound:
     """Stands for a template that does not compile, so that nothing more is said of its value."""
 
 
-def _items(field: Field, given: Mapping[str, Any]) -> frozenset[str] | None:
+def _items(field: Field, written: Mapping[str, Any]) -> frozenset[str] | None:
     """The names that an action brings to a field's templates; None where it does not say."""
     if field.deferred is None:
         return frozenset()
     if field.offers is None:
         return None
-    return frozenset(field.offers.names) if field.offers.where is None or field.offers.where in given else frozenset()
+    return frozenset(field.offers.names) if field.offers.where is None or field.offers.where in written else frozenset()
 
 
 def _leads_to_template(part: Any, path: Path_) -> bool:

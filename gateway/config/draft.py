@@ -80,7 +80,7 @@ class _Draft(Loading):
             value.setdefault("version", 1)
             value.setdefault("vars", dict(base.vars))
             value["accounts"] = {name: {"signing_secrets": [f"draft {name}"]} for name in base.accounts}
-            value["connections"] = {name: {"type": one.type} for name, one in base.connections.items()}
+            value["connections"] = {name: {"type": connection.type} for name, connection in base.connections.items()}
 
     def _find_actions(self) -> None:
         self.actions = dict(self.base.actions)

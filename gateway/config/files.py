@@ -24,24 +24,24 @@ class Inputs:
 
     def folders(self) -> frozenset[Path]:
         """The folders to watch. Folders, because editors and mounted secrets swap files by renaming."""
-        found = {file.parent for file in self.files}
+        folders = {file.parent for file in self.files}
         for pattern in self.patterns:
             parts = Path(pattern).parts[:-1]
             for i in range(len(parts) + 1):
                 below = str(Path(*parts[:i])) if i else "."
-                found.update(self.folder / name for name in glob.glob(below, root_dir=self.folder, recursive=True))
-        return frozenset(folder for folder in found if folder.is_dir())
+                folders.update(self.folder / name for name in glob.glob(below, root_dir=self.folder, recursive=True))
+        return frozenset(folder for folder in folders if folder.is_dir())
 
     def stamps(self) -> Stamps:
         """How all of it stands now."""
-        found: dict[str, object] = {str(file): _stamp(file) for file in self.files}
+        stamps: dict[str, object] = {str(file): _stamp(file) for file in self.files}
         for pattern in self.patterns:
             for name in glob.glob(pattern, root_dir=self.folder, recursive=True):
-                found[str(self.folder / name)] = _stamp(self.folder / name)
+                stamps[str(self.folder / name)] = _stamp(self.folder / name)
         if self.is_refused:
             for folder in self.folders():
-                found[f"{folder}/"] = _stamp(folder)
-        return found
+                stamps[f"{folder}/"] = _stamp(folder)
+        return stamps
 
 
 def inputs_of(config: Config, refused: Iterable[Path] | None = None) -> Inputs:
@@ -58,9 +58,9 @@ def inputs_of(config: Config, refused: Iterable[Path] | None = None) -> Inputs:
 
 def _stamp(path: Path) -> tuple[int, int, int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
     if path.is_dir():
-        return found.st_mtime_ns, found.st_ino, 0, 0
-    return found.st_mtime_ns, found.st_ino, found.st_ctime_ns, found.st_size
+        return status.st_mtime_ns, status.st_ino, 0, 0
+    return status.st_mtime_ns, status.st_ino, status.st_ctime_ns, status.st_size

@@ -27,7 +27,8 @@ from gateway.config.diagnostics.recovery import sound_account, sound_route
 from gateway.config.load_routes import LoadedParts, RouteLoading
 from gateway.config.plugins import find_actions
 from gateway.config.schema.connections import connection_types, keys_of_secrets
-from gateway.config.schema.model import GatewaySettings, split_listen
+from gateway.config.schema.model import GatewaySettings
+from gateway.config.schema.types import split_listen
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.client_address import Sources
@@ -131,8 +132,8 @@ class Loading:
         loading = RouteLoading(self.source, self.compiling, self.problems, parts)
         routes = []
         is_sound = True
-        for name, given in self._members("routes"):
-            route, is_whole = sound_route(given)
+        for name, written in self._members("routes"):
+            route, is_whole = sound_route(written)
             is_sound = is_sound and is_whole
             routes.append(loading.route(name, route))
         self.secret_paths |= loading.secret_paths
@@ -214,21 +215,21 @@ class Loading:
             self._tell(error, value, GatewaySettings, ())
             return None
 
-    def _tell(self, error: ValidationError, given: Any, model: Any, at: Path_) -> None:
-        for one in explained(error, given, model, lambda path: self.source.written((*at, *path))):
-            path = (*at, *one.path)
-            where = self.source.where_key(path) if one.is_of_key else self.source.where(path)
-            self.problem(where, one.message, one.hint, one.code)
+    def _tell(self, error: ValidationError, value: Any, model: Any, at: Path_) -> None:
+        for issue in explained(error, value, model, lambda path: self.source.written((*at, *path))):
+            path = (*at, *issue.path)
+            where = self.source.where_key(path) if issue.is_of_key else self.source.where(path)
+            self.problem(where, issue.message, issue.hint, issue.code)
 
     def _members(self, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """What stands in a section and could be one of its members."""
-        for name, given in self.source.section(section).items():
-            if isinstance(given, dict):
-                yield name, given
+        for name, member in self.source.section(section).items():
+            if isinstance(member, dict):
+                yield name, member
 
     def _connections(self) -> dict[str, ConnectionSettings]:
         types = connection_types(self.actions)
-        made: dict[str, ConnectionSettings] = {}
+        connections: dict[str, ConnectionSettings] = {}
         for name, settings in self._members("connections"):
             at: Path_ = ("connections", name)
             kind = settings.get("type")
@@ -244,14 +245,14 @@ class Loading:
                 continue
             self.secret_paths.update((*at, key) for key in keys_of_secrets(model, frozenset(settings)))
             try:
-                made[name] = model.model_validate(settings)
+                connections[name] = model.model_validate(settings)
             except ValidationError as error:
                 self._tell(error, settings, model, at)
-        return made
+        return connections
 
     def _accounts(self) -> Iterable[tuple[str, Account]]:
-        for name, given in self._members("accounts"):
-            account = sound_account(given)
+        for name, written in self._members("accounts"):
+            account = sound_account(written)
             yield (
                 name,
                 Account(
@@ -263,7 +264,7 @@ class Loading:
                     api_version=account.api_version,
                     api_per_second=account.api_rate.count / account.api_rate.per_seconds if account.api_rate else None,
                     vars=account.vars,
-                    connected_vars={name: one.vars for name, one in account.connected_accounts.items()},
+                    connected_vars={name: connected.vars for name, connected in account.connected_accounts.items()},
                     reconcile=reconcile_of(account.reconcile),
                     redact=tuple(map(parse_path, account.redact)),
                 ),

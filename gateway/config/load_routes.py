@@ -17,7 +17,8 @@ from gateway.config.checks.template_names import Offered
 from gateway.config.diagnostics.problem import Problem, did_you_mean, nearest
 from gateway.config.plugins import missing_packages
 from gateway.config.schema.connections import connection_types, keys_of_secrets
-from gateway.config.schema.model import ActionSettings, GatewaySettings, RouteSettings
+from gateway.config.schema.model import GatewaySettings
+from gateway.config.schema.routes import ActionSettings, RouteSettings
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.errors import Where
@@ -99,13 +100,13 @@ class RouteLoading:
 
     def _raw_actions(self, at: Path_) -> Mapping[str, Any]:
         """A route's actions as written, sound or not."""
-        given = self._source.value["routes"][at[1]].get("actions")
-        return given if isinstance(given, dict) else {}
+        actions = self._source.value["routes"][at[1]].get("actions")
+        return actions if isinstance(actions, dict) else {}
 
-    def _expression(self, at: Path_, given: str | bool | None, offered: Offered) -> Expression | None:
-        if given is None or given is True:
+    def _expression(self, at: Path_, text: str | bool | None, offered: Offered) -> Expression | None:
+        if text is None or text is True:
             return None
-        return self._compiling.expression("false" if given is False else given, at, offered)
+        return self._compiling.expression("false" if text is False else text, at, offered)
 
     def _action(self, name: str, at: Path_, action: ActionSettings, offered: Offered) -> ActionUse:
         settings, actions = self._parts.settings, self._parts.actions
@@ -142,7 +143,7 @@ class RouteLoading:
     def _needed(self, at: Path_) -> frozenset[str] | None:
         """All that an action needs, directly or through others; None where what is written there is not sound."""
         actions = self._raw_actions(at)
-        found: set[str] = set()
+        needed: set[str] = set()
         todo = [str(at[-1])]
         while todo:
             action = actions.get(todo.pop())
@@ -152,10 +153,10 @@ class RouteLoading:
             for need in needs or ():
                 if not isinstance(need, str) or need not in actions:
                     return None
-                if need not in found:
-                    found.add(need)
+                if need not in needed:
+                    needed.add(need)
                     todo.append(need)
-        return frozenset(found)
+        return frozenset(needed)
 
     def _retry(self, action: ActionSettings, default: Any) -> RetryPolicy:
         if default is None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config.diagnostics.problem import ConfigError
-from gateway.config.schema.model import ReloadSettings, ServerSettings, StoreSettings
+from gateway.config.schema.server import ReloadSettings, ServerSettings
+from gateway.config.schema.store import StoreSettings
 from gateway.config.yaml.document import Source
 from gateway.core.errors import UsageError
 from gateway.privacy.redaction import RedactedPath, parse_path
@@ -39,16 +40,18 @@ def load_redactions(path: Path, environ: Mapping[str, str]) -> dict[str, tuple[R
     """The `redact` paths of each account. Raises ConfigError, UsageError (a path that is none: nobody may see what it
     was to hide).
     """
-    found: dict[str, tuple[RedactedPath, ...]] = {}
+    redactions: dict[str, tuple[RedactedPath, ...]] = {}
     for name, account in _leniently(path, environ).section("accounts").items():
-        given = account.get("redact") if isinstance(account, dict) else None
+        listed = account.get("redact") if isinstance(account, dict) else None
         try:
-            found[str(name)] = tuple(parse_path(str(one)) for one in (given if isinstance(given, list) else ()))
+            redactions[str(name)] = tuple(
+                parse_path(str(path)) for path in (listed if isinstance(listed, list) else ())
+            )
         except ValueError as error:
             raise UsageError(f"accounts.{name}.redact: {error}; see `gateway check`") from None
-        if given is not None and not isinstance(given, list):
+        if listed is not None and not isinstance(listed, list):
             raise UsageError(f"accounts.{name}.redact: expected a list; see `gateway check`")
-    return found
+    return redactions
 
 
 def load_control_socket(path: Path, environ: Mapping[str, str]) -> Path:
@@ -66,8 +69,8 @@ def load_stripe_ips(path: Path, environ: Mapping[str, str]) -> Path:
 def _one_setting(path: Path, environ: Mapping[str, str], section: str, key: str) -> tuple[Path, str | None]:
     """The folder of gateway.yaml and one text in it, or None where there is no such text."""
     source = _leniently(path, environ)
-    found = source.section(section).get(key)
-    return source.folder, found if isinstance(found, str) else None
+    value = source.section(section).get(key)
+    return source.folder, value if isinstance(value, str) else None
 
 
 def _leniently(path: Path, environ: Mapping[str, str]) -> Source:

@@ -35,11 +35,11 @@ def find_actions(
     """All actions by name, and what is wrong with those that cannot be had. Those of `known` whose code is the same are
     not made anew, so that what they keep open stays open.
     """
-    found: dict[str, Action[Any]] = {}
+    actions: dict[str, Action[Any]] = {}
     complaints: list[Complaint] = []
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         try:
-            _register(found, entry.load(), entry.value, known)
+            _register(actions, entry.load(), entry.value, known)
         except Exception as error:
             complaints.append(Complaint(None, f"action {entry.name} of {entry.value} does not load: {error}"))
     for folder in folders:
@@ -53,8 +53,8 @@ def find_actions(
                 message = "everybody may write to it; `chmod o-w` the file and its folder"
                 complaints.append(Complaint(file, message))
                 continue
-            complaints += _load_file(found, file, known)
-    return found, complaints
+            complaints += _load_file(actions, file, known)
+    return actions, complaints
 
 
 def missing_packages(action: Action[Any]) -> dict[str, str]:
@@ -69,7 +69,7 @@ def forget_all_but(known: Mapping[str, Action[Any]]) -> None:
         del sys.modules[name]
 
 
-def _load_file(found: dict[str, Action[Any]], file: Path, known: Mapping[str, Action[Any]]) -> list[Complaint]:
+def _load_file(actions: dict[str, Action[Any]], file: Path, known: Mapping[str, Action[Any]]) -> list[Complaint]:
     try:
         module = _import(file)
     except SyntaxError as error:
@@ -90,7 +90,7 @@ def _load_file(found: dict[str, Action[Any]], file: Path, known: Mapping[str, Ac
     complaints = []
     for cls in classes:
         try:
-            _register(found, cls, file.name, known)
+            _register(actions, cls, file.name, known)
         except TypeError as error:
             complaints.append(Complaint(file, str(error)))
     return complaints
@@ -118,7 +118,7 @@ def _import(file: Path) -> ModuleType:
     return module
 
 
-def _register(found: dict[str, Action[Any]], cls: Any, source: str, known: Mapping[str, Action[Any]]) -> None:
+def _register(actions: dict[str, Action[Any]], cls: Any, source: str, known: Mapping[str, Action[Any]]) -> None:
     if not (isinstance(cls, type) and issubclass(cls, Action)):
         raise TypeError(f"{source} is no Action")
     name, settings = getattr(cls, "name", None), getattr(cls, "Settings", None)
@@ -126,7 +126,9 @@ def _register(found: dict[str, Action[Any]], cls: Any, source: str, known: Mappi
         raise TypeError(f"{cls.__name__} has no name")
     if not (isinstance(settings, type) and issubclass(settings, Settings)):
         raise TypeError(f"{cls.__name__} has no Settings that derive from gateway.plugin.Settings")
-    if name in found:
-        raise TypeError(f"there are two actions named {name}: {type(found[name]).__qualname__} and {cls.__qualname__}")
+    if name in actions:
+        raise TypeError(
+            f"there are two actions named {name}: {type(actions[name]).__qualname__} and {cls.__qualname__}"
+        )
     same = known.get(name)
-    found[name] = same if same is not None and type(same) is cls else cls()
+    actions[name] = same if same is not None and type(same) is cls else cls()

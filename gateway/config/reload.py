@@ -101,8 +101,8 @@ class Reloader:
             forget_all_but(config.actions)
 
         outcome = ReloadOutcome.UNCHANGED if is_same else ReloadOutcome.LOADED
-        found = await self._orphans(config) if any(one.what == "removed" for one in changes) else ()
-        return Reload(at, asked_by, outcome, config.version, changes=changes, orphans=found), put_into_force
+        orphaned = await self._orphans(config) if any(change.what == "removed" for change in changes) else ()
+        return Reload(at, asked_by, outcome, config.version, changes=changes, orphans=orphaned), put_into_force
 
     def _prepared(self, config: Config) -> tuple[RouteTable, Callable[[RouteTable], None], tuple[Change, ...]]:
         table = RouteTable(config.routes)
@@ -125,8 +125,8 @@ class Reloader:
         config = self.live.config
         details = {"asked_by": result.asked_by, "version": result.version, "seconds": round(result.seconds, 3)}
         if result.outcome is ReloadOutcome.REFUSED:
-            told, self._told = self._told, tuple(str(problem) for problem in result.problems)
-            is_same = self._told == told
+            logged, self._told = self._told, tuple(str(problem) for problem in result.problems)
+            is_same = self._told == logged
             for problem in result.problems if not is_same else ():
                 if problem.severity == "warning":
                     self._log.warning("config.warning", problem=str(problem), code=problem.code)

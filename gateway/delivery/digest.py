@@ -17,7 +17,7 @@ KIND = "gateway.digest"
 
 
 class Gatherer(Protocol):
-    """What gathers: the store that all gateways share, or nobody in a rehearsal."""
+    """What gathers: the store that all gateways share, or nobody in a simulation."""
 
     async def gather(self, claim: Claim, digest: Digest) -> Gathered | Released:
         """What the claimed delivery brings, or how it waits for that."""

@@ -13,7 +13,8 @@ from gateway.core.envelope import THIN, own_object
 from gateway.core.errors import StripeMissing, StripeRefused
 from gateway.core.model import Account, Claim, Fetch, Fetched
 from gateway.store.protocol import Store
-from gateway.stripe.api import Asking, StripeApis, path_of
+from gateway.stripe.api import Asking, path_of
+from gateway.stripe.connections import StripeApis
 
 
 class Fetcher(Protocol):

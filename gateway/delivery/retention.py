@@ -9,7 +9,7 @@ from random import Random
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.config.schema.model import StoreSettings
+from gateway.config.schema.store import StoreSettings
 from gateway.core.errors import StoreError
 from gateway.store.protocol import Purged, Store
 

@@ -71,17 +71,23 @@ class Naming:
         if event.object_id == self.customer:
             return True
         body = self.keyring.open(event.body, "event", event.account, event.id)
-        return self._bytes.search(body) is not None or any(self._in_delivery(event, one) for one in event.deliveries)
+        return self._bytes.search(body) is not None or any(
+            self._in_delivery(event, delivery) for delivery in event.deliveries
+        )
 
-    def _in_delivery(self, event: EventContents, one: DeliveryContents) -> bool:
-        own = (event.account, event.id, one.action)
+    def _in_delivery(self, event: EventContents, delivery: DeliveryContents) -> bool:
+        own = (event.account, event.id, delivery.action)
         values = (
-            self._plain(one.rendered, *bound_to("rendered", *own)),
-            self._plain(one.output, *bound_to("output", *own)),
-            self._plain(None if one.fetched is None else json.dumps(json.loads(one.fetched)[2]), "fetched", one.run_id),
-            one.reason,
-            one.last_error,
-            *(error for _, error in one.errors),
+            self._plain(delivery.rendered, *bound_to("rendered", *own)),
+            self._plain(delivery.output, *bound_to("output", *own)),
+            self._plain(
+                None if delivery.fetched is None else json.dumps(json.loads(delivery.fetched)[2]),
+                "fetched",
+                delivery.run_id,
+            ),
+            delivery.reason,
+            delivery.last_error,
+            *(error for _, error in delivery.errors),
         )
         return any(value is not None and self._text.search(value) is not None for value in values)
 
@@ -93,12 +99,12 @@ class Naming:
 
     async def rejected(self, store: Store) -> list[str]:
         """The rejected requests that name the customer."""
-        found = []
-        for one in await store.rejected(RejectedFilter(), limit=MOST_REJECTED):
-            whole = await store.rejected_request(one.id)
+        ids = []
+        for summary in await store.rejected(RejectedFilter(), limit=MOST_REJECTED):
+            whole = await store.rejected_request(summary.id)
             if whole is not None and self.account in (None, whole.account) and self._bytes.search(whole.body):
-                found.append(one.id)
-        return found
+                ids.append(summary.id)
+        return ids
 
 
 def naming(store: Store, customer: str, account: str | None = None) -> Naming:
@@ -137,20 +143,20 @@ async def forget_event(store: Store, who: Naming, seq: int, *, cancel: bool, now
     `cancel`: ends for good what is still owed for it.
     """
     for _ in range(TRIES):
-        found = (await store.contents(seq - 1, limit=1)).items
-        if not found or found[0].seq != seq:
+        contents = (await store.contents(seq - 1, limit=1)).items
+        if not contents or contents[0].seq != seq:
             return None  # purged meanwhile
-        event = found[0]
-        waiting = [one for one in event.deliveries if one.state in _WAITING]
-        if any(one.state == DeliveryState.RUNNING for one in waiting):
+        event = contents[0]
+        waiting = [delivery for delivery in event.deliveries if delivery.state in _WAITING]
+        if any(delivery.state == DeliveryState.RUNNING for delivery in waiting):
             return f"{event.id}: a delivery runs just now; forget again once it has ended"
         if waiting and not cancel:
             return f"{event.id}: {len(waiting)} of its deliveries are still owed, or dead letters"
         if waiting:
-            await store.cancel([one.id for one in waiting], "the customer was forgotten")
+            await store.cancel([delivery.id for delivery in waiting], "the customer was forgotten")
             continue
         if await store.replace_contents(event, _emptied(event, who.keyring, now)):
-            await _forget_failures(store, {one.id for one in event.deliveries})
+            await _forget_failures(store, {delivery.id for delivery in event.deliveries})
             return None
     raise StoreError(f"the deliveries of event {seq} change all the time; forget again later")
 
@@ -194,15 +200,15 @@ def _stub(event: EventContents, keyring: Keyring, now: datetime) -> dict[str, An
     return {**kept, FORGOTTEN: envelope.get(FORGOTTEN) or now.isoformat(timespec="seconds")}
 
 
-def _emptied_delivery(one: DeliveryContents) -> DeliveryContents:
+def _emptied_delivery(delivery: DeliveryContents) -> DeliveryContents:
     return replace(
-        one,
-        once_key=one.once_key if one.state == DeliveryState.SUCCEEDED else None,
+        delivery,
+        once_key=delivery.once_key if delivery.state == DeliveryState.SUCCEEDED else None,
         order_key=None,
-        reason=None if one.reason is None else ERASED,
-        last_error=None if one.last_error is None else ERASED,
+        reason=None if delivery.reason is None else ERASED,
+        last_error=None if delivery.last_error is None else ERASED,
         rendered=None,
         output=None,
         fetched=None,
-        errors=tuple((number, ERASED) for number, _ in one.errors),
+        errors=tuple((number, ERASED) for number, _ in delivery.errors),
     )

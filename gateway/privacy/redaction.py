@@ -25,7 +25,7 @@ class Masker:
     """Knows texts that must not be shown, and takes them out of values."""
 
     def __init__(self, secrets: Iterable[str], mask: str = MASK) -> None:
-        self._secrets = sorted({one for one in secrets if one}, key=len, reverse=True)
+        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
         self._mask = mask
 
     def mask(self, value: Any) -> Any:
@@ -57,8 +57,8 @@ class Maskers:
 
     def mask(self, value: Any) -> Any:
         """The value after all of them."""
-        for one in self._maskers:
-            value = one.mask(value)
+        for masker in self._maskers:
+            value = masker.mask(value)
         return value
 
 
@@ -85,14 +85,14 @@ def redacted(value: Any, paths: Sequence[RedactedPath]) -> Any:
 
 def _below(paths: Sequence[RedactedPath], name: str | None) -> list[RedactedPath]:
     """What is left of the paths under a name, or under an item of a list."""
-    found: list[RedactedPath] = []
+    left: list[RedactedPath] = []
     for path in paths:
         if path[0] == "**":
-            found.append(path)
-            found += _below([path[1:]], name)
+            left.append(path)
+            left += _below([path[1:]], name)
         elif path[0] == "*" or path[0] == name:
-            found.append(path[1:])
-    return found
+            left.append(path[1:])
+    return left
 
 
 def hidden_texts(value: Any, paths: Sequence[RedactedPath]) -> set[str]:

@@ -57,22 +57,22 @@ async def shown_delivery(
     masker = await _masker(store, delivery, redactions)
     if masker is None:
         return delivery, list(attempts)
-    return _masked(delivery, masker), [replace(one, error=masker.mask(one.error)) for one in attempts]
+    return _masked(delivery, masker), [replace(attempt, error=masker.mask(attempt.error)) for attempt in attempts]
 
 
 async def shown_deliveries(store: Store, deliveries: Sequence[Delivery], redactions: Redactions) -> list[Delivery]:
     """The same for a list. Only those that say anything in words cost a look at their event."""
     maskers: dict[tuple[str, str, str], Masker | None] = {}
     shown = []
-    for one in deliveries:
-        if redactions.get(one.account) and (one.reason is not None or one.last_error is not None):
-            key = (one.account, one.event_id, one.run_id)
+    for delivery in deliveries:
+        if redactions.get(delivery.account) and (delivery.reason is not None or delivery.last_error is not None):
+            key = (delivery.account, delivery.event_id, delivery.run_id)
             if key not in maskers:
-                maskers[key] = await _masker(store, one, redactions)
+                maskers[key] = await _masker(store, delivery, redactions)
             masker = maskers[key]
-            shown.append(one if masker is None else _masked(one, masker))
+            shown.append(delivery if masker is None else _masked(delivery, masker))
         else:
-            shown.append(one)
+            shown.append(delivery)
     return shown
 
 
@@ -80,10 +80,10 @@ async def _masker(store: Store, delivery: Delivery, redactions: Redactions) -> M
     paths = redactions.get(delivery.account)
     if not paths:
         return None
-    found = await store.event(delivery.event_id, delivery.account)
+    stored = await store.event(delivery.event_id, delivery.account)
     fetched = await store.fetched(delivery.run_id)
     try:
-        event = parse_json(found[0].body) if found else {}
+        event = parse_json(stored[0].body) if stored else {}
     except EnvelopeError:
         event = {}
     return masker_for(event, None if fetched is None else fetched.object, paths)

@@ -1,4 +1,4 @@
-"""Rehearses events one after the other: intake's routing, then each delivery's attempt, with nobody at the other end.
+"""Simulates events one after the other: intake's routing, then each delivery's attempt, with nobody at the other end.
 
 What a store decides between attempts (`needs`, `once_per`) is decided here in the same words; a test holds the two
 together.
@@ -50,7 +50,7 @@ class Assumed:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class SimulatedDelivery:
     """One delivery as it would end. `succeeded`: the action would be asked to do what is rendered."""
 
     route: str
@@ -66,21 +66,21 @@ class Rehearsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class SimulationResult:
     """An event in its state, and its deliveries in an order that respects `needs`."""
 
     event: Event
-    deliveries: tuple[Rehearsed, ...]
+    deliveries: tuple[SimulatedDelivery, ...]
 
     @property
     def routes(self) -> tuple[str, ...]:
         """The routes that matched, in the order of the file."""
-        return tuple(dict.fromkeys(one.route for one in self.deliveries))
+        return tuple(dict.fromkeys(delivery.route for delivery in self.deliveries))
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How a delivery ends, as far as a rehearsal tells."""
+    """How a delivery ends, as far as a simulation tells."""
 
     state: DeliveryState
     reason: str | None
@@ -88,7 +88,7 @@ class _End:
 
 
 class Simulator:
-    """Where a config's deliveries are rehearsed. It remembers who took which `once_per` value."""
+    """Where a config's deliveries are simulated. It remembers who took which `once_per` value."""
 
     def __init__(self, config: Config) -> None:
         self._table = RouteTable(config.routes)
@@ -96,9 +96,9 @@ class Simulator:
         self._config = replace(config, actions=dict.fromkeys(config.actions, self._stand_in))
         self._taken: dict[str, str] = {}
 
-    async def rehearse(
+    async def simulate(
         self, event: Event, assumed: Assumed | None = None, delivery_id: str = EXAMPLE_DELIVERY
-    ) -> Rehearsal:
+    ) -> SimulationResult:
         """Raises EnvelopeError where the body is no event."""
         self._stand_in.assumed = assumed or Assumed()
         event, planned = route(event, self._config.accounts, self._table, self._config.vars)
@@ -106,38 +106,40 @@ class Simulator:
         resources = Resources(lambda *_: True, log)
         fetcher = _Bringer(self._stand_in.assumed.fetched)
         rng = Random(0)  # noqa: S311 - varies waits, guards nothing
-        bench = AttemptContext(self._config, self._table, resources, fetcher, rng, log)
-        ended: dict[tuple[str, str], Rehearsed] = {}
+        attempts = AttemptContext(self._config, self._table, resources, fetcher, rng, log)
+        ended: dict[tuple[str, str], SimulatedDelivery] = {}
         try:
-            for one in planned:
-                ended[one.route, one.action] = await self._deliver(event, one, bench, ended, delivery_id)
+            for delivery in planned:
+                ended[delivery.route, delivery.action] = await self._deliver(
+                    event, delivery, attempts, ended, delivery_id
+                )
         finally:
             await resources.close()
-        return Rehearsal(event, tuple(ended.values()))
+        return SimulationResult(event, tuple(ended.values()))
 
     async def _deliver(
         self,
         event: Event,
         planned: PlannedDelivery,
-        bench: AttemptContext,
-        ended: Mapping[tuple[str, str], Rehearsed],
+        attempts: AttemptContext,
+        ended: Mapping[tuple[str, str], SimulatedDelivery],
         delivery_id: str,
-    ) -> Rehearsed:
-        found = self._table.by_name[planned.route]
-        action = found.action(planned.action)
+    ) -> SimulatedDelivery:
+        route = self._table.by_name[planned.route]
+        action = route.action(planned.action)
         assert action is not None
-        ran = [name for name in found.needed_by(action.name) if _may_have_output(ended[found.name, name])]
+        ran = [name for name in route.needed_by(action.name) if _may_have_output(ended[route.name, name])]
         unknown = {name: _Unknown(name) for name in ran}
         outputs = {name: self._stand_in.assumed.outputs.get(name, unknown[name]) for name in ran}
-        claim = Claim(_delivery(event, planned, delivery_id), "rehearsal", event, outputs)
-        scope = scope_for(claim, bench, found)
-        if found.fetch is not None:
+        claim = Claim(_delivery(event, planned, delivery_id), "simulation", event, outputs)
+        scope = scope_for(claim, attempts, route)
+        if route.fetch is not None:
             account = self._config.accounts[event.account]
-            scope = with_fetched(scope, await bench.fetcher.fetch(claim, scope["event"], account, found.fetch))
-        end = self._before(planned, found, ended)
+            scope = with_fetched(scope, await attempts.fetcher.fetch(claim, scope["event"], account, route.fetch))
+        end = self._before(planned, route, ended)
         had_attempt = end is None
         if end is None:
-            finish = (await run_attempt(claim, bench)).ending
+            finish = (await run_attempt(claim, attempts)).ending
             assert isinstance(finish, Finish)  # the route is known, and was judged
             end = _End(finish.state, finish.reason or finish.attempt.error, finish.rendered)
         if end.state is DeliveryState.SUCCEEDED and planned.once_key is not None:
@@ -145,8 +147,8 @@ class Simulator:
         asked = next((name for name, output in unknown.items() if output.was_asked), None)
         if asked is not None:
             end = _End(DeliveryState.PENDING, f"needs the output of {asked}, which is known once that ran")
-        return Rehearsed(
-            route=found.name,
+        return SimulatedDelivery(
+            route=route.name,
             action=action,
             state=end.state,
             reason=end.reason,
@@ -159,16 +161,16 @@ class Simulator:
         )
 
     def _before(
-        self, planned: PlannedDelivery, found: Route, ended: Mapping[tuple[str, str], Rehearsed]
+        self, planned: PlannedDelivery, route: Route, ended: Mapping[tuple[str, str], SimulatedDelivery]
     ) -> _End | None:
         """How a delivery ends, or waits, without an attempt; None where it gets one."""
         if planned.error is not None:
             return _End(DeliveryState.DEAD, planned.error)
-        all_needed = found.needed_by(planned.action)
-        needed = {one.name: ended[found.name, one.name] for one in found.actions if one.name in all_needed}
-        for name, one in needed.items():
-            if one.state is DeliveryState.SKIPPED and not (
-                _was_skipped_for_another(one) or was_dry(one.state, one.reason)
+        all_needed = route.needed_by(planned.action)
+        needed = {need.name: ended[route.name, need.name] for need in route.actions if need.name in all_needed}
+        for name, earlier in needed.items():
+            if earlier.state is DeliveryState.SKIPPED and not (
+                _was_skipped_for_another(earlier) or was_dry(earlier.state, earlier.reason)
             ):
                 return _End(DeliveryState.SKIPPED, f"{NEEDED}{name} was skipped")
         for name in planned.needs:
@@ -179,12 +181,12 @@ class Simulator:
         return None
 
 
-def _may_have_output(one: Rehearsed) -> bool:
-    return one.state in (DeliveryState.SUCCEEDED, DeliveryState.PENDING)
+def _may_have_output(delivery: SimulatedDelivery) -> bool:
+    return delivery.state in (DeliveryState.SUCCEEDED, DeliveryState.PENDING)
 
 
-def _was_skipped_for_another(one: Rehearsed) -> bool:
-    return one.reason is not None and one.reason.startswith(NEEDED)
+def _was_skipped_for_another(delivery: SimulatedDelivery) -> bool:
+    return delivery.reason is not None and delivery.reason.startswith(NEEDED)
 
 
 def _value(key: str | None) -> Any:
@@ -200,7 +202,7 @@ def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Deliv
         event_type=event.type,
         route=planned.route,
         action=planned.action,
-        run_id="rehearsal",
+        run_id="simulation",
         needs=planned.needs,
         state=DeliveryState.RUNNING,
         attempts=1,
@@ -219,7 +221,7 @@ def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Deliv
 class _StandIn(Action[Any]):
     """Stands in for every action: makes what the real one would send, and sends nothing."""
 
-    name: ClassVar[str] = "rehearsal"
+    name: ClassVar[str] = "simulation"
     Settings: ClassVar[type[Settings]] = Settings
 
     def __init__(self, config: Config, table: RouteTable) -> None:

@@ -14,7 +14,7 @@ from gateway.core.errors import TemplateError
 from gateway.core.model import DeliveryState, Event, EventState, Expression, Route
 from gateway.core.routing import matching_pattern, scope_of, wants_connected
 from gateway.privacy.redaction import Maskers, masker_for
-from gateway.simulation.engine import Assumed, Rehearsed, Simulator
+from gateway.simulation.engine import Assumed, SimulatedDelivery, Simulator
 from gateway.templating.condition_trace import decided_by
 
 
@@ -47,26 +47,32 @@ class ExplainedRoute:
 
 async def explain(config: Config, event: Event, assumed: Assumed | None = None) -> list[ExplainedRoute]:
     """Every route, in the order of the file. Raises EnvelopeError."""
-    rehearsal = await Simulator(config).rehearse(event, assumed)
+    result = await Simulator(config).simulate(event, assumed)
     fetched = assumed.fetched if assumed is not None else None
     hidden = masker_for(parse_json(event.body), fetched, config.accounts[event.account].redact)
     masker = Maskers(masker_of(config), hidden)
-    is_told = fetched is not None
+    is_known = fetched is not None
     return [
         _route(
             config,
             route,
-            rehearsal.event,
-            [one for one in rehearsal.deliveries if one.route == route.name],
+            result.event,
+            [delivery for delivery in result.deliveries if delivery.route == route.name],
             masker,
-            is_fetch_assumed=route.fetch is not None and not is_told,
+            is_fetch_assumed=route.fetch is not None and not is_known,
         )
         for route in config.routes
     ]
 
 
 def _route(
-    config: Config, route: Route, event: Event, deliveries: list[Rehearsed], masker: Maskers, *, is_fetch_assumed: bool
+    config: Config,
+    route: Route,
+    event: Event,
+    deliveries: list[SimulatedDelivery],
+    masker: Maskers,
+    *,
+    is_fetch_assumed: bool,
 ) -> ExplainedRoute:
     why, values = why_matched(config, route, event)
     first = deliveries[0] if deliveries else None
@@ -78,20 +84,20 @@ def _route(
         is_fetch_assumed=is_fetch_assumed and first is not None,
         once_per=masker.mask(first.once_per) if first is not None else None,
         order_by=masker.mask(first.order_by) if first is not None else None,
-        actions=tuple(_action(one, masker) for one in deliveries),
+        actions=tuple(_action(delivery, masker) for delivery in deliveries),
     )
 
 
-def _action(one: Rehearsed, masker: Maskers) -> ExplainedAction:
-    judged = one.had_attempt and one.state in (DeliveryState.SUCCEEDED, DeliveryState.SKIPPED)
+def _action(delivery: SimulatedDelivery, masker: Maskers) -> ExplainedAction:
+    judged = delivery.had_attempt and delivery.state in (DeliveryState.SUCCEEDED, DeliveryState.SKIPPED)
     return ExplainedAction(
-        name=one.action.name,
-        uses=one.action.uses,
-        needs=one.action.needs,
-        state=one.state.value,
-        reason=masker.mask(one.reason),
-        decided_by=masker.mask(_values(one.action.condition, one.scope)) if judged else [],
-        rendered=masker.mask(one.rendered),
+        name=delivery.action.name,
+        uses=delivery.action.uses,
+        needs=delivery.action.needs,
+        state=delivery.state.value,
+        reason=masker.mask(delivery.reason),
+        decided_by=masker.mask(_values(delivery.action.condition, delivery.scope)) if judged else [],
+        rendered=masker.mask(delivery.rendered),
     )
 
 

@@ -9,16 +9,11 @@ them: https://docs.stripe.com/error-low-level; limits: https://docs.stripe.com/r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import time
-from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
     Mapping,
     Sequence,
 )
@@ -36,17 +31,13 @@ from stripe._object_classes import OBJECT_CLASSES
 from gateway import __version__
 from gateway.core.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
 from gateway.core.model import Account
-from gateway.plugin import retry_after_seconds
+from gateway.stripe.pacing import Clock, Pace, PacedClient, Sleep, after_seconds
 
 LIVE_PER_SECOND = 100.0  # https://docs.stripe.com/rate-limits
 TEST_PER_SECOND = 25.0
-PAUSE_SECONDS = 1.0  # after a 429 that does not say how long
 REPEATS = 2  # of one request, at once, where Stripe or the network says that it may help
 PAGE = 100  # the most that Stripe gives at a time
 MOST_ITEMS = 10_000  # in all lists of one object
-
-Sleep = Callable[[float], Awaitable[None]]
-Clock = Callable[[], float]
 
 stripe.enable_telemetry = False  # it would write a file below the home folder, and send timings
 stripe.set_app_info("stripe-fulfilment-gateway", version=__version__)
@@ -75,52 +66,6 @@ class Asking:
     api_version: str | None = None  # None: the library's
 
 
-class Pace:
-    """Gives requests their turns, evenly, so many a second."""
-
-    def __init__(self, per_second: float, clock: Clock, sleep: Sleep) -> None:
-        self._interval = 1 / per_second
-        self._clock = clock
-        self._sleep = sleep
-        self._next = 0.0
-
-    async def turn(self) -> None:
-        """Returns when the next request may be sent."""
-        now = self._clock()
-        turn = max(now, self._next)
-        self._next = turn + self._interval
-        if turn > now:
-            await self._sleep(turn - now)
-
-    def pause(self, seconds: float) -> None:
-        """No turns for so long."""
-        self._next = max(self._next, self._clock() + seconds)
-
-
-class _PacedClient(stripe.AIOHTTPClient):
-    """The library's client, where every request waits for its turn, and the library's own repeats do too."""
-
-    def __init__(self, session: aiohttp.ClientSession, pace: Pace, sleep: Sleep) -> None:
-        super().__init__(session=session, timeout=None)  # the session's holds
-        self._pace = pace
-        self._sleep = sleep
-
-    async def request_async(
-        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
-    ) -> tuple[bytes, int, Mapping[str, str]]:
-        await self._pace.turn()
-        try:
-            body, status, answered = await super().request_async(method, url, headers, post_data)
-        except (aiohttp.ClientError, OSError) as error:  # while the body was read
-            self._handle_request_error(error)
-        if status == 429:
-            self._pace.pause(_after(answered) or PAUSE_SECONDS)
-        return body, status, answered
-
-    def sleep_async(self, secs: float) -> Awaitable[None]:
-        return self._sleep(secs)
-
-
 class StripeApi:
     """The API as one account's key sees it. Every method raises StripeApiError: StripeUnavailable where trying again
     may help, StripeMissing where there is no such object, StripeRefused otherwise. No message holds a key.
@@ -144,7 +89,7 @@ class StripeApi:
             account.api_key,
             base_addresses={"api": api_base},
             max_network_retries=REPEATS,
-            http_client=_PacedClient(self._session, Pace(account.api_per_second or default, clock, sleep), sleep),
+            http_client=PacedClient(self._session, Pace(account.api_per_second or default, clock, sleep), sleep),
         )
 
     @property
@@ -161,28 +106,17 @@ class StripeApi:
     async def whole(self, path: str, *, expand: Sequence[str] = (), asking: Asking = Asking()) -> dict[str, Any]:
         """The object at a path, with fields expanded, and every list in it brought to its end."""
         word = "include" if path.startswith("/v2/") else "expand"
-        found = await self.call("get", path, {word: list(expand)} if expand else {}, asking)
-        await self._complete(found, "", expand, asking, MOST_ITEMS)
-        return found
+        value = await self.call("get", path, {word: list(expand)} if expand else {}, asking)
+        await self._complete(value, "", expand, asking, MOST_ITEMS)
+        return value
 
     async def list(
         self, path: str, params: Mapping[str, Any] | None = None, *, asking: Asking = Asking()
     ) -> AsyncIterator[dict[str, Any]]:
         """Every item of a list, page by page, in Stripe's order: the newest first."""
-        more: dict[str, Any] = {"limit": PAGE, **(params or {})}
-        while True:
-            page = await self.call("get", path, more, asking)
-            items = page.get("data")
-            if not isinstance(items, list):
-                raise StripeRefused(f"Stripe answered no list for {path}")
-            for item in items:
-                yield item
-            if isinstance(page.get("next_page_url"), str):  # lists of API v2
-                path, more = page["next_page_url"], {}
-            elif page.get("has_more") and items:
-                more["starting_after"] = _id_of(items[-1], path)
-            else:
-                return
+        async for page in self._pages(path, params or {}, asking):
+            for item in page:
+                yield msgspec.json.decode(item)
 
     async def account_info(self) -> dict[str, Any]:
         """The account that the key belongs to. https://docs.stripe.com/api/accounts/retrieve"""
@@ -250,12 +184,12 @@ class StripeApi:
     ) -> dict[str, Any]:
         """One request, repeated at once where Stripe's rules say so; a POST with the same Idempotency-Key each time."""
         try:
-            found = msgspec.json.decode(await self._ask(method, path, params or {}, asking))  # as events are decoded
+            value = msgspec.json.decode(await self._ask(method, path, params or {}, asking))  # as events are decoded
         except (ValueError, msgspec.DecodeError):
-            found = None
-        if not isinstance(found, dict):
+            value = None
+        if not isinstance(value, dict):
             raise StripeRefused(f"Stripe answered no object for {path}")
-        return found
+        return value
 
     async def _ask(self, method: str, path: str, params: Mapping[str, Any], asking: Asking) -> str | bytes:
         """The answer's JSON as it came; the library's own objects would turn decimals."""
@@ -282,7 +216,7 @@ class StripeApi:
         if isinstance(part, dict) and part.get("object") == "list" and isinstance(part.get("data"), list):
             items = part["data"]
             if part.get("has_more") and items and isinstance(part.get("url"), str):
-                inner = [one.removeprefix(f"{at}.") for one in expand if one.startswith(f"{at}.data.")]
+                inner = [field.removeprefix(f"{at}.") for field in expand if field.startswith(f"{at}.data.")]
                 params = {"starting_after": _id_of(items[-1], part["url"]), **({"expand": inner} if inner else {})}
                 async for item in self.list(part["url"], params, asking=asking):
                     items.append(item)
@@ -303,7 +237,7 @@ class StripeApi:
     # -- errors -----------------------------------------------------------------------------------------------
 
     def _explained(self, error: stripe.StripeError, method: str, path: str) -> StripeApiError:
-        status, said = error.http_status, _said(error)
+        status, said, after = error.http_status, _said(error), after_seconds(error.headers)
         key = f"accounts.{self._account}.api_key"
         request = f" (request {error.request_id})" if error.request_id else ""
         if status is None:
@@ -311,9 +245,9 @@ class StripeApi:
             why = type(cause).__name__ if cause is not None else "no connection"
             return StripeUnavailable(f"Stripe does not answer at {self._api_base}: {why}")
         if status == 429:
-            return StripeUnavailable(f"Stripe asks for fewer requests{request}: {said or 429}", _after(error.headers))
+            return StripeUnavailable(f"Stripe asks for fewer requests{request}: {said or 429}", after)
         if status == 409 or status >= 500 or status < 400:
-            return StripeUnavailable(f"Stripe answered {status}{request}{said and ': '}{said}", _after(error.headers))
+            return StripeUnavailable(f"Stripe answered {status}{request}{said and ': '}{said}", after)
         if status == 401:
             return StripeKeyRefused(f"Stripe does not accept {key}{request}: {said}")
         if status == 403:
@@ -331,59 +265,6 @@ class StripeApi:
         return StripeRefused(f"Stripe answered {status} for {path}{request}: {said}")
 
 
-_Key = tuple[str, str, float | None, str, float]  # all that makes one StripeApi another
-
-
-class StripeApis:
-    """One StripeApi for each account and key: opened when it is first needed, closed once it is neither in force nor in
-    use.
-    """
-
-    def __init__(self) -> None:
-        self._in_force: frozenset[_Key] = frozenset()
-        self._place: tuple[str, float] = ("", 0.0)
-        self._opened: dict[_Key, StripeApi] = {}
-        self._users: Counter[_Key] = Counter()
-        self._closing: set[asyncio.Task[None]] = set()
-
-    def take(self, accounts: Iterable[Account], api_base: str, timeout_seconds: float) -> None:
-        """Puts what a configuration says into force."""
-        self._place = api_base, timeout_seconds
-        self._in_force = frozenset(map(self._key, accounts))
-        for key in list(self._opened):
-            self._close_if_done(key)
-
-    @contextlib.asynccontextmanager
-    async def of(self, account: Account) -> AsyncIterator[StripeApi]:
-        """The account's; it stays open meanwhile."""
-        key = self._key(account)
-        if key not in self._opened:
-            api_base, timeout_seconds = self._place
-            self._opened[key] = StripeApi(account, api_base=api_base, timeout_seconds=timeout_seconds)
-        self._users[key] += 1
-        try:
-            yield self._opened[key]
-        finally:
-            self._users[key] -= 1
-            self._close_if_done(key)
-
-    def _key(self, account: Account) -> _Key:
-        return account.name, account.api_key, account.api_per_second, *self._place
-
-    def _close_if_done(self, key: _Key) -> None:
-        if self._users[key] or key in self._in_force or key not in self._opened:
-            return
-        del self._users[key]
-        task = asyncio.create_task(self._opened.pop(key).close(), name="close Stripe's API")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    async def close(self) -> None:
-        """Closes all of them. Nobody asks any more."""
-        opened, self._opened = list(self._opened.values()), {}
-        await asyncio.gather(*self._closing, *(api.close() for api in opened))
-
-
 def is_live_key(api_key: str) -> bool:
     """Whether a key is of live mode: each mode has keys, objects and endpoints of its own."""
     return not re.match(r"(?:sk|rk)(?:_org)?_test_", api_key)
@@ -393,10 +274,10 @@ def path_of(value: Mapping[str, Any]) -> str | None:
     """Where an object is retrieved, as the official library knows it; None for what has no place of its own, such as a
     discount, and for kinds that the library does not know.
     """
-    found = OBJECT_CLASSES.get(str(value.get("object")))
-    if found is None:
+    location = OBJECT_CLASSES.get(str(value.get("object")))
+    if location is None:
         return None
-    kind = getattr(import_module(found[0]), found[1])
+    kind = getattr(import_module(location[0]), location[1])
     if not issubclass(kind, APIResource):
         return None
     try:
@@ -413,18 +294,14 @@ def _as_text(seconds: int) -> str:
 
 def _id_of(item: Any, path: str) -> str:
     if isinstance(item, dict) and isinstance(item.get("id"), str):
-        found: str = item["id"]
-        return found
+        item_id: str = item["id"]
+        return item_id
     raise StripeRefused(f"the list at {path} goes on, but its items have no id to go on from")
 
 
 def _said(error: stripe.StripeError) -> str:
     """Stripe's own words, in one line, without any key; empty where the answer was not Stripe's JSON."""
     body = error.json_body
-    told = body.get("error") if isinstance(body, Mapping) else None
-    message = told.get("message") if isinstance(told, Mapping) else None
+    details = body.get("error") if isinstance(body, Mapping) else None
+    message = details.get("message") if isinstance(details, Mapping) else None
     return _KEY.sub("[key]", " ".join(str(message or "").split()))[:500]
-
-
-def _after(headers: Mapping[str, str] | None) -> float | None:
-    return retry_after_seconds((headers or {}).get("Retry-After"), datetime.now(UTC))

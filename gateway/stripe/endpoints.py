@@ -69,18 +69,18 @@ class Step:
     instead_of: tuple[Endpoint, ...] = ()  # of another version: a created one begins disabled; a switch disables them
 
 
-def endpoint_of(given: Mapping[str, Any]) -> Endpoint:
+def endpoint_of(answer: Mapping[str, Any]) -> Endpoint:
     """From Stripe's JSON. Endpoints that others made for connected accounts bear the id of their application."""
-    metadata = given.get("metadata") or {}
+    metadata = answer.get("metadata") or {}
     connect = metadata.get(OURS)
     return Endpoint(
-        id=str(given.get("id")),
-        url=str(given.get("url")),
-        is_connect=connect == "true" if connect is not None else given.get("application") is not None,
-        events=tuple(sorted(given.get("enabled_events") or ())),
-        api_version=given.get("api_version"),
-        is_enabled=given.get("status") == "enabled",
-        is_live=bool(given.get("livemode")),
+        id=str(answer.get("id")),
+        url=str(answer.get("url")),
+        is_connect=connect == "true" if connect is not None else answer.get("application") is not None,
+        events=tuple(sorted(answer.get("enabled_events") or ())),
+        api_version=answer.get("api_version"),
+        is_enabled=answer.get("status") == "enabled",
+        is_live=bool(answer.get("livemode")),
     )
 
 
@@ -91,60 +91,60 @@ def wanted_endpoints(
     come from event destinations.
     """
     url = f"{public_url.rstrip('/')}/webhooks/{account.name}"
-    taken = [one for one in routes if one.accounts is None or account.name in one.accounts]
-    made = []
+    taken = [route for route in routes if route.accounts is None or account.name in route.accounts]
+    endpoints = []
     for is_connect in (False, True):
         patterns = {
             pattern
-            for one in taken
-            for pattern in one.events
+            for route in taken
+            for pattern in route.events
             if not is_thin(pattern)
-            and (one.connected_accounts - {OWN} if is_connect else OWN in one.connected_accounts)
+            and (route.connected_accounts - {OWN} if is_connect else OWN in route.connected_accounts)
         }
         if patterns:
-            made.append(WantedEndpoint(url, is_connect, enabled_events(patterns), account.api_version))
-    thin = sorted({pattern for one in taken for pattern in one.events if is_thin(pattern)})
-    return made, thin
+            endpoints.append(WantedEndpoint(url, is_connect, enabled_events(patterns), account.api_version))
+    thin = sorted({pattern for route in taken for pattern in route.events if is_thin(pattern)})
+    return endpoints, thin
 
 
 def enabled_events(patterns: Iterable[str]) -> tuple[str, ...]:
     """Exact types, for Stripe knows no globs; or every event."""
-    found: set[str] = set()
+    types: set[str] = set()
     for pattern in patterns:
         if pattern == EVERY_EVENT:
             return (EVERY_EVENT,)
-        found |= sent_types(pattern)
-    return tuple(sorted(found))
+        types |= sent_types(pattern)
+    return tuple(sorted(types))
 
 
 def plan(wanted: Sequence[WantedEndpoint], there: Sequence[Endpoint]) -> list[Step]:
     """What would make Stripe's endpoints be what is wanted. Endpoints at other URLs are others' business."""
     steps = []
-    for one in wanted:
-        alike = [e for e in there if e.url.rstrip("/") == one.url and e.is_connect == one.is_connect]
-        right = [e for e in alike if one.api_version in (None, e.api_version)]
+    for endpoint in wanted:
+        alike = [e for e in there if e.url.rstrip("/") == endpoint.url and e.is_connect == endpoint.is_connect]
+        right = [e for e in alike if endpoint.api_version in (None, e.api_version)]
         others = tuple(e for e in alike if e not in right and e.is_enabled)
         right.sort(key=lambda e: (not e.is_enabled, e.id))
         if not right:
             versions = ", ".join(e.api_version or "the account's default version" for e in others)
             why = f"the one there is of {versions}, which cannot be changed" if others else "there is none"
-            steps.append(Step(ActionKind.CREATE, one, (why,), instead_of=others))
+            steps.append(Step(ActionKind.CREATE, endpoint, (why,), instead_of=others))
             continue
         best = right[0]
         reasons: list[str] = []
         changes: dict[str, Any] = {}
-        if best.events != one.events:
-            reasons += differences(best.events, one.events)
-            changes["enabled_events"] = list(one.events)
+        if best.events != endpoint.events:
+            reasons += differences(best.events, endpoint.events)
+            changes["enabled_events"] = list(endpoint.events)
         if not best.is_enabled and not others:
             reasons.append("it is disabled")
             changes["disabled"] = "false"
         if changes:
-            steps.append(Step(ActionKind.UPDATE, one, tuple(reasons), best, changes))
+            steps.append(Step(ActionKind.UPDATE, endpoint, tuple(reasons), best, changes))
         if others:
             ids = " and ".join(e.id for e in others)
             why = f"it is of {best.api_version}; {ids}, of another version, is still enabled"
-            steps.append(Step(ActionKind.SWITCH, one, (why,), best, {"disabled": "false"}, others))
+            steps.append(Step(ActionKind.SWITCH, endpoint, (why,), best, {"disabled": "false"}, others))
     return steps
 
 
@@ -156,22 +156,22 @@ def differences(has: Sequence[str], wants: Sequence[str]) -> tuple[str, ...]:
 
 def lint(account: Account, public_url: str, is_live: bool) -> list[str]:
     """What is wrong before anything is asked: the mode of the key, an address that Stripe cannot reach."""
-    found = []
+    warnings = []
     mode = "live" if is_live else "test"
     if account.livemode is not None and account.livemode != is_live:
-        found.append(
+        warnings.append(
             f"accounts.{account.name}: livemode is {str(account.livemode).lower()}, but api_key is a {mode} key: its "
             f"endpoints would get {mode} events, which are ignored here"
         )
     parts = urlsplit(public_url)
     if is_live and parts.scheme != "https":
-        found.append(f"{public_url}: in live mode Stripe posts to https:// alone")
+        warnings.append(f"{public_url}: in live mode Stripe posts to https:// alone")
     if _is_private(parts.hostname or ""):
-        found.append(
+        warnings.append(
             f"{public_url}: Stripe cannot reach this address; for your own machine use "
             f"`stripe listen --forward-to localhost:8080/webhooks/{account.name}`"
         )
-    return found
+    return warnings
 
 
 def _is_private(host: str) -> bool:

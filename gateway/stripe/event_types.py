@@ -62,7 +62,7 @@ def matches(pattern: str) -> frozenset[str]:
     if not _GLOB.search(pattern):
         return known & {pattern}
     compiled = re.compile(translate(pattern)).match
-    return frozenset(one for one in known if compiled(one))
+    return frozenset(event_type for event_type in known if compiled(event_type))
 
 
 def sent_types(pattern: str) -> frozenset[str]:

@@ -42,11 +42,11 @@ def parse(content: bytes) -> tuple[tuple[Network, ...], datetime | None]:
     if not isinstance(listed, list) or not listed:
         raise ValueError("it has no list WEBHOOKS with addresses in it")
     networks = []
-    for one in listed:
+    for address in listed:
         try:
-            networks.append(parse_network(one))
+            networks.append(parse_network(address))
         except ValueError:
-            raise ValueError(f"{one!r:.60} in WEBHOOKS is no address") from None
+            raise ValueError(f"{address!r:.60} in WEBHOOKS is no address") from None
     try:
         fetched_at = datetime.fromisoformat(value["fetched_at"])
     except (KeyError, TypeError, ValueError):
@@ -63,7 +63,9 @@ def read(path: Path) -> StripeIps:
 def write(path: Path, networks: Sequence[Network], fetched_at: datetime) -> None:
     """Puts the file in its place at once: nobody ever reads half of it. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"WEBHOOKS": [shown(one) for one in networks], "fetched_at": fetched_at.isoformat()}, indent=2)
+    text = json.dumps(
+        {"WEBHOOKS": [shown(network) for network in networks], "fetched_at": fetched_at.isoformat()}, indent=2
+    )
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         beside.write_text(text + "\n")

@@ -56,13 +56,13 @@ class TemplateReader:
     def of_tree(self, tree: nodes.Node, file: str | None = None) -> Read:
         """What a syntax tree says. Raises RecursionError for one that is nested too deeply."""
         lone = lone_expression(tree)
-        found = survey(tree, file)
+        surveyed = survey(tree, file)
         return Read(
             is_lone=lone is not None,
             is_path=lone is not None and bool(path_of(lone)),
-            survey=found,
-            references=taken([found], self._sandbox.globals),
-            faults=tuple(self._sandbox.unknown(found.filters, found.tests)),
+            survey=surveyed,
+            references=taken([surveyed], self._sandbox.globals),
+            faults=tuple(self._sandbox.unknown(surveyed.filters, surveyed.tests)),
         )
 
     def _whole(self, source: str) -> Read:
@@ -77,10 +77,10 @@ class TemplateReader:
         """A text that holds only plain `{{ ... }}`, from what is known of each of them; None for any other text, and
         where a piece is at fault.
         """
-        found = list(_PIECE.finditer(source))
-        if not found or "\r" in source or _OTHER.search(_PIECE.sub("", source)):
+        pieces = list(_PIECE.finditer(source))
+        if not pieces or "\r" in source or _OTHER.search(_PIECE.sub("", source)):
             return None
-        reads = [(match.start(), self._piece(match[0])) for match in found]
+        reads = [(match.start(), self._piece(match[0])) for match in pieces]
         references: list[Reference] = []
         for start, read in reads:
             if read is None:
@@ -88,7 +88,7 @@ class TemplateReader:
             references += _moved(read.references, start)
         first = reads[0][1]
         assert first is not None
-        is_lone = len(found) == 1 and found[0][0] == source.strip()
+        is_lone = len(pieces) == 1 and pieces[0][0] == source.strip()
         is_sure = all(read is not None and read.survey.is_sure for _, read in reads)
         return Read(
             is_lone=is_lone,
@@ -106,7 +106,7 @@ class TemplateReader:
                 read: Read | None = self.of_tree(Parser(self._sandbox, shape).parse())
             except (TemplateSyntaxError, RecursionError, ValueError):
                 read = None
-            self._pieces[shape] = None if read is None or read.faults or read.survey.made else read
+            self._pieces[shape] = None if read is None or read.faults or read.survey.assigned else read
         return self._pieces[shape]
 
 
@@ -121,9 +121,9 @@ def _crossed_out(quoted: re.Match[str]) -> str:
 
 
 def _moved(references: tuple[Reference, ...], by: int) -> Iterator[Reference]:
-    for one in references:
-        stretches = tuple((start + by, end + by) for start, end in one.stretches)
-        yield Reference(one.path, stretches, one.is_optional, one.file) if by else one
+    for reference in references:
+        stretches = tuple((start + by, end + by) for start, end in reference.stretches)
+        yield Reference(reference.path, stretches, reference.is_optional, reference.file) if by else reference
 
 
 def parsed_expression(sandbox: Sandbox, source: str) -> nodes.Expr:

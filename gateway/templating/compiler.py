@@ -244,10 +244,10 @@ class Templates:
     def _code(
         self, key: tuple[str, Callable[[str], str] | None, bool], make: Callable[[], Template], read: Read
     ) -> _Code:
-        found = self._codes.get(key)
-        if found is None:
-            found = self._codes[key] = _Code(make, read.survey.is_sure)
-        return found
+        code = self._codes.get(key)
+        if code is None:
+            code = self._codes[key] = _Code(make, read.survey.is_sure)
+        return code
 
     def _expression(self, source: str) -> nodes.Expr:
         return parsed_expression(self._sandbox(None), source)
@@ -326,11 +326,11 @@ class _Loader(FileSystemLoader):
         self._read.add(self._folder / template)  # also where it is missing: that it turns up is a change
         if self._only is not None and not self.may_read(self._folder / template):
             raise TemplateNotFound(template)  # before anything is read: it does not tell what files there are
-        found = super().get_source(environment, template)
-        path = Path(found[1])
+        source = super().get_source(environment, template)
+        path = Path(source[1])
         if not path.resolve().is_relative_to(self._folder.resolve()):
             raise TemplateNotFound(template, f"the template file {template!r} lies outside the folder of gateway.yaml")
-        return found
+        return source
 
 
 def _following(source: str, where: Where) -> Place:

@@ -54,7 +54,7 @@ def shown(value: Any) -> str:
     """A value in the words of an expression, cut where it is long."""
     if isinstance(value, Mapping):
         return "an empty mapping" if not value else f"a mapping with {', '.join(map(str, value))}"[:_LONGEST_VALUE]
-    if isinstance(value, list) and any(isinstance(one, (list, Mapping)) for one in value):
+    if isinstance(value, list) and any(isinstance(item, (list, Mapping)) for item in value):
         return f"a list of {len(value)}"
     text = "null" if value is None else literal(value)
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "..."
@@ -106,18 +106,18 @@ class _Judging:
     def _operands(self, node: nodes.Node) -> list[Operand]:
         looked_at: list[nodes.Node]
         if isinstance(node, nodes.Compare):
-            looked_at = [node.expr, *(one.expr for one in node.ops)]
+            looked_at = [node.expr, *(operand.expr for operand in node.ops)]
         elif isinstance(node, nodes.Test):
             looked_at = [node.node, *node.args]
         else:
             looked_at = [node]
-        found = {}
-        for one in looked_at:
-            if not _is_constant(one):
-                value = self._value(one)
-                source = unparse(one)
-                found[source] = Operand(source, None if value is _MISSING else value, value is _MISSING)
-        return list(found.values())
+        operands = {}
+        for part in looked_at:
+            if not _is_constant(part):
+                value = self._value(part)
+                source = unparse(part)
+                operands[source] = Operand(source, None if value is _MISSING else value, value is _MISSING)
+        return list(operands.values())
 
 
 def _is_constant(node: nodes.Node) -> bool:

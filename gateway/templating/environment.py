@@ -123,7 +123,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for word, named, known in (("filter", filters, self.filters), ("test", tests, self.tests)):
             for name, line in named:
                 if name not in known:
-                    near = difflib.get_close_matches(name, [one for one in known if " " not in one], n=1)
+                    near = difflib.get_close_matches(
+                        name, [candidate for candidate in known if " " not in candidate], n=1
+                    )
                     guess = f"; did you mean {near[0]}?" if near else ""
                     yield UnknownName(f"there is no {word} {name!r}{guess}", line)
 
@@ -180,8 +182,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return None
         name = value.__name__
         if name in ("format", "format_map"):
-            made = super().wrap_str_format(value)
-            return made and guarded(made, lambda *args, **kwargs: check_format(owner, *args, **kwargs))
+            formatting = super().wrap_str_format(value)
+            return formatting and guarded(formatting, lambda *args, **kwargs: check_format(owner, *args, **kwargs))
         if name in _PADDING:
             return guarded(value, check_numbers)
         if name == "expandtabs":
@@ -204,17 +206,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         OPERATOR_CHECKS[operator](left, right)
-        made = self.binop_table[operator](left, right)
-        if isinstance(made, (list, tuple)):
+        result = self.binop_table[operator](left, right)
+        if isinstance(result, (list, tuple)):
             whole = budget()
-            whole.work(len(made))  # in full: what is noted is kept until the rendering ends
+            whole.work(len(result))  # in full: what is noted is kept until the rendering ends
             if operator == "+":
-                whole.note(made, whole.weigh(left) + whole.weigh(right))
+                whole.note(result, whole.weigh(left) + whole.weigh(right))
             else:
                 many, times = (left, right) if isinstance(right, int) else (right, left)
-                whole.note(made, CONTAINER + (whole.weigh(many) - CONTAINER) * max(times, 0))
-            return made
-        return budget().admit(made)
+                whole.note(result, CONTAINER + (whole.weigh(many) - CONTAINER) * max(times, 0))
+            return result
+        return budget().admit(result)
 
 
 def _metered(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -94,7 +94,7 @@ def _general(error: Exception) -> str:
     if isinstance(error, (SecurityError, UndefinedError, ValueError, TemplateError)):
         return text
     if isinstance(error, TypeError):
-        return "the types do not fit: " + _TYPE.sub(lambda found: _TYPES[found[1] or found[2] or found[3]], text)
+        return "the types do not fit: " + _TYPE.sub(lambda match: _TYPES[match[1] or match[2] or match[3]], text)
     return f"{type(error).__name__}: {text}"
 
 

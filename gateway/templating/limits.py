@@ -39,10 +39,10 @@ def bounded_join(parts: Iterable[str]) -> str:
 
 
 def bounded_range(*args: int) -> range:
-    made = range(*args)
+    steps = range(*args)
     try:
-        if len(made) <= LONGEST_RANGE:
-            return made
+        if len(steps) <= LONGEST_RANGE:
+            return steps
     except OverflowError:
         pass
     raise SecurityError(f"a range has at most {LONGEST_RANGE} steps")
@@ -121,7 +121,7 @@ def check_format(text: Any, *args: Any, **kwargs: Any) -> None:
 def _check_percent(text: Any, *args: Any, **kwargs: Any) -> None:
     if isinstance(text, (str, bytes)):
         shown = text if isinstance(text, str) else text.decode("latin-1")
-        if any(_WIDE.search(found) for found in re.findall(r"%(?:\([^)]*\))?([^A-Za-z%]*)", shown)):
+        if any(_WIDE.search(directive) for directive in re.findall(r"%(?:\([^)]*\))?([^A-Za-z%]*)", shown)):
             raise SecurityError(f"a width in a format is a number of at most {WIDEST - 1}")
         _check_repeated(shown.count("%"), (*args, *kwargs.values()))
 

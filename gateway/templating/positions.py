@@ -25,9 +25,9 @@ class Spot(int):
 
 def spot(line: int, start: int, end: int) -> Spot:
     """One token's place; `start` and `end` count characters of the text as Jinja reads it (line breaks are one)."""
-    made = Spot(line)
-    made.start, made.end = start, end
-    return made
+    placed = Spot(line)
+    placed.start, placed.end = start, end
+    return placed
 
 
 def stretch_of(line: object) -> tuple[int, int] | None:
@@ -48,10 +48,10 @@ def placed_tokens(
             position = start + len(value)
             yield spot(line, start, position), kind, value
     except TemplateSyntaxError as error:
-        found = _UNEXPECTED.fullmatch(error.message or "")
-        if found is not None:
-            position = int(found[2])
-            error = TemplateSyntaxError(f"unexpected character {found[1]}", error.lineno, name, filename)
+        unexpected = _UNEXPECTED.fullmatch(error.message or "")
+        if unexpected is not None:
+            position = int(unexpected[2])
+            error = TemplateSyntaxError(f"unexpected character {unexpected[1]}", error.lineno, name, filename)
         while position < len(text) - 1 and text[position].isspace():
             position += 1
         raise TemplateSyntaxError(

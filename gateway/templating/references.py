@@ -68,7 +68,7 @@ class Survey:
     """What a syntax tree takes, makes and names."""
 
     references: tuple[Reference, ...]
-    made: frozenset[str]  # names that the template itself gives a value, anywhere
+    assigned: frozenset[str]  # names that the template itself gives a value, anywhere
     filters: tuple[tuple[str, int], ...]  # name and line, a Spot
     tests: tuple[tuple[str, int], ...]
     files: tuple[NamedFile, ...]
@@ -80,13 +80,13 @@ def survey(tree: nodes.Node, file: str | None = None) -> Survey:
     walk = _Walk(file)
     walk.visit(tree, False, 0)
     references = tuple(
-        Reference(one.path, one.stretches, True, one.file)
-        if not one.is_optional and any(one.path[: len(path)] == path for path in walk.tested)
-        else one
-        for one in walk.found
+        Reference(reference.path, reference.stretches, True, reference.file)
+        if not reference.is_optional and any(reference.path[: len(path)] == path for path in walk.tested)
+        else reference
+        for reference in walk.references
     )
     return Survey(
-        references, frozenset(walk.made), tuple(walk.filters), tuple(walk.tests), tuple(walk.files), walk.is_sure
+        references, frozenset(walk.assigned), tuple(walk.filters), tuple(walk.tests), tuple(walk.files), walk.is_sure
     )
 
 
@@ -95,9 +95,9 @@ class _Walk:
 
     def __init__(self, file: str | None) -> None:
         self.file = file
-        self.made: set[str] = set()
+        self.assigned: set[str] = set()
         self.tested: set[tuple[Key, ...]] = set()
-        self.found: list[Reference] = []
+        self.references: list[Reference] = []
         self.filters: list[tuple[str, int]] = []
         self.tests: list[tuple[str, int]] = []
         self.files: list[NamedFile] = []
@@ -110,11 +110,11 @@ class _Walk:
         inner_optional = False
         if isinstance(node, (nodes.Getattr, nodes.Getitem, nodes.Name)):
             if isinstance(node, nodes.Name) and node.ctx != "load":
-                self.made.add(node.name)
+                self.assigned.add(node.name)
                 return
             chain = _chain(node)
             if chain is not None:
-                self.found.append(Reference(*chain, optional, self.file))
+                self.references.append(Reference(*chain, optional, self.file))
                 return
         elif isinstance(node, nodes.Test):
             self.tests.append((node.name, node.lineno))
@@ -138,21 +138,21 @@ class _Walk:
     def _statement(self, node: nodes.Node) -> None:
         """Names that a statement makes, and files that it names."""
         if isinstance(node, (nodes.Macro, nodes.CallBlock)):
-            self.made.update(("varargs", "kwargs", "caller"))
+            self.assigned.update(("varargs", "kwargs", "caller"))
             if isinstance(node, nodes.Macro):
-                self.made.add(node.name)
+                self.assigned.add(node.name)
         elif isinstance(node, nodes.For):
-            self.made.add("loop")
+            self.assigned.add("loop")
         elif isinstance(node, nodes.Block):
-            self.made.update(("super", "self"))
+            self.assigned.update(("super", "self"))
         elif isinstance(node, nodes.Import):
-            self.made.add(node.target)
+            self.assigned.add(node.target)
         elif isinstance(node, nodes.FromImport):
-            self.made.update(name if isinstance(name, str) else name[1] for name in node.names)
+            self.assigned.update(name if isinstance(name, str) else name[1] for name in node.names)
         if isinstance(node, (nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
-            given = node.template
-            if isinstance(given, nodes.Const) and isinstance(given.value, str):
-                self.files.append(NamedFile(given.value, given.lineno, getattr(node, "ignore_missing", False)))
+            template = node.template
+            if isinstance(template, nodes.Const) and isinstance(template.value, str):
+                self.files.append(NamedFile(template.value, template.lineno, getattr(node, "ignore_missing", False)))
 
 
 def _is_sure(node: nodes.Node, depth: int) -> bool:
@@ -167,14 +167,17 @@ def _is_sure(node: nodes.Node, depth: int) -> bool:
     return True
 
 
-def taken(parts: Iterable[Survey], given: Collection[str]) -> tuple[Reference, ...]:
+def taken(parts: Iterable[Survey], provided: Collection[str]) -> tuple[Reference, ...]:
     """The references of texts that include each other, without those to names that any of them makes or that are
     `given` by the environment.
     """
     several = list(parts)
-    own = frozenset[str]().union(*(part.made for part in several))
+    own = frozenset[str]().union(*(part.assigned for part in several))
     return tuple(
-        one for part in several for one in part.references if one.path[0] not in own and one.path[0] not in given
+        reference
+        for part in several
+        for reference in part.references
+        if reference.path[0] not in own and reference.path[0] not in provided
     )
 
 

@@ -81,7 +81,7 @@ def _operator(node: nodes.Node) -> str:
     if isinstance(node, nodes.Not):
         return f"not {_inside(node.node, level)}"
     if isinstance(node, nodes.Compare):
-        rest = "".join(f" {_COMPARISONS[one.op]} {_inside(one.expr, level + 1)}" for one in node.ops)
+        rest = "".join(f" {_COMPARISONS[operand.op]} {_inside(operand.expr, level + 1)}" for operand in node.ops)
         return _inside(node.expr, level + 1) + rest
     if isinstance(node, nodes.Concat):
         return " ~ ".join(_inside(part, level + 1) for part in node.nodes)
@@ -106,8 +106,8 @@ def _optional(node: nodes.Node | None) -> str:
 
 
 def _arguments(node: nodes.Call | nodes.Filter | nodes.Test) -> str:
-    parts = [unparse(one) for one in node.args]
-    parts += [f"{one.key}={unparse(one.value)}" for one in node.kwargs]
+    parts = [unparse(argument) for argument in node.args]
+    parts += [f"{keyword.key}={unparse(keyword.value)}" for keyword in node.kwargs]
     if node.dyn_args is not None:
         parts.append(f"*{unparse(node.dyn_args)}")
     if node.dyn_kwargs is not None:

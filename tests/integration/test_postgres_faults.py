@@ -126,7 +126,7 @@ async def test_ten_idle_gateways_issue_fewer_than_ten_statements_a_second_togeth
     from gateway.delivery.fetch import StripeFetcher
     from gateway.delivery.resources import Resources
     from gateway.delivery.worker import Worker
-    from gateway.stripe.api import StripeApis
+    from gateway.stripe.connections import StripeApis
 
     (tmp_path / "gateway.yaml").write_text("version: 1\naccounts: {acme: {signing_secrets: [whsec_x]}}\n")
     config, log = load(tmp_path / "gateway.yaml", {}), structlog.get_logger()

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from gateway.config.schema.model import StoreSettings
+from gateway.config.schema.store import StoreSettings
 from gateway.core.errors import StoreUnavailable
 from gateway.delivery.retention import (
     FIRST_SECONDS,

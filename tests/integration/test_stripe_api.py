@@ -12,7 +12,8 @@ import pytest
 
 from gateway.core.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
 from gateway.core.model import Account
-from gateway.stripe.api import MOST_ITEMS, Asking, StripeApi, StripeApis, path_of
+from gateway.stripe.api import MOST_ITEMS, Asking, StripeApi, path_of
+from gateway.stripe.connections import StripeApis
 from gateway.testing import make_event, thin_event
 from tests.stripe_standin import TEST_KEY, Fault, StripeStandin
 

@@ -58,7 +58,7 @@ def backfill(
         from gateway.core.routing import RouteTable
         from gateway.intake.backfill.importer import connected_to
         from gateway.intake.backfill.progress import Course, Order
-        from gateway.stripe.api import StripeApis
+        from gateway.stripe.connections import StripeApis
         from gateway.telemetry import logging as logs
 
         log = logs.configure("warning", config.settings.log.format)

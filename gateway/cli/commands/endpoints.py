@@ -261,7 +261,7 @@ def _account(config: Config, name: str | None) -> Account:
 
 @asynccontextmanager
 async def _api(config: Config, account: Account) -> AsyncIterator[StripeApi]:
-    from gateway.stripe.api import StripeApis
+    from gateway.stripe.connections import StripeApis
 
     apis = StripeApis()
     apis.take([account], config.settings.stripe.api_base, config.settings.stripe.timeout)

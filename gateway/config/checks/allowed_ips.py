@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from gateway.config.diagnostics.problem import Problem
-from gateway.config.schema.model import STRIPE, ServerSettings, split_listen
+from gateway.config.schema.server import ServerSettings
+from gateway.config.schema.types import STRIPE, split_listen
 from gateway.config.yaml.document import Source
 from gateway.core.client_address import Network, Networks, Sources
 from gateway.stripe import ip_ranges as stripe_ips
@@ -25,13 +26,13 @@ def sources_of(server: ServerSettings, source: Source, now: datetime) -> tuple[S
     proxies = Networks(server.trusted_proxies)
     if server.allowed_ips is None:
         return Sources(None, proxies), frozenset(), []
-    networks: list[Network] = [one for one in server.allowed_ips if not isinstance(one, str)]
+    networks: list[Network] = [allowed for allowed in server.allowed_ips if not isinstance(allowed, str)]
     problems = list(_proxy_doubts(server, networks, source))
     file = stripe_file(server, source.folder)
     if file is not None:
         where = source.where(("server", "allowed_ips"))
         try:
-            found = stripe_ips.read(file)
+            addresses = stripe_ips.read(file)
         except OSError as error:
             message = f"cannot read Stripe's addresses from {server.stripe_ips}: {error.strerror}"
             problems.append(Problem(where, message, REFRESH, code="stripe-ips"))
@@ -39,10 +40,10 @@ def sources_of(server: ServerSettings, source: Source, now: datetime) -> tuple[S
             message = f"{server.stripe_ips} does not hold Stripe's addresses: {error}"
             problems.append(Problem(where, message, REFRESH, code="stripe-ips"))
         else:
-            networks += found.networks
-            if found.is_old(now):
+            networks += addresses.networks
+            if addresses.is_old(now):
                 message = (
-                    f"{server.stripe_ips} was fetched on {found.fetched_at:%Y-%m-%d}, more than 7 days ago: "
+                    f"{server.stripe_ips} was fetched on {addresses.fetched_at:%Y-%m-%d}, more than 7 days ago: "
                     "Stripe may send from addresses that it does not have"
                 )
                 hint = f"{REFRESH} again; let cron do it daily"
@@ -57,7 +58,7 @@ def _proxy_doubts(server: ServerSettings, networks: list[Network], source: Sourc
         is_loopback = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         is_loopback = False
-    if is_loopback and not server.trusted_proxies and not any(one.is_loopback for one in networks):
+    if is_loopback and not server.trusted_proxies and not any(network.is_loopback for network in networks):
         yield Problem(
             source.where(("server", "allowed_ips")),
             f"every request would be refused: to {server.listen} a proxy of this machine posts, whose address is not "

@@ -16,7 +16,7 @@ def in_order_of_needs(needs: Mapping[str, Sequence[str]]) -> tuple[list[str], li
         trail: dict[str, Iterator[str]] = {} if first in finished else {first: iter(needs[first])}
         while trail:
             name, left = next(reversed(trail.items()))
-            need = next((one for one in left if one in needs and one not in finished), None)
+            need = next((name for name in left if name in needs and name not in finished), None)
             if need is None:
                 del trail[name]
                 if name not in finished:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.config.diagnostics.problem import Problem
-from gateway.config.schema.model import RouteSettings
+from gateway.config.schema.routes import RouteSettings
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.internal_events import FIELDS, OWN_ACCOUNT, is_own
@@ -17,7 +17,7 @@ def own_objects(patterns: Sequence[str]) -> Mapping[str, frozenset[str]]:
     if not all(map(is_own, patterns)):
         return {}
     types = frozenset[str]().union(*(event_types.matches(pattern) for pattern in patterns))
-    return {one: frozenset(FIELDS[one]) for one in sorted(types)}
+    return {event_type: frozenset(FIELDS[event_type]) for event_type in sorted(types)}
 
 
 def check_account_names(names: Sequence[str], source: Source) -> Iterator[Problem]:
@@ -47,10 +47,10 @@ def check_digest(at: Path_, route: RouteSettings, source: Source) -> Iterator[Pr
         "order_by": "a digest already brings its events in order of arrival",
         "fetch": "a digest brings many events, and no one object",
     }
-    given = {"once_per": route.once_per, "order_by": route.order_by}
-    given["fetch"] = None if route.fetch is None or not route.fetch.wanted else "fetch"
+    written = {"once_per": route.once_per, "order_by": route.order_by}
+    written["fetch"] = None if route.fetch is None or not route.fetch.wanted else "fetch"
     for key, reason in reasons.items():
-        if given[key] is not None:
+        if written[key] is not None:
             yield Problem(source.where_key((*at, key)), f"cannot stand beside digest: {reason}", code="digest")
     for name, action in route.actions.items():
         if action.needs:

@@ -49,7 +49,7 @@ def check_accounts(accounts: Mapping[str, Account], source: Source) -> Iterator[
 def _check_api_key(account: Account, source: Source) -> Iterator[Problem]:
     where = source.where(("accounts", account.name, "api_key"))
     key = account.api_key
-    found = _API_KEY.fullmatch(key)
+    parts = _API_KEY.fullmatch(key)
     if not key:
         return
     if key.startswith(("whsec_", "pk_")):
@@ -57,12 +57,12 @@ def _check_api_key(account: Account, source: Source) -> Iterator[Problem]:
         yield Problem(
             where, f"this is {kind}: Stripe answers it nothing", "an API key begins with rk_ or sk_", code="api-key"
         )
-    elif found is None:
+    elif parts is None:
         message = "this does not look like an API key, which begins with rk_ or sk_"
         yield Problem(where, message, "a restricted key, rk_..., that may read what routes fetch", "warning", "api-key")
-    elif account.livemode is not None and account.livemode != (found[2] == "live"):
+    elif account.livemode is not None and account.livemode != (parts[2] == "live"):
         mode = "live" if account.livemode else "test"
-        message = f"this is a {found[2]} key, but the account takes {mode} events only: it cannot see their objects"
+        message = f"this is a {parts[2]} key, but the account takes {mode} events only: it cannot see their objects"
         hint = f"livemode: {str(not account.livemode).lower()}, or a {mode} key"
         yield Problem(where, message, hint, "warning", "api-key")
 
@@ -70,10 +70,10 @@ def _check_api_key(account: Account, source: Source) -> Iterator[Problem]:
 def check_events(route: str, patterns: Sequence[str], source: Source) -> Iterator[Problem]:
     """Patterns that are none, that match no type Stripe has, or the one event that cannot wait in a queue."""
     for i, pattern in enumerate(patterns):
-        found = _event_fault(pattern)
-        if found is not None:
+        problem = _event_fault(pattern)
+        if problem is not None:
             where = source.where(("routes", route, "events", i))
-            yield dataclasses.replace(found, where=where)
+            yield dataclasses.replace(problem, where=where)
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from gateway.config.diagnostics.problem import Problem
-from gateway.config.schema.model import ReconcileSettings, RouteSettings
+from gateway.config.schema.accounts import ReconcileSettings
+from gateway.config.schema.routes import RouteSettings
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.model import Account, Fetch, Reconcile
@@ -20,12 +21,12 @@ def fetch_of(route: RouteSettings) -> Fetch | None:
     return Fetch(tuple(dict.fromkeys(route.fetch.expand)), route.fetch.api_version, route.fetch.again)
 
 
-def reconcile_of(given: ReconcileSettings | None) -> Reconcile | None:
+def reconcile_of(settings: ReconcileSettings | None) -> Reconcile | None:
     """An account's `reconcile` as a plain record."""
-    if given is None:
+    if settings is None:
         return None
-    connected = tuple(dict.fromkeys(given.connected_accounts))
-    return Reconcile(given.every, given.look_back, given.events == "undelivered", connected)
+    connected = tuple(dict.fromkeys(settings.connected_accounts))
+    return Reconcile(settings.every, settings.look_back, settings.events == "undelivered", connected)
 
 
 def check_reconcile(accounts: Mapping[str, Account], unfilled: AbstractSet[str], source: Source) -> Iterator[Problem]:

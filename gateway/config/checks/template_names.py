@@ -72,9 +72,9 @@ _ACCOUNT = frozenset(scope_of({}, Account("", (), None, 0.0), {})["account"])
 def unknown_names(references: tuple[Reference, ...], offered: Offered, locate: Locate) -> Iterator[Problem]:
     """A problem for each reference that nothing can satisfy."""
     for reference in references:
-        found = _fault(reference, offered)
-        if found is not None:
-            part, message, hint, severity = found
+        fault = _fault(reference, offered)
+        if fault is not None:
+            part, message, hint, severity = fault
             yield Problem(locate(reference, part), message, hint, severity, "template-name")
 
 
@@ -155,7 +155,7 @@ def _account(path: tuple[Key, ...], offered: Offered) -> _Fault | None:
     if not without:
         return None
     if len(without) == len(offered.account_vars):
-        known = {str(one) for constants in offered.account_vars.values() for one in constants}
+        known = {str(constant) for constants in offered.account_vars.values() for constant in constants}
         return 2, f"no account of this route has vars.{key}", did_you_mean(key, known), "error"
     shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
     hint = "give it there too, or write | default(...)"
@@ -164,7 +164,7 @@ def _account(path: tuple[Key, ...], offered: Offered) -> _Fault | None:
 
 def _own_object(name: str, fields: Mapping[str, frozenset[str]]) -> _Fault | None:
     """A field of the gateway's own objects, which are all known."""
-    without = [one for one in fields if name not in fields[one]]
+    without = [event_type for event_type in fields if name not in fields[event_type]]
     if len(without) == len(fields):
         known = frozenset[str]().union(*fields.values())
         return 1, f"none of these events has object.{name}", did_you_mean(name, known), "error"

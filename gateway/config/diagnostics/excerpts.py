@@ -49,7 +49,7 @@ class Excerpts:
             if not hides and not is_url(path):
                 continue
             spans = [(0, len(node.value))] if hides else _credentials(node.value)
-            variables = [found.span() for found in VARIABLE.finditer(node.value)]
+            variables = [match.span() for match in VARIABLE.finditer(node.value)]
             characters = characters_of(file, node)
             for start, end in _without(spans, variables):
                 self._note(node.value[start:end], MASK)
@@ -80,9 +80,9 @@ class Excerpts:
         column = min(where.column - 1, len(line))
         end = min(where.end_column - 1, len(line)) if where.end_column else column
         spans = [(first - start, last - start) for first, last in self._masked.get(file.name, ())]
-        spans += [found.span() for found in _LOOKS_SECRET.finditer(line)]
+        spans += [match.span() for match in _LOOKS_SECRET.finditer(line)]
         for secret in self._said:  # where it stands a second time
-            spans += [found.span() for found in re.finditer(re.escape(secret), line)] if secret in line else []
+            spans += [match.span() for match in re.finditer(re.escape(secret), line)] if secret in line else []
         if not file.is_yaml:
             spans += _by_the_look(file, where.line, line)
         return _masked(line, spans, column, max(end, column))
@@ -130,9 +130,9 @@ def _without(spans: Iterable[tuple[int, int]], holes: list[tuple[int, int]]) -> 
 def _by_the_look(file: TextFile, number: int, line: str) -> list[tuple[int, int]]:
     """Where secrets may stand in a line of a file that is no YAML: after a secret key, in its line or below it."""
     spans = []
-    for found in _KEY_ANYWHERE.finditer(line):
-        if SECRET_KEY.search(found["key"]) or URL_KEY.search(found["key"]):
-            spans.append((found.end(), len(line)))
+    for match in _KEY_ANYWHERE.finditer(line):
+        if SECRET_KEY.search(match["key"]) or URL_KEY.search(match["key"]):
+            spans.append((match.end(), len(line)))
             break
     indent = len(line) - len(line.lstrip())
     for above in range(number - 1, max(0, number - 50), -1):
@@ -176,17 +176,17 @@ def _masked(line: str, spans: Iterable[tuple[int, int]], start: int, end: int) -
 
 def _merged(spans: Iterable[tuple[int, int]], length: int) -> list[tuple[int, int]]:
     """Spans within a line, in order, those that touch made one."""
-    found: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for start, end in sorted((max(0, first), min(last, length)) for first, last in spans):
         if start >= end:
             continue
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
-            found.append((start, end))
-    return found
+            merged.append((start, end))
+    return merged
 
 
 def _credentials(url: str) -> list[tuple[int, int]]:
     """Where its user and password, and its query, stand."""
-    return [found.span(found.lastgroup) for found in _CREDENTIALS.finditer(url) if found.lastgroup]
+    return [match.span(match.lastgroup) for match in _CREDENTIALS.finditer(url) if match.lastgroup]

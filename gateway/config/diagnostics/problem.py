@@ -120,9 +120,9 @@ def in_order(file: str, problems: Iterable[Problem]) -> tuple[Problem, ...]:
     once = {(_place(problem), problem.message): problem for problem in reversed(list(problems))}
     not_yaml = {_place(problem) for problem in once.values() if problem.code == "yaml"}
     kept = [
-        one for one in reversed(once.values()) if one.code == "yaml" or _place(one) not in not_yaml
+        problem for problem in reversed(once.values()) if problem.code == "yaml" or _place(problem) not in not_yaml
     ]  # not what follows from it
-    return tuple(sorted(kept, key=lambda one: (one.where.file != file, *_place(one))))
+    return tuple(sorted(kept, key=lambda problem: (problem.where.file != file, *_place(problem))))
 
 
 def _place(problem: Problem) -> tuple[str, int, int]:

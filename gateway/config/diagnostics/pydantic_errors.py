@@ -76,12 +76,12 @@ Written = Callable[[Path_], str | None]
 
 
 def explained(
-    error: ValidationError, given: Any, model: type[BaseModel] | None = None, written: Written = lambda path: None
+    error: ValidationError, value: Any, model: type[BaseModel] | None = None, written: Written = lambda path: None
 ) -> Iterator[Explained]:
     """Each error of validating `given`. A union's alternatives are told as one."""
     by_path: dict[Path_, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
-        by_path.setdefault(_path(details["loc"], given), []).append(details)
+        by_path.setdefault(_path(details["loc"], value), []).append(details)
     unknown = {path for path, several in by_path.items() if several[0]["type"] == "extra_forbidden"}
     for path, several in by_path.items():
         details = several[0]
@@ -111,14 +111,14 @@ def explained(
         )
 
 
-def _path(loc: tuple[int | str, ...], given: Any) -> Path_:
+def _path(loc: tuple[int | str, ...], value: Any) -> Path_:
     """The way in the YAML: without pydantic's names for members of unions and functions."""
     path: list[int | str] = []
     for i, part in enumerate(loc):
-        is_there = part in given if isinstance(given, dict) else isinstance(given, list) and part in range(len(given))
+        is_there = part in value if isinstance(value, dict) else isinstance(value, list) and part in range(len(value))
         if is_there:
-            given = given[part]
-        elif i < len(loc) - 1 or not isinstance(given, dict) or part == "[key]":
+            value = value[part]
+        elif i < len(loc) - 1 or not isinstance(value, dict) or part == "[key]":
             continue
         path.append(part)
     return tuple(path)
@@ -143,7 +143,7 @@ def _message(several: list[ErrorDetails], path: Path_, written: Written) -> str:
         return f"is missing {path[-1]}"
     if kind == "string_pattern_mismatch" and details["ctx"]["pattern"] == NAME_PATTERN:
         return f"{found(details['input'])} is no name: letters, digits, _ . - only, a letter first"
-    words = [word for one in several if (word := _expected(one)) is not None]
+    words = [word for details in several if (word := _expected(details)) is not None]
     if words:
         unique = " or ".join(dict.fromkeys(words))
         return f"expected {unique}, found {_found_at(path, details['input'], written)}"

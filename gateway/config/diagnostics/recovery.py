@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 
 from gateway.config.diagnostics.pydantic_errors import explained
-from gateway.config.schema.model import AccountSettings, ActionSettings, RouteSettings
-from gateway.config.schema.section import Section
+from gateway.config.schema.accounts import AccountSettings
+from gateway.config.schema.routes import ActionSettings, RouteSettings
+from gateway.config.schema.types import Section
 from gateway.plugin import Name
 
 S = TypeVar("S", bound=Section)
@@ -28,31 +29,32 @@ class _Account(AccountSettings):
     signing_secrets: list[SecretStr] = Field(default_factory=list)
 
 
-def sound_route(given: dict[str, Any]) -> tuple[RouteSettings, bool]:
+def sound_route(written: dict[str, Any]) -> tuple[RouteSettings, bool]:
     """The route without its faulty parts, and whether it is whole. The faults themselves are told elsewhere."""
     try:
-        return RouteSettings.model_validate(given), True
+        return RouteSettings.model_validate(written), True
     except ValidationError:
-        return _sound(_Route, given), False
+        return _sound(_Route, written), False
 
 
-def sound_account(given: dict[str, Any]) -> AccountSettings:
+def sound_account(written: dict[str, Any]) -> AccountSettings:
     """The account without its faulty parts."""
     try:
-        return AccountSettings.model_validate(given)
+        return AccountSettings.model_validate(written)
     except ValidationError:
-        return _sound(_Account, given)
+        return _sound(_Account, written)
 
 
-def _sound(model: type[S], given: dict[str, Any]) -> S:
-    left = copy.deepcopy(given)
+def _sound(model: type[S], written: dict[str, Any]) -> S:
+    left = copy.deepcopy(written)
     while True:
         try:
             return model.model_validate(left)
         except ValidationError as error:
             removed = False
-            for one in explained(error, left):
-                path = one.path[:-1] if one.path[-1:] == ("with",) else one.path  # an action without it says too much
+            for issue in explained(error, left):
+                # an action without its `with` says too much
+                path = issue.path[:-1] if issue.path[-1:] == ("with",) else issue.path
                 removed = _remove(left, path) or removed
             if not removed:
                 return model()

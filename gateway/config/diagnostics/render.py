@@ -61,8 +61,8 @@ def _lines(problem: Problem, colours: bool) -> Iterator[str]:
         path = f" ({_shown(where.path)})" if where.path else ""
         return painted(f"{margin}{arrow}", "frame") + f" {_shown(where.file)}:{where.line}:{where.column}{path}"
 
-    def excerpt(line: int, given: Excerpt, mark: str, label: str, colour: str) -> Iterator[str]:
-        text, pad, width = _in_cells(given)
+    def excerpt(line: int, shown: Excerpt, mark: str, label: str, colour: str) -> Iterator[str]:
+        text, pad, width = _in_cells(shown)
         yield painted(f"{margin} |", "frame")
         yield painted(f"{line:>{len(margin)}} |", "frame") + (f" {text}" if text else "")
         underline = painted(f"{mark * width}{f' {label}' if label else ''}", colour)
@@ -80,10 +80,10 @@ def _lines(problem: Problem, colours: bool) -> Iterator[str]:
         yield painted(f"{margin} =", "frame") + f" {_shown(problem.hint)}"
 
 
-def _in_cells(given: Excerpt) -> tuple[str, int, int]:
+def _in_cells(excerpt: Excerpt) -> tuple[str, int, int]:
     """The line as a terminal shows it, how many of its columns stand before the underline, and how many are in it."""
-    before, inside = given.text[: given.start], given.text[given.start : given.start + given.width]
-    after = given.text[given.start + given.width :]
+    before, inside = excerpt.text[: excerpt.start], excerpt.text[excerpt.start : excerpt.start + excerpt.width]
+    after = excerpt.text[excerpt.start + excerpt.width :]
     left, middle, right = (_shown(part.replace("\t", " " * _TAB)) for part in (before, inside, after))
     pad, width = _cells(left), max(_cells(middle), 1)
     if pad + width + _cells(right) > _WIDEST:

@@ -34,10 +34,10 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
 
 
 @functools.lru_cache(maxsize=64)  # bounded, as fields_of
-def keys_of_secrets(model: type[BaseModel], given: frozenset[Any]) -> frozenset[str]:
+def keys_of_secrets(model: type[BaseModel], written: frozenset[Any]) -> frozenset[str]:
     """The keys whose values a model keeps as SecretStr, whatever their names; and what is given under a key that the
     model does not know and that may be one of them, mistyped.
     """
     known = {info.alias or key: "Secret" in repr(info.annotation) for key, info in model.model_fields.items()}
     declared = frozenset(key for key, is_secret in known.items() if is_secret)
-    return declared | {key for key in given if key not in known and nearest(str(key), declared) is not None}
+    return declared | {key for key in written if key not in known and nearest(str(key), declared) is not None}

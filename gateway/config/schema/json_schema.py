@@ -33,7 +33,7 @@ def json_schema(actions: Mapping[str, Action[Any]], event_types: Sequence[str], 
         "title": "type of event",
         "description": "A type that Stripe has, one of the gateway's own (gateway.delivery.dead), or a glob: * stands "
         "for any characters.",
-        "defaultSnippets": [{"label": one, "body": one} for one in event_types],  # an enum would fill the hover
+        "defaultSnippets": [{"label": name, "body": name} for name in event_types],  # an enum would fill the hover
     }
     properties["connections"]["additionalProperties"] = _connection(kinds)
     action = route["properties"]["actions"]["additionalProperties"]
@@ -69,11 +69,11 @@ def model_schema(
     """A model's schema without references. `plain`: fields that hold no template; `files`: those that may name one."""
     raw = model.model_json_schema(by_alias=True, schema_generator=_Generator, ref_template="{model}")
     inlined = _inlined(raw, raw.get("$defs", {}), ())
-    made = variables().of(inlined)
+    schema = variables().of(inlined)
     for name, part in inlined.get("properties", {}).items():
         if name not in plain:
-            made["properties"][name] = values.or_file(part) if name in files else values.of(part)
-    return made
+            schema["properties"][name] = values.or_file(part) if name in files else values.of(part)
+    return schema
 
 
 def summary(documented: type[Any]) -> str:
@@ -93,10 +93,10 @@ class _Generator(GenerateJsonSchema):
         return super().encode_default(dft)
 
     def generate(self, schema: CoreSchema, mode: Any = "validation") -> Schema:
-        made = super().generate(schema, mode)
-        for model in (made, *made.get("$defs", {}).values()):
+        generated = super().generate(schema, mode)
+        for model in (generated, *generated.get("$defs", {}).values()):
             model.pop("title", None)
-        return made
+        return generated
 
 
 def _inlined(part: Any, definitions: Mapping[str, Any], trail: tuple[str, ...]) -> Any:
@@ -104,14 +104,14 @@ def _inlined(part: Any, definitions: Mapping[str, Any], trail: tuple[str, ...]) 
     holds itself is followed once.
     """
     if isinstance(part, list):
-        return [_inlined(one, definitions, trail) for one in part]
+        return [_inlined(inner, definitions, trail) for inner in part]
     if not isinstance(part, dict):
         return part
     name = part.get("$ref")
     if isinstance(name, str):
         meant = {} if name in trail else _inlined(definitions[name], definitions, (*trail, name))
-        return {**meant, **{key: _inlined(one, definitions, trail) for key, one in part.items() if key != "$ref"}}
-    return {key: _inlined(one, definitions, trail) for key, one in part.items() if key != "$defs"}
+        return {**meant, **{key: _inlined(inner, definitions, trail) for key, inner in part.items() if key != "$ref"}}
+    return {key: _inlined(inner, definitions, trail) for key, inner in part.items() if key != "$defs"}
 
 
 def _connection(kinds: Mapping[str, type[ConnectionSettings]]) -> Schema:
@@ -134,10 +134,10 @@ def _connection(kinds: Mapping[str, type[ConnectionSettings]]) -> Schema:
 
 
 def _without_type(kind: type[ConnectionSettings]) -> Schema:
-    made = model_schema(kind, variables())
-    made["properties"]["type"] = {}  # told outside
-    made["required"] = [name for name in made["required"] if name != "type"]
-    return made
+    schema = model_schema(kind, variables())
+    schema["properties"]["type"] = {}  # told outside
+    schema["required"] = [name for name in schema["required"] if name != "type"]
+    return schema
 
 
 def _one_of(summaries: Mapping[str, str]) -> Schema:

@@ -32,32 +32,32 @@ class Values:
 
     def of(self, part: Schema) -> Schema:
         """The schema for an editor."""
-        nullable = any(one.get("type") == "null" for one in _kinds(part))
-        kinds = [one for one in _kinds(part) if one.get("type") != "null"]
+        nullable = any(kind.get("type") == "null" for kind in _kinds(part))
+        kinds = [kind for kind in _kinds(part) if kind.get("type") != "null"]
         inner = kinds[0] if len(kinds) == 1 else {}
-        about = {key: one[key] for one in (inner, part) for key in _ABOUT if key in one}
+        about = {key: source[key] for source in (inner, part) for key in _ABOUT if key in source}
         words = about.get("title") or _words(kinds)
         if words is not None:
             about["title"] = words
-        made = self._merged(kinds, _expected(about))
-        if nullable and "type" in made:
-            made["type"] = [*_list(made["type"]), "null"]
-        elif nullable and "anyOf" in made:
-            made["anyOf"] = [*made["anyOf"], {"type": "null"}]
-        return _described(about) | made
+        schema = self._merged(kinds, _expected(about))
+        if nullable and "type" in schema:
+            schema["type"] = [*_list(schema["type"]), "null"]
+        elif nullable and "anyOf" in schema:
+            schema["anyOf"] = [*schema["anyOf"], {"type": "null"}]
+        return _described(about) | schema
 
     def or_file(self, part: Schema) -> Schema:
         """The same, where `{template: file}` is taken in place of text."""
-        made = self.of(part)
-        if not any(one.get("type") == "string" for one in _kinds(part)):
-            return made
+        schema = self.of(part)
+        if not any(kind.get("type") == "string" for kind in _kinds(part)):
+            return schema
         about = "A file with the template, below gateway.yaml's folder."
         template = {"type": "string", "title": "path", "description": about}
         file: Schema = {"properties": {"template": template}, "required": ["template"], "additionalProperties": False}
-        made["type"] = [*_list(made["type"]), "object"]
-        made.pop("errorMessage", None)  # the editor's own names the wrong key
-        made["title"] += " or {template: file}"
-        return made | file
+        schema["type"] = [*_list(schema["type"]), "object"]
+        schema.pop("errorMessage", None)  # the editor's own names the wrong key
+        schema["title"] += " or {template: file}"
+        return schema | file
 
     # -- one kind ---------------------------------------------------------------------------------------------
 
@@ -68,43 +68,43 @@ class Values:
             if any(kind.get("type") == "boolean" for kind in kinds):
                 values = [True, False, *values]
             alternatives: list[Schema] = [{"enum": values}, {"type": "string", "pattern": self.stand_in}]
-            return {"anyOf": [{**one, "errorMessage": message} for one in alternatives]}
-        made: Schema = {}
+            return {"anyOf": [{**alternative, "errorMessage": message} for alternative in alternatives]}
+        schema: Schema = {}
         types: list[str] = []
         for kind in kinds:
             if "type" not in kind:
                 return {}  # anything
             types.append(kind["type"])
-            made |= self._kind(kind)
+            schema |= self._kind(kind)
         is_free = any(kind["type"] == "string" and "pattern" not in kind for kind in kinds)
         is_scalar = not {"array", "object"}.intersection(types)
         if is_free:
             types += ["number"] if self.are_templates else []
         elif is_scalar or self.are_templates:
-            own = made.get("pattern")
-            made["pattern"] = f"{own}|{self.stand_in}" if own else self.stand_in
+            own = schema.get("pattern")
+            schema["pattern"] = f"{own}|{self.stand_in}" if own else self.stand_in
             types.append("string")
         types = list(dict.fromkeys(types))
         if is_scalar:
-            made["errorMessage"] = message
-        return {"type": types[0] if len(types) == 1 else types, **made}
+            schema["errorMessage"] = message
+        return {"type": types[0] if len(types) == 1 else types, **schema}
 
     def _kind(self, kind: Schema) -> Schema:
-        made = {key: value for key, value in kind.items() if key not in (*_ABOUT, "type", "format", "writeOnly")}
-        if "items" in made:
-            made["items"] = self.of(made["items"])
-        if "properties" in made:
-            made["properties"] = {name: self.of(value) for name, value in made["properties"].items()}
-        named = made.pop("patternProperties", None)
+        schema = {key: value for key, value in kind.items() if key not in (*_ABOUT, "type", "format", "writeOnly")}
+        if "items" in schema:
+            schema["items"] = self.of(schema["items"])
+        if "properties" in schema:
+            schema["properties"] = {name: self.of(value) for name, value in schema["properties"].items()}
+        named = schema.pop("patternProperties", None)
         if named:
             ((pattern, value),) = named.items()
-            made["additionalProperties"] = value
-            made["propertyNames"] = {"pattern": pattern}
-        if made.get("propertyNames", {}).get("pattern") == NAME_PATTERN:
-            made["propertyNames"]["errorMessage"] = "expected a name: letters, digits, _ . - only, a letter first"
-        if isinstance(made.get("additionalProperties"), dict):
-            made["additionalProperties"] = self.of(made["additionalProperties"])
-        return made
+            schema["additionalProperties"] = value
+            schema["propertyNames"] = {"pattern": pattern}
+        if schema.get("propertyNames", {}).get("pattern") == NAME_PATTERN:
+            schema["propertyNames"]["errorMessage"] = "expected a name: letters, digits, _ . - only, a letter first"
+        if isinstance(schema.get("additionalProperties"), dict):
+            schema["additionalProperties"] = self.of(schema["additionalProperties"])
+        return schema
 
 
 def variables() -> Values:
@@ -121,7 +121,7 @@ def _kinds(part: Schema) -> list[Schema]:
     """The alternatives of a schema, flat."""
     several = part.get("anyOf") or part.get("oneOf")
     if several:
-        return [kind for one in several for kind in _kinds(one)]
+        return [kind for alternative in several for kind in _kinds(alternative)]
     return [part]
 
 
@@ -135,28 +135,28 @@ def _list(value: Any) -> list[Any]:
 
 def _words(kinds: list[Schema]) -> str | None:
     """What a value is, in a few words; None: anything."""
-    found: list[str] = []
+    words: list[str] = []
     for kind in kinds:
         fixed = _fixed(kind)
         if fixed:
-            found += [value_text(value) for value in fixed]
+            words += [value_text(value) for value in fixed]
         elif "title" in kind:
-            found.append(kind["title"])
+            words.append(kind["title"])
         elif kind.get("format") == "password":
-            found.append("secret text")
+            words.append("secret text")
         elif kind.get("type") == "array":
-            found.append(f"list of {_words(_kinds(kind.get('items', {}))) or 'values'}")
+            words.append(f"list of {_words(_kinds(kind.get('items', {}))) or 'values'}")
         elif kind.get("type") == "boolean":
-            found += ["true", "false"]
+            words += ["true", "false"]
         elif kind.get("type") in ("integer", "number"):
             low, high = kind.get("minimum"), kind.get("maximum")
             bounds = f" from {low:g} to {high:g}" if low is not None and high is not None else ""
-            found.append(_KINDS[kind["type"]] + bounds)
+            words.append(_KINDS[kind["type"]] + bounds)
         elif kind.get("type") in _KINDS:
-            found.append(_KINDS[kind["type"]])
+            words.append(_KINDS[kind["type"]])
         else:
             return None
-    return or_text(list(dict.fromkeys(found)))
+    return or_text(list(dict.fromkeys(words)))
 
 
 def or_text(words: list[str]) -> str:

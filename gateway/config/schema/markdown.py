@@ -66,21 +66,21 @@ def _section(title: str, about: str | None, part: Schema, place: str = "") -> It
     if place:
         yield from (f"At `{place}`:", "")
     yield _HEAD
-    for path, is_needed, one in _rows(part, ""):
-        default = f"`{value_text(one['default'])}`" if "default" in one else "needed" if is_needed else "—"
-        cells = [f"`{path}`", one.get("title", "anything"), default, _example(one), _plain(one.get("description", ""))]
+    for path, is_needed, row in _rows(part, ""):
+        default = f"`{value_text(row['default'])}`" if "default" in row else "needed" if is_needed else "—"
+        cells = [f"`{path}`", row.get("title", "anything"), default, _example(row), _plain(row.get("description", ""))]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
 
 
 def _rows(part: Schema, above: str) -> Iterator[tuple[str, bool, Schema]]:
     needed = part.get("required", ())
-    for name, one in part.get("properties", {}).items():
-        if one:
-            yield above + name, name in needed, one
-        if "object" in _types(one) and set(one.get("properties", ())) - {"template"}:
-            yield from _rows(one, f"{above}{name}.")
-        items = one.get("items") if isinstance(one, dict) else None
+    for name, inner in part.get("properties", {}).items():
+        if inner:
+            yield above + name, name in needed, inner
+        if "object" in _types(inner) and set(inner.get("properties", ())) - {"template"}:
+            yield from _rows(inner, f"{above}{name}.")
+        items = inner.get("items") if isinstance(inner, dict) else None
         if isinstance(items, dict) and items.get("properties"):
             yield from _rows(items, f"{above}{name}[].")
 
@@ -116,7 +116,11 @@ def _example(part: Schema) -> str:
 def _sample(part: Schema) -> Any:
     if part.get("examples"):
         return part["examples"][0]
-    inner = {name: found for name, one in part.get("properties", {}).items() if (found := _sample(one)) is not None}
+    inner = {
+        name: sample
+        for name, inner_part in part.get("properties", {}).items()
+        if (sample := _sample(inner_part)) is not None
+    }
     if inner:
         return inner
     default = part.get("default")

@@ -23,7 +23,7 @@ SHORTEST_SECRET = 4  # shorter values would mask half the file
 def masked_files(config: Config) -> list[tuple[str, str]]:
     """Each YAML file of a configuration as (path below its folder, masked text); the main one first."""
     secrets = tuple(secrets_of(config))
-    made = []
+    files = []
     for path in sorted(config.files, key=lambda path: (path != config.path.resolve(), str(path))):
         if path.suffix not in (".yaml", ".yml") and path != config.path.resolve():
             continue
@@ -32,8 +32,8 @@ def masked_files(config: Config) -> list[tuple[str, str]]:
         except (OSError, UnicodeDecodeError):
             continue
         shown = str(path.relative_to(config.folder)) if path.is_relative_to(config.folder) else path.name
-        made.append((shown, masked_text(text, secrets)))
-    return made
+        files.append((shown, masked_text(text, secrets)))
+    return files
 
 
 def masked_text(text: str, secrets: Iterable[str] = ()) -> str:
@@ -71,7 +71,7 @@ def _spans(node: yaml.Node, secret: bool, known: list[str], depth: int = 0) -> I
         for item in node.value:
             yield from _spans(item, secret, known, depth + 1)
     elif isinstance(node, yaml.ScalarNode) and node.value:
-        shown = MASK if any(one in node.value for one in known) else node.value
+        shown = MASK if any(secret_text in node.value for secret_text in known) else node.value
         if secret:
             shown = _variables_only(node.value)
         if shown != node.value:
@@ -81,7 +81,7 @@ def _spans(node: yaml.Node, secret: bool, known: list[str], depth: int = 0) -> I
 def _variables_only(text: str) -> str:
     """`${NAME}` and `${file:path}` stay, defaults and everything else do not."""
     if not _VARIABLE.sub("", text):
-        return _VARIABLE.sub(lambda found: "${" + _without_default(found[1]) + "}", text)
+        return _VARIABLE.sub(lambda match: "${" + _without_default(match[1]) + "}", text)
     return MASK
 
 

@@ -50,8 +50,8 @@ class Source:
 
     def section(self, name: str) -> Mapping[str, Any]:
         """What stands at the top under that name; empty where it is no mapping."""
-        found = self.value.get(name)
-        return found if isinstance(found, dict) else {}
+        content = self.value.get(name)
+        return content if isinstance(content, dict) else {}
 
     def plugin_folders(self) -> list[Path]:
         """The folders that `plugins` lists, there or not."""
@@ -61,9 +61,9 @@ class Source:
     def where(self, path: Path_) -> Where:
         """The place of a value, or of the nearest thing around it that has one."""
         for length in range(len(path), -1, -1):
-            found = self._marks.values.get(path[:length])
-            if found is not None:
-                return where_of(*found, path)
+            marked = self._marks.values.get(path[:length])
+            if marked is not None:
+                return where_of(*marked, path)
         return Where(str(self.path), 1, 1, dotted(path))
 
     @functools.cached_property
@@ -83,17 +83,17 @@ class Source:
     def where_key(self, path: Path_) -> Where:
         """The place of the key that names a value, or of the nearest thing around it that has one."""
         for length in range(len(path), 0, -1):
-            found = self._marks.keys.get(path[:length]) or self._marks.values.get(path[:length])
-            if found is not None:
-                return where_of(*found, path)
+            marked = self._marks.keys.get(path[:length]) or self._marks.values.get(path[:length])
+            if marked is not None:
+                return where_of(*marked, path)
         return self.where(path)
 
     def place(self, path: Path_) -> Callable[[int, int], Where]:
         """The places of stretches of a text value: of its characters after variables are filled in."""
-        found = self._marks.values.get(path)
-        if found is None or not isinstance(found[1], yaml.ScalarNode):
+        marked = self._marks.values.get(path)
+        if marked is None or not isinstance(marked[1], yaml.ScalarNode):
             return lambda start, end: self.where(path)
-        file, node = found
+        file, node = marked
         filled = self._reading.filled.get(id(node))
 
         def place(start: int, end: int) -> Where:
@@ -111,10 +111,10 @@ class Source:
 
     def first_line(self, path: Path_) -> int:
         """The file's line on which the first line of a text value stands; 0 where lines do not correspond."""
-        found = self._marks.values.get(path)
-        if found is None:
+        marked = self._marks.values.get(path)
+        if marked is None:
             return 0
-        node = found[1]
+        node = marked[1]
         line: int = node.start_mark.line + 1
         if getattr(node, "style", None) == "|":
             return line + 1
@@ -122,10 +122,10 @@ class Source:
 
     def written(self, path: Path_) -> str | None:
         """A value as it stands in the file, where variables are filled in or a secret may stand; None elsewhere."""
-        found = self._marks.values.get(path)
-        if found is None or id(found[1]) not in self._reading.filled:
+        marked = self._marks.values.get(path)
+        if marked is None or id(marked[1]) not in self._reading.filled:
             return None
-        text: str = found[1].value
+        text: str = marked[1].value
         return text
 
     def scalars(self) -> Iterator[tuple[Path_, TextFile, yaml.ScalarNode, Filled | None]]:
@@ -157,11 +157,11 @@ class Source:
         return value
 
     def _include(self, into: dict[str, Any], pattern: str, at: Path_, seen: set[Path]) -> None:
-        found = sorted(glob.glob(pattern, root_dir=self.folder, recursive=True))
-        if not found and not glob.has_magic(pattern):
+        names = sorted(glob.glob(pattern, root_dir=self.folder, recursive=True))
+        if not names and not glob.has_magic(pattern):
             hint = "paths start at the folder of gateway.yaml"
             self._reading.problem("include", self.where(at), f"there is no file {pattern!r}", hint)
-        for name in found:
+        for name in names:
             path = self.folder / name
             if path.resolve() in seen:
                 continue

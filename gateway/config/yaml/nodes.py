@@ -133,7 +133,7 @@ class Nodes:
                         self._values[at] = (self._file, part)
                         self._problem("yaml", at, "<< merges mappings only")
         self._values[at] = (self._file, node)
-        made: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._complex_key(node, key_node, at)
@@ -142,12 +142,12 @@ class Nodes:
             if key == "<<" and not key_node.style:
                 continue
             here = (*at, key)
-            if key in made:
+            if key in values:
                 self._reading.twice(where_of(self._file, key_node, here), key, where_of(*self._keys[here], here))
                 continue
             self._keys[here] = (self._file, key_node)
-            made[key] = self.value(value_node, here, depth + 1)
-        return merged | made
+            values[key] = self.value(value_node, here, depth + 1)
+        return merged | values
 
     def _complex_key(self, around: yaml.Node, key: yaml.Node, at: Path_) -> None:
         start = around.start_mark.index

@@ -38,19 +38,19 @@ class ScalarMap:
         """The file's offset of a character of the value."""
         if self._pieces is None:
             return None
-        found = None
+        offset = None
         for piece in self._pieces:
             if piece.value_start > index:
                 break
             inside = index - piece.value_start
-            found = piece.raw_start + (
+            offset = piece.raw_start + (
                 inside
                 if inside < piece.length and piece.length == piece.raw_length
                 else 0
                 if inside < piece.length
                 else piece.raw_length
             )
-        return found if found is not None else (self._pieces[0].raw_start if self._pieces else None)
+        return offset if offset is not None else (self._pieces[0].raw_start if self._pieces else None)
 
 
 def _pieces(text: str, start: int, end: int, style: str | None, value: str) -> list[_Piece] | None:
@@ -67,20 +67,20 @@ def _pieces(text: str, start: int, end: int, style: str | None, value: str) -> l
     for match in pattern.finditer(text, start, end):
         raw, raw_start = match[0], match.start()
         if style == '"' and raw[0] == "\\":
-            made = _unescaped(raw)
+            unescaped = _unescaped(raw)
         elif style == "'" and raw == "''":
-            made = "'"
+            unescaped = "'"
         else:
-            made = raw.strip(" \t")
+            unescaped = raw.strip(" \t")
             raw_start += len(raw) - len(raw.lstrip(" \t"))
-            raw = made
-        if not made:
+            raw = unescaped
+        if not unescaped:
             continue
-        found = value.find(made, position)
-        if found < 0 or value[position:found].strip():
+        index = value.find(unescaped, position)
+        if index < 0 or value[position:index].strip():
             return None
-        pieces.append(_Piece(found, raw_start, len(made), len(raw)))
-        position = found + len(made)
+        pieces.append(_Piece(index, raw_start, len(unescaped), len(raw)))
+        position = index + len(unescaped)
     return None if value[position:].strip() else pieces
 
 

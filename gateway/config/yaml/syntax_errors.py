@@ -65,10 +65,10 @@ class YamlFault:
 def yaml_fault(error: yaml.YAMLError | RecursionError | ValueError, text: str, line_starts: list[int]) -> YamlFault:
     """The words for an error of `yaml.compose`."""
     if not isinstance(error, yaml.MarkedYAMLError):
-        found = _CONTROL.search(text)
-        if found is not None:
+        control = _CONTROL.search(text)
+        if control is not None:
             return YamlFault(
-                f"the character U+{ord(found[0]):04X} is not allowed in YAML", "take it out", found.start()
+                f"the character U+{ord(control[0]):04X} is not allowed in YAML", "take it out", control.start()
             )
         if isinstance(error, RecursionError):
             return YamlFault("nested too deeply", None, 0)

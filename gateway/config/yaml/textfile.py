@@ -29,8 +29,8 @@ class TextFile:
         if not 0 < number <= len(self.line_starts):
             return len(self.text), ""
         start = self.line_starts[number - 1]
-        found = _BREAK.search(self.text, start)
-        return start, self.text[start : found.start() if found else len(self.text)]
+        line_break = _BREAK.search(self.text, start)
+        return start, self.text[start : line_break.start() if line_break else len(self.text)]
 
     def where(self, start: int, end: int, path: str) -> Where:
         """The place of a stretch."""

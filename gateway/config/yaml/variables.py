@@ -95,10 +95,10 @@ class Variables:
         return filled, is_given
 
     def _file(self, name: str) -> str | Unfilled:
-        given = self._environ.get(f"file:{name}")  # a test's own
-        if given is not None:
-            self._on_value(given.encode(errors="surrogateescape"))
-            return given
+        stand_in = self._environ.get(f"file:{name}")  # a test's own
+        if stand_in is not None:
+            self._on_value(stand_in.encode(errors="surrogateescape"))
+            return stand_in
         file = Path(name)
         path = file if file.is_absolute() else self._folder / file
         self._on_file(path)

@@ -17,7 +17,7 @@ from gateway.intake.backfill.importer import CatchUp, WantedEvents, connected_to
 from gateway.intake.backfill.lease import Lease, LeaseLost
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
-from gateway.stripe.api import StripeApis
+from gateway.stripe.connections import StripeApis
 
 SETTLE_SECONDS = 60  # Stripe is still delivering what is younger; only the first run, after an outage, takes it
 AGAIN_SECONDS = 30.0  # after a failure

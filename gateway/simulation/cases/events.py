@@ -32,24 +32,24 @@ class EventMistake(ValueError):  # noqa: N818
         self.hint = hint
 
 
-def case_event(given: Any, folder: Path, seed: str, livemode: bool | None) -> dict[str, Any]:
+def case_event(written: Any, folder: Path, seed: str, livemode: bool | None) -> dict[str, Any]:
     """The envelope. `seed` makes its ids; `livemode` holds where neither file nor case says. Raises EventMistake."""
-    if isinstance(given, str):
-        given = {"file": given} if given.endswith(".json") or "/" in given else {"type": given}
-    if not isinstance(given, Mapping):
+    if isinstance(written, str):
+        written = {"file": written} if written.endswith(".json") or "/" in written else {"type": written}
+    if not isinstance(written, Mapping):
         raise EventMistake((), "expected a file, a type, or a mapping with type or file")
-    _check_keys(given)
-    if "file" in given:
-        event = read_json(given["file"], folder, ("file",))
-        if "type" in given:
-            event["type"] = given["type"]
-    elif isinstance(given.get("type"), str):
-        event = _made(given["type"], seed, livemode)
+    _check_keys(written)
+    if "file" in written:
+        event = read_json(written["file"], folder, ("file",))
+        if "type" in written:
+            event["type"] = written["type"]
+    elif isinstance(written.get("type"), str):
+        event = _made(written["type"], seed, livemode)
     else:
         raise EventMistake((), "is missing type or file")
-    if "previous" in given:
-        event.setdefault("data", {})["previous_attributes"] = copy.deepcopy(given["previous"])
-    changed = given.get("object", {})
+    if "previous" in written:
+        event.setdefault("data", {})["previous_attributes"] = copy.deepcopy(written["previous"])
+    changed = written.get("object", {})
     if not isinstance(changed, Mapping):
         raise EventMistake(("object",), "expected a mapping of fields to change")
     data = event.get("data")
@@ -57,18 +57,18 @@ def case_event(given: Any, folder: Path, seed: str, livemode: bool | None) -> di
     if changed and not isinstance(target, dict):
         raise EventMistake(("object",), "this event holds no object; what Stripe would bring goes under fetch")
     _change(target, changed, ("object",))
-    _change(event, {key: value for key, value in given.items() if key not in _OWN}, ())
+    _change(event, {key: value for key, value in written.items() if key not in _OWN}, ())
     return event
 
 
-def case_object(given: Any, folder: Path, event: Mapping[str, Any]) -> dict[str, Any]:
+def case_object(written: Any, folder: Path, event: Mapping[str, Any]) -> dict[str, Any]:
     """The object that Stripe would bring: a file's, or the event's with some fields changed. Raises EventMistake."""
-    if isinstance(given, str):
-        return read_json(given, folder, ())
-    if not isinstance(given, Mapping):
+    if isinstance(written, str):
+        return read_json(written, folder, ())
+    if not isinstance(written, Mapping):
         raise EventMistake((), "expected a file, or a mapping of fields to change")
     fetched = copy.deepcopy(dict(own_object(event)))
-    _change(fetched, given, ())
+    _change(fetched, written, ())
     return fetched
 
 
@@ -77,21 +77,21 @@ def read_json(name: Any, folder: Path, at: Path_) -> dict[str, Any]:
     if not isinstance(name, str):
         raise EventMistake(at, "expected the name of a file")
     try:
-        found = json.loads((folder / name).read_bytes())
+        value = json.loads((folder / name).read_bytes())
     except OSError as error:
         raise EventMistake(
             at, f"cannot read {name!r}: {error.strerror}", "paths start at the folder of the test file"
         ) from None
     except (ValueError, RecursionError) as error:
         raise EventMistake(at, f"{name!r} is not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise EventMistake(at, f"{name!r} holds no JSON object")
-    return found
+    return value
 
 
-def _check_keys(given: Mapping[str, Any]) -> None:
+def _check_keys(written: Mapping[str, Any]) -> None:
     known = (*_OWN, *_ENVELOPE, *_THIN)
-    for key in given:
+    for key in written:
         if key.partition(".")[0] not in known:
             hint = did_you_mean(key, known)
             raise EventMistake((key,), f"unknown key {key}", hint or "fields of the object go under object")
@@ -112,10 +112,10 @@ def _made(event_type: str, seed: str, livemode: bool | None) -> dict[str, Any]:
     event = make_event(event_type, id=f"evt_1S{digest[:18]}", created=CREATED, livemode=bool(livemode))
     if is_own(event_type):
         return {**event, "livemode": None}
-    made = event["data"]["object"]
-    made["id"] = made["id"][:-16] + digest[18:34]
-    made["created"] = CREATED
-    made["livemode"] = bool(livemode)
+    stripe_object = event["data"]["object"]
+    stripe_object["id"] = stripe_object["id"][:-16] + digest[18:34]
+    stripe_object["created"] = CREATED
+    stripe_object["livemode"] = bool(livemode)
     return event
 
 

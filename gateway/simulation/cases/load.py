@@ -83,22 +83,22 @@ def _validated(model: Any, value: Any, at: Path_, source: Source, problems: list
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        for one in explained(error, value, model, lambda path: source.written((*at, *path))):
-            path = (*at, *one.path)
-            where = source.where_key(path) if one.is_of_key else source.where(path)
-            problems.append(Problem(where, one.message, one.hint, code=one.code))
+        for issue in explained(error, value, model, lambda path: source.written((*at, *path))):
+            path = (*at, *issue.path)
+            where = source.where_key(path) if issue.is_of_key else source.where(path)
+            problems.append(Problem(where, issue.message, issue.hint, code=issue.code))
         return None
 
 
-def _expected(given: Any, at: Path_, source: Source, problems: list[Problem]) -> Expected | None:
-    if not isinstance(given, dict) or not given:
+def _expected(written: Any, at: Path_, source: Source, problems: list[Problem]) -> Expected | None:
+    if not isinstance(written, dict) or not written:
         problems.append(Problem(source.where(at), "expected nothing, or a mapping: state, routes, deliveries"))
         return None
-    found: Expected | None = _validated(Expected, given, at, source, problems)
-    if found is None:
+    expected: Expected | None = _validated(Expected, written, at, source, problems)
+    if expected is None:
         return None
-    problems += [Problem(source.where((*at, *path)), message) for path, message in _routes(found.routes)]
-    for route, actions in found.deliveries.items():
+    problems += [Problem(source.where((*at, *path)), message) for path, message in _routes(expected.routes)]
+    for route, actions in expected.deliveries.items():
         for action, delivery in actions.items():
             if delivery is None:
                 continue
@@ -107,19 +107,19 @@ def _expected(given: Any, at: Path_, source: Source, problems: list[Problem]) ->
                 field = "with" if key == "with_" else key
                 for path, message, hint in lint(getattr(delivery, key)):
                     problems.append(Problem(source.where_key((*here, field, *path)), message, hint))
-    return found
+    return expected
 
 
-def _routes(given: Any) -> Iterator[tuple[Path_, str]]:
+def _routes(written: Any) -> Iterator[tuple[Path_, str]]:
     """What is wrong with `routes`."""
-    if given is None:
+    if written is None:
         return
-    if isinstance(given, list):
-        for i, name in enumerate(given):
+    if isinstance(written, list):
+        for i, name in enumerate(written):
             if not isinstance(name, str):
                 yield ("routes", i), "expected the name of a route"
-    elif isinstance(given, dict):
-        for name, actions in given.items():
+    elif isinstance(written, dict):
+        for name, actions in written.items():
             if actions is not None and not (isinstance(actions, list) and all(isinstance(a, str) for a in actions)):
                 yield ("routes", name), "expected a list of actions"
     else:
@@ -150,18 +150,18 @@ def _unknown_names(case: Case, config: Config) -> Iterator[Problem]:
 def _unknown_expected(case: Case, expected: Expected, config: Config) -> Iterator[Problem]:
     routes = {route.name: {action.name for action in route.actions} for route in config.routes}
     named: list[tuple[Path_, str, dict[Path_, str]]] = []
-    given = expected.routes or []
-    for i, name in enumerate(given):
-        is_list = isinstance(given, list)
+    expected_routes = expected.routes or []
+    for i, name in enumerate(expected_routes):
+        is_list = isinstance(expected_routes, list)
         actions: dict[Path_, str] = {}
         if not is_list:
-            actions.update({("routes", name, k): action for k, action in enumerate(given[name] or ())})
+            actions.update({("routes", name, k): action for k, action in enumerate(expected_routes[name] or ())})
         named.append((("routes", i if is_list else name), name, actions))
     for name, deliveries in expected.deliveries.items():
         actions = dict[Path_, str]({("deliveries", name, action): action for action in deliveries})
         for action, delivery in deliveries.items():
             after = delivery.after if delivery is not None and delivery.after is not None else []
-            actions.update({("deliveries", name, action, "after", k): one for k, one in enumerate(after)})
+            actions.update({("deliveries", name, action, "after", k): needed for k, needed in enumerate(after)})
         named.append((("deliveries", name), name, actions))
     for at, name, actions in named:
         if name not in routes:

@@ -29,17 +29,17 @@ class Difference:
     name: Path_
     message: str
     expected: Any
-    found: Any
+    actual: Any
 
 
-def _matches(wanted: Any, found: Any) -> bool:
-    return isinstance(found, str) and re.search(wanted, found) is not None
+def _matches(wanted: Any, actual: Any) -> bool:
+    return isinstance(actual, str) and re.search(wanted, actual) is not None
 
 
-def _contains(wanted: Any, found: Any) -> bool:
-    if isinstance(found, str):
-        return isinstance(wanted, str) and wanted in found
-    return isinstance(found, list) and any(_same(wanted, one) for one in found)
+def _contains(wanted: Any, actual: Any) -> bool:
+    if isinstance(actual, str):
+        return isinstance(wanted, str) and wanted in actual
+    return isinstance(actual, list) and any(_same(wanted, item) for item in actual)
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -53,18 +53,18 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def _is_type(wanted: Any, found: Any) -> bool:
-    if isinstance(found, bool):
+def _is_type(wanted: Any, actual: Any) -> bool:
+    if isinstance(actual, bool):
         return bool(wanted == "boolean")
-    return found is not ABSENT and isinstance(found, _KINDS[wanted])
+    return actual is not ABSENT and isinstance(actual, _KINDS[wanted])
 
 
 _MATCHERS: dict[str, Callable[[Any, Any], bool]] = {
-    "$absent": lambda wanted, found: bool(wanted) is (found is ABSENT),
+    "$absent": lambda wanted, actual: bool(wanted) is (actual is ABSENT),
     "$contains": _contains,
-    "$exactly": lambda wanted, found: found is not ABSENT and _same(wanted, found),
+    "$exactly": lambda wanted, actual: actual is not ABSENT and _same(wanted, actual),
     "$matches": _matches,
-    "$one_of": lambda wanted, found: any(_same(one, found) for one in wanted),
+    "$one_of": lambda wanted, actual: any(_same(choice, actual) for choice in wanted),
     "$type": _is_type,
 }
 
@@ -99,41 +99,41 @@ def lint(value: Any, at: Path_ = ()) -> Iterator[tuple[Path_, str, str | None]]:
         yield from lint(item, (*at, key))
 
 
-def differences(expected: Any, found: Any, at: Path_, name: Path_, *, exact: bool = False) -> Iterator[Difference]:
+def differences(expected: Any, actual: Any, at: Path_, name: Path_, *, exact: bool = False) -> Iterator[Difference]:
     """Where they differ. A mapping need not name every key unless `exact`; a list must have every element."""
     if is_matcher(expected):
         matcher, wanted = next(iter(expected.items()))
-        if not _MATCHERS[matcher](wanted, found):
-            yield Difference(at, name, "differs", expected, found)
-    elif isinstance(expected, Mapping) and isinstance(found, Mapping):
+        if not _MATCHERS[matcher](wanted, actual):
+            yield Difference(at, name, "differs", expected, actual)
+    elif isinstance(expected, Mapping) and isinstance(actual, Mapping):
         for key, value in expected.items():
-            yield from differences(value, found.get(key, ABSENT), (*at, key), (*name, key), exact=exact)
-        for key in found if exact else ():
+            yield from differences(value, actual.get(key, ABSENT), (*at, key), (*name, key), exact=exact)
+        for key in actual if exact else ():
             if key not in expected:
-                yield Difference(at, (*name, key), "is there too", ABSENT, found[key])
-    elif isinstance(expected, list) and isinstance(found, list):
-        if len(expected) != len(found):
-            yield Difference(at, name, "differs", expected, found)
+                yield Difference(at, (*name, key), "is there too", ABSENT, actual[key])
+    elif isinstance(expected, list) and isinstance(actual, list):
+        if len(expected) != len(actual):
+            yield Difference(at, name, "differs", expected, actual)
             return
-        for i, (one, other) in enumerate(zip(expected, found, strict=True)):
-            yield from differences(one, other, (*at, i), (*name, i), exact=exact)
-    elif found is ABSENT:
-        yield Difference(at, name, "is missing", expected, found)
-    elif not _same(expected, found):
-        yield Difference(at, name, "differs", expected, found)
+        for i, (item, other) in enumerate(zip(expected, actual, strict=True)):
+            yield from differences(item, other, (*at, i), (*name, i), exact=exact)
+    elif actual is ABSENT:
+        yield Difference(at, name, "is missing", expected, actual)
+    elif not _same(expected, actual):
+        yield Difference(at, name, "differs", expected, actual)
 
 
-def text_difference(expected: Any, found: str | None, at: Path_, name: Path_) -> Iterator[Difference]:
+def text_difference(expected: Any, actual: str | None, at: Path_, name: Path_) -> Iterator[Difference]:
     """For reasons and errors: true, a part of the text, or a matcher."""
     if expected is True:
         return
     wanted = expected if is_matcher(expected) else {"$contains": expected}
-    for one in differences(wanted, found or "", at, name):
-        yield Difference(one.at, one.name, one.message, expected, found)
+    for difference in differences(wanted, actual or "", at, name):
+        yield Difference(difference.at, difference.name, difference.message, expected, actual)
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(first: Any, second: Any) -> bool:
     """Equal, and both or neither boolean: 1 is not true. Matchers count inside."""
-    if is_matcher(one) or isinstance(one, (Mapping, list)):
-        return type(one) is type(other) and not any(differences(one, other, (), (), exact=True))
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+    if is_matcher(first) or isinstance(first, (Mapping, list)):
+        return type(first) is type(second) and not any(differences(first, second, (), (), exact=True))
+    return first == second and isinstance(first, bool) == isinstance(second, bool)

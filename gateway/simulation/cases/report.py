@@ -34,21 +34,21 @@ def sentence(failure: Failure) -> str:
 
 
 def _difference(failure: Failure) -> Iterator[Line]:
-    expected, found = failure.expected, failure.found
-    if expected is ABSENT and found is ABSENT:
+    expected, actual = failure.expected, failure.actual
+    if expected is ABSENT and actual is ABSENT:
         return
-    one, other = _text(expected), _text(found)
-    if isinstance(expected, str) and isinstance(found, str) and "\n" in expected + found:
-        one, other = expected, found
-    is_short = all("\n" not in text and len(text) <= _LONGEST_LINE for text in (one, other))
-    if is_short or expected is ABSENT or found is ABSENT or is_matcher(expected):
-        yield from (("expected", f"expected  {line}") for line in one.splitlines() or [""])
-        yield from (("found", f"found     {line}") for line in other.splitlines() or [""])
+    before, after = _text(expected), _text(actual)
+    if isinstance(expected, str) and isinstance(actual, str) and "\n" in expected + actual:
+        before, after = expected, actual
+    is_short = all("\n" not in text and len(text) <= _LONGEST_LINE for text in (before, after))
+    if is_short or expected is ABSENT or actual is ABSENT or is_matcher(expected):
+        yield from (("expected", f"expected  {line}") for line in before.splitlines() or [""])
+        yield from (("found", f"found     {line}") for line in after.splitlines() or [""])
         return
     kinds = {"- ": "expected", "+ ": "found", "  ": "plain"}
     yield "expected", "- expected"
     yield "found", "+ found"
-    for line in difflib.ndiff(one.splitlines(), other.splitlines()):
+    for line in difflib.ndiff(before.splitlines(), after.splitlines()):
         if not line.startswith("? "):
             yield kinds[line[:2]], line
 
@@ -83,7 +83,7 @@ def as_json(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
                     "what": failure.what,
                     "message": failure.message,
                     "expected": None if failure.expected is ABSENT else failure.expected,
-                    "found": None if failure.found is ABSENT else failure.found,
+                    "found": None if failure.actual is ABSENT else failure.actual,
                     "why": list(failure.why),
                 }
                 for failure in result.failures

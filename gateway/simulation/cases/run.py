@@ -1,4 +1,4 @@
-"""Runs a case: rehearses its events and compares what comes of the last with what is expected."""
+"""Runs a case: simulates its events and compares what comes of the last with what is expected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.core.envelope import parse_event, parse_json
 from gateway.core.errors import EnvelopeError, Where
 from gateway.core.internal_events import usual_account
 from gateway.core.model import DeliveryState, Event
-from gateway.simulation import Assumed, Rehearsal, Rehearsed, Simulator
+from gateway.simulation import Assumed, SimulatedDelivery, SimulationResult, Simulator
 from gateway.simulation.cases.events import EventMistake, case_event, case_object
 from gateway.simulation.cases.load import Case
 from gateway.simulation.cases.matchers import ABSENT, Difference, differences, text_difference
@@ -31,7 +31,7 @@ class Failure:
     what: str  # such as `routes.orders.save.with.values.amount`
     message: str
     expected: Any
-    found: Any
+    actual: Any
     why: tuple[str, ...] = ()  # what explains it
 
 
@@ -54,11 +54,11 @@ async def run_case(case: Case, config: Config, clock: Callable[[], float] = time
     """Runs one case. Its names are known to the config."""
     start = clock()
     try:
-        rehearsal = await _rehearsed(case, config)
+        result = await _simulated(case, config)
     except _Mistake as mistake:
         return CaseResult(case, (mistake.failure,), clock() - start)
-    failures = tuple(_Comparison(case, config, rehearsal).failures())
-    return CaseResult(case, failures, clock() - start, rehearsal.routes)
+    failures = tuple(_Comparison(case, config, result).failures())
+    return CaseResult(case, failures, clock() - start, result.routes)
 
 
 class _Mistake(Exception):  # noqa: N818
@@ -69,15 +69,15 @@ class _Mistake(Exception):  # noqa: N818
         self.failure = failure
 
 
-async def _rehearsed(case: Case, config: Config) -> Rehearsal:
+async def _simulated(case: Case, config: Config) -> SimulationResult:
     settings = case.settings
-    stage = Simulator(config)
-    for i, given in enumerate(settings.earlier):
-        await stage.rehearse(
-            _event(case, config, given, ("earlier", i)), Assumed(settings.outputs), f"dlv_earlier_{i + 1}"
+    simulator = Simulator(config)
+    for i, earlier in enumerate(settings.earlier):
+        await simulator.simulate(
+            _event(case, config, earlier, ("earlier", i)), Assumed(settings.outputs), f"dlv_earlier_{i + 1}"
         )
     event = _event(case, config, settings.event, ("event",))
-    return await stage.rehearse(event, Assumed(settings.outputs, settings.failures, _fetched(case, event)))
+    return await simulator.simulate(event, Assumed(settings.outputs, settings.failures, _fetched(case, event)))
 
 
 def _fetched(case: Case, event: Event) -> dict[str, Any] | None:
@@ -89,12 +89,12 @@ def _fetched(case: Case, event: Event) -> dict[str, Any] | None:
         raise _mistaken(case, ("fetch",), mistake) from None
 
 
-def _event(case: Case, config: Config, given: Any, at: Path_) -> Event:
+def _event(case: Case, config: Config, written: Any, at: Path_) -> Event:
     first = next(iter(config.accounts))
     account = config.account(case.account or first)
     assert account is not None  # the names of a case are known
     try:
-        envelope = case_event(given, case.folder, f"{case.name} {at}", account.livemode)
+        envelope = case_event(written, case.folder, f"{case.name} {at}", account.livemode)
         owner = case.account or usual_account(str(envelope.get("type")), first)
         return parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
     except EventMistake as mistake:
@@ -112,28 +112,28 @@ def _mistaken(case: Case, at: Path_, mistake: EventMistake) -> _Mistake:
 class _Comparison:
     """What is expected of a case, and what came of it."""
 
-    def __init__(self, case: Case, config: Config, rehearsal: Rehearsal) -> None:
+    def __init__(self, case: Case, config: Config, result: SimulationResult) -> None:
         self._case = case
         self._config = config
-        self._rehearsal = rehearsal
+        self._result = result
         self._at: Path_ = (*case.at, "expect")
-        self._found = {(one.route, one.action.name): one for one in rehearsal.deliveries}
+        self._found = {(delivery.route, delivery.action.name): delivery for delivery in result.deliveries}
         self._routes = {route.name: route for route in config.routes}
 
     def failures(self) -> Iterator[Failure]:
         """All of them."""
         expected = self._case.expected
         if expected is None:
-            for route in self._rehearsal.routes:
+            for route in self._result.routes:
                 yield self._failure((), f"routes.{route}", "matches", ABSENT, self._endings(route), self._why(route))
             return
-        found = self._rehearsal.event.state.value
-        if expected.state is not None and expected.state != found:
-            yield self._failure(("state",), "state", "differs", expected.state, found)
+        state = self._result.event.state.value
+        if expected.state is not None and expected.state != state:
+            yield self._failure(("state",), "state", "differs", expected.state, state)
         if expected.routes is not None:
             yield from self._matching(expected)
         for route, actions in expected.deliveries.items():
-            if route not in self._rehearsal.routes:
+            if route not in self._result.routes:
                 if expected.routes is None or route not in expected.routes:
                     yield self._no_match(route, ("deliveries", route))
                 continue
@@ -144,87 +144,87 @@ class _Comparison:
     # -- routes -----------------------------------------------------------------------------------------------
 
     def _matching(self, expected: Expected) -> Iterator[Failure]:
-        given = expected.routes
-        for i, route in enumerate(given):
-            at = ("routes", i if isinstance(given, list) else route)
-            if route not in self._rehearsal.routes:
+        routes = expected.routes
+        for i, route in enumerate(routes):
+            at = ("routes", i if isinstance(routes, list) else route)
+            if route not in self._result.routes:
                 yield self._no_match(route, at)
-            elif isinstance(given, dict) and given[route] is not None:
-                yield from self._in_order(route, given[route], at)
-        for route in self._rehearsal.routes:
-            if route not in given:
+            elif isinstance(routes, dict) and routes[route] is not None:
+                yield from self._in_order(route, routes[route], at)
+        for route in self._result.routes:
+            if route not in routes:
                 why = self._why(route)
                 yield self._failure(("routes",), f"routes.{route}", "matches too", ABSENT, self._endings(route), why)
 
     def _in_order(self, route: str, wanted: Sequence[str], at: Path_) -> Iterator[Failure]:
         """Exactly these succeed, and none is listed before one that it waits for."""
-        found = [name for (of, name), one in self._found.items() if of == route and _succeeds(one)]
-        if sorted(found) != sorted(wanted):
+        succeeding = [name for (of, name), delivery in self._found.items() if of == route and _succeeds(delivery)]
+        if sorted(succeeding) != sorted(wanted):
             why = tuple(
-                f"{name} is {one.state.value}: {one.reason}"
-                for (of, name), one in self._found.items()
-                if of == route and not _succeeds(one)
+                f"{name} is {delivery.state.value}: {delivery.reason}"
+                for (of, name), delivery in self._found.items()
+                if of == route and not _succeeds(delivery)
             )
-            yield self._failure(at, f"routes.{route}", "other actions succeed", list(wanted), found, why)
+            yield self._failure(at, f"routes.{route}", "other actions succeed", list(wanted), succeeding, why)
             return
         for i, name in enumerate(wanted):
             late = self._routes[route].needed_by(name).intersection(wanted[i + 1 :])
             for other in sorted(late):
                 at_name = (*at, i)
                 message = f"{name} is listed before {other}, and waits for it"
-                yield self._failure(at_name, f"routes.{route}", message, list(wanted), found)
+                yield self._failure(at_name, f"routes.{route}", message, list(wanted), succeeding)
 
     def _no_match(self, route: str, at: Path_) -> Failure:
         return self._failure(at, f"routes.{route}", "does not match", route, ABSENT, self._why(route))
 
     def _why(self, route: str) -> tuple[str, ...]:
-        sentence, values = why_matched(self._config, self._routes[route], self._rehearsal.event)
+        sentence, values = why_matched(self._config, self._routes[route], self._result.event)
         return (f"{route} {sentence}", *(f"  {value}" for value in values))
 
     def _endings(self, route: str) -> dict[str, str]:
-        return {name: one.state.value for (of, name), one in self._found.items() if of == route}
+        return {name: delivery.state.value for (of, name), delivery in self._found.items() if of == route}
 
     # -- deliveries -------------------------------------------------------------------------------------------
 
-    def _delivery(self, found: Rehearsed, wanted: ExpectedDelivery, at: Path_) -> Iterator[Failure]:
-        what = f"{found.route}.{found.action.name}"
+    def _delivery(self, delivery: SimulatedDelivery, wanted: ExpectedDelivery, at: Path_) -> Iterator[Failure]:
+        what = f"{delivery.route}.{delivery.action.name}"
         state, key = _wanted_state(wanted)
-        if found.state is not state:
-            why: tuple[str, ...] = (found.reason,) if found.reason else ()
-            if found.unknown is not None:
-                why += (f"say what it returns: outputs: {{{found.unknown}: {{...}}}}",)
+        if delivery.state is not state:
+            why: tuple[str, ...] = (delivery.reason,) if delivery.reason else ()
+            if delivery.unknown is not None:
+                why += (f"say what it returns: outputs: {{{delivery.unknown}: {{...}}}}",)
             here = at if key is None else (*at, key)
-            yield self._failure(here, what, "ends otherwise", state.value, found.state.value, why)
+            yield self._failure(here, what, "ends otherwise", state.value, delivery.state.value, why)
             return
         name: Path_ = (what,)
         for key, expected in (("skipped", wanted.skipped), ("error", wanted.error)):
             if _is_wanted(expected):
-                yield from self._told(text_difference(expected, found.reason, (*at, key), (*name, key)))
+                yield from self._failures_of(text_difference(expected, delivery.reason, (*at, key), (*name, key)))
         for key, exact in (("with", False), ("exactly", True)):
             values = wanted.exactly if exact else wanted.with_
             if values is not None:
-                rendered = found.rendered if isinstance(found.rendered, Mapping) else {}
-                yield from self._told(differences(values, rendered, (*at, key), (*name, "with"), exact=exact))
+                rendered = delivery.rendered if isinstance(delivery.rendered, Mapping) else {}
+                yield from self._failures_of(differences(values, rendered, (*at, key), (*name, "with"), exact=exact))
         for key in ("once_per", "order_by"):
             if key in wanted.model_fields_set:
-                value = getattr(found, key)
-                yield from self._told(differences(getattr(wanted, key), value, (*at, key), (*name, key)))
-        waits_for = self._routes[found.route].needed_by(found.action.name)
+                value = getattr(delivery, key)
+                yield from self._failures_of(differences(getattr(wanted, key), value, (*at, key), (*name, key)))
+        waits_for = self._routes[delivery.route].needed_by(delivery.action.name)
         for i, need in enumerate(wanted.after or ()):
             if need not in waits_for:
                 message = f"does not wait for {need}"
                 yield self._failure((*at, "after", i), what, message, wanted.after, sorted(waits_for))
 
-    def _told(self, found: Iterator[Difference]) -> Iterator[Failure]:
-        for one in found:
-            name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in one.name).lstrip(".")
-            where = self._case.source.where((*self._at, *one.at))
-            yield Failure(where, name, one.message, one.expected, one.found)
+    def _failures_of(self, differing: Iterator[Difference]) -> Iterator[Failure]:
+        for difference in differing:
+            name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in difference.name).lstrip(".")
+            where = self._case.source.where((*self._at, *difference.at))
+            yield Failure(where, name, difference.message, difference.expected, difference.actual)
 
     def _failure(
-        self, at: Path_, what: str, message: str, expected: Any, found: Any, why: tuple[str, ...] = ()
+        self, at: Path_, what: str, message: str, expected: Any, actual: Any, why: tuple[str, ...] = ()
     ) -> Failure:
-        return Failure(self._case.source.where_key((*self._at, *at)), what, message, expected, found, why)
+        return Failure(self._case.source.where_key((*self._at, *at)), what, message, expected, actual, why)
 
 
 def _is_wanted(expected: Any) -> bool:
@@ -242,5 +242,5 @@ def _wanted_state(wanted: ExpectedDelivery) -> tuple[DeliveryState, str | None]:
     return DeliveryState.SUCCEEDED, None
 
 
-def _succeeds(one: Rehearsed) -> bool:
-    return one.state is DeliveryState.SUCCEEDED
+def _succeeds(delivery: SimulatedDelivery) -> bool:
+    return delivery.state is DeliveryState.SUCCEEDED

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from gateway.config.schema.section import Section
+from gateway.config.schema.types import Section
 from gateway.plugin import Name
 
 

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from structlog.typing import FilteringBoundLogger
 
-from gateway.config.schema.model import TracingSettings
+from gateway.config.schema.server import TracingSettings
 
 MOST_WAITING = 8192  # spans that wait to be sent; past it the oldest are dropped
 BATCH = 512

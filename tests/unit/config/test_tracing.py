@@ -9,7 +9,7 @@ import pytest
 from gateway.config import load
 from gateway.config.checks import extras
 from gateway.config.diagnostics.problem import ConfigError, Problem
-from gateway.config.schema.model import TracingSettings
+from gateway.config.schema.server import TracingSettings
 from gateway.config.secrets.masked_yaml import masked_files, masked_settings, secrets_of
 
 TEXT = "version: 1\naccounts: {acme: {signing_secrets: [whsec_one]}}\n"

@@ -1,4 +1,4 @@
-"""Rehearsals: how each delivery would end, with nothing sent."""
+"""Simulations: how each delivery would end, with nothing sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.core.envelope import parse_event
 from gateway.core.model import DeliveryState, Event, EventState
-from gateway.simulation import Assumed, Rehearsal, Simulator
+from gateway.simulation import Assumed, SimulationResult, Simulator
 from gateway.testing import make_event
 from tests.configs import loaded
 
@@ -20,16 +20,16 @@ def event(type: str = "checkout.session.completed", account: str = "acme", **ove
     return parse_event(json.dumps(make_event(type, **overrides)).encode(), account, NOW)
 
 
-def ends(rehearsal: Rehearsal) -> dict[str, tuple[str, str | None]]:
-    return {one.action.name: (one.state.value, one.reason) for one in rehearsal.deliveries}
+def ends(result: SimulationResult) -> dict[str, tuple[str, str | None]]:
+    return {one.action.name: (one.state.value, one.reason) for one in result.deliveries}
 
 
 async def test_a_paid_order_is_delivered_in_order_and_rendered(tmp_path: Path) -> None:
-    rehearsal = await Simulator(loaded(tmp_path)).rehearse(event(object={"id": "cs_1", "amount_total": 20000}))
-    assert rehearsal.event.state is EventState.ROUTED
-    assert rehearsal.routes == ("orders",)
-    assert [one.action.name for one in rehearsal.deliveries] == ["save", "receipt", "ship", "tell"]
-    save, receipt, ship, tell = rehearsal.deliveries
+    result = await Simulator(loaded(tmp_path)).simulate(event(object={"id": "cs_1", "amount_total": 20000}))
+    assert result.event.state is EventState.ROUTED
+    assert result.routes == ("orders",)
+    assert [one.action.name for one in result.deliveries] == ["save", "receipt", "ship", "tell"]
+    save, receipt, ship, tell = result.deliveries
     assert save.rendered == {
         "connection": "shop",
         "table": "orders",
@@ -45,8 +45,8 @@ async def test_a_paid_order_is_delivered_in_order_and_rendered(tmp_path: Path) -
 
 async def test_an_assumed_output_is_seen_by_what_needs_it(tmp_path: Path) -> None:
     assumed = Assumed(outputs={"ship": {"status": 201}})
-    rehearsal = await Simulator(loaded(tmp_path)).rehearse(event(object={"amount_total": 20000}), assumed)
-    assert rehearsal.deliveries[-1].rendered["text"] == "201"
+    result = await Simulator(loaded(tmp_path)).simulate(event(object={"amount_total": 20000}), assumed)
+    assert result.deliveries[-1].rendered["text"] == "201"
 
 
 async def test_an_output_that_nobody_asks_for_need_not_be_known(tmp_path: Path) -> None:
@@ -60,8 +60,8 @@ routes:
       c: {uses: http_forward, needs: [a], with: {connection: warehouse, body: "{{ steps.a.output }}"}}
       d: {uses: http_forward, needs: [a], if: steps.a.output.body, with: {connection: warehouse}}
 """
-    rehearsal = await Simulator(loaded(tmp_path, routes)).rehearse(event())
-    found = ends(rehearsal)
+    result = await Simulator(loaded(tmp_path, routes)).simulate(event())
+    found = ends(result)
     assert found["b"][0] == "dead"
     assert found["b"][1] is not None
     assert "object.nothing: no such field" in found["b"][1]
@@ -79,7 +79,7 @@ routes:
       c: {uses: http_forward, needs: [b], with: {connection: warehouse}}
       d: {uses: http_forward, with: {connection: warehouse}}
 """
-    assert ends(await Simulator(loaded(tmp_path, routes)).rehearse(event())) == {
+    assert ends(await Simulator(loaded(tmp_path, routes)).simulate(event())) == {
         "a": ("skipped", "its `if` is false: false"),
         "b": ("skipped", "needed action a was skipped"),
         "c": ("skipped", "needed action a was skipped"),
@@ -89,7 +89,7 @@ routes:
 
 async def test_an_action_that_fails_blocks_what_needs_it(tmp_path: Path) -> None:
     assumed = Assumed(failures={"save": "there is no table orders"})
-    assert ends(await Simulator(loaded(tmp_path)).rehearse(event(), assumed)) == {
+    assert ends(await Simulator(loaded(tmp_path)).simulate(event(), assumed)) == {
         "save": ("dead", "there is no table orders"),
         "receipt": ("blocked", "waits for save, which is dead"),
         "ship": ("blocked", "waits for save, which is dead"),
@@ -98,32 +98,32 @@ async def test_an_action_that_fails_blocks_what_needs_it(tmp_path: Path) -> None
 
 
 async def test_a_second_event_of_the_same_once_per_is_skipped(tmp_path: Path) -> None:
-    stage = Simulator(loaded(tmp_path))
-    await stage.rehearse(event(object={"id": "cs_1"}), delivery_id="dlv_first")
-    second = await stage.rehearse(event("checkout.session.async_payment_succeeded", object={"id": "cs_1"}))
+    simulator = Simulator(loaded(tmp_path))
+    await simulator.simulate(event(object={"id": "cs_1"}), delivery_id="dlv_first")
+    second = await simulator.simulate(event("checkout.session.async_payment_succeeded", object={"id": "cs_1"}))
     assert ends(second)["save"] == ("skipped", "once_per: dlv_first has done it")
-    third = await stage.rehearse(event(object={"id": "cs_2"}))
+    third = await simulator.simulate(event(object={"id": "cs_2"}))
     assert ends(third)["save"] == ("succeeded", None)
 
 
 async def test_a_dead_letter_does_not_take_the_once_per(tmp_path: Path) -> None:
-    stage = Simulator(loaded(tmp_path))
-    await stage.rehearse(event(object={"id": "cs_1"}), Assumed(failures={"save": "away"}))
-    assert ends(await stage.rehearse(event(object={"id": "cs_1"})))["save"] == ("succeeded", None)
+    simulator = Simulator(loaded(tmp_path))
+    await simulator.simulate(event(object={"id": "cs_1"}), Assumed(failures={"save": "away"}))
+    assert ends(await simulator.simulate(event(object={"id": "cs_1"})))["save"] == ("succeeded", None)
 
 
 async def test_an_if_that_fails_makes_a_dead_letter(tmp_path: Path) -> None:
     changed = event(object={"payment_status": "paid"}).body.replace(b"payment_status", b"pay_status")
-    rehearsal = await Simulator(loaded(tmp_path)).rehearse(parse_event(changed, "acme", NOW))
-    found = ends(rehearsal)
+    result = await Simulator(loaded(tmp_path)).simulate(parse_event(changed, "acme", NOW))
+    found = ends(result)
     assert found["save"][0] == "dead"
     assert "object.payment_status: no such field; did you mean pay_status?" in str(found["save"][1])
     assert found["receipt"][0] == "blocked"
 
 
 async def test_an_event_of_the_wrong_mode_is_ignored(tmp_path: Path) -> None:
-    rehearsal = await Simulator(loaded(tmp_path)).rehearse(event(account="live"))
-    assert (rehearsal.event.state, rehearsal.deliveries) == (EventState.IGNORED, ())
+    result = await Simulator(loaded(tmp_path)).simulate(event(account="live"))
+    assert (result.event.state, result.deliveries) == (EventState.IGNORED, ())
 
 
 async def test_each_item_of_for_each_is_rendered(tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ routes:
       a: {uses: db_upsert, with: {connection: shop, table: t, for_each: "{{ object.lines }}", key: {id: "{{ item.id }}"}}}
 """
     config = loaded(tmp_path, routes)
-    found = await Simulator(config).rehearse(event(object={"lines": [{"id": 1}, {"id": 2}]}))
+    found = await Simulator(config).simulate(event(object={"lines": [{"id": 1}, {"id": 2}]}))
     assert found.deliveries[0].rendered["key"] == [{"id": 1}, {"id": 2}]
-    missing = await Simulator(config).rehearse(event(object={"lines": [{"id": 1}, {"no": 2}]}))
+    missing = await Simulator(config).simulate(event(object={"lines": [{"id": 1}, {"no": 2}]}))
     assert missing.deliveries[0].state is DeliveryState.DEAD
     assert "item.id: no such field" in str(missing.deliveries[0].reason)
 
@@ -152,20 +152,20 @@ routes:
     actions:
       a: {uses: http_forward, if: object.amount_total == 1, with: {connection: warehouse, body: "{{ object.deleted }}"}}
 """
-    stage = Simulator(loaded(tmp_path, routes))
-    assert ends(await stage.rehearse(event()))["a"][0] == "skipped"
-    found = await stage.rehearse(event(), Assumed(fetched={"amount_total": 1}))
+    simulator = Simulator(loaded(tmp_path, routes))
+    assert ends(await simulator.simulate(event()))["a"][0] == "skipped"
+    found = await simulator.simulate(event(), Assumed(fetched={"amount_total": 1}))
     assert (found.deliveries[0].state, found.deliveries[0].rendered["body"]) == (DeliveryState.SUCCEEDED, False)
 
 
 async def test_an_event_of_a_connected_account_goes_to_routes_that_name_it(tmp_path: Path) -> None:
     routes = "routes:\n  own: {events: ['*'], ACTIONS}\n  theirs: {connected_accounts: ['*'], events: ['*'], ACTIONS}\n"
     actions = "actions: {a: {uses: http_forward, with: {connection: warehouse}}}"
-    stage = Simulator(loaded(tmp_path, routes.replace("ACTIONS", actions)))
-    assert (await stage.rehearse(event())).routes == ("own",)
-    assert (await stage.rehearse(parse_event(event().body[:-1] + b', "account": "acct_1"}', "acme", NOW))).routes == (
-        "theirs",
-    )
+    simulator = Simulator(loaded(tmp_path, routes.replace("ACTIONS", actions)))
+    assert (await simulator.simulate(event())).routes == ("own",)
+    assert (
+        await simulator.simulate(parse_event(event().body[:-1] + b', "account": "acct_1"}', "acme", NOW))
+    ).routes == ("theirs",)
 
 
 async def test_what_an_action_would_refuse_by_itself_is_a_dead_letter(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ routes:
       tell: {uses: slack, with: {connection: team, text: t, channel: "#x"}}
       row: {uses: db_upsert, with: {connection: shop, table: t, key: {id: "{{ object.customer }}"}}}
 """
-    assert ends(await Simulator(loaded(tmp_path, routes)).rehearse(event())) == {
+    assert ends(await Simulator(loaded(tmp_path, routes)).simulate(event())) == {
         "mail": ("dead", "to: '6735' is no mail address"),
         "forward": ("dead", "url leads to another origin than the connection's https://warehouse.example"),
         "tell": ("dead", "channel and thread_ts need a bot token; an incoming webhook has its own channel"),
@@ -200,10 +200,10 @@ routes:
       d: {uses: http_forward, with: {connection: warehouse}}
       e: {uses: http_forward, dry_run: true, with: {connection: warehouse, headers: {host: x}}}
 """
-    stage = Simulator(loaded(tmp_path, routes))
-    rehearsal = await stage.rehearse(event(object={"id": "cs_1"}))
+    simulator = Simulator(loaded(tmp_path, routes))
+    result = await simulator.simulate(event(object={"id": "cs_1"}))
     nothing, retry = "dry run: nothing was sent", "retry that to send both"
-    assert ends(rehearsal) == {
+    assert ends(result) == {
         "a": ("skipped", f"{nothing} (action a says dry_run)"),
         "b": ("skipped", f"{nothing} (it needs a, of which nothing was sent either; {retry})"),
         "c": (
@@ -219,7 +219,7 @@ routes:
             " it (action e says dry_run)",
         ),
     }
-    assert [one.rendered and one.rendered.get("body") for one in rehearsal.deliveries[:3]] == ["cs_1", "for cs_1", None]
-    again = ends(await stage.rehearse(event(object={"id": "cs_1"})))
+    assert [one.rendered and one.rendered.get("body") for one in result.deliveries[:3]] == ["cs_1", "for cs_1", None]
+    again = ends(await simulator.simulate(event(object={"id": "cs_1"})))
     assert again["a"] == ("skipped", f"{nothing} (action a says dry_run)")  # it took no once_per key
     assert again["d"] == ("skipped", "once_per: dlv_example has done it")

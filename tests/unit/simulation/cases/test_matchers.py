@@ -63,12 +63,12 @@ def test_what_fits_makes_no_difference(expected: Any) -> None:
 )
 def test_each_difference_is_told_with_its_place(expected: Any, at: Any, message: str, found: Any) -> None:
     (one,) = differ(expected)
-    assert (one.at, one.message, one.found) == (at, message, found)
+    assert (one.at, one.message, one.actual) == (at, message, found)
 
 
 def test_exactly_tells_what_is_there_too() -> None:
     (one,) = differ({"table": "orders", "key": {"id": "cs_1"}}, exact=True)
-    assert (one.name, one.message, one.expected, one.found) == (("values",), "is there too", ABSENT, FOUND["values"])
+    assert (one.name, one.message, one.expected, one.actual) == (("values",), "is there too", ABSENT, FOUND["values"])
     assert differ(FOUND, exact=True) == []
 
 
@@ -81,7 +81,9 @@ def test_a_reason_is_compared_by_a_part_of_it() -> None:
     assert not list(text_difference("is false", "its `if` is false: x", (), ()))
     assert not list(text_difference(True, "anything", (), ()))
     assert not list(text_difference({"$matches": "^its"}, "its `if` is false: x", (), ()))
-    assert [one.found for one in text_difference("is true", "its `if` is false: x", (), ())] == ["its `if` is false: x"]
+    assert [one.actual for one in text_difference("is true", "its `if` is false: x", (), ())] == [
+        "its `if` is false: x"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A rehearsal ends each delivery as a real store and real attempts do."""
+"""A simulation ends each delivery as a real store and real attempts do."""
 
 from __future__ import annotations
 
@@ -95,20 +95,20 @@ def told(state: DeliveryState, reason: str | None) -> str | None:
     return "once_per" if reason.startswith("once_per: ") and reason.endswith(" has done it") else reason
 
 
-async def test_a_rehearsal_ends_each_delivery_as_store_and_attempts_do(tmp_path: Path, store: SqliteStore) -> None:
+async def test_a_simulation_ends_each_delivery_as_store_and_attempts_do(tmp_path: Path, store: SqliteStore) -> None:
     seen = set()
     for seed in range(60):
         rng = Random(seed)
         config = loaded(tmp_path, random_routes(rng))
-        stage = Simulator(config)
+        simulator = Simulator(config)
         for _ in range(3):
             flag = rng.choice(["up", "down"])
             envelope = make_event(object={"metadata": {"flag": flag, "key": f"{seed} {rng.choice('xy')}"}})
-            rehearsal = await stage.rehearse(
+            result = await simulator.simulate(
                 parse_event(json.dumps(envelope).encode(), "acme", datetime.now(UTC)),
                 Assumed(outputs={name: {} for name in NAMES}),
             )
-            found = {one.action.name: (one.state.value, told(one.state, one.reason)) for one in rehearsal.deliveries}
+            found = {one.action.name: (one.state.value, told(one.state, one.reason)) for one in result.deliveries}
             assert found == await really(config, store, envelope), f"seed {seed}\n{random_routes(Random(seed))}"
             seen |= {(state, reason.partition(" ")[0] if reason else None) for state, reason in found.values()}
     assert {state for state, _ in seen} == {"succeeded", "skipped", "dead", "blocked"}

@@ -1,0 +1,61 @@
+"""What is kept, where, and for how long."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from gateway.config.schema.types import Section, StoreKeys, within
+from gateway.core.model import RejectedBounds
+from gateway.plugin import Duration, Size
+
+MOST_REJECTED = 10_000
+OLDEST_REJECTED_SECONDS = 30 * 86400.0  # event ids are remembered for 45 days: none is ever verified after that
+_RejectedAge = within(
+    "expected at most 30d, because a duplicate must still be known as such", most=OLDEST_REJECTED_SECONDS
+)
+
+
+class StoreSettings(Section):
+    """Where the inbox is kept."""
+
+    url: SecretStr = Field(
+        SecretStr("sqlite:///data/gateway.db"),
+        description="sqlite:///relative.db, sqlite:////absolute.db, or postgresql://... (shared by many gateways).",
+        examples=["sqlite:///data/gateway.db", "postgresql://gateway:${DB_PASSWORD}@db.internal/gateway"],
+    )
+    retention: Duration = Field(
+        90 * 86400.0,
+        description="Finished events older than this are purged; their ids are known for 45d at least.",
+        examples=["180d"],
+    )
+    dead_retention: Duration | None = Field(
+        None,
+        description="Dead letters older than this are purged too. Left out: kept until a person resolves them.",
+        examples=["365d"],
+    )
+    encrypt: StoreKeys = Field(
+        default_factory=list,
+        description="Keys that encrypt stored bodies: the first encrypts, all decrypt. Each is 32 random bytes in "
+        "base64, as openssl rand -base64 32 makes them. Needs the extra `encrypt`.",
+        examples=["${file:/run/secrets/store-key}", ["${STORE_KEY}", "${OLD_STORE_KEY}"]],
+    )
+
+    def keys(self) -> tuple[str, ...]:
+        """The keys as plain texts."""
+        return tuple(key.get_secret_value() for key in self.encrypt)
+
+
+class RejectedSettings(Section):
+    """How much is kept of requests that were refused. 0 requests: nothing is."""
+
+    max_requests: int = Field(1000, ge=0, le=MOST_REJECTED, description="At most so many.", examples=[200])
+    max_size: Size = Field(32 * 1024 * 1024, description="At most so much, together.", examples=["8MiB"])
+    max_age: Annotated[Duration, _RejectedAge] = Field(
+        7 * 86400.0, description="None older than this; at most 30d.", examples=["3d"]
+    )
+
+    def bounds(self) -> RejectedBounds:
+        """The same as a plain record."""
+        return RejectedBounds(self.max_requests, self.max_size, self.max_age)
