@@ -73,6 +73,13 @@ class _Missing(StrictUndefined):
         super().__init__(hint, obj, name, error if exc is UndefinedError else exc)  # type: ignore[arg-type]
 
 
+class _MissingKey(_Missing):
+    """A key that is not there and is named like a method of mappings: undefined as any other, unless it is called."""
+
+    __slots__ = ("method",)
+    method: Callable[..., Any]
+
+
 class UnknownName(TemplateSyntaxError):  # noqa: N818
     """A filter or a test does not exist."""
 
@@ -154,12 +161,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[attribute]
             except KeyError:
                 pass
-            if attribute not in _MAPPING_METHODS:
-                return (
-                    self.unsafe_undefined(obj, attribute)
-                    if attribute[:1] == "_"
-                    else self.undefined(None, obj, attribute)
-                )
+            if attribute in _MAPPING_METHODS:
+                key = _MissingKey(None, obj, attribute)
+                key.method = super().getattr(obj, attribute)
+                return key
+            if attribute[:1] == "_":
+                return self.unsafe_undefined(obj, attribute)
+            return self.undefined(None, obj, attribute)
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
@@ -195,6 +203,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return None
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        if isinstance(__obj, _MissingKey):
+            __obj = __obj.method
         left = budget()
         left.step(1)
         left.work(CALL + sum(map(size_of, args)) + sum(map(size_of, kwargs.values())))

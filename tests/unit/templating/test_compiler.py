@@ -119,6 +119,26 @@ def test_json_inside_html_cannot_end_the_script() -> None:
     assert "<" not in render("{{ object.customer_details | tojson }}", escape=markupsafe.escape)
 
 
+@pytest.mark.parametrize("name", ["items", "keys", "values", "get", "pop", "copy", "update", "clear", "setdefault"])
+def test_an_absent_key_named_like_a_method_of_mappings_is_missing(name: str) -> None:
+    details = f"object.customer_details.{name}"
+    assert render(f"{{{{ {details} is defined }}}}") is False
+    assert render(f"{{{{ {details} | default('none') }}}}") == "none"
+    assert render(f"{{{{ [object.customer_details] | map(attribute='{name}', default=0) | list }}}}") == [0]
+    assert TEMPLATES.expression(f"{details} is defined and {details}", WHERE).evaluate(SCOPE) is False
+    for use in (f"{{{{ {details} }}}}", f"text: {{{{ {details} }}}}", f"{{{{ {details} | length }}}}"):
+        assert fault(use) == f"{details}: no such field"
+    assert fault(f"{{% for one in {details} %}}{{% endfor %}}") == f"{details}: no such field"
+
+
+def test_methods_of_mappings_can_be_called() -> None:
+    details = "object.customer_details"
+    assert render(f"{{% for key, value in {details}.items() %}}{{{{ key }}}} {{% endfor %}}") == "email name "
+    assert render(f"{{{{ {details}.keys() | list }}}}") == ["email", "name"]
+    assert render(f"{{{{ {details}.values() | length }}}}") == 2
+    assert render(f"{{{{ {details}.get('phone', 'none') }}}}") == "none"
+
+
 def test_another_escape_is_applied_once_to_what_expressions_bring() -> None:
     source = "<{{ object.customer_details.name }}>{% macro m() %}<{{ '<' }}{% endmacro %}{{ m() }}{{ '<' | safe }}"
     assert render(source, escape=lambda text: text.replace("<", "[lt]")) == "<[lt]Jo & Co>><[lt]<"
@@ -155,7 +175,8 @@ def test_another_escape_is_applied_once_to_what_expressions_bring() -> None:
             "{{ 1 + 'a' }}",
             "the types do not fit: unsupported operand type(s) for +: an integer and text, in: {{ 1 + 'a' }}",
         ),
-        ("{{ event.items }}", "items is a method, not a value; to call it, add (), in: {{ event.items }}"),
+        ("{{ event.items }}", "event.items: no such field"),
+        ("{{ object.id.upper }}", "upper is a method, not a value; to call it, add (), in: {{ object.id.upper }}"),
         ("{{ 1 if false }}", "the condition is false and there is no else, in: {{ 1 if false }}"),
         (
             "{{ 'a'|money('usd') }}",
