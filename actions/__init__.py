@@ -1,1 +1,1 @@
-"""The four built-in actions. Each is one file that uses `gateway.plugin` and nothing else of the gateway."""
+"""The built-in actions. Each is one file that uses `gateway.plugin` and nothing else of the gateway."""

@@ -128,22 +128,22 @@ def _utc(value: datetime) -> datetime:
 
 def _moment(value: Any, kind: TypeEngine[Any], dialect: str) -> Any:
     if isinstance(kind, sa.Time):
-        found: Any = time.fromisoformat(value) if isinstance(value, str) else value
-        if not isinstance(found, time):
+        moment: Any = time.fromisoformat(value) if isinstance(value, str) else value
+        if not isinstance(moment, time):
             raise ValueError
     else:
-        found = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
-        if isinstance(found, datetime):
-            found = _utc(found)
-        elif isinstance(found, date):
-            found = datetime(found.year, found.month, found.day, tzinfo=UTC)
+        moment = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+        if isinstance(moment, datetime):
+            moment = _utc(moment)
+        elif isinstance(moment, date):
+            moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
         else:
             raise ValueError
         if isinstance(kind, sa.Date):
-            found = found.date()
+            moment = moment.date()
         elif not (dialect == "postgresql" and getattr(kind, "timezone", False)):
-            found = found.replace(tzinfo=None)
-    return found
+            moment = moment.replace(tzinfo=None)
+    return moment
 
 
 def _kind(value: Any) -> str:

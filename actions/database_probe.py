@@ -78,9 +78,9 @@ def _with_table(engine: AsyncEngine, table: str, known: KnownTable, use: ProbedU
 def _columns(settings: Mapping[str, Any]) -> Iterator[str]:
     """The columns that are written, as far as they are known."""
     for part in ("key", "values"):
-        given = settings.get(part)
-        if isinstance(given, Mapping):
-            yield from map(str, given)
+        columns = settings.get(part)
+        if isinstance(columns, Mapping):
+            yield from map(str, columns)
     newest = settings.get("newest")
     if isinstance(newest, Mapping) and isinstance(newest.get("column"), str):
         yield newest["column"]

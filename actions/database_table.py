@@ -50,9 +50,9 @@ async def read_table(connection: AsyncConnection, name: str) -> KnownTable | Non
             return None
         if not columns:
             return None
-        made = _table(name, [sa.Column(_quoted(column["name"]), column["type"]) for column in columns])
-        keys = frozenset(frozenset(one) for one in unique if one)
-        return KnownTable(made, {column["name"]: column["type"] for column in columns}, keys)
+        table = _table(name, [sa.Column(_quoted(column["name"]), column["type"]) for column in columns])
+        keys = frozenset(frozenset(columns_of) for columns_of in unique if columns_of)
+        return KnownTable(table, {column["name"]: column["type"] for column in columns}, keys)
 
     return await connection.run_sync(read)
 

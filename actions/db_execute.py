@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from actions.database_action import Database, DatabaseAction
 from actions.sql_statement import Statement, read_statement
 from gateway.plugin import (
-    Action,
     Connection,
     Constant,
     Context,
@@ -22,14 +21,10 @@ from gateway.plugin import (
     Finding,
     ProbeContext,
     Reject,
-    Retry,
     Settings,
     Unrendered,
     Verdict,
 )
-
-if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does without
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _BIND = 'bind the value instead: :name here, and name: "{{ ... }}" under params'
 
@@ -58,12 +53,12 @@ class DbExecuteSettings(Settings):
     )
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+    def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
         """That it is one statement, and that its names and params are the same."""
-        written, params = given.get("statement"), given.get("params")
-        if not isinstance(written, str):
+        text, params = written.get("statement"), written.get("params")
+        if not isinstance(text, str):
             return
-        statement = read_statement(written)
+        statement = read_statement(text)
         for fault in statement.faults:
             yield f"statement {fault}"
         if params is None or isinstance(params, Mapping):  # else a template brings them
@@ -79,15 +74,7 @@ def _mismatches(statement: Statement, params: Mapping[str, Any]) -> Iterable[str
             yield f"params has {name}, and statement has no :{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Database:
-    """What runs on one connection share."""
-
-    engine: AsyncEngine
-    url: str = field(repr=False)
-
-
-class DbExecute(Action[DbExecuteSettings]):
+class DbExecute(DatabaseAction[DbExecuteSettings]):
     """Runs one SQL statement with bound values, in SQLite, PostgreSQL, MySQL or MariaDB.
 
     It may run twice: write a statement whose second run changes nothing, such as INSERT ... ON CONFLICT DO NOTHING, or
@@ -97,17 +84,6 @@ class DbExecute(Action[DbExecuteSettings]):
     name: ClassVar[str] = "db_execute"
     Settings: ClassVar[type[Settings]] = DbExecuteSettings
 
-    async def open(self, connection: DatabaseConnection, base_folder: str) -> _Database:
-        """An engine with its pool; it connects at the first run. Raises Reject where the URL cannot be used."""
-        from gateway.plugin.database import open_engine
-
-        url = connection.url.get_secret_value()
-        return _Database(open_engine(url, base_folder, connection.concurrency), url)
-
-    async def close(self, resource: _Database) -> None:
-        """Closes the engine's connections."""
-        await resource.engine.dispose()
-
     def rehearse(self, settings: DbExecuteSettings, context: Context) -> None:
         """Holds the params against the statement."""
         _statement(settings)
@@ -116,7 +92,7 @@ class DbExecute(Action[DbExecuteSettings]):
         """The database answers, and takes each statement: it is compiled there, and not run."""
         from gateway.plugin.database import answering, missing_file
 
-        database: _Database = context.resource
+        database: Database = context.resource
         if (file := missing_file(database.engine)) is not None:
             if context.uses:
                 yield Finding.note(f"there is no file {file.name} yet: no statement was looked at")
@@ -135,29 +111,18 @@ class DbExecute(Action[DbExecuteSettings]):
     async def run(self, settings: DbExecuteSettings, context: Context) -> dict[str, Any]:
         """Runs it in one transaction. Output: rows, how many it affected."""
         statement = _statement(settings)
-        database: _Database = context.resource
+        database: Database = context.resource
         from sqlalchemy import text
-
-        from gateway.plugin.database import failure_of
 
         dialect = database.engine.dialect.name
         values = {name: _bound(settings.params[name], dialect) for name in statement.names}
-        try:
+        with database.errors_told("the statement could not be run now", "the database refused the statement"):
             async with database.engine.begin() as connection:
                 rows = max(0, (await connection.execute(text(statement.text), values)).rowcount)
                 if settings.expect_rows is not None and rows != settings.expect_rows:
                     raise Reject(
                         f"the statement affected {_count(rows)}, not {settings.expect_rows}; it was rolled back"
                     )
-        except Reject:
-            raise
-        except Exception as error:
-            failure = failure_of(error, database.url)
-            if failure is None:
-                raise
-            if failure.may_pass:
-                raise Retry(f"the statement could not be run now: {failure.text}") from None
-            raise Reject(f"the database refused the statement: {failure.text}") from None
         return {"rows": rows}
 
 
@@ -185,7 +150,7 @@ def _bound(value: Any, dialect: str) -> Any:
     return value
 
 
-async def _compiled(database: _Database, statement: Statement, place: str) -> Finding:
+async def _compiled(database: Database, statement: Statement, place: str) -> Finding:
     """Whether the database takes a statement: its tables and columns are there, and the user may use them."""
     from sqlalchemy import text
 
@@ -203,7 +168,7 @@ async def _compiled(database: _Database, statement: Statement, place: str) -> Fi
                 assert raw.driver_connection is not None
                 await raw.driver_connection.prepare(sql)
             else:
-                marked = re.sub("%([%s])", lambda found: "?" if found[1] == "s" else "%", sql)
+                marked = re.sub("%([%s])", lambda match: "?" if match[1] == "s" else "%", sql)
                 await connection.exec_driver_sql("PREPARE looked_at FROM %s", (marked,))
                 await connection.exec_driver_sql("DEALLOCATE PREPARE looked_at")
     except Exception as error:  # a driver may raise anything; all of it means that the statement cannot be run

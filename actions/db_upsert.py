@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from actions.database_action import Database, DatabaseAction
 from gateway.plugin import (
-    Action,
     Connection,
     Context,
     DatabaseConnection,
@@ -18,13 +18,10 @@ from gateway.plugin import (
     Offers,
     ProbeContext,
     Reject,
-    Retry,
     Settings,
 )
 
 if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does without
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
     from actions.database_table import KnownTable
 
 _MOST_ROWS = 10_000
@@ -72,29 +69,23 @@ class DbUpsertSettings(Settings):
     ensure_table: bool = Field(False, description="Creates the table if there is none.", examples=[True])
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+    def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
         """A key that names no column, and columns named twice."""
-        key, values, newest = given.get("key"), given.get("values"), given.get("newest")
-        if not isinstance(key, Mapping):
-            return
-        if not key:
-            yield _NO_KEY
-        for column in values if isinstance(values, Mapping) else ():
-            if column in key:
-                yield _in_key_and_values(column)
-        if isinstance(newest, Mapping) and newest.get("column") in key:
-            yield _newest_in_key(newest["column"])
+        key, values, newest = written.get("key"), written.get("values"), written.get("newest")
+        if isinstance(key, Mapping):
+            column = newest.get("column") if isinstance(newest, Mapping) else None
+            yield from _key_faults(key, values if isinstance(values, Mapping) else (), column)
 
 
-_NO_KEY = "key names no column: give at least one"
-
-
-def _in_key_and_values(column: str) -> str:
-    return f"column {column} is in key and in values: leave it in key only"
-
-
-def _newest_in_key(column: str) -> str:
-    return f"newest.column {column} is in key: a key never changes, so no row could be newer"
+def _key_faults(key: Mapping[str, Any], values: Iterable[str], newest: str | None) -> Iterable[str]:
+    """A key that names no column, and columns that are named beside it."""
+    if not key:
+        yield "key names no column: give at least one"
+    for column in values:
+        if column in key:
+            yield f"column {column} is in key and in values: leave it in key only"
+    if newest in key:
+        yield f"newest.column {newest} is in key: a key never changes, so no row could be newer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +99,7 @@ class _Row:
         return {**self.key, **self.values}
 
 
-@dataclass(slots=True)
-class _Database:
-    """What runs on one connection share."""
-
-    engine: AsyncEngine
-    url: str = field(repr=False)
-    tables: dict[str, KnownTable] = field(default_factory=dict)  # by the name in `with`
-
-
-class DbUpsert(Action[DbUpsertSettings]):
+class DbUpsert(DatabaseAction[DbUpsertSettings]):
     """Inserts or updates one row by key, or one for each item of a list, in SQLite, PostgreSQL, MySQL or MariaDB.
 
     Safe to run twice: the second run finds its own row and writes the same.
@@ -125,17 +107,6 @@ class DbUpsert(Action[DbUpsertSettings]):
 
     name: ClassVar[str] = "db_upsert"
     Settings: ClassVar[type[Settings]] = DbUpsertSettings
-
-    async def open(self, connection: DatabaseConnection, base_folder: str) -> _Database:
-        """An engine with its pool; it connects at the first run. Raises Reject where the URL cannot be used."""
-        from gateway.plugin.database import open_engine
-
-        url = connection.url.get_secret_value()
-        return _Database(open_engine(url, base_folder, connection.concurrency), url)
-
-    async def close(self, resource: _Database) -> None:
-        """Closes the engine's connections."""
-        await resource.engine.dispose()
 
     def rehearse(self, settings: DbUpsertSettings, context: Context) -> None:
         """Makes the rows."""
@@ -153,7 +124,7 @@ class DbUpsert(Action[DbUpsertSettings]):
         rows = _rows(settings)
         if not rows:
             return {"rows": 0, "changed": 0}
-        database: _Database = context.resource
+        database: Database = context.resource
         was_known = settings.table in database.tables
         try:
             return await _run_once(database, settings, rows)
@@ -179,41 +150,29 @@ def _row(settings: DbUpsertSettings, names: Mapping[str, Any]) -> _Row:
     key = settings.key.render(**names)
     values = (settings.values.render(**names) if settings.values is not None else None) or {}
     newest = settings.newest.render(**names) if settings.newest is not None else None
-    if not key:
-        raise Reject(_NO_KEY)
+    for fault in _key_faults(key, values, newest.column if newest is not None else None):
+        raise Reject(fault)
     for column, value in key.items():
         if value is None:
             raise Reject(f"key.{column} is null: it would match no row and insert a new one each time")
-        if column in values:
-            raise Reject(_in_key_and_values(column))
     if newest is None:
         return _Row(key, values, None)
     if newest.value is None:
         raise Reject(f"newest.value is null: column {newest.column} could not tell newer from older")
-    if newest.column in key:
-        raise Reject(_newest_in_key(newest.column))
     return _Row(key, {**values, newest.column: newest.value}, newest.column)
 
 
-async def _run_once(database: _Database, settings: DbUpsertSettings, rows: list[_Row]) -> dict[str, Any]:
-    from gateway.plugin.database import failure_of
-
+async def _run_once(database: Database, settings: DbUpsertSettings, rows: list[_Row]) -> dict[str, Any]:
+    table = settings.table
     try:
-        return await _write(database, settings, rows)
-    except Reject:
-        database.tables.pop(settings.table, None)
+        with database.errors_told(f"{table} could not be written now", f"{table}: the database refused the row"):
+            return await _write(database, settings, rows)
+    except Exception:
+        database.tables.pop(table, None)
         raise
-    except Exception as error:
-        database.tables.pop(settings.table, None)
-        failure = failure_of(error, database.url)
-        if failure is None:
-            raise
-        if failure.may_pass:
-            raise Retry(f"{settings.table} could not be written now: {failure.text}") from None
-        raise Reject(f"{settings.table}: the database refused the row: {failure.text}") from None
 
 
-async def _write(database: _Database, settings: DbUpsertSettings, rows: list[_Row]) -> dict[str, Any]:
+async def _write(database: Database, settings: DbUpsertSettings, rows: list[_Row]) -> dict[str, Any]:
     from actions.upsert_statement import clash_queries, upsert
 
     known = await _checked(database, settings, rows)
@@ -224,18 +183,18 @@ async def _write(database: _Database, settings: DbUpsertSettings, rows: list[_Ro
         for row, statement in zip(rows, statements, strict=True):
             count = max(0, (await connection.execute(statement)).rowcount)
             changed += min(1, count)  # MySQL counts an update as two
-            for clash, query, is_found in clash_queries(known, row.key, row.values, dialect) if count == 0 else ():
-                if bool(await connection.scalar(query)) is is_found:
+            for clash, query, is_clash in clash_queries(known, row.key, row.values, dialect) if count == 0 else ():
+                if bool(await connection.scalar(query)) is is_clash:
                     raise Reject(f"{settings.table}: {clash}")
     return {"rows": len(rows), "changed": changed}
 
 
-async def _checked(database: _Database, settings: DbUpsertSettings, rows: list[_Row]) -> KnownTable:
+async def _checked(database: Database, settings: DbUpsertSettings, rows: list[_Row]) -> KnownTable:
     """The table, which takes these rows by their keys. Raises Reject that says what would mend it."""
     from actions.database_table import complaint, make_table, read_table
 
     name, columns = settings.table, [row.columns for row in rows]
-    known = database.tables.get(name)
+    known: KnownTable | None = database.tables.get(name)
     if known is None:
         async with database.engine.connect() as connection:
             known = await read_table(connection, name)

@@ -110,9 +110,9 @@ class EmailSettings(Settings):
     )
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+    def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
         """Text or html."""
-        if not given.get("text") and not given.get("html"):
+        if not written.get("text") and not written.get("html"):
             yield "give text or html, or both"
 
 
@@ -173,10 +173,10 @@ class Email(Action[EmailSettings]):
         }
 
 
-def _addresses(given: Addresses, what: str) -> list[Address]:
+def _addresses(addressees: Addresses, what: str) -> list[Address]:
     """Checked addresses. Raises Reject."""
-    found = []
-    texts = [given] if isinstance(given, str) else given
+    addresses = []
+    texts = [addressees] if isinstance(addressees, str) else addressees
     for text in texts:
         if any(character in text for character in "\r\n\0"):
             raise Reject(f"{what}: an address may hold no line break")
@@ -185,10 +185,12 @@ def _addresses(given: Addresses, what: str) -> list[Address]:
             if not (at and local and domain) or re.search(r"\s", spec):
                 raise Reject(f"{what}: {text[:100]!r} is no mail address")
             try:
-                found.append(Address(name, local, domain.encode("idna").decode() if not domain.isascii() else domain))
+                addresses.append(
+                    Address(name, local, domain.encode("idna").decode() if not domain.isascii() else domain)
+                )
             except (MessageError, ValueError, IndexError, UnicodeError):
                 raise Reject(f"{what}: {text[:100]!r} is no mail address") from None
-    return found
+    return addresses
 
 
 def _message(settings: EmailSettings, context: Context) -> tuple[EmailMessage, list[str]]:
@@ -233,8 +235,8 @@ def _message(settings: EmailSettings, context: Context) -> tuple[EmailMessage, l
 
 
 def _attach(message: EmailMessage, attachment: Attachment, folder: Path) -> None:
-    given = [attachment.content, attachment.base64, attachment.path]
-    if sum(one is not None for one in given) != 1:
+    sources = [attachment.content, attachment.base64, attachment.path]
+    if sum(source is not None for source in sources) != 1:
         raise Reject(f"attachment {attachment.filename[:60]!r}: give exactly one of content, base64, path")
     if attachment.content is not None:
         data = attachment.content.encode()

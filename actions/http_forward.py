@@ -180,10 +180,10 @@ def _request(settings: HttpForwardSettings, context: Context) -> tuple[str, dict
     return _target(connection.url, settings.url), headers, body
 
 
-def _body(given: Any) -> tuple[bytes, str]:
-    if isinstance(given, str):
-        return given.encode(), "text/plain; charset=utf-8"
-    return json.dumps(given, default=str, ensure_ascii=False).encode(), "application/json; charset=utf-8"
+def _body(content: Any) -> tuple[bytes, str]:
+    if isinstance(content, str):
+        return content.encode(), "text/plain; charset=utf-8"
+    return json.dumps(content, default=str, ensure_ascii=False).encode(), "application/json; charset=utf-8"
 
 
 def _target(base: str, url: str | None) -> str:
@@ -205,8 +205,8 @@ def _signature(connection: HttpConnection, context: Context, body: bytes) -> dic
     seconds = int(now.timestamp())
     if connection.scheme == "stripe":  # https://docs.stripe.com/webhooks/signature
         signed = f"{seconds}.".encode() + body
-        found = [hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest() for secret in connection.secrets]
-        return {"Stripe-Signature": ",".join([f"t={seconds}", *(f"v1={one}" for one in found)])}
+        digests = [hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest() for secret in connection.secrets]
+        return {"Stripe-Signature": ",".join([f"t={seconds}", *(f"v1={digest}" for digest in digests)])}
     try:  # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
         text = body.decode()
         signatures = [Webhook(secret).sign(context.delivery_id, now, text) for secret in connection.secrets]

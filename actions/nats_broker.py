@@ -156,7 +156,7 @@ class NatsBroker:
     async def _on_error(self, error: Exception) -> None:
         if self._opening.locked():
             self._errors.append(error)
-        found = _DENIED.search(str(error))
-        for subject, denied in self._waiting if found else ():
-            if found and found[1] == subject and not denied.done():
+        denial = _DENIED.search(str(error))
+        for subject, denied in self._waiting if denial else ():
+            if denial and denial[1] == subject and not denied.done():
                 denied.set_result(None)

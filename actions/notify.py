@@ -62,21 +62,21 @@ class _Listening(logging.Filter):
 _LISTENING = _Listening()
 
 
-def _made(url: str, timeout_seconds: float | None = None) -> Any:
+def _instantiated(url: str, timeout_seconds: float | None = None) -> Any:
     """Apprise's own object for a URL. Raises ValueError, without the URL in it, where it knows no such service."""
     import apprise
 
     logging.getLogger("apprise").addFilter(_LISTENING)  # once only, however often it is told
     asset = apprise.AppriseAsset(service_timeout=0, secure_logging=True, storage_mode="memory")
     try:
-        made = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
+        notifier = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
     except Exception:  # each service refuses in a way of its own, and may name a token
-        made = None
-    if made is None:
+        notifier = None
+    if notifier is None:
         raise ValueError(f"is no URL of a service that Apprise knows: see {_SERVICES}")
     if timeout_seconds is not None:  # the thread cannot be cancelled: it ends by itself
-        made.socket_connect_timeout = made.socket_read_timeout = timeout_seconds
-    return made
+        notifier.socket_connect_timeout = notifier.socket_read_timeout = timeout_seconds
+    return notifier
 
 
 class AppriseConnection(ConnectionSettings):
@@ -92,7 +92,7 @@ class AppriseConnection(ConnectionSettings):
     @classmethod
     def _known(cls, value: SecretStr) -> SecretStr:
         with contextlib.suppress(ImportError):  # told of the action that uses it
-            _made(value.get_secret_value())
+            _instantiated(value.get_secret_value())
         return value
 
 
@@ -121,9 +121,9 @@ class NotifySettings(Settings):
     )
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+    def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
         """One message."""
-        if sum(bool(given.get(name)) for name in _FORMATS) != 1:
+        if sum(bool(written.get(name)) for name in _FORMATS) != 1:
             yield "give one of text, markdown and html"
 
 
@@ -163,8 +163,8 @@ class Notify(Action[NotifySettings]):
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """The service's server is reached. Nothing is sent, so whether it takes the credentials is not known."""
         service: _Service = context.resource
-        made = await asyncio.get_running_loop().run_in_executor(service.threads, _made, service.url)
-        name, where = str(made.service_name), _server(made)
+        notifier = await asyncio.get_running_loop().run_in_executor(service.threads, _instantiated, service.url)
+        name, where = str(notifier.service_name), _server(notifier)
         if where is None:
             yield Finding.note(f"{name}: nothing can be looked at without a message")
             return
@@ -189,11 +189,11 @@ class Notify(Action[NotifySettings]):
 
             said: list[str] = []
             _said.set(said)
-            made = _made(service.url, context.timeout_seconds)
-            sender = apprise.Apprise(asset=made.asset)
-            sender.add(made)
+            notifier = _instantiated(service.url, context.timeout_seconds)
+            sender = apprise.Apprise(asset=notifier.asset)
+            sender.add(notifier)
             is_sent = sender.notify(body=body, title=settings.title, body_format=form, notify_type=settings.kind)
-            return bool(is_sent), str(made.service_name), said
+            return bool(is_sent), str(notifier.service_name), said
 
         run_apart = contextvars.copy_context().run
         is_sent, name, said = await asyncio.get_running_loop().run_in_executor(service.threads, run_apart, send)
@@ -204,12 +204,12 @@ class Notify(Action[NotifySettings]):
 
 def _message(settings: NotifySettings) -> tuple[str, str]:
     """The message and its format. Raises Reject."""
-    given = [(text, form) for form in _FORMATS if (text := getattr(settings, form)) is not None]
-    if len(given) != 1:
+    messages = [(text, form) for form in _FORMATS if (text := getattr(settings, form)) is not None]
+    if len(messages) != 1:
         raise Reject("give one of text, markdown and html")
-    if not given[0][0].strip():
-        raise Reject(f"{given[0][1]} is empty: there is nothing to say")
-    return given[0]
+    if not messages[0][0].strip():
+        raise Reject(f"{messages[0][1]} is empty: there is nothing to say")
+    return messages[0]
 
 
 def _failure(name: str, said: list[str], url: str) -> Retry | Reject:
@@ -235,11 +235,11 @@ def _hidden(text: str, url: str) -> str:
     return text
 
 
-def _server(made: Any) -> tuple[str, int] | None:
+def _server(notifier: Any) -> tuple[str, int] | None:
     """Host and port of a service, as far as Apprise's object tells."""
-    url = urlsplit(str(getattr(made, "notify_url", "") or ""))
+    url = urlsplit(str(getattr(notifier, "notify_url", "") or ""))
     if url.hostname and "{" not in url.hostname:
         return url.hostname, url.port or (80 if url.scheme == "http" else 443)
-    host = getattr(made, "smtp_host", None) or getattr(made, "host", None)
-    port = getattr(made, "port", None) or (443 if getattr(made, "secure", False) else 80)
+    host = getattr(notifier, "smtp_host", None) or getattr(notifier, "host", None)
+    port = getattr(notifier, "port", None) or (443 if getattr(notifier, "secure", False) else 80)
     return (str(host), int(port)) if host else None

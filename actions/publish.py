@@ -147,8 +147,8 @@ def _message(settings: PublishSettings, context: Context) -> Message:
     """What is published. Raises Reject."""
     from actions.brokers import Message
 
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    if (fault := _misplaced(given, context.connection)) is not None:
+    options = {name: getattr(settings, name) for name in settings.model_fields_set}
+    if (fault := _misplaced(options, context.connection)) is not None:
         raise Reject(fault)
     body, kind = context.body, "application/json; charset=utf-8"
     if isinstance(settings.body, str):
@@ -177,9 +177,9 @@ def _message(settings: PublishSettings, context: Context) -> Message:
     )
 
 
-def _misplaced(given: Mapping[str, Any], connection: BrokerConnection) -> str | None:
+def _misplaced(options: Mapping[str, Any], connection: BrokerConnection) -> str | None:
     """The option of the other kind of broker."""
     for name in ("max_length", "duplicate_window") if connection.is_nats else ("stream",):
-        if given.get(name) is not None:
+        if options.get(name) is not None:
             return f"{name} is for {'Redis' if connection.is_nats else 'JetStream'}, and the connection is the other"
     return None

@@ -84,8 +84,8 @@ class RedisBroker:
     async def look_at(self, to: str, use: ProbedUse) -> Finding:
         """Whether the key is a stream, or not there yet."""
         try:
-            found = await self._redis.type(to)
-            kind = found.decode() if isinstance(found, bytes) else found
+            answer = await self._redis.type(to)
+            kind = answer.decode() if isinstance(answer, bytes) else answer
         except (exceptions.RedisError, OSError) as error:
             return Finding.note(f"what {to} is, is not told: {hidden(error, self._url)}", use=use.place)
         if kind == "none":

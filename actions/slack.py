@@ -88,9 +88,9 @@ class SlackSettings(Settings):
     )
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+    def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
         """Text or blocks."""
-        if not given.get("text") and not given.get("blocks"):
+        if not written.get("text") and not written.get("blocks"):
             yield "give text or blocks"
 
 
@@ -154,13 +154,9 @@ class Slack(Action[SlackSettings]):
 
     async def run(self, settings: SlackSettings, context: Context) -> Mapping[str, Any]:
         """Posts once. Output: ts, channel."""
-        return await self._post(context, *_request(settings, context.connection))
-
-    async def _post(
-        self, context: Context, url: str, headers: dict[str, str], message: dict[str, Any]
-    ) -> Mapping[str, Any]:
         import aiohttp
 
+        url, headers, message = _request(settings, context.connection)
         timeout = aiohttp.ClientTimeout(total=context.timeout_seconds)
         try:
             async with context.resource.post(

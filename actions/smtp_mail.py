@@ -94,19 +94,19 @@ async def send(
             await _refuse_to_split(client, message, recipients, international)
         answers, _ = await client.send_message(message, recipients=recipients)
     except aiosmtplib.SMTPRecipientsRefused as error:
-        codes = {one.recipient: (one.code, one.message) for one in error.recipients}
-        text = "; ".join(f"{address}: {code} {_one_line(said)}" for address, (code, said) in codes.items())
+        codes = {refusal.recipient: (refusal.code, refusal.message) for refusal in error.recipients}
+        text = "; ".join(f"{address}: {code} {one_line(said)}" for address, (code, said) in codes.items())
         if any(400 <= code < 500 for code, _ in codes.values()):
             raise Retry(f"no recipient was accepted: {text}", of_connection=False) from None
         raise Reject(f"no recipient was accepted: {text}") from None
     except aiosmtplib.SMTPResponseException as error:
-        said = f"the mail server answered {error.code} {_one_line(error.message)}"
+        said = f"the mail server answered {error.code} {one_line(error.message)}"
         if 500 <= error.code < 600:
             raise Reject(said) from None
         raise Retry(said) from None
     except aiosmtplib.SMTPException as error:
-        raise Retry(f"the mail server broke off: {_one_line(str(error))}") from None
-    return {address: f"{answer.code} {_one_line(answer.message)}" for address, answer in answers.items()}
+        raise Retry(f"the mail server broke off: {one_line(str(error))}") from None
+    return {address: f"{answer.code} {one_line(answer.message)}" for address, answer in answers.items()}
 
 
 async def _refuse_to_split(
@@ -125,12 +125,13 @@ async def _refuse_to_split(
             await client.rcpt(address, encoding=encoding)
         except aiosmtplib.SMTPRecipientRefused as error:
             if 400 <= error.code < 500:
-                later[address] = f"{error.code} {_one_line(error.message)}"
+                later[address] = f"{error.code} {one_line(error.message)}"
     await client.rset()
     if later and len(later) < len(recipients):
         text = "; ".join(f"{address}: {said}" for address, said in later.items())
         raise Retry(f"the mail waits for recipients that are refused for now: {text}", of_connection=False)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """What a server said, on one line, without control characters, and cut."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]

@@ -8,6 +8,7 @@ from ssl import SSLCertVerificationError, cert_time_to_seconds
 
 import aiosmtplib
 
+from actions.smtp_mail import one_line
 from gateway.plugin import Finding, ProbedUse, SmtpConnection
 
 _SOON_DAYS = 14
@@ -65,9 +66,8 @@ async def sender_finding(client: aiosmtplib.SMTP, address: str, use: str) -> Fin
         await client.mail(address)
         await client.rset()
     except aiosmtplib.SMTPResponseException as error:
-        said = " ".join("".join(c if c.isprintable() else " " for c in error.message).split())[:200]
-        fix = "give a sender that the server lets this login use"
-        return Finding.bad(f"does not take the sender {address}: {error.code} {said}", fix, use=use)
+        text = f"does not take the sender {address}: {error.code} {one_line(error.message)}"
+        return Finding.bad(text, "give a sender that the server lets this login use", use=use)
     except aiosmtplib.SMTPException as error:
         return Finding.bad(f"broke off at the sender {address}: {error}", "look at the server's log", use=use)
     return Finding.good(f"takes the sender {address}; nothing was sent", use=use)

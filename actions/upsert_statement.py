@@ -54,14 +54,14 @@ def clash_queries(
     row = {**key, **values}
     bound = _bound(known, row, dialect)
     column_of = known.table.c
-    found = sa.select(sa.literal(1)).select_from(known.table).limit(1)
+    a_row = sa.select(sa.literal(1)).select_from(known.table).limit(1)
     has_key = sa.and_(*(column_of[column] == bound[column] for column in key))
-    yield "a unique index other than the key's has these values already, in another row", found.where(has_key), False
+    yield "a unique index other than the key's has these values already, in another row", a_row.where(has_key), False
     for other in sorted(map(sorted, known.unique - {frozenset(key)})):
         if all(row.get(column) is not None for column in other):
             has_same = [column_of[column] == bound[column] for column in other]
             text = f"the unique index on ({', '.join(other)}) has these values already, in the row of another key"
-            yield text, found.where(*has_same, sa.not_(has_key)), True
+            yield text, a_row.where(*has_same, sa.not_(has_key)), True
 
 
 def _bound(known: KnownTable, row: Mapping[str, Any], dialect: str) -> dict[str, Any]:

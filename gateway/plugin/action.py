@@ -24,7 +24,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, populate_by_name=True)
 
     @classmethod
-    def check(cls, given: Mapping[str, Any]) -> Iterable[str]:
+    def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
         """Complaints about `with` as written, before anything is rendered: what no single field can know, such as
         *give text or html*. Runs at load; template texts are still unrendered. Yields messages for the ops person.
         """

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
-from typing_extensions import Annotated, Self  # noqa: UP035 - pydantic wants its own on 3.11
 
 from gateway.plugin.types import Duration, Rate, Url, check_url
 
@@ -97,10 +96,6 @@ class SmtpConnection(ConnectionSettings):
     concurrency: int = Field(2, ge=1, le=100, description="Connections kept open at most.", examples=[4])
 
 
-def _networks(value: Any) -> Any:
-    return value if isinstance(value, bool) else list(value) if isinstance(value, (list, tuple)) else value
-
-
 class HttpConnection(ConnectionSettings):
     """A service that takes forwards."""
 
@@ -124,7 +119,7 @@ class HttpConnection(ConnectionSettings):
         description="How forwards are signed. Left out: standard where there is a signing_secret, else none.",
         examples=["stripe"],
     )
-    allow_private: Annotated[bool | list[IPv4Network | IPv6Network], BeforeValidator(_networks)] = Field(
+    allow_private: bool | list[IPv4Network | IPv6Network] = Field(
         False,
         title="true, false or list of networks",
         description="true, or the private networks that may be reached. Link-local and metadata addresses never are.",
@@ -181,14 +176,3 @@ def secrets_of(value: SecretStr | list[SecretStr] | None) -> tuple[str, ...]:
     """The non-empty secrets among one or several."""
     several = value if isinstance(value, list) else [value] if value is not None else []
     return tuple(text for secret in several if (text := secret.get_secret_value()))
-
-
-__all__ = [
-    "BreakerSettings",
-    "ConnectionSettings",
-    "DatabaseConnection",
-    "HttpConnection",
-    "Self",
-    "SlackConnection",
-    "SmtpConnection",
-]

@@ -29,17 +29,8 @@ def parse_duration(value: object) -> float:
     return float(match[1]) * _DURATION_UNITS[match[2]]
 
 
-@dataclass(frozen=True, slots=True)
-class Bytes:
-    """A parsed size."""
-
-    count: int
-
-
 def parse_size(value: object) -> int:
     """Bytes of `100B 512KiB 1MiB 1GiB`. Raises ValueError."""
-    if isinstance(value, Bytes):
-        return value.count
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("expected a size such as 512KiB or 1MiB")
@@ -59,7 +50,7 @@ class Rate:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
-        return {"title": "rate", "type": "string", "pattern": f"^{_RATE.pattern}$", "examples": ["20/s", "100/m"]}
+        return dict(_RATE_SCHEMA)
 
 
 def parse_rate(value: object) -> Rate:
@@ -100,30 +91,22 @@ def check_url(value: object) -> str:
     raise ValueError("expected an http:// or https:// URL")
 
 
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema(
-        {
-            "title": "duration",
-            "type": "string",
-            "pattern": f"^{_DURATION.pattern}$",
-            "examples": ["5s", "10m", "30d"],
-        }
-    ),
-]
+def _schema(title: str, pattern: str, *examples: str) -> dict[str, Any]:
+    """For an editor: text of such a form."""
+    return {"title": title, "type": "string", "pattern": pattern, "examples": list(examples)}
+
+
+_DURATION_SCHEMA = _schema("duration", f"^{_DURATION.pattern}$", "5s", "10m", "30d")
+_SIZE_SCHEMA = _schema("size", f"^{_SIZE.pattern}$", "512KiB", "1MiB")
+_RATE_SCHEMA = _schema("rate", f"^{_RATE.pattern}$", "20/s", "100/m")
+_URL_SCHEMA = _schema("URL", "^https?://", "https://host.example/path")
+
+Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """Seconds, written `200ms 5s 10m 6h 30d`."""
 
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema(
-        {"title": "size", "type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["512KiB", "1MiB"]}
-    ),
-]
+Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 """Bytes, written `512KiB 1MiB`."""
 
-_URL_SCHEMA = {"title": "URL", "type": "string", "pattern": "^https?://", "examples": ["https://host.example/path"]}
 Url = Annotated[str, BeforeValidator(check_url), WithJsonSchema(_URL_SCHEMA)]
 """An absolute http or https URL."""
 

@@ -34,12 +34,12 @@ class Service:
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
-    made = Service()
-    runner = web.ServerRunner(web.Server(made.take))
+    stand_in = Service()
+    runner = web.ServerRunner(web.Server(stand_in.take))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    yield made
+    stand_in.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    yield stand_in
     await runner.cleanup()
 
 
@@ -88,8 +88,8 @@ async def test_a_dry_run_sends_nothing(service: Service) -> None:
 
 
 def test_a_mistake_is_told_at_check(service: Service) -> None:
-    found = problems(Sms(), {"text": "hi"}, connection=settings_of(service))
-    assert found == ["routes.trial.actions.sms.with: is missing to"]
+    complaints = problems(Sms(), {"text": "hi"}, connection=settings_of(service))
+    assert complaints == ["routes.trial.actions.sms.with: is missing to"]
 
 
 async def test_the_probe_reaches_the_service(service: Service) -> None:
