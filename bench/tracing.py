@@ -18,12 +18,12 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from gateway.app.gateway import intake_of
 from gateway.config.load import load
 from gateway.core.model import Event, PlannedDelivery
 from gateway.core.tracing import Tracer
 from gateway.delivery.fetch import StripeFetcher
 from gateway.intake.messages import Head, Request
+from gateway.intake.planning import intake_of
 from gateway.intake.webhook import Handler
 from gateway.store.protocol import Added
 from gateway.store.sqlite.store import SqliteStore

@@ -56,7 +56,7 @@ async def _openapi(request: web.Request) -> web.Response:
 
 def entries(made: AdminParts) -> list[Entry]:
     """Every route there is, and the role that it needs."""
-    public = made.running.config.settings.admin.metrics_public
+    public = made.gateway.config.settings.admin.metrics_public
     return [
         Entry("GET", "/metrics", _metrics, Role.NOBODY if public else Role.VIEWER, is_page=False),
         Entry("GET", f"{PREFIX}/openapi.json", _openapi, Role.VIEWER, is_page=False),
@@ -67,7 +67,7 @@ def entries(made: AdminParts) -> list[Entry]:
 
 
 def make_app(made: AdminParts, log: FilteringBoundLogger) -> web.Application:
-    """The application. Whoever starts it closes `made.desk.jobs` and `made.tail` before it."""
+    """The application. Whoever starts it closes `made.operations.jobs` and `made.tail` before it."""
     app = web.Application(middlewares=[_answers, _guards], client_max_size=MAX_BODY)
     app[PARTS] = made
     app[LOG] = log

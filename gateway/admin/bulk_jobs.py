@@ -13,13 +13,14 @@ from typing import Literal
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import GatewayError
+from gateway.core.model import ChangeResult, Refusal
 
 STEP = 50  # changed in one transaction: intake and deliveries go on between
 REMEMBERED = 50
 MOST_AT_ONCE = 4
 State = Literal["running", "paused", "finished", "stopped", "failed"]
-Step = Callable[[Sequence[str]], Awaitable[Sequence[str | None]]]
-"""Changes some, by id: for each None where done, else why not."""
+Step = Callable[[Sequence[str]], Awaitable[Sequence[ChangeResult]]]
+"""Changes some, by id, and says what came of each."""
 
 
 @dataclass(slots=True)
@@ -79,11 +80,11 @@ class Jobs:
         try:
             async for part in parts:
                 await job._go.wait()
-                for refusal in await step(part):
+                for result in await step(part):
                     job.done += 1
-                    if refusal is not None:
+                    if isinstance(result, Refusal):
                         job.refused += 1
-                        job.first_refusal = job.first_refusal or refusal
+                        job.first_refusal = job.first_refusal or result.reason
             self._end(job, "finished")
         except GatewayError as error:
             job.first_refusal = job.first_refusal or str(error)

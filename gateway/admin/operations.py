@@ -14,7 +14,17 @@ from gateway.admin.auth import Person
 from gateway.admin.bulk_jobs import STEP, Job, Jobs
 from gateway.admin.gateway_view import GatewayView
 from gateway.core.errors import UsageError
-from gateway.core.model import AuditEntry, DeliveryFilter, Event, EventFilter, PlannedDelivery
+from gateway.core.model import (
+    DONE,
+    AuditEntry,
+    ChangeResult,
+    DeliveryFilter,
+    Event,
+    EventFilter,
+    PlannedDelivery,
+    Refusal,
+)
+from gateway.intake.planning import intake_of, replan
 from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
 from gateway.privacy.erasure import pages as event_pages
 from gateway.store.protocol import Page, Store
@@ -52,8 +62,8 @@ class Replay:
 class Operations:
     """One a gateway."""
 
-    def __init__(self, running: GatewayView, store: Store, log: FilteringBoundLogger) -> None:
-        self.running = running
+    def __init__(self, gateway: GatewayView, store: Store, log: FilteringBoundLogger) -> None:
+        self.gateway = gateway
         self.store = store
         self.jobs = Jobs(log)
         self._log = log
@@ -66,14 +76,14 @@ class Operations:
 
     # -- deliveries -------------------------------------------------------------------------------------------
 
-    async def retry(self, actor: Actor, ids: Sequence[str]) -> dict[str, str | None]:
-        """Revives deliveries; by id None where done, else why not."""
+    async def retry(self, actor: Actor, ids: Sequence[str]) -> dict[str, ChangeResult]:
+        """Revives deliveries; by id, what came of each."""
         ids = list(dict.fromkeys(ids))
         await self._note(actor, "delivery.retry", ", ".join(ids), len(ids))
         return dict(await self.store.retry(ids))
 
-    async def cancel(self, actor: Actor, ids: Sequence[str]) -> dict[str, str | None]:
-        """Ends deliveries for good; by id None where done, else why not."""
+    async def cancel(self, actor: Actor, ids: Sequence[str]) -> dict[str, ChangeResult]:
+        """Ends deliveries for good; by id, what came of each."""
         ids = list(dict.fromkeys(ids))
         await self._note(actor, "delivery.cancel", ", ".join(ids), len(ids))
         return dict(await self.store.cancel(ids, self._reason(actor)))
@@ -95,13 +105,14 @@ class Operations:
 
     def check_routes(self, routes: Sequence[str]) -> None:
         """Raises UsageError for a route that is not there."""
-        unknown = set(routes) - {route.name for route in self.running.config.routes}
+        unknown = set(routes) - {route.name for route in self.gateway.config.routes}
         if unknown:
             raise UsageError(f"no such route: {', '.join(sorted(unknown))}")
 
     async def _replay(self, event: Event, routes: Sequence[str], force: bool, dry_run: bool) -> Replay:
+        intake = intake_of(self.gateway.config, self.gateway.runtime.table)
         try:
-            planned = [p for p in self.running.replan(event) if not routes or p.route in routes]
+            planned = [p for p in replan(intake, event) if not routes or p.route in routes]
         except UsageError as error:
             return Replay(event, (), (), str(error))
         made: Sequence[str] | None = ()
@@ -118,7 +129,7 @@ class Operations:
         self._not_too_many()
         await self._note(actor, f"delivery.{what} (many)", words, total)
 
-        async def step(ids: Sequence[str]) -> Sequence[str | None]:
+        async def step(ids: Sequence[str]) -> Sequence[ChangeResult]:
             store = self.store
             done = await (store.retry(ids) if what == "retry" else store.cancel(ids, self._reason(actor)))
             return [done[one] for one in ids]
@@ -143,13 +154,14 @@ class Operations:
         await self._note(actor, "event.replay (many)", words, total)
         whole: dict[str, Event] = {}
 
-        async def step(keys: Sequence[str]) -> Sequence[str | None]:
-            told = []
+        async def step(keys: Sequence[str]) -> Sequence[ChangeResult]:
+            results: list[ChangeResult] = []
             for key in keys:
                 (event,) = await self.store.event(whole[key].id, whole[key].account)
-                told.append((await self._replay(event, routes, False, False)).refused)
+                refused = (await self._replay(event, routes, False, False)).refused
+                results.append(DONE if refused is None else Refusal(refused))
             whole.clear()
-            return told
+            return results
 
         async def parts() -> AsyncIterator[Sequence[str]]:
             async for found in _each(partial(self.store.event_page, where, limit=STEP, oldest_first=True)):
@@ -172,11 +184,11 @@ class Operations:
         await self._note(actor, "customer.forget" + (" --cancel" if cancel else ""), customer, 1)
         total = (await self.store.counts())["events"]
 
-        async def step(seqs: Sequence[str]) -> Sequence[str | None]:
+        async def step(seqs: Sequence[str]) -> Sequence[ChangeResult]:
             named = [one.removeprefix(NAMED) for one in seqs if one.startswith(NAMED)]
             now = datetime.now(UTC)
             told = [await forget_event(self.store, who, int(seq), cancel=cancel, now=now) for seq in named]
-            return [*told, *[None] * (len(seqs) - len(named))]
+            return [*told, *[DONE] * (len(seqs) - len(named))]
 
         async def parts() -> AsyncIterator[Sequence[str]]:
             async for items in event_pages(self.store):

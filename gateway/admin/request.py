@@ -25,9 +25,9 @@ Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class AdminParts:
     """What the admin listener is made of."""
 
-    running: GatewayView
+    gateway: GatewayView
     store: Store
-    desk: Operations
+    operations: Operations
     access: Access
     metrics: Metrics
     tail: Tail
@@ -37,7 +37,7 @@ class AdminParts:
     @property
     def redactions(self) -> Redactions:
         """What nobody is shown."""
-        return redactions_of(self.running.config.accounts)
+        return redactions_of(self.gateway.config.accounts)
 
 
 PARTS = web.AppKey("parts", AdminParts)

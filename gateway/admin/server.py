@@ -42,9 +42,9 @@ class Admin:
         return f"{self.url}{SIGN_IN}#{self.token}" if self.token else self.url
 
 
-def tokens_of(running: GatewayView) -> tuple[dict[Role, str], str | None]:
+def tokens_of(gateway: GatewayView) -> tuple[dict[Role, str], str | None]:
     """The tokens in force, and the one that was made because there is none."""
-    admin = running.config.settings.admin
+    admin = gateway.config.settings.admin
     tokens = {Role.VIEWER: admin.viewer_token.get_secret_value(), Role.OPERATOR: admin.token.get_secret_value()}
     made = None
     if not tokens[Role.OPERATOR]:
@@ -54,7 +54,7 @@ def tokens_of(running: GatewayView) -> tuple[dict[Role, str], str | None]:
 
 @contextlib.asynccontextmanager
 async def admin_listener(
-    running: GatewayView,
+    gateway: GatewayView,
     store: Store,
     metrics: Metrics,
     log: FilteringBoundLogger,
@@ -64,13 +64,13 @@ async def admin_listener(
     """Console, API and metrics, while the block runs: at `admin.listen`, or on a socket that listens already. Raises
     UsageError where the address is in use, or open to others without a token.
     """
-    tokens, made = tokens_of(running)
-    desk, tail = Operations(running, store, log), Tail(store, log)
-    parts = AdminParts(running, store, desk, Access(tokens), metrics, tail, History(store), outbox)
+    tokens, made = tokens_of(gateway)
+    operations, tail = Operations(gateway, store, log), Tail(store, log)
+    parts = AdminParts(gateway, store, operations, Access(tokens), metrics, tail, History(store), outbox)
     runner = web.AppRunner(make_app(parts, log), access_log=None, shutdown_timeout=2.0, max_line_size=LONGEST_LINE)
     await runner.setup()
     try:
-        listen = running.config.settings.admin.listen
+        listen = gateway.config.settings.admin.listen
         try:
             if given is None:
                 await web.TCPSite(runner, *split_listen(listen)).start()
@@ -88,5 +88,5 @@ async def admin_listener(
         yield Admin(f"http://{shown}:{bound[1]}", made)
     finally:
         await tail.close()
-        await desk.jobs.close()
+        await operations.jobs.close()
         await runner.cleanup()

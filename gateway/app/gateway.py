@@ -9,14 +9,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.gateway_view import ConnectionView, ReloadView
+from gateway.admin.gateway_view import GatewayView
 from gateway.admin.outbox import Outbox
 from gateway.admin.server import Admin, admin_listener
 from gateway.alerts.monitor import Alerts
@@ -29,13 +29,10 @@ from gateway.config.reload import Load, Reloader
 from gateway.config.runtime import Reload, ReloadOutcome, RuntimeConfig
 from gateway.config.schema.types import split_listen
 from gateway.config.watch import watch
-from gateway.core.envelope import is_forgotten
 from gateway.core.errors import UsageError
-from gateway.core.internal_events import account_named
-from gateway.core.model import Claim, ConnectionState, Event, Finish, Outcome, PlannedDelivery, RejectedRequest
+from gateway.core.model import Claim, Finish, Outcome, RejectedRequest
 from gateway.core.routing import RouteTable, route
 from gateway.core.tracing import Tracer
-from gateway.delivery.concurrency import GroupFigures
 from gateway.delivery.connection_health import ConnectionChanged, ConnectionObserver
 from gateway.delivery.fetch import Fetcher, StripeFetcher
 from gateway.delivery.resources import Resources, connection_of
@@ -43,8 +40,9 @@ from gateway.delivery.retention import Retention
 from gateway.delivery.worker import Observer, Worker
 from gateway.intake.backfill.reconcile import Reconciler
 from gateway.intake.listener import Listener
+from gateway.intake.planning import intake_of
 from gateway.intake.rejected import Rejections
-from gateway.intake.webhook import Handler, Intake, recognise_rejected
+from gateway.intake.webhook import Handler
 from gateway.plugin import Action, ConnectionSettings
 from gateway.store import open_store
 from gateway.store.encryption.keyring import Keyring
@@ -55,7 +53,6 @@ from gateway.telemetry.metrics import Metrics
 DRAIN_SECONDS = 20.0  # attempts under way at SIGTERM get so long; then they are handed back
 SHUTDOWN_SECONDS = 5.0  # requests under way get so long
 NO_SOCKETS = HandedOver()  # were handed over: it opens its own
-SLOW_SECONDS = 5.0  # a connection whose attempts take longer, on average, is called slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,90 +63,6 @@ class Ready:
     admin: Admin
     seconds: float  # from start to ready
     reloader: Reloader
-
-
-def intake_of(config: Config, table: RouteTable | None = None) -> Intake:
-    """What intake needs of a configuration, whose `table` is made where there is none yet."""
-    table = RouteTable(config.routes) if table is None else table
-    return Intake(config.accounts, table, config.vars, config.settings.server.max_body, config.sources)
-
-
-def replan(intake: Intake, event: Event) -> tuple[PlannedDelivery, ...]:
-    """What today's config owes for a stored event. Raises UsageError."""
-    if account_named(intake.accounts, event.account) is None:
-        raise UsageError(f"gateway.yaml has no account {event.account} any more")
-    if is_forgotten(event.body):
-        raise UsageError(f"{event.id} was forgotten (`gateway forget`): there is nothing left to replay")
-    return tuple(route(event, intake.accounts, intake.table, intake.constants)[1])
-
-
-Readmitted = tuple[Event, list[PlannedDelivery]]
-"""What a rejected request brings into the inbox after all."""
-
-
-def readmission(config: Config) -> Callable[[RejectedRequest], Readmitted | str]:
-    """Judges rejected requests by today's config: what each brings into the inbox, or why it stays rejected."""
-    intake = intake_of(config)
-
-    def judge(request: RejectedRequest) -> Readmitted | str:
-        event = recognise_rejected(intake, request)
-        return event if isinstance(event, str) else route(event, intake.accounts, intake.table, intake.constants)
-
-    return judge
-
-
-@dataclass(frozen=True, slots=True)
-class AtWork:
-    """What the console sees of a gateway: `gateway.admin.gateway_view.Running`."""
-
-    live: RuntimeConfig
-    worker: Worker
-
-    @property
-    def config(self) -> Config:
-        """The configuration in force."""
-        return self.live.config
-
-    @property
-    def reload_error(self) -> str | None:
-        """Every problem of the last read, where it did not load."""
-        return _shown(self.live.last).error
-
-    def reloads(self) -> Sequence[ReloadView]:
-        """What was read, the newest first."""
-        return [_shown(one) for one in reversed(self.live.history)]
-
-    def connections(self) -> Sequence[ConnectionView]:
-        """Every connection of the configuration."""
-        return [self._connection(name, settings.concurrency) for name, settings in self.config.connections.items()]
-
-    def _connection(self, name: str, concurrency: int) -> ConnectionView:
-        status, figures = self.worker.status(name), self.worker.figures(name)
-        if figures is None:
-            figures = GroupFigures(f"connection {name}", name, concurrency, running=0, ready=0, mean_seconds=0.0)
-        state: Literal["ok", "slow", "paused"] = "slow" if figures.mean_seconds > SLOW_SECONDS else "ok"
-        is_paused = status.state is ConnectionState.PAUSED
-        return ConnectionView(
-            name,
-            state if status.state is ConnectionState.WORKING else "paused",
-            (status.left_seconds or 0.0) if is_paused else 0.0,
-            is_paused and status.left_seconds is None,
-            figures.running,
-            concurrency,
-            figures.mean_seconds,
-        )
-
-    def replan(self, event: Event) -> Sequence[PlannedDelivery]:
-        """What the configuration in force owes for a stored event."""
-        return replan(intake_of(self.config, self.live.table), event)
-
-
-def _shown(one: Reload) -> ReloadView:
-    """A reload as the console has it."""
-    is_refused = one.outcome is ReloadOutcome.REFUSED
-    problems = "\n".join(str(problem) for problem in one.problems)
-    lines = [*map(str, one.changes), *(f"{orphan}: no longer known" for orphan in one.orphans)]
-    return ReloadView(one.at, "" if is_refused else one.version, problems if is_refused else None, "\n".join(lines))
 
 
 def observed(metrics: Metrics, alerts: Alerts, observer: Observer | None) -> Observer:
@@ -270,7 +183,7 @@ async def running(
 
         reloader = Reloader(live, load or _load_again, prepare, store.waiting, log, on_reload=reloaded)
         admin = await stack.enter_async_context(
-            admin_listener(AtWork(live, worker), store, metrics, log, outbox, sockets.admin)
+            admin_listener(GatewayView(live, worker), store, metrics, log, outbox, sockets.admin)
         )
         rejections = Rejections(store, lambda: live.config.settings.rejected.bounds(), log)
         rejecting = asyncio.create_task(rejections.run(), name="gateway-rejections")

@@ -13,7 +13,18 @@ import aiohttp
 from gateway.cli.inbox import Asked, who
 from gateway.cli.main import BadUsage
 from gateway.core.errors import UsageError
-from gateway.core.model import Attempt, AttemptOutcome, Delivery, DeliveryState, Event, EventFilter, EventState
+from gateway.core.model import (
+    DONE,
+    Attempt,
+    AttemptOutcome,
+    ChangeResult,
+    Delivery,
+    DeliveryState,
+    Event,
+    EventFilter,
+    EventState,
+    Refusal,
+)
 
 PAGE = 500
 CHUNK = 100  # changed by one request
@@ -107,17 +118,18 @@ class RemoteInbox:
             return None
         return _delivery(found), [_attempt(one) for one in found["history"]]
 
-    async def retry(self, ids: Sequence[str]) -> dict[str, str | None]:
+    async def retry(self, ids: Sequence[str]) -> dict[str, ChangeResult]:
         return await self._change("retry", ids)
 
-    async def cancel(self, ids: Sequence[str]) -> dict[str, str | None]:
+    async def cancel(self, ids: Sequence[str]) -> dict[str, ChangeResult]:
         return await self._change("cancel", ids)
 
-    async def _change(self, what: str, ids: Sequence[str]) -> dict[str, str | None]:
-        done: dict[str, str | None] = {}
+    async def _change(self, what: str, ids: Sequence[str]) -> dict[str, ChangeResult]:
+        done: dict[str, ChangeResult] = {}
         for start in range(0, len(ids), CHUNK):
             answer = await self._ask("POST", f"/deliveries/{what}", json={"ids": list(ids[start : start + CHUNK])})
-            done.update({one["id"]: one["refused"] for one in answer["results"]})
+            results = answer["results"]
+            done.update({row["id"]: DONE if row["refused"] is None else Refusal(row["refused"]) for row in results})
         return done
 
     # -- replays ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.cli.main import BadUsage, load_config
-from gateway.core.model import Attempt, AuditEntry, Delivery, DeliveryFilter, Event, EventFilter
+from gateway.core.model import Attempt, AuditEntry, ChangeResult, Delivery, DeliveryFilter, Event, EventFilter
 from gateway.privacy.views import Redactions, shown_deliveries, shown_delivery, shown_event
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class Inbox(Protocol):
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None: ...
 
-    async def retry(self, ids: Sequence[str]) -> dict[str, str | None]: ...
+    async def retry(self, ids: Sequence[str]) -> dict[str, ChangeResult]: ...
 
-    async def cancel(self, ids: Sequence[str]) -> dict[str, str | None]: ...
+    async def cancel(self, ids: Sequence[str]) -> dict[str, ChangeResult]: ...
 
     async def check_routes(self, routes: Sequence[str]) -> None:
         """Raises BadUsage for a route that is not there."""
@@ -83,11 +83,11 @@ class LocalInbox:
         found = await self._store.delivery(delivery_id)
         return None if found is None else await shown_delivery(self._store, *found, self._redactions)
 
-    async def retry(self, ids: Sequence[str]) -> dict[str, str | None]:
+    async def retry(self, ids: Sequence[str]) -> dict[str, ChangeResult]:
         await note(self._store, "delivery.retry", ids)
         return dict(await self._store.retry(ids))
 
-    async def cancel(self, ids: Sequence[str]) -> dict[str, str | None]:
+    async def cancel(self, ids: Sequence[str]) -> dict[str, ChangeResult]:
         await note(self._store, "delivery.cancel", ids)
         return dict(await self._store.cancel(ids, "cancelled by a person"))
 
@@ -99,7 +99,7 @@ class LocalInbox:
     async def replay(
         self, events: Sequence[Event], routes: Sequence[str], *, force: bool, dry_run: bool
     ) -> list[dict[str, Any]]:
-        from gateway.app.gateway import intake_of, replan
+        from gateway.intake.planning import intake_of, replan
 
         intake = intake_of(load_config())
         if events and not dry_run:

@@ -36,6 +36,16 @@ class Reload:
     changes: tuple[Change, ...] = ()
     orphans: tuple[Orphan, ...] = ()
 
+    @property
+    def error(self) -> str | None:
+        """Every problem, where it was refused; else None."""
+        return "\n".join(map(str, self.problems)) if self.outcome is ReloadOutcome.REFUSED else None
+
+    @property
+    def diff(self) -> str:
+        """What changed, secrets masked, and whose deliveries nobody knows any more."""
+        return "\n".join([*map(str, self.changes), *(f"{orphan}: no longer known" for orphan in self.orphans)])
+
 
 class RuntimeConfig:
     """Holds what is in force. `config` and `table` change together, between two steps of the event loop: whoever took

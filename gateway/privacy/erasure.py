@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.core.envelope import FORGOTTEN, parse_json
 from gateway.core.errors import EnvelopeError, StoreError, UsageError
-from gateway.core.model import ConnectionChange, DeliveryState, RejectedFilter
+from gateway.core.model import DONE, ChangeResult, ConnectionChange, DeliveryState, Refusal, RejectedFilter
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.encryption.store import bound_to, keyring_of, open_value
 from gateway.store.protocol import Store
@@ -138,26 +138,26 @@ async def find(store: Store, who: Naming, progress: Progress) -> Found:
     return Found(tuple(events), deliveries, tuple(waiting), tuple(await who.rejected(store)))
 
 
-async def forget_event(store: Store, who: Naming, seq: int, *, cancel: bool, now: datetime) -> str | None:
-    """Erases one event's contents, and overwrites them where the store can. None where that is done, else why not.
-    `cancel`: ends for good what is still owed for it.
+async def forget_event(store: Store, who: Naming, seq: int, *, cancel: bool, now: datetime) -> ChangeResult:
+    """Erases one event's contents, and overwrites them where the store can. `cancel`: ends for good what is still owed
+    for it.
     """
     for _ in range(TRIES):
         contents = (await store.contents(seq - 1, limit=1)).items
         if not contents or contents[0].seq != seq:
-            return None  # purged meanwhile
+            return DONE  # purged meanwhile
         event = contents[0]
         waiting = [delivery for delivery in event.deliveries if delivery.state in _WAITING]
         if any(delivery.state == DeliveryState.RUNNING for delivery in waiting):
-            return f"{event.id}: a delivery runs just now; forget again once it has ended"
+            return Refusal(f"{event.id}: a delivery runs just now; forget again once it has ended")
         if waiting and not cancel:
-            return f"{event.id}: {len(waiting)} of its deliveries are still owed, or dead letters"
+            return Refusal(f"{event.id}: {len(waiting)} of its deliveries are still owed, or dead letters")
         if waiting:
             await store.cancel([delivery.id for delivery in waiting], "the customer was forgotten")
             continue
         if await store.replace_contents(event, _emptied(event, who.keyring, now)):
             await _forget_failures(store, {delivery.id for delivery in event.deliveries})
-            return None
+            return DONE
     raise StoreError(f"the deliveries of event {seq} change all the time; forget again later")
 
 

@@ -36,6 +36,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from gateway.core.model import (
     Attempt,
     AuditEntry,
+    ChangeResult,
     Claim,
     ConnectionChange,
     ConnectionStatus,
@@ -347,16 +348,16 @@ class Store(Protocol):
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
         """One delivery, whole, and its attempts, oldest first."""
 
-    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, str | None]:
+    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, ChangeResult]:
         """Revives dead, cancelled or skipped deliveries: same ids, attempts counted afresh, due now (blocked again
-        where their needs have not succeeded); pending ones become due now. By id: None where done, else why not. Where
-        another delivery succeeded on the same `once_key`, it is refused and names that one. What was fetched for a
-        revived delivery's run is forgotten, so that it asks afresh.
+        where their needs have not succeeded); pending ones become due now. By id, what came of each. Where another
+        delivery succeeded on the same `once_key`, it is refused and names that one. What was fetched for a revived
+        delivery's run is forgotten, so that it asks afresh.
         """
 
-    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, str | None]:
+    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, ChangeResult]:
         """Ends blocked, pending, running or dead deliveries for good, and skips those that need them. An attempt that
-        runs meanwhile may still take effect; its record is refused. By id: None where done, else why not.
+        runs meanwhile may still take effect; its record is refused. By id, what came of each.
         """
 
     async def rejected(self, where: RejectedFilter, *, limit: int, newest_first: bool = True) -> list[RejectedRequest]:

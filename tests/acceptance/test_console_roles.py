@@ -18,12 +18,12 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.admin.app import make_app
 from gateway.admin.auth import Access, Role
+from gateway.admin.gateway_view import GatewayView
 from gateway.admin.live_tail import Tail
 from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
 from gateway.admin.request import AdminParts
-from gateway.app.gateway import AtWork
 from gateway.cli.dev.environment import DevFetcher
 from gateway.config.load import load
 from gateway.config.runtime import RuntimeConfig
@@ -99,14 +99,14 @@ async def client(store: SqliteStore, tmp_path: Path) -> AsyncIterator[Client]:
     log = structlog.get_logger()
     resources = Resources(lambda *_: True, log)
     worker = Worker(store, lambda: (loaded, RouteTable(loaded.routes)), resources, DevFetcher(), log)
-    running = AtWork(RuntimeConfig(loaded, datetime.now(UTC)), worker)
-    desk, tail = Operations(running, store, log), Tail(store, log)
+    gateway = GatewayView(RuntimeConfig(loaded, datetime.now(UTC)), worker)
+    operations, tail = Operations(gateway, store, log), Tail(store, log)
     access = Access({V: VIEWER, O: OPERATOR})
-    app = make_app(AdminParts(running, store, desk, access, Metrics(), tail, History(store), Outbox()), log)
+    app = make_app(AdminParts(gateway, store, operations, access, Metrics(), tail, History(store), Outbox()), log)
     async with TestClient(TestServer(app), cookie_jar=DummyCookieJar()) as made:
         yield made
         await tail.close()
-        await desk.jobs.close()
+        await operations.jobs.close()
 
 
 def path_of(route: str) -> tuple[str, str]:
@@ -255,9 +255,9 @@ async def test_metrics_are_public_only_where_the_config_says_so(store: SqliteSto
     log = structlog.get_logger()
     resources = Resources(lambda *_: True, log)
     worker = Worker(store, lambda: (loaded, RouteTable(())), resources, DevFetcher(), log)
-    running = AtWork(RuntimeConfig(loaded, datetime.now(UTC)), worker)
+    gateway = GatewayView(RuntimeConfig(loaded, datetime.now(UTC)), worker)
     access, tail = Access({O: OPERATOR}), Tail(store, log)
-    parts = AdminParts(running, store, Operations(running, store, log), access, Metrics(), tail, History(store), None)
+    parts = AdminParts(gateway, store, Operations(gateway, store, log), access, Metrics(), tail, History(store), None)
     async with TestClient(TestServer(make_app(parts, log))) as client:
         answer = await client.get("/metrics")
         assert answer.status == 200

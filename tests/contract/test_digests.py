@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from gateway.core.model import DeliveryFilter, DeliveryState, Gathered, Released
+from gateway.core.model import DONE, DeliveryFilter, DeliveryState, Gathered, Released
 from gateway.store.protocol import Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all, later, owed
@@ -104,7 +104,7 @@ async def test_a_dead_digest_that_is_retried_still_brings_all_of_it_and_is_taken
     await store.finish(*held, DEAD)
     await add(store, "evt_3")
     (running,) = await claim_all(store)
-    assert await store.retry([held[0]]) == {held[0]: None}
+    assert await store.retry([held[0]]) == {held[0]: DONE}
     clock.forward(300)
     gathered = await store.gather(running.delivery.id, running.token, wait_seconds=0, every_seconds=300, most=100)
     assert ids(gathered) == ["evt_3"]

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.core.errors import StoreLocked, StoreUnavailable
 from gateway.core.model import (
+    DONE,
     DRY_RUN,
     Attempt,
     AttemptOutcome,
@@ -26,6 +27,7 @@ from gateway.core.model import (
     Finish,
     Lane,
     PlannedDelivery,
+    Refusal,
     Rekeyed,
     Released,
 )
@@ -192,7 +194,7 @@ async def test_what_needs_a_dead_one_waits_until_its_retry_succeeds(store: Store
     (a,) = await claim_all(store)
     await store.finish(a.delivery.id, a.token, DEAD)
     assert await states(store) == {"evt_1/a": "dead", "evt_1/b": "blocked"}
-    assert await store.retry([a.delivery.id]) == {a.delivery.id: None}
+    assert await store.retry([a.delivery.id]) == {a.delivery.id: DONE}
     (again,) = await claim_all(store)
     assert (again.delivery.id, again.delivery.attempts) == (a.delivery.id, 1)
     await store.finish(again.delivery.id, again.token, SUCCEEDED)
@@ -204,7 +206,7 @@ async def test_cancelling_a_dead_one_skips_what_needs_it_and_retry_brings_both_b
     await store.add(an_event(), [owed("a"), owed("b", "a")])
     (a,) = await claim_all(store)
     await store.finish(a.delivery.id, a.token, DEAD)
-    assert await store.cancel([a.delivery.id], "not wanted") == {a.delivery.id: None}
+    assert await store.cancel([a.delivery.id], "not wanted") == {a.delivery.id: DONE}
     assert await states(store) == {"evt_1/a": "cancelled", "evt_1/b": "skipped"}
     await store.retry([a.delivery.id])
     assert await states(store) == {"evt_1/a": "pending", "evt_1/b": "blocked"}
@@ -222,10 +224,13 @@ async def test_what_cannot_be_retried_or_cancelled_says_why(store: Store) -> Non
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     id = claim.delivery.id
-    assert await store.retry([id, "dlv_x"]) == {id: "it is running now", "dlv_x": "there is no such delivery"}
+    assert await store.retry([id, "dlv_x"]) == {
+        id: Refusal("it is running now"),
+        "dlv_x": Refusal("there is no such delivery"),
+    }
     await store.finish(id, claim.token, SUCCEEDED)
-    assert await store.retry([id]) == {id: "it has succeeded; `events replay` makes new work"}
-    assert await store.cancel([id], "no") == {id: "it is succeeded"}
+    assert await store.retry([id]) == {id: Refusal("it has succeeded; `events replay` makes new work")}
+    assert await store.cancel([id], "no") == {id: Refusal("it is succeeded")}
 
 
 async def test_order_by_runs_one_at_a_time_in_order_of_arrival(store: Store, clock: Clock) -> None:
@@ -273,7 +278,7 @@ async def test_once_per_passes_on_when_the_holder_did_nothing(store: Store, how:
     assert following.event.id == "evt_2"
     await store.finish(following.delivery.id, following.token, SUCCEEDED)
     refused = await store.retry([holder.delivery.id])
-    assert refused == {holder.delivery.id: f"once_per: {following.delivery.id} has done it"}
+    assert refused == {holder.delivery.id: Refusal(f"once_per: {following.delivery.id} has done it")}
 
 
 async def test_replay_makes_new_deliveries_and_respects_once_per_unless_forced(store: Store) -> None:
@@ -420,7 +425,7 @@ async def test_a_revived_delivery_s_run_forgets_what_was_fetched(store: Store) -
     (claim,) = await claim_all(store)
     await store.keep_fetched(claim.delivery.run_id, Fetched("what", NOW, {}))
     await store.finish(claim.delivery.id, claim.token, later(60))
-    assert await store.retry([claim.delivery.id]) == {claim.delivery.id: None}  # it only becomes due
+    assert await store.retry([claim.delivery.id]) == {claim.delivery.id: DONE}  # it only becomes due
     assert await store.fetched(claim.delivery.run_id) is not None
     (claim,) = await claim_all(store)
     await store.finish(claim.delivery.id, claim.token, DEAD)
@@ -520,7 +525,7 @@ async def test_a_retry_of_a_dry_run_blocks_again_what_was_dry_because_of_it(stor
             await store.finish(claim.delivery.id, claim.token, DRY)
     assert set((await states(store)).values()) == {"skipped"}
     found = await store.deliveries(DeliveryFilter(actions=("save",)), limit=1)
-    assert await store.retry([found[0].id]) == {found[0].id: None}
+    assert await store.retry([found[0].id]) == {found[0].id: DONE}
     assert await states(store) == {
         "evt_1/save": "pending", "evt_1/tell": "blocked", "evt_1/last": "blocked", "evt_1/other": "skipped",
     }  # fmt: skip

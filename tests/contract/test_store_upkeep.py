@@ -16,6 +16,7 @@ from gateway.core.model import (
     EventState,
     Finish,
     Lane,
+    Refusal,
     SharedRate,
 )
 from gateway.store.protocol import Purged, Store
@@ -274,7 +275,7 @@ async def test_a_once_key_that_was_done_is_honoured_after_its_delivery_is_purged
     assert await claim_all(store) == []
     (skipped,) = await store.deliveries(DeliveryFilter(event_ids=("evt_2",)), limit=1)
     assert skipped.reason == f"once_per: {holder} has done it"
-    assert await store.retry([skipped.id]) == {skipped.id: f"once_per: {holder} has done it"}
+    assert await store.retry([skipped.id]) == {skipped.id: Refusal(f"once_per: {holder} has done it")}
     clock.forward(44 * DAY)
     await purge(store, days=1)
     await store.add(an_event("evt_3"), [owed(once="cs_1")])

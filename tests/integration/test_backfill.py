@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import structlog
 
-from gateway.app.gateway import intake_of
 from gateway.config.load import load
 from gateway.core.errors import StripeRefused, StripeUnavailable
 from gateway.core.model import Account, Event, EventFilter, EventSource, Route
@@ -22,6 +21,7 @@ from gateway.intake.backfill.importer import TRIES, CatchUp, WantedEvents, conne
 from gateway.intake.backfill.lease import Lease, LeaseLost
 from gateway.intake.backfill.listing import MOST_IN_WINDOW, Listing, oldest_first
 from gateway.intake.backfill.progress import Course, Order
+from gateway.intake.planning import intake_of
 from gateway.intake.webhook import Intake
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gateway.core.model import DeliveryState
+from gateway.core.model import DONE, DeliveryState
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.integration.live_gateway import SECRET, LiveGateway, live_gateway
@@ -187,7 +187,7 @@ async def test_once_armed_a_retry_sends_what_was_dry_and_all_that_needs_it(tmp_p
         assert (await gateway.reloader.reload("test")).problems == ()
         store = SqliteStore(tmp_path / "data/gateway.db")
         await store.attach()
-        assert await store.retry([found["note"].id]) == {found["note"].id: None}
+        assert await store.retry([found["note"].id]) == {found["note"].id: DONE}
         await store.close()
         again = await gateway.finished()
     assert {name: one.state.value for name, one in again.items()} == dict.fromkeys(

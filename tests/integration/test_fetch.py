@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.model import DONE
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event, thin_event
 from tests.in_process import InProcess, config, gateway
@@ -146,7 +147,7 @@ async def test_a_person_s_retry_asks_afresh(tmp_path: Path, standin: StripeStand
         beside = SqliteStore(tmp_path / "inbox.db")
         await beside.attach()
         ((delivery_id,),) = running.rows("SELECT id FROM deliveries")
-        assert await beside.retry([delivery_id]) == {delivery_id: None}
+        assert await beside.retry([delivery_id]) == {delivery_id: DONE}
         await beside.close()
         assert await values(running) == ["112"]
 

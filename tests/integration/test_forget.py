@@ -14,7 +14,7 @@ import pytest
 
 from gateway.core.envelope import parse_event
 from gateway.core.errors import UsageError
-from gateway.core.model import DeliveryFilter, DeliveryState, Event, Fetched, RejectedFilter
+from gateway.core.model import DeliveryFilter, DeliveryState, Event, Fetched, Refusal, RejectedFilter
 from gateway.privacy.erasure import Found, Naming, find, forget_event, forget_rejected, naming
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.encryption.store import with_keys
@@ -64,9 +64,9 @@ async def forget(
 ) -> tuple[Found, list[str], str | None]:
     who = naming(store, customer)
     found = await find(store, who, lambda seen: None)
-    told = [await forget_event(store, who, seq, cancel=cancel, now=NOW) for _, _, seq in found.events]
+    results = [await forget_event(store, who, seq, cancel=cancel, now=NOW) for _, _, seq in found.events]
     await forget_rejected(store, who)
-    return found, [one for one in told if one is not None], await store.scrub()
+    return found, [result.reason for result in results if isinstance(result, Refusal)], await store.scrub()
 
 
 @pytest.fixture(params=["sqlite", "encrypted", "postgresql"])

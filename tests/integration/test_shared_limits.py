@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from aiohttp import web
 
-from gateway.core.model import ConnectionState, DeliveryFilter, PlannedDelivery
+from gateway.core.model import DONE, ChangeResult, ConnectionState, DeliveryFilter, PlannedDelivery, Refusal
 from gateway.delivery.circuit_breaker import paused_by_hand, resumed
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Purged
@@ -137,13 +137,13 @@ async def test_what_is_revived_while_it_is_purged_is_kept_whole_or_gone_whole(in
         await asyncio.sleep(0.01)
         dead = await reviving.deliveries(DeliveryFilter(states=("dead",)), limit=200)  # the newest first
         removed = asyncio.create_task(purge(purging, dead_seconds=0))
-        answers: dict[str, str | None] = {}
+        answers: dict[str, ChangeResult] = {}
         for one in dead:
             answers |= await reviving.retry([one.id])
         events, deliveries, attempts = await removed
-        revived = sum(answer is None for answer in answers.values())
+        revived = sum(answer == DONE for answer in answers.values())
         assert (events + revived, deliveries, attempts) == (200, 2 * events, events)
-        assert set(answers.values()) <= {None, "there is no such delivery"}
+        assert set(answers.values()) <= {DONE, Refusal("there is no such delivery")}
         assert await reviving.counts() == {
             state: revived for state in ("pending", "blocked", "events") if revived or state == "events"
         }

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 
 import structlog
 
-from gateway.app.gateway import intake_of, replan
 from gateway.config.load import Config
 from gateway.core.envelope import parse_event
 from gateway.core.model import Account, Claim, DeliveryFilter, DeliveryState, Fetch, Lane
 from gateway.core.routing import RouteTable
 from gateway.delivery.attempt import AttemptContext, run_attempt
 from gateway.delivery.resources import Resources
+from gateway.intake.planning import intake_of, replan
 from gateway.plugin import Action, Context, Settings
 from gateway.simulation import Assumed, Simulator
 from gateway.store.sqlite.store import SqliteStore

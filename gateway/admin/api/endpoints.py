@@ -46,7 +46,7 @@ from gateway.admin.request import AdminParts, Entry, actor, parts
 from gateway.config.secrets.masked_yaml import masked_settings
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
-from gateway.core.model import DeliveryFilter, Event
+from gateway.core.model import ChangeResult, DeliveryFilter, Event, Refusal
 from gateway.privacy.views import shown_deliveries, shown_delivery, shown_event
 from gateway.store.protocol import Store
 
@@ -67,9 +67,9 @@ class Call(Generic[Q, B]):
     body: B
 
     @property
-    def desk(self) -> Operations:
+    def operations(self) -> Operations:
         """What changes things."""
-        return self.parts.desk
+        return self.parts.operations
 
     @property
     def store(self) -> Store:
@@ -192,7 +192,7 @@ def replayed(done: Replay) -> Replayed:
 async def replay_events(call: Call[Empty, ReplayAsk]) -> ReplayedList:
     ask = call.body
     events = [await one_event(call.store, named.id, named.account) for named in ask.events]
-    done = await call.desk.replay(call.actor, events, ask.routes, force=ask.force, dry_run=ask.dry_run)
+    done = await call.operations.replay(call.actor, events, ask.routes, force=ask.force, dry_run=ask.dry_run)
     return ReplayedList(results=[replayed(one) for one in done])
 
 
@@ -201,7 +201,7 @@ async def replay_events(call: Call[Empty, ReplayAsk]) -> ReplayedList:
 
 async def list_deliveries(call: Call[DeliveriesQuery, Empty]) -> ListOf[DeliveryOut]:
     query = call.query
-    where = query.filter(call.parts.running.config)
+    where = query.filter(call.parts.gateway.config)
     page = await call.store.delivery_page(
         where, limit=query.limit, after=query.cursor or None, oldest_first=query.oldest_first
     )
@@ -216,30 +216,30 @@ async def show_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
     return DeliveryWhole.whole(*await shown_delivery(call.store, *found, call.parts.redactions))
 
 
-def _results(done: dict[str, str | None]) -> Results:
-    return Results(results=[Result(id=key, done=value is None, refused=value) for key, value in done.items()])
+def _results(done: dict[str, ChangeResult]) -> Results:
+    return Results(results=[Result.of(key, result) for key, result in done.items()])
 
 
 async def retry_deliveries(call: Call[Empty, Ids]) -> Results:
-    return _results(await call.desk.retry(call.actor, call.body.ids))
+    return _results(await call.operations.retry(call.actor, call.body.ids))
 
 
 async def cancel_deliveries(call: Call[Empty, Ids]) -> Results:
-    return _results(await call.desk.cancel(call.actor, call.body.ids))
+    return _results(await call.operations.cancel(call.actor, call.body.ids))
 
 
 async def retry_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
-    return await _one(call, await call.desk.retry(call.actor, [call.names["id"]]))
+    return await _one(call, await call.operations.retry(call.actor, [call.names["id"]]))
 
 
 async def cancel_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
-    return await _one(call, await call.desk.cancel(call.actor, [call.names["id"]]))
+    return await _one(call, await call.operations.cancel(call.actor, [call.names["id"]]))
 
 
-async def _one(call: Call[Empty, Empty], done: dict[str, str | None]) -> DeliveryWhole:
-    refusal = next(iter(done.values()))
-    if refusal is not None and await call.store.delivery(call.names["id"]) is not None:
-        raise Refused(409, refusal)
+async def _one(call: Call[Empty, Empty], done: dict[str, ChangeResult]) -> DeliveryWhole:
+    result = next(iter(done.values()))
+    if isinstance(result, Refusal) and await call.store.delivery(call.names["id"]) is not None:
+        raise Refused(409, result.reason)
     return await show_delivery(call)
 
 
@@ -249,8 +249,8 @@ async def _one(call: Call[Empty, Empty], done: dict[str, str | None]) -> Deliver
 async def forget_customer(call: Call[Empty, ForgetAsk]) -> JobAnswer:
     ask = call.body
     if ask.dry_run:
-        return JobAnswer(count=await call.desk.count_of_customer(ask.customer, ask.account), job=None)
-    job = await call.desk.start_forget(call.actor, ask.customer, ask.account, cancel=ask.cancel)
+        return JobAnswer(count=await call.operations.count_of_customer(ask.customer, ask.account), job=None)
+    job = await call.operations.start_forget(call.actor, ask.customer, ask.account, cancel=ask.cancel)
     return JobAnswer(count=job.total, job=JobOut.of(job))
 
 
@@ -258,34 +258,34 @@ async def forget_customer(call: Call[Empty, ForgetAsk]) -> JobAnswer:
 
 
 async def start_job(call: Call[Empty, JobAsk]) -> JobAnswer:
-    ask, desk = call.body, call.desk
+    ask, operations = call.body, call.operations
     if ask.what == "replay":
         if ask.events is None or ask.deliveries is not None:
             raise Refused(422, "replay takes events")
         where = ask.events.filter()
         if ask.dry_run:
-            desk.check_routes(ask.routes)
+            operations.check_routes(ask.routes)
             return JobAnswer(count=await call.store.count_events(where, at_most=MOST_COUNTED), job=None)
         words = ask.events.model_dump_json(exclude_defaults=True)
-        job = await desk.start_replay(call.actor, where, ask.routes, words)
+        job = await operations.start_replay(call.actor, where, ask.routes, words)
     else:
         if ask.deliveries is None or ask.events is not None:
             raise Refused(422, f"{ask.what} takes deliveries")
-        narrowed = ask.deliveries.filter(call.parts.running.config)
+        narrowed = ask.deliveries.filter(call.parts.gateway.config)
         if ask.dry_run:
-            settled = desk.settled(ask.what, narrowed)
+            settled = operations.settled(ask.what, narrowed)
             return JobAnswer(count=await call.store.count_deliveries(settled, at_most=MOST_COUNTED), job=None)
         words = ask.deliveries.model_dump_json(exclude_defaults=True)
-        job = await desk.start_deliveries(call.actor, ask.what, narrowed, words)
+        job = await operations.start_deliveries(call.actor, ask.what, narrowed, words)
     return JobAnswer(count=job.total, job=JobOut.of(job))
 
 
 async def list_jobs(call: Call[Empty, Empty]) -> ListOf[JobOut]:
-    return ListOf(items=[JobOut.of(job) for job in call.desk.jobs.all()], next=None)
+    return ListOf(items=[JobOut.of(job) for job in call.operations.jobs.all()], next=None)
 
 
 def _job(call: Call[Any, Any]) -> Job:
-    job = call.desk.jobs.get(call.names["id"])
+    job = call.operations.jobs.get(call.names["id"])
     if job is None:
         raise Refused(404, "there is no such job since the gateway's start")
     return job
@@ -296,17 +296,17 @@ async def show_job(call: Call[Empty, Empty]) -> JobOut:
 
 
 async def pause_job(call: Call[Empty, Empty]) -> JobOut:
-    call.desk.jobs.pause(_job(call))
+    call.operations.jobs.pause(_job(call))
     return JobOut.of(_job(call))
 
 
 async def resume_job(call: Call[Empty, Empty]) -> JobOut:
-    call.desk.jobs.resume(_job(call))
+    call.operations.jobs.resume(_job(call))
     return JobOut.of(_job(call))
 
 
 async def stop_job(call: Call[Empty, Empty]) -> JobOut:
-    await call.desk.jobs.stop(_job(call))
+    await call.operations.jobs.stop(_job(call))
     return JobOut.of(_job(call))
 
 
@@ -325,7 +325,7 @@ class ConfigOut(Shown):
 
 
 async def show_config(call: Call[Empty, Empty]) -> ConfigOut:
-    config = call.parts.running.config
+    config = call.parts.gateway.config
     return ConfigOut(version=config.version, settings=masked_settings(config))
 
 
@@ -339,7 +339,7 @@ async def list_audit(call: Call[Cut, Empty]) -> ListOf[AuditOut]:
 
 
 async def playground(call: Call[Empty, TrialAsk]) -> PlaygroundResult:
-    return await try_out(call.parts.running.config, call.body)
+    return await try_out(call.parts.gateway.config, call.body)
 
 
 V, O = Role.VIEWER, Role.OPERATOR  # noqa: E741 - the table reads better so

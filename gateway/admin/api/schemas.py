@@ -12,12 +12,14 @@ from gateway.config.load import Config
 from gateway.core.model import (
     Attempt,
     AttemptOutcome,
+    ChangeResult,
     Delivery,
     DeliveryFilter,
     DeliveryState,
     Event,
     EventFilter,
     EventState,
+    Refusal,
 )
 from gateway.plugin import parse_duration
 
@@ -341,6 +343,12 @@ class Result(Shown):
     id: str
     done: bool
     refused: str | None = Field(description="Why not, where it was not done.")
+
+    @classmethod
+    def of(cls, id: str, result: ChangeResult) -> Result:
+        """From what the store says."""
+        refused = result.reason if isinstance(result, Refusal) else None
+        return cls(id=id, done=refused is None, refused=refused)
 
 
 class Results(Shown):

@@ -18,14 +18,14 @@ from gateway.core.internal_events import is_own
 
 async def show(request: web.Request) -> web.StreamResponse:
     """Everything about the configuration."""
-    running = parts(request).running
-    columns, arrows = picture(running.config)
+    gateway = parts(request).gateway
+    columns, arrows = picture(gateway.config)
     context = {
-        "config": running.config,
-        "files": await asyncio.to_thread(masked_files, running.config),
+        "config": gateway.config,
+        "files": await asyncio.to_thread(masked_files, gateway.config),
         "columns": columns,
         "arrows": arrows,
-        "reloads": running.reloads(),
+        "reloads": gateway.reloads(),
     }
     return page(request, "config.html", context)
 

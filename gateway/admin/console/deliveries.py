@@ -12,7 +12,7 @@ from gateway.admin.console.render import confirm_page, page, query_string
 from gateway.admin.operations import MOST_COUNTED
 from gateway.admin.problems import Refused
 from gateway.admin.request import actor, parts
-from gateway.core.model import DeliveryState
+from gateway.core.model import ChangeResult, DeliveryState, Refusal
 from gateway.privacy.views import shown_deliveries, shown_delivery
 
 RETRIED = (DeliveryState.DEAD, DeliveryState.CANCELLED, DeliveryState.SKIPPED, DeliveryState.PENDING)
@@ -22,7 +22,7 @@ CANCELLED = (DeliveryState.DEAD, DeliveryState.BLOCKED, DeliveryState.PENDING, D
 async def listed(request: web.Request) -> web.StreamResponse:
     """Deliveries, the newest first."""
     made, query = parts(request), checked(request.query, DeliveriesQuery)
-    config = made.running.config
+    config = made.gateway.config
     where = query.filter(config)
     found = await made.store.delivery_page(where, limit=query.limit, after=query.cursor or None)
     found = replace(found, items=await shown_deliveries(made.store, found.items, made.redactions))
@@ -51,7 +51,7 @@ async def _shown(request: web.Request, said: str | None = None, refused: str | N
     if found is None:
         raise Refused(404, "there is no such delivery")
     delivery, attempts = await shown_delivery(parts(request).store, *found, parts(request).redactions)
-    route = next((one for one in parts(request).running.config.routes if one.name == delivery.route), None)
+    route = next((one for one in parts(request).gateway.config.routes if one.name == delivery.route), None)
     action = route.action(delivery.action) if route is not None else None
     context = {
         "delivery": delivery,
@@ -68,16 +68,20 @@ async def _shown(request: web.Request, said: str | None = None, refused: str | N
 
 async def retry(request: web.Request) -> web.StreamResponse:
     """Revives it with today's configuration."""
-    done = await parts(request).desk.retry(actor(request), [request.match_info["id"]])
-    refusal = next(iter(done.values()))
-    return await _shown(request, None if refusal else "It runs again, with today's configuration.", refusal)
+    done = await parts(request).operations.retry(actor(request), [request.match_info["id"]])
+    return await _changed(request, next(iter(done.values())), "It runs again, with today's configuration.")
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
     """Ends it for good."""
-    done = await parts(request).desk.cancel(actor(request), [request.match_info["id"]])
-    refusal = next(iter(done.values()))
-    return await _shown(request, None if refusal else "Cancelled. A retry revives it.", refusal)
+    done = await parts(request).operations.cancel(actor(request), [request.match_info["id"]])
+    return await _changed(request, next(iter(done.values())), "Cancelled. A retry revives it.")
+
+
+async def _changed(request: web.Request, result: ChangeResult, done: str) -> web.StreamResponse:
+    if isinstance(result, Refusal):
+        return await _shown(request, refused=result.reason)
+    return await _shown(request, done)
 
 
 def _what(given: object) -> str:
@@ -90,7 +94,7 @@ async def confirm_many(request: web.Request) -> web.StreamResponse:
     """How many a change by filter would be about."""
     made = parts(request)
     what, where = _what(request.query.get("what")), checked(request.query, DeliveriesWhere)
-    settled = made.desk.settled(what, where.filter(made.running.config))
+    settled = made.operations.settled(what, where.filter(made.gateway.config))
     count = await made.store.count_deliveries(settled, at_most=MOST_COUNTED)
     given = {**fields(request.query, DeliveriesWhere), "state": list(settled.states)}
     return confirm_page(request, what, "deliveries", count, given)
@@ -101,5 +105,5 @@ async def change_many(request: web.Request) -> web.StreamResponse:
     made, form = parts(request), await request.post()
     what, where = _what(form.get("what")), checked(form, DeliveriesWhere)
     words = query_string(fields(form, DeliveriesWhere))
-    job = await made.desk.start_deliveries(actor(request), what, where.filter(made.running.config), words)
+    job = await made.operations.start_deliveries(actor(request), what, where.filter(made.gateway.config), words)
     return web.Response(status=303, headers={"Location": f"/jobs/{job.id}"})

@@ -48,7 +48,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
         "page": found,
         "given": given,
         "shown": first(given, EventsQuery.model_fields),
-        "accounts": sorted({kind.account for kind in kinds} | set(made.running.config.accounts)),
+        "accounts": sorted({kind.account for kind in kinds} | set(made.gateway.config.accounts)),
         "types": sorted({kind.type for kind in kinds})[:500],
         "is_live": "live" in request.query,
         "filters": {name: value for name, value in given.items() if name not in ("cursor", "limit")},
@@ -123,7 +123,7 @@ async def _shown(request: web.Request, event: Event, said: str | None = None) ->
         "deliveries": owed,
         "runs": _runs(owed),
         "siblings": siblings,
-        "routes": await explained(made.running.config, event),
+        "routes": await explained(made.gateway.config, event),
         "said": said,
     }
     return page(request, "event.html", context)
@@ -169,7 +169,7 @@ async def replay(request: web.Request) -> web.StreamResponse:
     """Routes one event through today's configuration."""
     event = await _event(request)
     force = (await request.post()).get("force") == "yes"
-    (done,) = await parts(request).desk.replay(actor(request), [event], force=force, dry_run=False)
+    (done,) = await parts(request).operations.replay(actor(request), [event], force=force, dry_run=False)
     if done.refused is not None:
         raise Refused(409, done.refused)
     owed = ", ".join(f"{planned.route}/{planned.action}" for planned in done.planned)
@@ -187,7 +187,7 @@ async def confirm_many(request: web.Request) -> web.StreamResponse:
 async def replay_many(request: web.Request) -> web.StreamResponse:
     """Starts it."""
     where, given = _narrowed(await request.post())
-    job = await parts(request).desk.start_replay(actor(request), where.filter(), (), query_string(given))
+    job = await parts(request).operations.start_replay(actor(request), where.filter(), (), query_string(given))
     return web.Response(status=303, headers={"Location": f"/jobs/{job.id}"})
 
 

@@ -11,7 +11,7 @@ from gateway.admin.request import parts
 
 
 def _job(request: web.Request) -> Job:
-    job = parts(request).desk.jobs.get(request.match_info["id"])
+    job = parts(request).operations.jobs.get(request.match_info["id"])
     if job is None:
         raise Refused(404, "there is no such job since the gateway's start")
     return job
@@ -19,7 +19,7 @@ def _job(request: web.Request) -> Job:
 
 async def listed(request: web.Request) -> web.StreamResponse:
     """Those since the gateway's start."""
-    return page(request, "jobs.html", {"jobs": parts(request).desk.jobs.all()})
+    return page(request, "jobs.html", {"jobs": parts(request).operations.jobs.all()})
 
 
 async def show(request: web.Request) -> web.StreamResponse:
@@ -29,7 +29,7 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 async def change(request: web.Request) -> web.StreamResponse:
     """Pauses, resumes or stops it."""
-    job, jobs = _job(request), parts(request).desk.jobs
+    job, jobs = _job(request), parts(request).operations.jobs
     what = request.match_info["what"]
     if what == "pause":
         jobs.pause(job)

@@ -31,7 +31,7 @@ async def show(request: web.Request) -> web.StreamResponse:
             text = event.body.decode("utf-8", "replace")
         if len(text) > SHOWN_CHARACTERS:
             raise Refused(422, "this event is too long to edit in a page; use `gateway explain --id`")
-    return _page(request, text, account, routes_text(parts(request).running.config), None)
+    return _page(request, text, account, routes_text(parts(request).gateway.config), None)
 
 
 async def run(request: web.Request) -> web.StreamResponse:
@@ -42,7 +42,7 @@ async def run(request: web.Request) -> web.StreamResponse:
         ask = TrialAsk(event=text, account=account, draft=draft)
     except ValidationError as error:
         raise Refused(422, words_of(error)) from None
-    return _page(request, text, account, draft, await try_out(parts(request).running.config, ask))
+    return _page(request, text, account, draft, await try_out(parts(request).gateway.config, ask))
 
 
 def _text(given: object) -> str:
@@ -51,6 +51,6 @@ def _text(given: object) -> str:
 
 
 def _page(request: web.Request, text: str, account: str, draft: str, trial: PlaygroundResult | None) -> web.Response:
-    accounts = parts(request).running.config.event_accounts
+    accounts = parts(request).gateway.config.event_accounts
     context = {"event": text, "account": account, "accounts": accounts, "draft": draft, "trial": trial}
     return page(request, "playground.html", context)

@@ -69,7 +69,7 @@ def page(
         "csrf": asker.csrf,
         "path": request.path,
         "has_outbox": made.outbox is not None,
-        "reload_error": made.running.reload_error if asker.role >= Role.VIEWER else None,
+        "reload_error": made.gateway.reload_error if asker.role >= Role.VIEWER else None,
     }
     body = aiohttp_jinja2.render_string(template, request, {**common, **(context or {})})
     return web.Response(status=status, text=body, content_type="text/html")

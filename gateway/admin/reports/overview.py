@@ -9,8 +9,10 @@ from typing import Literal
 from pydantic import Field
 
 from gateway.admin.api.schemas import Model, Shown
+from gateway.admin.gateway_view import ConnectionWord
 from gateway.admin.reports.dead_causes import cause_of
 from gateway.admin.request import AdminParts
+from gateway.core.model import ConnectionState
 from gateway.store.protocol import LaneState
 from gateway.telemetry.metrics import Queue, Scrape
 
@@ -44,9 +46,9 @@ class ConnectionOut(Shown):
 
     name: str
     type: str
-    state: Literal["ok", "slow", "paused"]
-    paused_seconds: float
-    until_resumed: bool
+    state: ConnectionWord
+    paused_seconds: float  # until it is tried again; 0 in a pause: a delivery is trying it now
+    until_resumed: bool  # paused without an end
     running: int
     mean_seconds: float
     pending: int
@@ -120,9 +122,9 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
         oldest_pending_at=min(waiting, default=None),
         causes=await _causes(parts),
         connections=_connections(parts, lanes),
-        accounts=[AccountOut(name=name, last_event_at=last.get(name)) for name in parts.running.config.accounts],
-        config_version=parts.running.config.version,
-        reload_error=parts.running.reload_error,
+        accounts=[AccountOut(name=name, last_event_at=last.get(name)) for name in parts.gateway.config.accounts],
+        config_version=parts.gateway.config.version,
+        reload_error=parts.gateway.reload_error,
         store_bytes=await store.size_bytes(),
     )
 
@@ -160,7 +162,7 @@ async def connections(parts: AdminParts) -> list[ConnectionOut]:
 
 def queues(parts: AdminParts, lanes: Sequence[LaneState], now: datetime) -> dict[str, Queue]:
     """What waits for each connection; deliveries of actions without one, or that are gone, stand under `none`."""
-    config = parts.running.config
+    config = parts.gateway.config
     used = {(r.name, a.name): a.connection or NO_CONNECTION for r in config.routes for a in r.actions}
     counts: dict[str, dict[str, int]] = {
         name: dict.fromkeys(("pending", "running", "blocked", "dead"), 0)
@@ -179,34 +181,35 @@ def queues(parts: AdminParts, lanes: Sequence[LaneState], now: datetime) -> dict
 def _connections(parts: AdminParts, lanes: Sequence[LaneState]) -> list[ConnectionOut]:
     now = datetime.now(UTC)
     waiting = queues(parts, lanes, now)
-    config = parts.running.config
-    made = []
-    for state in parts.running.connections():
-        queue = waiting[state.name]
-        made.append(
+    config = parts.gateway.config
+    views = []
+    for name, settings in config.connections.items():
+        queue, figures, status = waiting[name], parts.gateway.worker.figures(name), parts.gateway.worker.status(name)
+        is_paused = status.state is ConnectionState.PAUSED
+        views.append(
             ConnectionOut(
-                name=state.name,
-                type=config.connections[state.name].type,
-                state=state.state,
-                paused_seconds=state.paused_seconds,
-                until_resumed=state.until_resumed,
-                running=state.running,
-                mean_seconds=state.mean_seconds,
+                name=name,
+                type=settings.type,
+                state=parts.gateway.connection_state(name),
+                paused_seconds=(status.left_seconds or 0.0) if is_paused else 0.0,
+                until_resumed=is_paused and status.left_seconds is None,
+                running=figures.running if figures else 0,
+                mean_seconds=figures.mean_seconds if figures else 0.0,
                 pending=queue.counts["pending"],
                 dead=queue.counts["dead"],
                 oldest_pending_at=now - timedelta(seconds=queue.oldest_seconds) if queue.oldest_seconds else None,
             )
         )
-    return made
+    return views
 
 
 async def scrape(parts: AdminParts) -> Scrape:
     """What Prometheus is told beside the counters."""
     return Scrape(
         queues=queues(parts, await parts.store.lane_states(), datetime.now(UTC)),
-        connection_states={one.name: one.state for one in parts.running.connections()},
+        connection_states={name: parts.gateway.connection_state(name) for name in parts.gateway.config.connections},
         last_events=await parts.store.last_events(),
         store_bytes=await parts.store.size_bytes(),
-        config_version=parts.running.config.version,
-        last_reload_failed=bool(parts.running.reload_error),
+        config_version=parts.gateway.config.version,
+        last_reload_failed=bool(parts.gateway.reload_error),
     )

@@ -54,10 +54,10 @@ def backfill(
     words = " ".join(["backfill", since, until or "", *sorted(type or ()), "--all" if all_events else ""])
 
     async def work(store: Store) -> list[dict[str, Any]]:
-        from gateway.app.gateway import intake_of
         from gateway.core.routing import RouteTable
         from gateway.intake.backfill.importer import connected_to
         from gateway.intake.backfill.progress import Course, Order
+        from gateway.intake.planning import intake_of
         from gateway.stripe.connections import StripeApis
         from gateway.telemetry import logging as logs
 

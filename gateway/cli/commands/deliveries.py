@@ -13,7 +13,7 @@ from gateway.cli.options import moment
 
 if TYPE_CHECKING:
     from gateway.cli.inbox import Asked, Inbox
-    from gateway.core.model import Delivery
+    from gateway.core.model import ChangeResult, Delivery
 
 deliveries = typer.Typer(no_args_is_help=True, help="Deliveries and dead letters: list, show, retry, cancel.")
 app.add_typer(deliveries, name="deliveries")
@@ -136,21 +136,22 @@ def show_delivery(delivery_id: str, as_json: Json = False) -> None:
 
 def _change(what: str, asked: Asked, limit: int, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Retries or cancels what the filter finds, the oldest first, and says for each what came of it."""
+    from gateway.core.model import DONE, Refusal
 
-    async def work(inbox: Inbox) -> dict[str, str | None]:
+    async def work(inbox: Inbox) -> dict[str, ChangeResult]:
         found = [one.id for one in await inbox.deliveries(asked, limit=limit, newest_first=False)]
         missing = [one for one in asked.where.ids if one not in set(found)]
         if missing:
             raise fail(f"no such delivery, or not among what the filters ask for: {', '.join(missing)}")
         if dry_run or not found:
-            return dict.fromkeys(found)
+            return dict.fromkeys(found, DONE)
         if len(found) > ASK_ABOVE and not yes:
             typer.confirm(f"{what.capitalize()} {len(found)} deliveries?", abort=True, err=True)
         if what == "retry":
             return await inbox.retry(found)
         return await inbox.cancel(found)
 
-    done = with_inbox(work)
+    done = {key: result.reason if isinstance(result, Refusal) else None for key, result in with_inbox(work).items()}
     if as_json:
         print_json(
             [{"id": key, "done": value is None and not dry_run, "refused": value} for key, value in done.items()]

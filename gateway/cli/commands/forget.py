@@ -33,6 +33,7 @@ def forget(
     """
     from gateway.cli.inbox import note
     from gateway.cli.output import counting
+    from gateway.core.model import Refusal
     from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
 
     if options.url:
@@ -57,8 +58,8 @@ def forget(
         refused: list[str] = []
         with counting("erasing", len(found.events)) as told:
             for number, (_, _, seq) in enumerate(found.events, 1):
-                refusal = await forget_event(store, who, seq, cancel=cancel, now=datetime.now(UTC))
-                refused += [refusal] if refusal is not None else []
+                result = await forget_event(store, who, seq, cancel=cancel, now=datetime.now(UTC))
+                refused += [result.reason] if isinstance(result, Refusal) else []
                 told(number)
         await forget_rejected(store, who)
         return {**told_plan, "refused": refused, "left_to_do": await store.scrub()}

@@ -24,8 +24,8 @@ from gateway.cli.main import (
 from gateway.cli.options import moment
 
 if TYPE_CHECKING:
-    from gateway.app.gateway import Readmitted
     from gateway.core.model import RejectedFilter, RejectedRequest
+    from gateway.intake.planning import Readmitted
     from gateway.store.protocol import Store
 
 rejected = typer.Typer(invoke_without_command=True, help="Requests that were refused: list, show, verify.")
@@ -150,8 +150,8 @@ def verify_rejected(
     """Check rejected requests again, the oldest first, with today's secrets and the time at which each came. Those that
     are good go into the inbox by the ordinary way, and are rejected no more.
     """
-    from gateway.app.gateway import readmission
     from gateway.cli.inbox import note
+    from gateway.intake.planning import readmission
 
     where = _filter(ids, account, reason, since, until)
     readmit = readmission(load_config())

@@ -5,6 +5,7 @@ Times are aware UTC datetimes. Durations are float seconds and say so in their n
 
 from gateway.core.model.accounts import EVERY_CONNECTED, OWN, STRIPE_KEEPS_SECONDS, Account, Reconcile
 from gateway.core.model.audit import AuditEntry
+from gateway.core.model.changes import DONE, ChangeResult, Done, Refusal
 from gateway.core.model.connections import ConnectionChange, ConnectionState, ConnectionStatus, SharedRate
 from gateway.core.model.deliveries import (
     DRY_RUN,
@@ -30,6 +31,7 @@ from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, Reject
 from gateway.core.model.routes import ActionUse, Digest, Expression, Fetch, RetryPolicy, Route
 
 __all__ = [
+    "DONE",
     "DRY_RUN",
     "EVERY_CONNECTED",
     "FINAL_STATES",
@@ -43,6 +45,7 @@ __all__ = [
     "Attempt",
     "AttemptOutcome",
     "AuditEntry",
+    "ChangeResult",
     "Claim",
     "ConnectionChange",
     "ConnectionState",
@@ -51,6 +54,7 @@ __all__ = [
     "DeliveryFilter",
     "DeliveryState",
     "Digest",
+    "Done",
     "Event",
     "EventFilter",
     "EventSource",
@@ -64,6 +68,7 @@ __all__ = [
     "Outcome",
     "PlannedDelivery",
     "Reconcile",
+    "Refusal",
     "RejectedBounds",
     "RejectedFilter",
     "RejectedRequest",

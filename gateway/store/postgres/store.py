@@ -14,7 +14,9 @@ import asyncpg
 
 from gateway.core.errors import StoreError, StoreMissing, StoreOutdated, StoreUnavailable
 from gateway.core.model import (
+    DONE,
     Attempt,
+    ChangeResult,
     Claim,
     ConnectionChange,
     ConnectionStatus,
@@ -27,6 +29,7 @@ from gateway.core.model import (
     Lane,
     Outcome,
     PlannedDelivery,
+    Refusal,
     RejectedBounds,
     RejectedFilter,
     RejectedRequest,
@@ -365,20 +368,21 @@ class PostgresStore(PostgresReports):
         )
         return delivery_of(rows[0]), [attempt_of(row) for row in attempts]
 
-    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, str | None]:
+    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, ChangeResult]:
         return await self._each(work.RETRY, delivery_ids)
 
-    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, str | None]:
+    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, ChangeResult]:
         return await self._each(work.CANCEL, delivery_ids, work.text(reason))
 
-    async def _each(self, sql: str, delivery_ids: Sequence[str], *more: str | None) -> dict[str, str | None]:
+    async def _each(self, sql: str, delivery_ids: Sequence[str], *more: str | None) -> dict[str, ChangeResult]:
         """A change by delivery; in parts, so that none holds its locks for long."""
-        answers: dict[str, str | None] = {}
+        answers: dict[str, ChangeResult] = {}
         wanted = list(dict.fromkeys(delivery_ids))
         for start in range(0, len(wanted), MOST_CHANGED):
             part = wanted[start : start + MOST_CHANGED]
-            told: list[str | None] = await self._people.value(sql, self._now(), part, *more)
-            answers.update(zip(part, told, strict=True))
+            reasons: list[str | None] = await self._people.value(sql, self._now(), part, *more)
+            results = (DONE if reason is None else Refusal(reason) for reason in reasons)
+            answers.update(zip(part, results, strict=True))
         await self._announce_now()
         return answers
 

@@ -10,8 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.core.model import (
+    DONE,
     NEEDED,
     AttemptOutcome,
+    ChangeResult,
     Claim,
     Delivery,
     DeliveryState,
@@ -21,6 +23,7 @@ from gateway.core.model import (
     Lane,
     Outcome,
     PlannedDelivery,
+    Refusal,
     Rekeyed,
     Released,
     SharedRate,
@@ -422,28 +425,28 @@ def recover(connection: sqlite3.Connection, now_ms: int) -> int:
 # -- people ---------------------------------------------------------------------------------------------------
 
 
-def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> str | None:
-    """Revives one delivery; None where done, else why not."""
+def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> ChangeResult:
+    """Revives one delivery."""
     row = connection.execute(
         "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key FROM deliveries WHERE id = ?",
         (delivery_id,),
     ).fetchone()
     if row is None:
-        return "there is no such delivery"
+        return Refusal("there is no such delivery")
     seq, state, event_seq, run_id, action, needs, once_key, order_key = row
     if state == "pending":
         connection.execute("UPDATE deliveries SET due_at = ? WHERE seq = ?", (now_ms, seq))
-        return None
+        return DONE
     if state == "running":
-        return "it is running now"
+        return Refusal("it is running now")
     if state == "succeeded":
-        return "it has succeeded; `events replay` makes new work"
+        return Refusal("it has succeeded; `events replay` makes new work")
     if state == "blocked":
-        return f"it waits for {', '.join(json.loads(needs))}; retry that"
+        return Refusal(f"it waits for {', '.join(json.loads(needs))}; retry that")
     if once_key is not None:
         holder = _done_by(connection, once_key, seq)
         if holder is not None:
-            return f"once_per: {holder} has done it"
+            return Refusal(f"once_per: {holder} has done it")
     connection.execute(
         "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?", (seq,)
     )
@@ -454,7 +457,7 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> str 
         hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
     else:
         release_dependents(connection, event_seq, run_id, now_ms)
-    return None
+    return DONE
 
 
 def _revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, action: str) -> None:
@@ -476,16 +479,16 @@ def _revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: s
     )
 
 
-def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms: int) -> str | None:
-    """Ends one delivery for good; None where done, else why not."""
+def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms: int) -> ChangeResult:
+    """Ends one delivery for good."""
     row = connection.execute(
         "SELECT seq, state, event_seq, run_id, action, once_key, order_key FROM deliveries WHERE id = ?", (delivery_id,)
     ).fetchone()
     if row is None:
-        return "there is no such delivery"
+        return Refusal("there is no such delivery")
     seq, state, event_seq, run_id, action, once_key, order_key = row
     if state not in ("blocked", "pending", "running", "dead"):
-        return f"it is {state}"
+        return Refusal(f"it is {state}")
     connection.execute(
         "UPDATE deliveries SET state = 'cancelled', reason = ?, finished_at = ?, token = NULL, lease_until = NULL"
         " WHERE seq = ?",
@@ -493,7 +496,7 @@ def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms
     )
     skip_dependents(connection, event_seq, run_id, action, "cancelled", now_ms)
     pass_turn(connection, once_key=once_key, order_key=order_key)
-    return None
+    return DONE
 
 
 def replay(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from gateway.core.errors import StoreLocked, StoreMissing, StoreOutdated, StoreUnavailable
 from gateway.core.model import (
     Attempt,
+    ChangeResult,
     Claim,
     ConnectionChange,
     ConnectionStatus,
@@ -409,15 +410,15 @@ class SqliteStore(SqliteReports):
 
         return await self._read(find)
 
-    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, str | None]:
+    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, ChangeResult]:
         return await self._each(delivery_ids, partial(work.retry, now_ms=self._now_ms()))
 
-    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, str | None]:
+    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, ChangeResult]:
         return await self._each(delivery_ids, partial(work.cancel, reason=reason, now_ms=self._now_ms()))
 
     async def _each(
-        self, delivery_ids: Sequence[str], change: Callable[[sqlite3.Connection, str], str | None]
-    ) -> dict[str, str | None]:
+        self, delivery_ids: Sequence[str], change: Callable[[sqlite3.Connection, str], ChangeResult]
+    ) -> dict[str, ChangeResult]:
         return await self._do(lambda c: {delivery_id: change(c, delivery_id) for delivery_id in delivery_ids})
 
     async def rejected(self, where: RejectedFilter, *, limit: int, newest_first: bool = True) -> list[RejectedRequest]:

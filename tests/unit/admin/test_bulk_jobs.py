@@ -10,6 +10,7 @@ import structlog
 
 from gateway.admin.bulk_jobs import Job, Jobs
 from gateway.core.errors import StoreUnavailable
+from gateway.core.model import DONE, ChangeResult, Refusal
 
 PARTS = [["a", "b"], ["c", "d"], ["e"]]
 
@@ -25,10 +26,10 @@ class Changes:
         for part in PARTS:
             yield part
 
-    async def step(self, ids: Sequence[str]) -> Sequence[str | None]:
+    async def step(self, ids: Sequence[str]) -> Sequence[ChangeResult]:
         await self.allowed.acquire()
         self.changed += ids
-        return ["it is running now" if one == "d" else None for one in ids]
+        return [Refusal("it is running now") if name == "d" else DONE for name in ids]
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ async def test_a_finished_job_cannot_be_paused(jobs: Jobs, changes: Changes) -> 
 
 
 async def test_a_job_whose_store_fails_says_why(jobs: Jobs, changes: Changes) -> None:
-    async def step(ids: Sequence[str]) -> Sequence[str | None]:
+    async def step(ids: Sequence[str]) -> Sequence[ChangeResult]:
         raise StoreUnavailable("the disk is full")
 
     job = jobs.start("cancel", "route=x", 5, changes.parts(), step)

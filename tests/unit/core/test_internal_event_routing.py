@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.alerts.events import backlog_growing
-from gateway.app.gateway import intake_of, replan
 from gateway.core.internal_events import TYPES, excluded_connection, usual_account
 from gateway.core.routing import RouteTable, fits
+from gateway.intake.planning import intake_of, replan
 from gateway.stripe import event_types
 from tests.configs import loaded
 
