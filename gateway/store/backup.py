@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.errors import StoreError, StoreMissing, StoreUnavailable, UsageError
-from gateway.store.migrations.runner import HEAD
+from gateway.store.migrations.runner import HEAD, refuse_older
 
 PAGES = 2000  # copied between two looks at how far it is
 
@@ -78,6 +78,7 @@ def restore(backup: Path, target: Path) -> tuple[Backup, Path | None]:
     found = examine(backup)
     if found.schema > HEAD:
         raise StoreError(f"{backup} was written by a newer gateway (schema {found.schema}, this one knows {HEAD})")
+    refuse_older(str(backup), found.schema)
     with _beside(target) as partial:
         try:
             with closing(_read_only(backup)) as reader, closing(sqlite3.connect(partial)) as writer:

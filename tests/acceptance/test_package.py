@@ -75,7 +75,9 @@ def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(built: tuple[Pa
     assert names == tracked("gateway", "actions")
     assert {name.partition("/")[0] for name in names} == {"gateway", "actions"}
     for asset in (
-        "gateway/store/migrations/versions/r0001_inbox.py",
+        "gateway/store/migrations/versions/r0010_baseline.py",
+        "gateway/store/postgres/functions.sql",
+        "gateway/store/sqlite/schema.sql",
         "gateway/admin/console/static/",
         "gateway/admin/console/templates/",
     ):

@@ -31,7 +31,7 @@ from gateway.core.model import (
     Rekeyed,
     Released,
 )
-from gateway.store.migrations.runner import HEAD
+from gateway.store.migrations.runner import BASE, HEAD
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
@@ -397,9 +397,10 @@ async def test_a_damaged_file_and_a_missing_one_are_refused_clearly(tmp_path: Pa
         await SqliteStore(tmp_path / "none.db").attach()
 
 
-def test_the_head_revision_is_the_newest_step() -> None:
+def test_the_base_and_the_head_revision_are_the_oldest_and_the_newest_step() -> None:
     folder = Path(__file__).parents[2] / "gateway/store/migrations/versions"
-    assert max(path.name[1:5] for path in folder.glob("r[0-9]*.py")) == HEAD
+    revisions = sorted(path.name[1:5] for path in folder.glob("r[0-9]*.py"))
+    assert (revisions[0], revisions[-1]) == (BASE, HEAD)
 
 
 # -- what Stripe adds -----------------------------------------------------------------------------------------

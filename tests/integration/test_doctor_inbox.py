@@ -159,10 +159,10 @@ async def test_an_inbox_that_its_user_may_not_read_is_told(tmp_path: Path, stran
 
 
 async def test_an_older_schema_is_told_with_what_mends_it(tmp_path: Path, inbox_url: str) -> None:
-    await execute(inbox_url, "UPDATE alembic_version SET version_num = '0000'")
+    await execute(inbox_url, "UPDATE alembic_version SET version_num = '0009'")
     assert await told(tmp_path, inbox_url) == [
         Finding.bad(
-            f"{shown(inbox_url)} has schema 0000, this program knows {HEAD}; `gateway db migrate` mends it",
+            f"{shown(inbox_url)} has schema 0009, this program knows {HEAD}; `gateway db migrate` mends it",
             "bring the store and this program to one version",
         )
     ]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from gateway.store.migrations import runner as migrations
+from gateway.store.migrations.runner import schema_script
 from gateway.store.postgres import maintenance as upkeep
 from gateway.store.postgres import queue as work
 from gateway.store.postgres.store import PostgresStore
@@ -155,7 +154,7 @@ async def test_a_step_of_a_purge_reads_what_it_looks_at_and_removes(
 
 def test_every_function_that_changes_rows_is_called_by_one_statement_of_its_own() -> None:
     """Locks are never held across a round trip: nothing in the schema's functions waits for a client."""
-    text = "".join(path.read_text() for path in Path(migrations.__file__).parent.glob("postgresql/*.sql"))
+    text = schema_script("postgres/functions.sql")
     assert "FUNCTION claim_at_rates" in text
     assert "pg_advisory_lock(" not in text  # the kind that outlives its transaction
     assert "pg_notify" not in text  # commits that notify run one after another

@@ -161,15 +161,20 @@ async def test_a_gateway_of_the_schema_before_goes_on_beside(inbox_url: str) -> 
         assert await purge(store) == [1, 1, 1]
         connection = await asyncpg.connect(inbox_url)
         await connection.execute("SET search_path TO gateway")
-        one = "ARRAY['acme'], ARRAY['evt_2'], ARRAY['t'], ARRAY['routed'], ARRAY[NULL::bool], ARRAY[NULL::bigint], "
-        one += "ARRAY[NULL::text], ARRAY[NULL::text], ARRAY[NULL::text], ARRAY['webhook'], ARRAY['x'::bytea]"
+        event = "ARRAY['acme'], ARRAY['evt_2'], ARRAY['t'], ARRAY['routed'], ARRAY[NULL::bool], ARRAY[NULL::bigint], "
+        event += "ARRAY[NULL::text], ARRAY[NULL::text], ARRAY[NULL::text], ARRAY['webhook'], ARRAY[NULL::text], "
+        event += "ARRAY[NULL::text], ARRAY['x'::bytea]"
         owed = "ARRAY['d1', 'd2'], ARRAY['d1', 'd2'], ARRAY['r', 'r'], ARRAY['a', 'a'], ARRAY['[]', '[]'], "
-        owed += "ARRAY[false, false], ARRAY['once', NULL], ARRAY[NULL::text, NULL], ARRAY[NULL::text, NULL]"
-        assert await connection.fetchval(f"SELECT add_events(NULL, {one}, ARRAY[1, 1], {owed})") == [True]
+        owed += "ARRAY[false, false], ARRAY['once', NULL], ARRAY[NULL::text, NULL], ARRAY[NULL::text, NULL], "
+        owed += "ARRAY['d2']"
+        asked = f"SELECT add_events(NULL, {event}, ARRAY[1, 1], {owed}, ARRAY['trace'])"
+        assert await connection.fetchval(asked) == [True]
         owed = owed.replace("'d", "'e")
         assert not await connection.fetchval(f"SELECT replay_event(NULL, 'acme', 'evt_1', {owed})")
         lane = "ARRAY['acme'], ARRAY['r'], ARRAY['a'], ARRAY[9]"
-        assert len(await connection.fetchval(f"SELECT claim_due(NULL, 60000, 'token', {lane})")) == 1
+        rates = "ARRAY[NULL::int], '{}', '{}', '{}'"
+        asked = f"SELECT claim_at_rates(NULL, 60000, 'token', {lane}, {rates})"
+        assert len(await connection.fetchval(asked)) == 1
         ended = "ARRAY['d2'], ARRAY['token'], ARRAY['succeeded'], ARRAY[0], ARRAY[NULL::text], ARRAY[NULL::text], "
         ended += "ARRAY[NULL::text], ARRAY['succeeded'], ARRAY[1], ARRAY[1], ARRAY[NULL::text], ARRAY[false], "
         ended += "ARRAY[NULL::text], ARRAY[NULL::text]"

@@ -1,4 +1,8 @@
-"""The schema's history, by Alembic: run at start, one step a file in versions/, for SQLite and PostgreSQL alike.
+"""The schema: made whole for a new installation, and brought up to date at start for an older one.
+
+A new installation gets `schema.sql` of its store (and PostgreSQL `functions.sql`) as they stand. Who has an older
+schema goes, by Alembic, through the steps in versions/, one a file, to the same end; a test compares the two. So a
+change of the schema is made in both places, and one of a function in `functions.sql` alone, which every upgrade runs.
 
 PostgreSQL is shared by gateways of several versions while a new one is rolled out, so steps expand first and contract
 in a later version: a step may add tables, columns with defaults, indexes and functions under new names, or
@@ -13,19 +17,36 @@ import shutil
 import sqlite3
 import threading
 from pathlib import Path
-from typing import Any
 
-HEAD = "0009"  # the newest revision; a test compares it with versions/
-OLDEST = "0001"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
+from gateway.core.errors import StoreOutdated
+
+HEAD = "0010"  # the newest revision; a test compares it with versions/
+BASE = "0009"  # the oldest revision that the steps begin with: version 0.1.0
+OLDEST = "0009"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
 
 _ALEMBIC = threading.Lock()  # it keeps what it works on in module globals
 _FOLDER = Path(__file__).parent
 
 
+def refuse_older(what: str, revision: str | None) -> None:
+    """Raises StoreOutdated where no step begins with that revision."""
+    if revision is not None and revision < BASE:
+        raise StoreOutdated(
+            f"{what} has schema {revision}, of a version before 0.1.0, which this one does not know any more: "
+            f"start version 0.1.0 on it once, which brings it to {BASE}, and then this one"
+        )
+
+
 def upgrade_sqlite(path: Path) -> None:
-    """Brings the SQLite file to HEAD. Imports Alembic, which is slow: call it only where it is needed."""
-    _let_shrink(path)
-    _upgrade(url=f"sqlite:///{path}")
+    """Brings the SQLite file to HEAD; one without an inbox gets it."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
+        _let_shrink(connection, path)
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone() is None:
+            connection.executescript("BEGIN IMMEDIATE; " + schema_script("sqlite/schema.sql"))  # it does not commit
+            connection.execute("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+            connection.execute("COMMIT")
+            return
+    _upgrade(url=f"sqlite:///{path}")  # it imports Alembic, which is slow
 
 
 def upgrade_postgresql(connect: object, schema: str) -> None:
@@ -35,27 +56,20 @@ def upgrade_postgresql(connect: object, schema: str) -> None:
     _upgrade(connect=connect, schema=schema)
 
 
-def script(name: str) -> str:
-    """The text of a SQL script below this folder."""
-    return (_FOLDER / name).read_text()
+def schema_script(name: str) -> str:
+    """The text of a SQL script below gateway/store."""
+    return (_FOLDER.parent / name).read_text()
 
 
-def run_script(bind: Any, name: str) -> None:
-    """Runs a SQL script below this folder on PostgreSQL, in the transaction of the steps."""
-    text = script(name)
-    bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(text))
-
-
-def _let_shrink(path: Path) -> None:
+def _let_shrink(connection: sqlite3.Connection, path: Path) -> None:
     """Makes the file one that can give space back. One that was made without that is written anew, once, if the disk
     has room for a second one; else it goes on reusing its space, and does not shrink.
     """
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
-        (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
-        if mode or shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
-            return
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        connection.execute("VACUUM")
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    if mode or shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
+        return
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    connection.execute("VACUUM")
 
 
 def _upgrade(**attributes: object) -> None:

@@ -36,7 +36,7 @@ from gateway.core.model import (
     SharedRate,
 )
 from gateway.store.group_commit import GroupCommit
-from gateway.store.migrations.runner import HEAD, upgrade_postgresql
+from gateway.store.migrations.runner import HEAD, refuse_older, upgrade_postgresql
 from gateway.store.postgres import digests as digests
 from gateway.store.postgres import leases_and_notes as notes
 from gateway.store.postgres import maintenance as upkeep
@@ -141,7 +141,7 @@ class PostgresStore(PostgresReports):
         return before
 
     async def _revision(self) -> str | None:
-        """The schema's revision, or None where there is none yet. Raises StoreOutdated where it is too new."""
+        """The schema's revision, None where there is none yet. Raises StoreOutdated (too new, too old)."""
         connection = await self._server.open()
         try:
             if await connection.fetchval("SELECT to_regclass($1)", f"{self.address.schema}.facts") is None:
@@ -157,6 +157,7 @@ class PostgresStore(PostgresReports):
                 f"{self.address.shown} was brought to schema {revision} by a newer gateway, and this one "
                 f"(schema {HEAD}) cannot work on it; install the newer one here too"
             )
+        refuse_older(self.address.shown, revision)
         return revision
 
     async def _refuse_half_a_copy(self) -> None:

@@ -36,7 +36,7 @@ from gateway.core.model import (
     RejectedRequest,
     SharedRate,
 )
-from gateway.store.migrations.runner import HEAD, upgrade_sqlite
+from gateway.store.migrations.runner import HEAD, refuse_older, upgrade_sqlite
 from gateway.store.protocol import Added, Due, Note, Purged, Status
 from gateway.store.records import (
     DELIVERY,
@@ -120,6 +120,7 @@ class SqliteStore(SqliteReports):
             raise StoreOutdated(
                 f"{self.path} was written by a newer gateway (schema {revision}, this one knows {HEAD})"
             )
+        refuse_older(str(self.path), revision)
         if revision != HEAD:
             await asyncio.to_thread(upgrade_sqlite, self.path)
         return revision
@@ -128,6 +129,7 @@ class SqliteStore(SqliteReports):
         if not self.path.exists():
             raise StoreMissing(f"there is no inbox at {self.path} yet; `gateway serve` makes it")
         revision = self._revision()
+        refuse_older(str(self.path), revision)
         if revision != HEAD:
             raise StoreOutdated(
                 f"{self.path} has schema {revision or 'none'}, this program knows {HEAD}; `gateway serve` mends it"

@@ -1,0 +1,1067 @@
+-- The schema of version 0.1.0 (revision 0009), as its migrations left it; of functions the last form of each.
+SET check_function_bodies = off;
+CREATE TABLE alembic_version (
+  version_num VARCHAR(32) NOT NULL,
+  CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+INSERT INTO alembic_version VALUES ('0009');
+CREATE SEQUENCE events_seq;
+CREATE SEQUENCE deliveries_seq;
+CREATE TABLE events (
+  seq bigint PRIMARY KEY,
+  account text COLLATE "C" NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  type text COLLATE "C" NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  livemode boolean,
+  received_at bigint NOT NULL,
+  created_at bigint,
+  connected_account text COLLATE "C",
+  object_id text COLLATE "C",
+  api_version text COLLATE "C",
+  source text COLLATE "C" NOT NULL,
+  body bytea NOT NULL,
+  UNIQUE (id, account)
+);
+DO $$ BEGIN
+  ALTER TABLE events ALTER COLUMN body SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported THEN NULL;
+END $$;
+CREATE TABLE deliveries (
+  seq bigint NOT NULL,
+  id text COLLATE "C" NOT NULL,
+  event_seq bigint NOT NULL,
+  run_id text COLLATE "C" NOT NULL,
+  account text COLLATE "C" NOT NULL,
+  route text COLLATE "C" NOT NULL,
+  action text COLLATE "C" NOT NULL,
+  needs text COLLATE "C" NOT NULL,
+  has_dependents boolean NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  held boolean NOT NULL DEFAULT false,
+  due_at bigint NOT NULL,
+  attempts integer NOT NULL DEFAULT 0,
+  runs integer NOT NULL DEFAULT 0,
+  created_at bigint NOT NULL,
+  finished_at bigint,
+  claimed_at bigint,
+  lease_until bigint,
+  token text COLLATE "C",
+  judged boolean NOT NULL DEFAULT true,
+  once_key text COLLATE "C",
+  order_key text COLLATE "C",
+  reason text COLLATE "C",
+  last_error text COLLATE "C",
+  rendered text COLLATE "C",
+  output text COLLATE "C"
+) PARTITION BY LIST (state);
+CREATE TABLE deliveries_open PARTITION OF deliveries FOR VALUES IN ('blocked', 'pending', 'running')
+  WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+CREATE TABLE deliveries_finished PARTITION OF deliveries FOR VALUES IN ('succeeded', 'skipped', 'cancelled', 'dead');
+CREATE UNIQUE INDEX deliveries_seq_state ON deliveries (seq, state);
+CREATE UNIQUE INDEX deliveries_id_state ON deliveries (id, state);
+CREATE INDEX deliveries_event ON deliveries (event_seq);
+CREATE INDEX deliveries_due ON deliveries_open (account, route, action, due_at) WHERE state = 'pending' AND NOT held;
+CREATE INDEX deliveries_leases ON deliveries_open (lease_until) WHERE state = 'running';
+CREATE INDEX deliveries_order_pending ON deliveries_open (order_key, seq)
+  WHERE order_key IS NOT NULL AND state = 'pending';
+CREATE INDEX deliveries_order_running ON deliveries_open (order_key)
+  WHERE order_key IS NOT NULL AND state = 'running';
+CREATE INDEX deliveries_once_pending ON deliveries_open (once_key, seq)
+  WHERE once_key IS NOT NULL AND state = 'pending';
+CREATE INDEX deliveries_once_running ON deliveries_open (once_key)
+  WHERE once_key IS NOT NULL AND state = 'running';
+CREATE INDEX deliveries_once_done ON deliveries_finished (once_key)
+  WHERE once_key IS NOT NULL AND state = 'succeeded';
+CREATE INDEX deliveries_dead ON deliveries_finished (seq) WHERE state = 'dead';
+CREATE TABLE attempts (
+  delivery_seq bigint NOT NULL,
+  number integer NOT NULL,
+  started_at bigint NOT NULL,
+  duration_ms bigint NOT NULL,
+  outcome text COLLATE "C" NOT NULL,
+  error text COLLATE "C",
+  PRIMARY KEY (delivery_seq, number)
+);
+CREATE TABLE facts (
+  name text PRIMARY KEY,
+  value text NOT NULL
+);
+ALTER TABLE deliveries ADD COLUMN fetched text COLLATE "C";
+ALTER TABLE events ADD COLUMN written_for text COLLATE "C", ADD COLUMN twin text COLLATE "C";
+CREATE UNIQUE INDEX events_twin ON events (account, twin) WHERE twin IS NOT NULL;
+CREATE INDEX events_kind ON events (account, type, state, seq) INCLUDE (received_at);
+CREATE INDEX events_object ON events ((received_at / 86400000), object_id) WHERE object_id IS NOT NULL;
+CREATE INDEX events_time ON events (received_at, state);
+CREATE INDEX deliveries_kind ON deliveries (account, route, action, state, seq) INCLUDE (created_at)
+  WHERE (state = 'running') IS NOT TRUE;
+CREATE INDEX deliveries_ended ON deliveries_finished (finished_at, state, created_at);
+ALTER TABLE events SET (autovacuum_vacuum_insert_scale_factor = 0.02);
+ALTER TABLE deliveries_finished SET (autovacuum_vacuum_insert_scale_factor = 0.02);
+CREATE SEQUENCE audit_seq;
+CREATE TABLE audit (
+  seq bigint PRIMARY KEY DEFAULT nextval('audit_seq'),
+  at bigint NOT NULL,
+  role text COLLATE "C" NOT NULL,
+  who text COLLATE "C" NOT NULL,
+  what text COLLATE "C" NOT NULL,
+  target text COLLATE "C" NOT NULL,
+  count bigint NOT NULL
+);
+CREATE SEQUENCE rejected_seq;
+CREATE TABLE rejected (
+  seq bigint PRIMARY KEY DEFAULT nextval('rejected_seq'),
+  id text COLLATE "C" NOT NULL UNIQUE,
+  received_at bigint NOT NULL,
+  account text COLLATE "C",
+  reason text COLLATE "C" NOT NULL,
+  address text COLLATE "C" NOT NULL,
+  peer text COLLATE "C" NOT NULL,
+  forwarded_for text COLLATE "C",
+  signature text COLLATE "C",
+  size bigint NOT NULL,
+  body bytea NOT NULL
+);
+CREATE INDEX rejected_shares ON rejected (address, seq DESC) INCLUDE (size);
+CREATE INDEX rejected_age ON rejected (received_at);
+CREATE SEQUENCE remembered_seq;
+CREATE TABLE connections (
+  name text COLLATE "C" PRIMARY KEY,
+  version bigint NOT NULL,
+  state text COLLATE "C" NOT NULL,
+  since bigint NOT NULL,
+  until bigint,
+  reason text COLLATE "C",
+  failures integer NOT NULL,
+  pauses integer NOT NULL,
+  failed_delivery text COLLATE "C"
+);
+CREATE TABLE rates (
+  name text COLLATE "C" PRIMARY KEY,
+  tokens double precision NOT NULL,
+  filled_at bigint NOT NULL
+);
+CREATE TABLE done_once (
+  once_key text COLLATE "C" PRIMARY KEY,
+  delivery_id text COLLATE "C" NOT NULL,
+  done_at bigint NOT NULL
+);
+CREATE INDEX done_once_age ON done_once (done_at);
+ALTER TABLE events SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE deliveries_finished SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE attempts SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000);
+ALTER TABLE rates SET (fillfactor = 50);
+CREATE TABLE leases (name text COLLATE "C" PRIMARY KEY, holder text NOT NULL, until_at bigint NOT NULL);
+CREATE TABLE notes (name text COLLATE "C" PRIMARY KEY, value text NOT NULL, kept_at bigint NOT NULL);
+ALTER TABLE events ADD COLUMN trace text COLLATE "C";
+ALTER TABLE deliveries ADD COLUMN digest text COLLATE "C";
+CREATE TABLE marks (
+  name text COLLATE "C" PRIMARY KEY,
+  marked_at bigint NOT NULL
+);
+INSERT INTO facts VALUES ('oldest_program', '0001');
+CREATE OR REPLACE FUNCTION add_events(given_now bigint, e_account text[], e_id text[], e_type text[], e_state text[], e_livemode boolean[], e_created bigint[], e_connected text[], e_object text[], e_version text[], e_source text[], e_body bytea[], d_owner integer[], d_id text[], d_run text[], d_route text[], d_action text[], d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  seqs bigint[];
+  fresh bigint[];
+BEGIN
+  PERFORM lock_keys(array_remove(d_once || d_order, NULL));
+  seqs := ARRAY(SELECT nextval('events_seq') FROM generate_series(1, cardinality(e_id)));
+  WITH given AS (
+    SELECT * FROM unnest(
+      seqs, e_account, e_id, e_type, e_state, e_livemode, e_created, e_connected, e_object, e_version, e_source, e_body
+    ) AS g(seq, account, id, type, state, livemode, created_at, connected, object, version, source, body)
+  ), stored AS (
+    INSERT INTO events (
+      seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version,
+      source, body
+    )
+    SELECT g.seq, g.account, g.id, g.type, g.state, g.livemode, now_at, g.created_at, g.connected, g.object, g.version,
+      g.source, g.body
+    FROM given g ORDER BY g.account, g.id, g.seq  -- everybody waits for another's insert in the same order
+    ON CONFLICT (account, id) DO NOTHING
+    RETURNING events.seq
+  )
+  SELECT array_agg(stored.seq ORDER BY g.seq) INTO fresh
+  FROM unnest(seqs) AS g(seq) LEFT JOIN stored ON stored.seq = g.seq;
+  IF cardinality(d_id) > 0 THEN
+    PERFORM insert_deliveries(
+      now_at, fresh, e_account, d_owner, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order, d_error
+    );
+  END IF;
+  RETURN ARRAY(SELECT f.seq IS NOT NULL FROM unnest(fresh) WITH ORDINALITY AS f(seq, place) ORDER BY f.place);
+END
+$function$;
+CREATE OR REPLACE FUNCTION add_events(given_now bigint, e_account text[], e_id text[], e_type text[], e_state text[], e_livemode boolean[], e_created bigint[], e_connected text[], e_object text[], e_version text[], e_source text[], e_written_for text[], e_twin text[], e_body bytea[], d_owner integer[], d_id text[], d_run text[], d_route text[], d_action text[], d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[])
+ RETURNS boolean[]
+ LANGUAGE sql
+AS $function$
+  SELECT add_events(
+    given_now, e_account, e_id, e_type, e_state, e_livemode, e_created, e_connected, e_object, e_version, e_source,
+    e_written_for, e_twin, e_body, d_owner, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order,
+    d_error, '{}', '{}'
+  )
+$function$;
+CREATE OR REPLACE FUNCTION add_events(given_now bigint, e_account text[], e_id text[], e_type text[], e_state text[], e_livemode boolean[], e_created bigint[], e_connected text[], e_object text[], e_version text[], e_source text[], e_written_for text[], e_twin text[], e_body bytea[], d_owner integer[], d_id text[], d_run text[], d_route text[], d_action text[], d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[], unjudged text[])
+ RETURNS boolean[]
+ LANGUAGE sql
+AS $function$
+  SELECT add_events(
+    given_now, e_account, e_id, e_type, e_state, e_livemode, e_created, e_connected, e_object, e_version, e_source,
+    e_written_for, e_twin, e_body, d_owner, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order,
+    d_error, unjudged, '{}'
+  )
+$function$;
+CREATE OR REPLACE FUNCTION add_events(given_now bigint, e_account text[], e_id text[], e_type text[], e_state text[], e_livemode boolean[], e_created bigint[], e_connected text[], e_object text[], e_version text[], e_source text[], e_written_for text[], e_twin text[], e_body bytea[], d_owner integer[], d_id text[], d_run text[], d_route text[], d_action text[], d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[], unjudged text[], e_trace text[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  seqs bigint[];
+  fresh bigint[];
+BEGIN
+  PERFORM lock_keys(array_remove(d_once || d_order, NULL));
+  seqs := ARRAY(SELECT nextval('events_seq') FROM generate_series(1, cardinality(e_id)));
+  WITH given AS (
+    SELECT * FROM unnest(
+      seqs, e_account, e_id, e_type, e_state, e_livemode, e_created, e_connected, e_object, e_version, e_source,
+      e_written_for, e_twin, e_body, e_trace
+    ) AS g(
+      seq, account, id, type, state, livemode, created_at, connected, object, version, source, written_for, twin, body,
+      trace
+    )
+  ), stored AS (
+    INSERT INTO events (
+      seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version,
+      source, written_for, twin, body, trace
+    )
+    SELECT g.seq, g.account, g.id, g.type, g.state, g.livemode, now_at, g.created_at, g.connected, g.object, g.version,
+      g.source, g.written_for, g.twin, g.body, g.trace
+    FROM given g
+    ORDER BY g.account, coalesce(g.twin, g.id), g.seq  -- everybody waits for another's insert in the same order
+    ON CONFLICT DO NOTHING
+    RETURNING events.seq
+  )
+  SELECT array_agg(stored.seq ORDER BY g.seq) INTO fresh
+  FROM unnest(seqs) AS g(seq) LEFT JOIN stored ON stored.seq = g.seq;
+  IF cardinality(d_id) > 0 THEN
+    PERFORM insert_deliveries(
+      now_at, fresh, e_account, d_owner, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order, d_error
+    );
+  END IF;
+  IF unjudged <> '{}' THEN
+    UPDATE deliveries d SET judged = false WHERE d.id = ANY (unjudged) AND d.judged;
+  END IF;
+  RETURN ARRAY(SELECT f.seq IS NOT NULL FROM unnest(fresh) WITH ORDINALITY AS f(seq, place) ORDER BY f.place);
+END
+$function$;
+CREATE OR REPLACE FUNCTION cancel_deliveries(given_now bigint, ids text[], why text)
+ RETURNS text[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  refusals text[] := '{}';
+  wanted text;
+  d record;
+BEGIN
+  PERFORM lock_keys(ARRAY(
+    SELECT unnest(ARRAY[f.order_key, f.once_key]) FROM deliveries f WHERE f.id = ANY (ids)
+  ));
+  FOREACH wanted IN ARRAY ids LOOP
+    SELECT * INTO d FROM deliveries f WHERE f.id = wanted FOR UPDATE;
+    IF d.seq IS NULL THEN
+      refusals := refusals || 'there is no such delivery'::text;
+    ELSIF d.state NOT IN ('blocked', 'pending', 'running', 'dead') THEN
+      refusals := refusals || format('it is %s', d.state);
+    ELSE
+      UPDATE deliveries f SET state = 'cancelled', reason = why, finished_at = now_at, token = NULL, lease_until = NULL,
+        held = false
+      WHERE f.seq = d.seq AND f.state = d.state;
+      PERFORM skip_dependents(now_at, d.event_seq, d.run_id, d.action, 'cancelled');
+      PERFORM pass_turn(ARRAY[d.order_key], ARRAY[d.once_key], '{}');
+      refusals := refusals || NULL::text;
+    END IF;
+  END LOOP;
+  RETURN refusals;
+END
+$function$;
+CREATE OR REPLACE FUNCTION change_connection(given_now bigint, of_name text, of_version bigint, new_state text, for_ms bigint, new_reason text, new_failures integer, new_pauses integer, new_failed_delivery text)
+ RETURNS SETOF connections
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+BEGIN
+  IF of_version = 0 THEN
+    RETURN QUERY INSERT INTO connections AS c
+    VALUES (of_name, 1, new_state, now_at, now_at + for_ms, new_reason, new_failures, new_pauses, new_failed_delivery)
+    ON CONFLICT (name) DO NOTHING RETURNING c.*;
+  ELSE
+    RETURN QUERY UPDATE connections c SET version = of_version + 1, state = new_state,
+      since = CASE WHEN c.state = new_state THEN c.since ELSE now_at END, until = now_at + for_ms, reason = new_reason,
+      failures = new_failures, pauses = new_pauses, failed_delivery = new_failed_delivery
+    WHERE c.name = of_name AND c.version = of_version RETURNING c.*;
+  END IF;
+END
+$function$;
+CREATE OR REPLACE FUNCTION claim_at_rates(given_now bigint, lease_ms bigint, new_token text, accounts text[], routes text[], actions text[], limits integer[], rate_of integer[], rate_names text[], per_second double precision[], bursts double precision[])
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  plain integer[] := '{}';   -- how many deliveries without keys each lane may give
+  keyed bigint[] := '{}';
+  their_orders text[] := '{}';
+  their_onces text[] := '{}';
+  taken bigint[] := '{}';
+  seen record;
+  lane integer;
+  bucket integer;
+  held double precision[];  -- what the buckets of the rates hold
+BEGIN
+  held := fill_rates(now_at, rate_names, per_second, bursts);
+  FOR lane IN 1 .. cardinality(limits) LOOP
+    bucket := rate_of[lane];
+    IF bucket IS NOT NULL THEN
+      limits[lane] := least(limits[lane], floor(held[bucket])::integer);
+    END IF;
+    FOR look IN 1 .. 2 LOOP
+      SELECT count(*) FILTER (WHERE p.order_key IS NULL AND p.once_key IS NULL) AS plain,
+        coalesce(array_agg(p.seq) FILTER (WHERE p.order_key IS NOT NULL OR p.once_key IS NOT NULL), '{}') AS keyed,
+        array_agg(p.order_key) FILTER (WHERE p.order_key IS NOT NULL) AS orders,
+        array_agg(p.once_key) FILTER (WHERE p.once_key IS NOT NULL) AS onces
+      INTO seen
+      FROM (
+        SELECT d.seq, d.order_key, d.once_key FROM deliveries d
+        WHERE d.account = accounts[lane] AND d.route = routes[lane] AND d.action = actions[lane]
+          AND d.state = 'pending' AND NOT d.held AND d.due_at <= now_at
+        ORDER BY d.due_at LIMIT limits[lane]
+      ) p;
+      EXIT WHEN seen.keyed = '{}' OR look = 2 OR keyed <> '{}';
+      PERFORM pg_advisory_xact_lock(1734440825, 64);
+    END LOOP;
+    plain := plain || seen.plain::integer;
+    keyed := keyed || seen.keyed;
+    their_orders := their_orders || seen.orders;
+    their_onces := their_onces || seen.onces;
+    IF bucket IS NOT NULL THEN
+      held[bucket] := held[bucket] - seen.plain - cardinality(seen.keyed);
+    END IF;
+  END LOOP;
+  IF keyed <> '{}' THEN
+    PERFORM lock_keys(their_orders || their_onces);
+    PERFORM skip_done_once(now_at, keyed);
+    PERFORM pass_turn(their_orders, their_onces, hold_in_turn(keyed));
+    taken := ARRAY(
+      SELECT d.seq FROM deliveries d
+      WHERE d.seq = ANY (keyed) AND d.state = 'pending' AND d.held::integer = 0 AND d.due_at <= now_at
+        AND (d.order_key IS NULL OR d.order_key = ANY (their_orders))  -- a key given since then is not locked
+        AND (d.once_key IS NULL OR d.once_key = ANY (their_onces))
+      ORDER BY array_position(keyed, d.seq) FOR UPDATE SKIP LOCKED
+    );
+  END IF;
+  FOR lane IN 1 .. cardinality(limits) LOOP
+    IF plain[lane] > 0 THEN
+      taken := taken || ARRAY(
+        SELECT d.seq FROM deliveries d
+        WHERE d.account = accounts[lane] AND d.route = routes[lane] AND d.action = actions[lane]
+          AND d.state = 'pending' AND NOT d.held AND d.due_at <= now_at
+          AND d.order_key IS NULL AND d.once_key IS NULL
+        ORDER BY d.due_at LIMIT plain[lane] FOR UPDATE SKIP LOCKED
+      );
+    END IF;
+  END LOOP;
+  UPDATE deliveries d SET state = 'running', token = new_token, lease_until = now_at + lease_ms, claimed_at = now_at,
+    attempts = d.attempts + 1, runs = d.runs + 1
+  WHERE d.seq = ANY (taken) AND d.state = 'pending';
+  IF rate_names <> '{}' THEN
+    PERFORM empty_rates(taken, accounts, routes, actions, rate_of, rate_names);
+  END IF;
+  RETURN taken;
+END
+$function$;
+CREATE OR REPLACE FUNCTION claim_due(given_now bigint, lease_ms bigint, new_token text, accounts text[], routes text[], actions text[], limits integer[])
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  plain integer[] := '{}';   -- how many deliveries without keys each lane may give
+  keyed bigint[] := '{}';
+  their_orders text[] := '{}';
+  their_onces text[] := '{}';
+  taken bigint[] := '{}';
+  seen record;
+  lane integer;
+BEGIN
+  FOR lane IN 1 .. cardinality(limits) LOOP
+    FOR look IN 1 .. 2 LOOP
+      SELECT count(*) FILTER (WHERE p.order_key IS NULL AND p.once_key IS NULL) AS plain,
+        coalesce(array_agg(p.seq) FILTER (WHERE p.order_key IS NOT NULL OR p.once_key IS NOT NULL), '{}') AS keyed,
+        array_agg(p.order_key) FILTER (WHERE p.order_key IS NOT NULL) AS orders,
+        array_agg(p.once_key) FILTER (WHERE p.once_key IS NOT NULL) AS onces
+      INTO seen
+      FROM (
+        SELECT d.seq, d.order_key, d.once_key FROM deliveries d
+        WHERE d.account = accounts[lane] AND d.route = routes[lane] AND d.action = actions[lane]
+          AND d.state = 'pending' AND NOT d.held AND d.due_at <= now_at
+        ORDER BY d.due_at LIMIT limits[lane]
+      ) p;
+      EXIT WHEN seen.keyed = '{}' OR look = 2 OR keyed <> '{}';
+      PERFORM pg_advisory_xact_lock(1734440825, 64);
+    END LOOP;
+    plain := plain || seen.plain::integer;
+    keyed := keyed || seen.keyed;
+    their_orders := their_orders || seen.orders;
+    their_onces := their_onces || seen.onces;
+  END LOOP;
+  IF keyed <> '{}' THEN
+    PERFORM lock_keys(their_orders || their_onces);
+    PERFORM skip_done_once(now_at, keyed);
+    PERFORM pass_turn(their_orders, their_onces, hold_in_turn(keyed));
+    taken := ARRAY(
+      SELECT d.seq FROM deliveries d
+      WHERE d.seq = ANY (keyed) AND d.state = 'pending' AND d.held::integer = 0 AND d.due_at <= now_at
+        AND (d.order_key IS NULL OR d.order_key = ANY (their_orders))  -- a key given since then is not locked
+        AND (d.once_key IS NULL OR d.once_key = ANY (their_onces))
+      ORDER BY array_position(keyed, d.seq) FOR UPDATE SKIP LOCKED
+    );
+  END IF;
+  FOR lane IN 1 .. cardinality(limits) LOOP
+    IF plain[lane] > 0 THEN
+      taken := taken || ARRAY(
+        SELECT d.seq FROM deliveries d
+        WHERE d.account = accounts[lane] AND d.route = routes[lane] AND d.action = actions[lane]
+          AND d.state = 'pending' AND NOT d.held AND d.due_at <= now_at
+          AND d.order_key IS NULL AND d.once_key IS NULL
+        ORDER BY d.due_at LIMIT plain[lane] FOR UPDATE SKIP LOCKED
+      );
+    END IF;
+  END LOOP;
+  UPDATE deliveries d SET state = 'running', token = new_token, lease_until = now_at + lease_ms, claimed_at = now_at,
+    attempts = d.attempts + 1, runs = d.runs + 1
+  WHERE d.seq = ANY (taken) AND d.state = 'pending';
+  RETURN taken;
+END
+$function$;
+CREATE OR REPLACE FUNCTION done_by(key text, but bigint)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+BEGIN  -- one statement: a purge moves the key from the one table to the other
+  RETURN coalesce(
+    (SELECT o.id FROM deliveries o WHERE o.once_key = key AND o.state = 'succeeded' AND o.seq <> but LIMIT 1),
+    (SELECT p.delivery_id FROM done_once p WHERE p.once_key = key)
+  );
+END
+$function$;
+CREATE OR REPLACE FUNCTION empty_rates(taken bigint[], accounts text[], routes text[], actions text[], rate_of integer[], rate_names text[])
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  UPDATE rates r SET tokens = r.tokens - used.count
+  FROM (
+    SELECT rate_names[l.rate] AS name, count(*) AS count FROM deliveries d
+    JOIN unnest(accounts, routes, actions, rate_of) AS l(account, route, action, rate)
+      ON (l.account, l.route, l.action) = (d.account, d.route, d.action)
+    WHERE d.seq = ANY (taken) AND d.state = 'running' AND l.rate IS NOT NULL
+    GROUP BY 1
+  ) used
+  WHERE r.name = used.name
+$function$;
+CREATE OR REPLACE FUNCTION fill_rates(now_at bigint, rate_names text[], per_second double precision[], bursts double precision[])
+ RETURNS double precision[]
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF rate_names = '{}' THEN
+    RETURN '{}';
+  END IF;
+  INSERT INTO rates (name, tokens, filled_at)
+  SELECT g.name, 1, now_at FROM unnest(rate_names) AS g(name) ORDER BY g.name ON CONFLICT (name) DO NOTHING;
+  PERFORM FROM rates r WHERE r.name = ANY (rate_names) ORDER BY r.name FOR UPDATE;
+  UPDATE rates r SET filled_at = greatest(r.filled_at, now_at),
+    tokens = least(g.burst, r.tokens + greatest(0, now_at - r.filled_at) / 1000.0 * g.per_second)
+  FROM unnest(rate_names, per_second, bursts) AS g(name, per_second, burst) WHERE r.name = g.name;
+  RETURN ARRAY(
+    SELECT r.tokens FROM unnest(rate_names) WITH ORDINALITY AS g(name, place) JOIN rates r ON r.name = g.name
+    ORDER BY g.place
+  );
+END
+$function$;
+CREATE OR REPLACE FUNCTION finish_claims(given_now bigint, f_id text[], f_token text[], f_state text[], f_wait bigint[], f_reason text[], f_rendered text[], f_output text[], a_outcome text[], a_started bigint[], a_duration bigint[], a_error text[], f_rekeyed boolean[], f_once text[], f_order text[])
+ RETURNS boolean[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  orders text[];
+  onces text[];
+  places bigint[];
+  released_events bigint[];
+  released_runs text[];
+  skipped jsonb;
+  one record;
+BEGIN
+  SELECT array_agg(d.order_key) FILTER (WHERE d.order_key IS NOT NULL),
+    array_agg(d.once_key) FILTER (WHERE d.once_key IS NOT NULL)
+  INTO orders, onces FROM deliveries d WHERE d.id = ANY (f_id) AND d.state = 'running';
+  orders := orders || array_remove(f_order, NULL);
+  onces := onces || array_remove(f_once, NULL);
+  PERFORM lock_keys(orders || onces);
+  WITH given AS (
+    SELECT * FROM unnest(
+      f_id, f_token, f_state, f_wait, f_reason, f_rendered, f_output, a_outcome, a_started, a_duration, a_error,
+      f_rekeyed, f_once, f_order
+    ) WITH ORDINALITY AS g(
+      id, token, state, wait, reason, rendered, output, outcome, started, duration, error, rekeyed, once, ordering, place
+    )
+  ), ended AS (
+    UPDATE deliveries d SET state = g.state, token = NULL, lease_until = NULL, held = false,
+      due_at = coalesce(now_at + g.wait, d.due_at),
+      finished_at = CASE WHEN g.state <> 'pending' THEN now_at END, reason = g.reason,
+      last_error = coalesce(g.error, d.last_error), rendered = coalesce(g.rendered, d.rendered),
+      output = coalesce(g.output, d.output),
+      attempts = d.attempts - (g.outcome IS NULL)::integer, runs = d.runs - (g.outcome IS NULL)::integer,
+      judged = d.judged OR g.rekeyed,
+      once_key = CASE WHEN g.rekeyed THEN g.once ELSE d.once_key END,
+      order_key = CASE WHEN g.rekeyed THEN g.ordering ELSE d.order_key END
+    FROM given g WHERE d.id = g.id AND d.token = g.token AND d.state = 'running'
+    RETURNING g.place, d.seq, d.runs, d.event_seq, d.run_id, d.action, d.state, d.has_dependents,
+      d.state = 'succeeded' OR was_dry(d.state, d.reason) AS releases, g.outcome, g.started, g.duration, g.error
+  ), recorded AS (
+    INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)
+    SELECT e.seq, e.runs, e.started, e.duration, e.outcome, e.error FROM ended e WHERE e.outcome IS NOT NULL
+    ON CONFLICT DO NOTHING
+  )
+  SELECT array_agg(e.place),
+    array_agg(e.event_seq) FILTER (WHERE e.has_dependents AND e.releases),
+    array_agg(e.run_id) FILTER (WHERE e.has_dependents AND e.releases),
+    jsonb_agg(jsonb_build_array(e.event_seq, e.run_id, e.action))
+      FILTER (WHERE e.has_dependents AND e.state = 'skipped' AND NOT e.releases)
+  INTO places, released_events, released_runs, skipped FROM ended e;
+  IF released_events IS NOT NULL THEN
+    PERFORM release_dependents(now_at, released_events, released_runs);
+  END IF;
+  FOR one IN SELECT s.value AS v FROM jsonb_array_elements(skipped) AS s ORDER BY (s.value ->> 0)::bigint LOOP
+    PERFORM skip_dependents(now_at, (one.v ->> 0)::bigint, one.v ->> 1, one.v ->> 2, 'skipped');
+  END LOOP;
+  IF orders <> '{}' OR onces <> '{}' THEN
+    PERFORM pass_turn(orders, onces, '{}');
+  END IF;
+  RETURN ARRAY(SELECT coalesce(p.place = ANY (places), false) FROM generate_series(1, cardinality(f_id)) AS p(place))
+    || (released_events IS NOT NULL OR orders <> '{}' OR onces <> '{}' OR 'pending' = ANY (f_state));
+END
+$function$;
+CREATE OR REPLACE FUNCTION forget(most integer, remembered bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  ids bigint;
+  keys bigint;
+BEGIN
+  DELETE FROM events e WHERE e.seq = ANY (ARRAY(
+    SELECT n.seq FROM (
+      SELECT o.seq, bool_and(o.received_at <= remembered) OVER (ORDER BY o.seq DESC) AS is_old FROM (
+        SELECT f.seq, f.received_at FROM events f WHERE f.seq < 0 ORDER BY f.seq DESC LIMIT most
+      ) o
+    ) n WHERE n.is_old
+  ));
+  GET DIAGNOSTICS ids = ROW_COUNT;
+  DELETE FROM done_once p WHERE p.once_key = ANY (ARRAY(
+    SELECT o.once_key FROM done_once o WHERE o.done_at <= remembered ORDER BY o.done_at LIMIT most
+  ));
+  GET DIAGNOSTICS keys = ROW_COUNT;
+  RETURN ids = most OR keys = most;
+END
+$function$;
+CREATE OR REPLACE FUNCTION gather_digest(given_now bigint, of_id text, of_token text, wait_ms bigint, every_ms bigint, why text)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  key text;
+  opens_at bigint;
+  others bigint[];
+  d record;
+BEGIN
+  SELECT f.order_key INTO key FROM deliveries f WHERE f.id = of_id AND f.token = of_token AND f.state = 'running';
+  PERFORM lock_keys(ARRAY[key]);
+  SELECT * INTO d FROM deliveries f WHERE f.id = of_id AND f.token = of_token AND f.state = 'running' FOR UPDATE;
+  IF d.seq IS NULL THEN
+    RETURN NULL;
+  END IF;
+  IF d.digest IS NOT NULL THEN
+    RETURN d.digest;
+  END IF;
+  opens_at := greatest(
+    d.created_at + wait_ms, (SELECT m.marked_at + every_ms FROM marks m WHERE m.name = d.order_key)
+  );
+  IF opens_at > now_at THEN
+    RETURN (opens_at - now_at)::text;
+  END IF;
+  WITH taken AS (
+    UPDATE deliveries f SET state = 'skipped', held = false, reason = why, finished_at = now_at
+    WHERE f.order_key = d.order_key AND f.state = 'pending' AND f.digest IS NULL
+    RETURNING f.seq, f.event_seq
+  )
+  SELECT array_agg(t.event_seq ORDER BY t.seq) INTO others FROM taken t;
+  UPDATE deliveries f SET digest = to_jsonb(d.event_seq || coalesce(others, '{}'))::text
+  WHERE f.seq = d.seq AND f.state = 'running' RETURNING f.digest INTO d.digest;
+  PERFORM set_mark(given_now, d.order_key, 0);
+  RETURN d.digest;
+END
+$function$;
+CREATE OR REPLACE FUNCTION hold_in_turn(seqs bigint[])
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  behind bigint[];
+BEGIN
+  WITH waiting AS (
+    UPDATE deliveries d SET held = true
+    WHERE d.seq = ANY (seqs) AND d.state = 'pending' AND d.held::integer = 0 AND (  -- not by way of deliveries_due
+      d.order_key IS NOT NULL AND (
+        EXISTS (SELECT FROM deliveries o WHERE o.order_key = d.order_key AND o.state = 'running')
+        OR EXISTS (SELECT FROM deliveries o WHERE o.order_key = d.order_key AND o.state = 'pending' AND o.seq < d.seq)
+      )
+      OR d.once_key IS NOT NULL AND (
+        EXISTS (SELECT FROM deliveries o WHERE o.once_key = d.once_key AND o.state = 'running')
+        OR EXISTS (SELECT FROM deliveries o WHERE o.once_key = d.once_key AND o.state = 'pending' AND o.seq < d.seq)
+      )
+    )
+    RETURNING d.seq
+  )
+  SELECT coalesce(array_agg(w.seq), '{}') INTO behind FROM waiting w;
+  RETURN behind;
+END
+$function$;
+CREATE OR REPLACE FUNCTION insert_deliveries(now_at bigint, event_seqs bigint[], accounts text[], owner integer[], ids text[], run_ids text[], routes text[], actions text[], all_needs text[], with_dependents boolean[], once_keys text[], order_keys text[], errors text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  seqs bigint[];
+BEGIN
+  seqs := ARRAY(SELECT nextval('deliveries_seq') FROM generate_series(1, cardinality(ids)));
+  INSERT INTO deliveries (
+    seq, id, event_seq, run_id, account, route, action, needs, has_dependents, state, due_at, created_at, finished_at,
+    judged, once_key, order_key, reason
+  )
+  SELECT seqs[g.place], g.id, event_seqs[g.own], g.run_id, accounts[g.own], g.route, g.action, g.needs, g.dependents,
+    CASE WHEN g.error IS NOT NULL THEN 'dead' WHEN g.needs <> '[]' THEN 'blocked' ELSE 'pending' END,
+    now_at, now_at, CASE WHEN g.error IS NOT NULL THEN now_at END, g.error IS NULL, g.once_key, g.order_key, g.error
+  FROM unnest(owner, ids, run_ids, routes, actions, all_needs, with_dependents, once_keys, order_keys, errors)
+    WITH ORDINALITY AS g(own, id, run_id, route, action, needs, dependents, once_key, order_key, error, place)
+  WHERE event_seqs[g.own] IS NOT NULL;
+  IF array_remove(once_keys || order_keys, NULL) <> '{}' THEN
+    PERFORM hold_in_turn(seqs);
+  END IF;
+END
+$function$;
+CREATE OR REPLACE FUNCTION keep_fetched(of_run text, prefix text, answer text)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  kept text;
+BEGIN
+  SELECT d.fetched INTO kept FROM deliveries d WHERE d.id = of_run FOR UPDATE;
+  IF starts_with(kept, prefix) THEN
+    RETURN kept;
+  END IF;
+  UPDATE deliveries d SET fetched = answer WHERE d.id = of_run RETURNING d.fetched INTO kept;
+  RETURN kept;
+END
+$function$;
+CREATE OR REPLACE FUNCTION keep_rejected(given_now bigint, most_requests bigint, most_bytes bigint, age_ms bigint, r_id text[], r_received bigint[], r_account text[], r_reason text[], r_address text[], r_peer text[], r_forwarded text[], r_signature text[], r_size bigint[], r_body bytea[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  aged bigint;
+  over bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(1734440825, 68);
+  INSERT INTO rejected
+    (id, received_at, account, reason, address, peer, forwarded_for, signature, size, body)
+  SELECT r.id, r.received, r.account, r.reason, r.address, r.peer, r.forwarded, r.signature, r.size, r.body
+  FROM unnest(r_id, r_received, r_account, r_reason, r_address, r_peer, r_forwarded, r_signature, r_size, r_body)
+    WITH ORDINALITY AS r(id, received, account, reason, address, peer, forwarded, signature, size, body, place)
+  ORDER BY r.place;
+
+  DELETE FROM rejected WHERE received_at < now_ms(given_now) - age_ms;
+  GET DIAGNOSTICS aged = ROW_COUNT;
+
+  WITH shared AS (
+    SELECT seq, size, sum(greatest(size * most_requests, most_bytes)) OVER (PARTITION BY address ORDER BY seq DESC) AS share
+    FROM rejected
+  ), placed AS (
+    SELECT seq, row_number() OVER place AS requests, sum(size) OVER place AS total FROM shared
+    WINDOW place AS (ORDER BY share, seq DESC)
+  )
+  DELETE FROM rejected WHERE seq IN (SELECT seq FROM placed WHERE requests > most_requests OR total > most_bytes);
+  GET DIAGNOSTICS over = ROW_COUNT;
+  RETURN aged + over;
+END
+$function$;
+CREATE OR REPLACE FUNCTION lock_keys(keys text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  bucket integer;
+BEGIN
+  FOR bucket IN SELECT DISTINCT hashtext(key) & 63 AS one FROM unnest(keys) AS key WHERE key IS NOT NULL ORDER BY one
+  LOOP
+    PERFORM pg_advisory_xact_lock(1734440825, bucket);
+  END LOOP;
+END
+$function$;
+CREATE OR REPLACE FUNCTION now_ms(given bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT coalesce(given, (extract(epoch FROM statement_timestamp()) * 1000)::bigint)
+$function$;
+CREATE OR REPLACE FUNCTION pass_turn(order_keys text[], once_keys text[], but bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE deliveries d SET held = false
+  WHERE d.state = 'pending' AND d.held AND d.seq <> ALL (but) AND d.seq = ANY (ARRAY(
+    SELECT first.seq FROM (SELECT DISTINCT unnest(order_keys) AS key) k, LATERAL (
+      SELECT o.seq FROM deliveries o WHERE o.order_key = k.key AND o.state = 'pending' ORDER BY o.seq LIMIT 1
+    ) first
+    WHERE NOT EXISTS (SELECT FROM deliveries o WHERE o.order_key = k.key AND o.state = 'running')
+    UNION ALL
+    SELECT first.seq FROM (SELECT DISTINCT unnest(once_keys) AS key) k, LATERAL (
+      SELECT o.seq FROM deliveries o WHERE o.once_key = k.key AND o.state = 'pending' ORDER BY o.seq LIMIT 1
+    ) first
+    WHERE NOT EXISTS (SELECT FROM deliveries o WHERE o.once_key = k.key AND o.state = 'running')
+  ));
+END
+$function$;
+CREATE OR REPLACE FUNCTION purge_events(given_now bigint, place bigint, most integer, kept_ms bigint, dead_kept_ms bigint, remembered_ms bigint)
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  ended bigint := now_at - kept_ms;
+  dead bigint := now_at - dead_kept_ms;
+  remembered bigint := now_at - remembered_ms;
+  old bigint[];
+  locked bigint[];
+  theirs bigint[];
+  gone bigint[];
+  gone_deliveries bigint;
+  gone_attempts bigint;
+BEGIN
+  PERFORM pg_advisory_xact_lock(1734440825, 67);  -- gateways purge one step after another
+  SELECT array_agg(n.seq ORDER BY n.seq) INTO old FROM (
+    SELECT e.seq, bool_and(e.received_at < ended) OVER (ORDER BY e.seq) AS is_old FROM (
+      SELECT f.seq, f.received_at FROM events f WHERE f.seq > place AND f.seq > 0 ORDER BY f.seq LIMIT most
+    ) e
+  ) n WHERE n.is_old;
+  IF old IS NULL THEN
+    RETURN ARRAY[0, 0, 0, CASE WHEN forget(most, remembered) THEN place END];
+  END IF;
+  locked := ARRAY(SELECT e.seq FROM events e WHERE e.seq = ANY (old) FOR UPDATE SKIP LOCKED);
+  theirs := ARRAY(SELECT d.seq FROM deliveries d WHERE d.event_seq = ANY (locked) FOR UPDATE SKIP LOCKED);
+  gone := ARRAY(
+    SELECT e.seq FROM events e WHERE e.seq = ANY (locked) AND NOT EXISTS (
+      SELECT FROM deliveries d WHERE d.event_seq = e.seq AND (d.seq <> ALL (theirs) OR CASE
+        WHEN d.state IN ('pending', 'running') THEN true
+        WHEN d.state = 'blocked' THEN dead IS NULL
+        WHEN d.state = 'dead' THEN dead IS NULL OR d.finished_at >= dead
+        ELSE d.finished_at >= ended END)
+    )
+  );
+  WITH going AS MATERIALIZED (  -- by event: never through the whole of deliveries_once_done, which is in order of keys
+    SELECT d.once_key, d.id, d.finished_at, d.state FROM deliveries d WHERE d.event_seq = ANY (gone)
+  )
+  INSERT INTO done_once (once_key, delivery_id, done_at)
+  SELECT DISTINCT ON (g.once_key) g.once_key, g.id, g.finished_at FROM going g
+  WHERE g.state = 'succeeded' AND g.once_key IS NOT NULL AND g.finished_at > remembered
+  ORDER BY g.once_key, g.finished_at DESC
+  ON CONFLICT (once_key) DO UPDATE SET delivery_id = excluded.delivery_id, done_at = excluded.done_at;
+  DELETE FROM attempts a WHERE a.delivery_seq = ANY (ARRAY(
+    SELECT d.seq FROM deliveries d WHERE d.event_seq = ANY (gone)
+  ));
+  GET DIAGNOSTICS gone_attempts = ROW_COUNT;
+  DELETE FROM deliveries d WHERE d.event_seq = ANY (gone);
+  GET DIAGNOSTICS gone_deliveries = ROW_COUNT;
+  DELETE FROM events e WHERE e.seq = ANY (gone) AND e.received_at <= remembered;
+  UPDATE events e SET seq = -nextval('remembered_seq'), type = '', state = 'purged', body = '', object_id = NULL
+  WHERE e.seq = ANY (gone);
+  RETURN ARRAY[cardinality(gone), gone_deliveries, gone_attempts, old[cardinality(old)]];
+END
+$function$;
+CREATE OR REPLACE FUNCTION release_dependents(now_at bigint, event_seqs bigint[], run_ids text[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  waiting bigint[];
+BEGIN
+  waiting := ARRAY(
+    SELECT b.seq FROM deliveries b
+    WHERE b.event_seq = ANY (event_seqs) AND b.state = 'blocked' AND b.run_id = ANY (run_ids) ORDER BY b.seq FOR UPDATE
+  );
+  UPDATE deliveries b SET state = 'pending', due_at = now_at, held = false
+  WHERE b.seq = ANY (waiting) AND b.state = 'blocked' AND NOT EXISTS (
+    SELECT FROM jsonb_array_elements_text(b.needs::jsonb) AS need WHERE NOT EXISTS (
+      SELECT FROM deliveries s WHERE s.event_seq = b.event_seq AND s.run_id = b.run_id AND s.action = need.value
+      AND (s.state = 'succeeded' OR was_dry(s.state, s.reason))
+    )
+  );
+END
+$function$;
+CREATE OR REPLACE FUNCTION renew_leases(given_now bigint, lease_ms bigint, ids text[], tokens text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE deliveries d SET lease_until = now_ms(given_now) + lease_ms
+  WHERE d.state = 'running' AND d.seq = ANY (ARRAY(
+    SELECT r.seq FROM deliveries r JOIN unnest(ids, tokens) AS g(id, token) ON r.id = g.id AND r.token = g.token
+    WHERE r.state = 'running' FOR UPDATE OF r SKIP LOCKED
+  ));
+  RETURN ARRAY(
+    SELECT g.id FROM unnest(ids, tokens) AS g(id, token) WHERE NOT EXISTS (
+      SELECT FROM deliveries r WHERE r.id = g.id AND r.token = g.token AND r.state = 'running'
+    )
+  );
+END
+$function$;
+CREATE OR REPLACE FUNCTION replay_event(given_now bigint, of_account text, of_id text, d_id text[], d_run text[], d_route text[], d_action text[], d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  found_seq bigint;
+BEGIN
+  PERFORM lock_keys(array_remove(d_once || d_order, NULL));
+  SELECT e.seq INTO found_seq FROM events e WHERE e.account = of_account AND e.id = of_id AND e.seq > 0 FOR UPDATE;
+  IF found_seq IS NULL THEN
+    RETURN false;
+  END IF;
+  IF cardinality(d_id) > 0 THEN
+    UPDATE events SET state = 'routed' WHERE seq = found_seq AND state <> 'routed';
+    PERFORM insert_deliveries(
+      now_ms(given_now), ARRAY[found_seq], ARRAY[of_account], array_fill(1, ARRAY[cardinality(d_id)]), d_id, d_run,
+      d_route, d_action, d_needs, d_dependents, d_once, d_order, d_error
+    );
+  END IF;
+  RETURN true;
+END
+$function$;
+CREATE OR REPLACE FUNCTION replay_event(given_now bigint, of_account text, of_id text, d_id text[], d_run text[], d_route text[], d_action text[], d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[], unjudged text[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  is_found boolean;
+BEGIN
+  is_found := replay_event(
+    given_now, of_account, of_id, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order, d_error
+  );
+  IF unjudged <> '{}' THEN
+    UPDATE deliveries d SET judged = false WHERE d.id = ANY (unjudged) AND d.judged;
+  END IF;
+  RETURN is_found;
+END
+$function$;
+CREATE OR REPLACE FUNCTION retry_afresh(given_now bigint, ids text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  ended text[] := ARRAY(SELECT d.id FROM deliveries d WHERE d.id = ANY (ids) AND d.state IN ('dead', 'cancelled', 'skipped'));
+  refusals text[] := retry_deliveries(given_now, ids);
+BEGIN
+  UPDATE deliveries f SET fetched = NULL WHERE f.fetched IS NOT NULL AND f.id = ANY (ARRAY(
+    SELECT d.run_id FROM unnest(ids, refusals) AS g(id, refusal) JOIN deliveries d ON d.id = g.id
+    WHERE g.refusal IS NULL AND g.id = ANY (ended)
+  ));
+  RETURN refusals;
+END
+$function$;
+CREATE OR REPLACE FUNCTION retry_deliveries(given_now bigint, ids text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  refusals text[] := '{}';
+  wanted text;
+  holder text;
+  d record;
+BEGIN
+  PERFORM lock_keys(ARRAY(
+    SELECT unnest(ARRAY[f.order_key, f.once_key]) FROM deliveries f WHERE f.id = ANY (ids)
+  ));
+  FOREACH wanted IN ARRAY ids LOOP
+    SELECT * INTO d FROM deliveries f WHERE f.id = wanted FOR UPDATE;
+    holder := NULL;
+    IF d.seq IS NOT NULL AND d.once_key IS NOT NULL THEN
+      holder := done_by(d.once_key, d.seq);
+    END IF;
+    IF d.seq IS NULL THEN
+      refusals := refusals || 'there is no such delivery'::text;
+    ELSIF d.state = 'pending' THEN
+      UPDATE deliveries f SET due_at = now_at WHERE f.seq = d.seq AND f.state = 'pending';
+      refusals := refusals || NULL::text;
+    ELSIF d.state = 'running' THEN
+      refusals := refusals || 'it is running now'::text;
+    ELSIF d.state = 'succeeded' THEN
+      refusals := refusals || 'it has succeeded; `events replay` makes new work'::text;
+    ELSIF d.state = 'blocked' THEN
+      refusals := refusals || format('it waits for %s; retry that', (
+        SELECT string_agg(n.value, ', ' ORDER BY n.place)
+        FROM jsonb_array_elements_text(d.needs::jsonb) WITH ORDINALITY AS n(value, place)
+      ));
+    ELSIF holder IS NOT NULL THEN
+      refusals := refusals || format('once_per: %s has done it', holder);
+    ELSE
+      UPDATE deliveries f SET state = CASE WHEN d.needs = '[]' THEN 'pending' ELSE 'blocked' END, held = false,
+        due_at = now_at, attempts = 0, reason = NULL, finished_at = NULL
+      WHERE f.seq = d.seq AND f.state = d.state;
+      PERFORM revive_dependents(d.event_seq, d.run_id, d.action);
+      IF d.needs <> '[]' THEN
+        PERFORM release_dependents(now_at, ARRAY[d.event_seq], ARRAY[d.run_id]);
+      END IF;
+      refusals := refusals || NULL::text;
+    END IF;
+  END LOOP;
+  RETURN refusals;
+END
+$function$;
+CREATE OR REPLACE FUNCTION revive_dependents(of_event bigint, of_run text, again text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  WITH RECURSIVE dry AS (
+    SELECT again COLLATE "C" AS action
+    UNION
+    SELECT s.action FROM deliveries s JOIN dry ON s.needs::jsonb ? dry.action
+    WHERE s.event_seq = of_event AND s.run_id = of_run AND was_dry(s.state, s.reason)
+  )
+  UPDATE deliveries f SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL
+  WHERE f.event_seq = of_event AND f.run_id = of_run AND f.state = 'skipped' AND (
+    f.reason IN (format('needed action %s was skipped', again), format('needed action %s was cancelled', again))
+    OR was_dry(f.state, f.reason) AND f.action IN (SELECT r.action FROM dry r)
+  );
+END
+$function$;
+CREATE OR REPLACE FUNCTION set_mark(given_now bigint, of_name text, every_ms bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  found bigint;
+BEGIN
+  INSERT INTO marks AS m (name, marked_at) VALUES (of_name, now_at)
+  ON CONFLICT (name) DO UPDATE
+  SET marked_at = CASE WHEN m.marked_at + every_ms > now_at THEN m.marked_at ELSE now_at END
+  RETURNING m.marked_at INTO found;
+  RETURN found;
+END
+$function$;
+CREATE OR REPLACE FUNCTION skip_dependents(now_at bigint, of_event bigint, of_run text, gone text, what text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  WITH RECURSIVE lost AS (
+    SELECT gone COLLATE "C" AS action
+    UNION
+    SELECT b.action FROM deliveries b JOIN lost ON b.needs::jsonb ? lost.action
+    WHERE b.event_seq = of_event AND b.run_id = of_run AND b.state = 'blocked'
+  )
+  UPDATE deliveries b SET state = 'skipped', reason = format('needed action %s was %s', gone, what),
+    finished_at = now_at
+  WHERE b.event_seq = of_event AND b.run_id = of_run AND b.state = 'blocked' AND b.action IN (SELECT l.action FROM lost l);
+END
+$function$;
+CREATE OR REPLACE FUNCTION skip_done_once(now_at bigint, seqs bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  found record;
+BEGIN
+  FOR found IN
+    WITH holder AS (
+      SELECT d.seq, done_by(d.once_key, d.seq) AS id FROM deliveries d
+      WHERE d.seq = ANY (seqs) AND d.state = 'pending' AND d.once_key IS NOT NULL
+    ), ended AS (
+      UPDATE deliveries d SET state = 'skipped', finished_at = now_at, reason = format('once_per: %s has done it', h.id)
+      FROM holder h WHERE d.seq = h.seq AND d.state = 'pending' AND h.id IS NOT NULL
+      RETURNING d.event_seq, d.run_id, d.action, d.has_dependents, d.order_key, d.once_key
+    )
+    SELECT * FROM ended
+  LOOP
+    IF found.has_dependents THEN
+      PERFORM skip_dependents(now_at, found.event_seq, found.run_id, found.action, 'skipped');
+    END IF;
+    PERFORM pass_turn(ARRAY[found.order_key], ARRAY[found.once_key], '{}');
+  END LOOP;
+END
+$function$;
+CREATE OR REPLACE FUNCTION take_over(given_now bigint, error_text text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  late bigint[];
+  orders text[];
+  onces text[];
+  mine bigint[];
+BEGIN
+  SELECT array_agg(o.seq), array_agg(o.order_key), array_agg(o.once_key) INTO late, orders, onces FROM (
+    SELECT d.seq, d.order_key, d.once_key FROM deliveries d WHERE d.state = 'running' AND d.lease_until < now_at
+    ORDER BY d.lease_until LIMIT 500
+  ) o;
+  IF late IS NULL THEN
+    RETURN 0;
+  END IF;
+  PERFORM lock_keys(orders || onces);
+  mine := ARRAY(
+    SELECT d.seq FROM deliveries d WHERE d.seq = ANY (late) AND d.state = 'running' AND d.lease_until < now_at
+    FOR UPDATE SKIP LOCKED
+  );
+  INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)
+  SELECT d.seq, d.runs, d.claimed_at, greatest(0, now_at - d.claimed_at), 'interrupted', error_text
+  FROM deliveries d WHERE d.seq = ANY (mine) AND d.state = 'running' ON CONFLICT DO NOTHING;
+  UPDATE deliveries d SET state = 'pending', held = false, token = NULL, lease_until = NULL, due_at = now_at,
+    last_error = error_text
+  WHERE d.seq = ANY (mine) AND d.state = 'running';
+  PERFORM pass_turn(orders, onces, '{}');
+  RETURN cardinality(mine);
+END
+$function$;
+CREATE OR REPLACE FUNCTION was_dry(state text, reason text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT state = 'skipped' AND starts_with(coalesce(reason, ''), 'dry run: ')
+$function$;

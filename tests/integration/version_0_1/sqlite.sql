@@ -1,0 +1,132 @@
+-- The schema of version 0.1.0 (revision 0009), as its migrations left it.
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+CREATE TABLE events (
+      seq INTEGER PRIMARY KEY,
+      account TEXT NOT NULL,
+      id TEXT NOT NULL,
+      type TEXT NOT NULL,
+      state TEXT NOT NULL,
+      livemode INTEGER,
+      received_at INTEGER NOT NULL,
+      created_at INTEGER,
+      connected_account TEXT,
+      object_id TEXT,
+      api_version TEXT,
+      source TEXT NOT NULL,
+      body BLOB NOT NULL, written_for TEXT, twin TEXT, trace TEXT,
+      UNIQUE (account, id)
+    );
+CREATE TABLE deliveries (
+      seq INTEGER PRIMARY KEY,
+      id TEXT NOT NULL UNIQUE,
+      event_seq INTEGER NOT NULL REFERENCES events (seq),
+      run_id TEXT NOT NULL,
+      account TEXT NOT NULL,
+      route TEXT NOT NULL,
+      action TEXT NOT NULL,
+      needs TEXT NOT NULL,
+      has_dependents INTEGER NOT NULL,
+      state TEXT NOT NULL,
+      held INTEGER NOT NULL DEFAULT 0,
+      due_at INTEGER NOT NULL,
+      attempts INTEGER NOT NULL DEFAULT 0,
+      runs INTEGER NOT NULL DEFAULT 0,
+      created_at INTEGER NOT NULL,
+      finished_at INTEGER,
+      claimed_at INTEGER,
+      lease_until INTEGER,
+      token TEXT,
+      judged INTEGER NOT NULL DEFAULT 1,
+      once_key TEXT,
+      order_key TEXT,
+      reason TEXT,
+      last_error TEXT,
+      rendered TEXT,
+      output TEXT
+    , fetched TEXT, digest TEXT);
+CREATE INDEX deliveries_event ON deliveries (event_seq);
+CREATE INDEX deliveries_due ON deliveries (account, route, action, due_at)
+    WHERE state = 'pending' AND held = 0
+    ;
+CREATE INDEX deliveries_running ON deliveries (lease_until) WHERE state = 'running';
+CREATE INDEX deliveries_dead ON deliveries (seq) WHERE state = 'dead';
+CREATE TABLE attempts (
+      delivery_seq INTEGER NOT NULL REFERENCES deliveries (seq),
+      number INTEGER NOT NULL,
+      started_at INTEGER NOT NULL,
+      duration_ms INTEGER NOT NULL,
+      outcome TEXT NOT NULL,
+      error TEXT,
+      PRIMARY KEY (delivery_seq, number)
+    ) WITHOUT ROWID
+    ;
+CREATE UNIQUE INDEX events_twin ON events (account, twin) WHERE twin IS NOT NULL;
+CREATE INDEX events_kind ON events (account, type, state);
+CREATE INDEX events_object ON events (received_at, object_id);
+CREATE INDEX deliveries_kind ON deliveries (account, route, action, state) WHERE state <> 'running';
+CREATE INDEX deliveries_finished ON deliveries (finished_at, state, created_at) WHERE finished_at IS NOT NULL;
+CREATE TABLE audit (
+      seq INTEGER PRIMARY KEY,
+      at INTEGER NOT NULL,
+      role TEXT NOT NULL,
+      who TEXT NOT NULL,
+      what TEXT NOT NULL,
+      target TEXT NOT NULL,
+      count INTEGER NOT NULL
+    );
+CREATE TABLE rejected (
+      seq INTEGER PRIMARY KEY,
+      id TEXT NOT NULL UNIQUE,
+      received_at INTEGER NOT NULL,
+      account TEXT,
+      reason TEXT NOT NULL,
+      address TEXT NOT NULL,
+      peer TEXT NOT NULL,
+      forwarded_for TEXT,
+      signature TEXT,
+      size INTEGER NOT NULL,
+      body BLOB NOT NULL
+    );
+CREATE INDEX rejected_shares ON rejected (address, seq DESC, size);
+CREATE INDEX rejected_age ON rejected (received_at);
+CREATE TABLE connections (
+      name TEXT PRIMARY KEY,
+      version INTEGER NOT NULL,
+      state TEXT NOT NULL,
+      since INTEGER NOT NULL,
+      until INTEGER,
+      reason TEXT,
+      failures INTEGER NOT NULL,
+      pauses INTEGER NOT NULL,
+      failed_delivery TEXT
+    ) WITHOUT ROWID
+    ;
+CREATE TABLE rates (
+      name TEXT PRIMARY KEY,
+      tokens REAL NOT NULL,
+      filled_at INTEGER NOT NULL
+    ) WITHOUT ROWID
+    ;
+CREATE TABLE done_once (
+      once_key TEXT PRIMARY KEY,
+      delivery_id TEXT NOT NULL,
+      done_at INTEGER NOT NULL
+    ) WITHOUT ROWID
+    ;
+CREATE INDEX done_once_age ON done_once (done_at);
+CREATE INDEX deliveries_order_pending ON deliveries (order_key, held)
+    WHERE order_key IS NOT NULL AND state = 'pending'
+    ;
+CREATE INDEX deliveries_order_running ON deliveries (order_key) WHERE order_key IS NOT NULL AND state = 'running';
+CREATE INDEX deliveries_once_pending ON deliveries (once_key, held)
+    WHERE once_key IS NOT NULL AND state = 'pending'
+    ;
+CREATE INDEX deliveries_once_running ON deliveries (once_key) WHERE once_key IS NOT NULL AND state = 'running';
+CREATE INDEX deliveries_once_done ON deliveries (once_key) WHERE once_key IS NOT NULL AND state = 'succeeded';
+CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, kept_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE marks (name TEXT PRIMARY KEY, marked_at INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO alembic_version VALUES ('0009');
