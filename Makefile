@@ -98,7 +98,6 @@ bench: bench-peers
 	$(BIN)/python -m bench.watched
 	$(BIN)/python -m bench.fairness
 	$(BIN)/python -m bench.finished_rows
-	$(BIN)/python -m bench.reload
 	$(BIN)/python -m bench.sync_engine
 
 bench-peers: $(VENV)/.installed-test

@@ -131,12 +131,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--routes", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as base:
-        path = write_config(Path(base), given.routes)
-        checks = [check_seconds(path) for _ in range(given.rounds)]
+        path = write_config(Path(base), options.routes)
+        checks = [check_seconds(path) for _ in range(options.rounds)]
         loads = []
-        for _ in range(given.rounds):
+        for _ in range(options.rounds):
             gc.collect()
             began = time.perf_counter()
             config = load(path, {})
@@ -149,7 +149,7 @@ def main() -> None:
             [f"route an event that {wanting} routes want", f"{known:.3f} ms", ""],
             ["route an event of a type not met before", f"{new:.3f} ms", ""],
         ]
-        print(f"{given.routes} routes, {given.routes * 4} actions, {kib} KiB of YAML\n")
+        print(f"{options.routes} routes, {options.routes * 4} actions, {kib} KiB of YAML\n")
         print(table(["", "median", "slowest"], rows))
         print(f"\nresident at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
 

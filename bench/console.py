@@ -126,12 +126,12 @@ def fill_sqlite(path: Path, rows: Rows) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute("BEGIN")
-    for name, columns, made in (
+    for name, columns, records in (
         ("events", EVENT_COLUMNS, rows.events()),
         ("deliveries", DELIVERY_COLUMNS, rows.deliveries()),
     ):
         marks = ", ".join("?" * len(columns))
-        connection.executemany(f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})", made)
+        connection.executemany(f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})", records)
     connection.execute("COMMIT")
     connection.close()
 
@@ -141,11 +141,11 @@ async def fill_postgres(url: str, rows: Rows) -> None:
     store = PostgresStore(url)
     await store.migrate()
     connection = await Server(store.address).open()
-    for name, columns, made in (
+    for name, columns, records in (
         ("events", EVENT_COLUMNS, rows.events()),
         ("deliveries", DELIVERY_COLUMNS, rows.deliveries()),
     ):
-        await connection.copy_records_to_table(name, records=made, columns=columns)
+        await connection.copy_records_to_table(name, records=records, columns=columns)
         await connection.execute(f"SELECT setval('{name}_seq', (SELECT max(seq) FROM {name}))")
     await connection.execute("VACUUM ANALYZE")
     await connection.close()
@@ -223,16 +223,16 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
     parser.add_argument("--folder", type=Path, help="Keep the filled SQLite store here and use it again.")
     parser.add_argument("--most", type=float, default=300, help="Milliseconds that an answer may take.")
-    given = parser.parse_args()
+    options = parser.parse_args()
     slowest = 0.0
-    for store in given.stores:
+    for store in options.stores:
         with tempfile.TemporaryDirectory(prefix="bench-console-") as temporary:
-            folder = given.folder or Path(temporary)
+            folder = options.folder or Path(temporary)
             folder.mkdir(exist_ok=True)
-            with filled(store, folder, given.events) as url:
-                slowest = max(slowest, measure(store, url, folder, given.events))
+            with filled(store, folder, options.events) as url:
+                slowest = max(slowest, measure(store, url, folder, options.events))
     print(f"the slowest answer took {slowest:.0f} ms")
-    sys.exit(slowest > given.most)
+    sys.exit(slowest > options.most)
 
 
 def measure(store: str, url: str, folder: Path, count: int) -> float:

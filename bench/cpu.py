@@ -24,10 +24,10 @@ class CpuUse:
 
     def _seconds(self) -> dict[str, float]:
         own, machine = os.times(), psutil.cpu_times()
-        found = {name: _tree_seconds(pid) for name, pid in self._programs.items()}
-        found["generator"] = own.user + own.system
-        found["all"] = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
-        return found
+        seconds = {name: _tree_seconds(pid) for name, pid in self._programs.items()}
+        seconds["generator"] = own.user + own.system
+        seconds["all"] = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
+        return seconds
 
 
 def _tree_seconds(pid: int) -> float:

@@ -101,9 +101,11 @@ async def finished_rate(store: Store, count: int) -> float:
     try:
         for _ in range(LONGEST_SECONDS * 5):
             if (await store.counts()).get("succeeded", 0) == count:
-                found = await store.deliveries(DeliveryFilter(), limit=count)
-                (_, (attempt, *_)) = await store.delivery(found[-1].id) or (None, [])
-                last = max(one.finished_at.timestamp() for one in found if one.finished_at is not None)
+                deliveries = await store.deliveries(DeliveryFilter(), limit=count)
+                (_, (attempt, *_)) = await store.delivery(deliveries[-1].id) or (None, [])
+                last = max(
+                    delivery.finished_at.timestamp() for delivery in deliveries if delivery.finished_at is not None
+                )
                 return count / (last - attempt.started_at.timestamp())
             await asyncio.sleep(0.2)
     finally:
@@ -148,35 +150,37 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
-    given = parser.parse_args()
+    options = parser.parse_args()
     rounds: list[dict[str, Measured]] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as base, postgres_server(Path(base, "pg")) as server:
-        for number in range(given.rounds):
+        for number in range(options.rounds):
             folder = Path(base, f"round-{number}")
             folder.mkdir()
-            turn = number % len(given.only)
+            turn = number % len(options.only)
             with nginx_sink(folder) as sink, slow_sink(folder) as slow:
                 figures = {
-                    name: measured(name, number, folder, server, sink, slow, given.count, given.concurrency)
-                    for name in given.only[turn:] + given.only[:turn]
+                    name: measured(name, number, folder, server, sink, slow, options.count, options.concurrency)
+                    for name in options.only[turn:] + options.only[:turn]
                 }
             rounds.append(figures)
-            told = {name: asdict(one) for name, one in figures.items()}
+            told = {name: asdict(figure) for name, figure in figures.items()}
             print(json.dumps({"round": number, **told}), file=sys.stderr, flush=True)
-    report(rounds, given.only)
+    report(rounds, options.only)
 
 
 def report(rounds: Sequence[Mapping[str, Measured]], names: Sequence[str]) -> None:
     """A table of medians: rates, what one gateway on PostgreSQL does by each, and cores."""
     rows = []
     for name in names:
-        row = [name, f"{statistics.median(one[name].rate for one in rounds):,.0f}"]
+        row = [name, f"{statistics.median(figures[name].rate for figures in rounds):,.0f}"]
         ours = SLOW if name == TWO_SLOW else OURS
         if ours in names and name not in (OURS, SLOW):
-            row.append(f"{statistics.median(one[ours].rate / one[name].rate for one in rounds):.2f}")
+            row.append(f"{statistics.median(figures[ours].rate / figures[name].rate for figures in rounds):.2f}")
         else:
             row.append("")
-        used = {part: statistics.median(one[name].cores[part] for one in rounds) for part in rounds[0][name].cores}
+        used = {
+            part: statistics.median(figures[name].cores[part] for figures in rounds) for part in rounds[0][name].cores
+        }
         row.append(", ".join(f"{part} {cores:.2f}" for part, cores in used.items()))
         rows.append(row)
     print(table(["", "deliveries/s", "one gateway by it", "cores"], rows))

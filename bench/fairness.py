@@ -264,7 +264,7 @@ def places(kind: str, folder: Path) -> Iterator[Callable[[str], Place]]:
         yield database
 
 
-def made(place: Place, fill: Fill) -> Place:
+def filled_place(place: Place, fill: Fill) -> Place:
     """A new inbox, filled."""
 
     async def make() -> None:
@@ -280,28 +280,28 @@ def made(place: Place, fill: Fill) -> Place:
 
 def measure(new: Callable[[str], Place], folder: Path, sizes: Sequence[int], lanes: int, rounds: int) -> None:
     """Fills the inboxes, measures and prints Markdown. `new` makes an empty inbox of that name."""
-    inboxes = {size: made(new(f"pending_{size}"), Fill(size, 1, "dead")) for size in sizes}
-    many = made(new("lanes"), Fill(20 * lanes, lanes, "dead"))
-    keyed = {size: made(new(f"keyed_{size}"), Fill(size, 1, "flood", "k")) for size in (1000, 100_000)}
-    flood = made(new("flood"), Fill(100_000, 1, "flood"))
-    found: dict[str, list[float]] = {}
+    inboxes = {size: filled_place(new(f"pending_{size}"), Fill(size, 1, "dead")) for size in sizes}
+    many = filled_place(new("lanes"), Fill(20 * lanes, lanes, "dead"))
+    keyed = {size: filled_place(new(f"keyed_{size}"), Fill(size, 1, "flood", "k")) for size in (1000, 100_000)}
+    flood = filled_place(new("flood"), Fill(100_000, 1, "flood"))
+    figures: dict[str, list[float]] = {}
     for _ in range(rounds):
         for size, place in inboxes.items():
             costs = asyncio.run(store_costs(place))
-            found.setdefault(f"look, {size:,} pending in one lane", []).append(costs["look"])
-            found.setdefault(f"add + claim + finish beside {size:,}", []).append(costs["work"])
+            figures.setdefault(f"look, {size:,} pending in one lane", []).append(costs["look"])
+            figures.setdefault(f"add + claim + finish beside {size:,}", []).append(costs["work"])
             latency = asyncio.run(fresh_latency(folder, place, "fresh"))
-            found.setdefault(f"fresh event beside {size:,} behind a dead connection, worst of 40", []).append(latency)
+            figures.setdefault(f"fresh event beside {size:,} behind a dead connection, worst of 40", []).append(latency)
         costs = asyncio.run(store_costs(many))
-        found.setdefault(f"look, {lanes:,} lanes", []).append(costs["look"])
+        figures.setdefault(f"look, {lanes:,} lanes", []).append(costs["look"])
         latency = asyncio.run(fresh_latency(folder, many, "fresh"))
-        found.setdefault(f"fresh event beside {lanes:,} lanes, worst of 40", []).append(latency)
+        figures.setdefault(f"fresh event beside {lanes:,} lanes, worst of 40", []).append(latency)
         latency = asyncio.run(fresh_latency(folder, flood, "beside"))
-        found.setdefault("fresh event on the connection of a flood of 100,000, worst of 40", []).append(latency)
+        figures.setdefault("fresh event on the connection of a flood of 100,000, worst of 40", []).append(latency)
         for size, place in keyed.items():
-            found.setdefault(f"one turn among {size:,} of one order key", []).append(asyncio.run(turn_cost(place)))
+            figures.setdefault(f"one turn among {size:,} of one order key", []).append(asyncio.run(turn_cost(place)))
     print(table(["", "ms, median of the rounds"],
-                [[name, f"{statistics.median(values):.2f}"] for name, values in found.items()]))  # fmt: skip
+                [[name, f"{statistics.median(values):.2f}"] for name, values in figures.items()]))  # fmt: skip
 
 
 def main() -> None:
@@ -311,12 +311,12 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stores", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
-    given = parser.parse_args()
-    sizes = [int(size) for size in given.pending.split(",")]
-    for kind in given.stores:
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.pending.split(",")]
+    for kind in options.stores:
         print(f"\n{kind}\n", flush=True)
         with tempfile.TemporaryDirectory(prefix="bench-") as base, places(kind, Path(base)) as new:
-            measure(new, Path(base), sizes, given.lanes, given.rounds)
+            measure(new, Path(base), sizes, options.lanes, options.rounds)
 
 
 if __name__ == "__main__":

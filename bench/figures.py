@@ -18,7 +18,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def median_ratio(rounds: Sequence[Mapping[str, Mapping[str, float]]], ours: str, peer: str, figure: str) -> float:
     """The median over rounds of ours / peer."""
-    return statistics.median(one[ours][figure] / one[peer][figure] for one in rounds)
+    return statistics.median(figures[ours][figure] / figures[peer][figure] for figures in rounds)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -31,12 +31,14 @@ def kept(results: Path | None, measured: Iterable[dict[str, Any]]) -> list[dict[
     """What is measured now, each told on stderr and added to the file; before it what the file held already, so that
     rounds can be run one at a time, with pauses.
     """
-    found = [json.loads(line) for line in results.read_text().splitlines()] if results and results.exists() else []
-    for one in measured:
-        line = json.dumps(one)
+    results_so_far = (
+        [json.loads(line) for line in results.read_text().splitlines()] if results and results.exists() else []
+    )
+    for result in measured:
+        line = json.dumps(result)
         print(line, file=sys.stderr, flush=True)
         if results is not None:
             with results.open("a") as file:
                 file.write(line + "\n")
-        found.append(one)
-    return found
+        results_so_far.append(result)
+    return results_so_far

@@ -143,12 +143,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--finished", type=int, nargs="+", default=[0, 1_000_000])
     parser.add_argument("--times", type=int, default=1000)
-    given = parser.parse_args()
+    options = parser.parse_args()
     rows: list[Sequence[object]] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as base, postgres_server(Path(base, "server")) as server:
-        for count in given.finished:
+        for count in options.finished:
             server.psql(f"CREATE DATABASE finished_{count};")
-            rows += asyncio.run(measure(server.get_uri(f"finished_{count}"), count, given.times))
+            rows += asyncio.run(measure(server.get_uri(f"finished_{count}"), count, options.times))
     print("\n" + table(["", "ms, median", "ms, p99"], rows))
 
 

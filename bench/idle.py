@@ -29,13 +29,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gateways", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as base, contextlib.ExitStack() as stack:
         folder = Path(base)
         server = stack.enter_context(postgres_server(folder / "pg"))
         sink = stack.enter_context(silent_sink())
         programs = {}
-        for number in range(given.gateways):
+        for number in range(options.gateways):
             port = free_port()
             config = folder / f"gateway{number}.yaml"
             config.write_text(
@@ -51,16 +51,16 @@ def main() -> None:
         time.sleep(SETTLE_SECONDS)
         log = folder / "pg" / "log"
         begun_at, cpu = log.stat().st_size, CpuUse(programs)
-        time.sleep(given.seconds)
+        time.sleep(options.seconds)
         cores = cpu.cores()
         with log.open("rb") as file:
             file.seek(begun_at)
             said = file.read().decode(errors="replace")
-        counted = collections.Counter(" ".join(found.split())[:90] for found in LOGGED.findall(said))
+        counted = collections.Counter(" ".join(statement.split())[:90] for statement in LOGGED.findall(said))
     total = sum(counted.values())
-    told = f"{total / given.seconds:.2f} statements a second together"
-    print(f"{given.gateways} idle gateways, {given.seconds:g} s: {told}\n")
-    rows = [[f"`{text}`", f"{count / given.seconds:.2f}"] for text, count in counted.most_common()]
+    told = f"{total / options.seconds:.2f} statements a second together"
+    print(f"{options.gateways} idle gateways, {options.seconds:g} s: {told}\n")
+    rows = [[f"`{text}`", f"{count / options.seconds:.2f}"] for text, count in counted.most_common()]
     print(table(["statement", "a second"], rows))
     ours = [used for name, used in cores.items() if name.startswith("gateway")]
     print(

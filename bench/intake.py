@@ -18,10 +18,12 @@ import shutil
 import signal
 import socket
 import sqlite3
+import statistics
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from bench.figures import median_ratio, table
@@ -42,6 +44,7 @@ routes:
     actions: {{forward: {{uses: http_forward, with: {{connection: sink}}}}}}
 """
 STORE_KEY = base64.b64encode(bytes(32)).decode()
+NAMES = ["node", "node+sqlite", "aiohttp", "webhook", "gateway", "gateway+deliveries", "gateway+encryption"]
 HOOKS = '[{"id": "acme", "execute-command": "/bin/true", "response-message": "ok"}]'
 NGINX = """\
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.err;
@@ -67,8 +70,8 @@ def silent_sink() -> Iterator[int]:
 
         threading.Thread(target=take, daemon=True).start()
         yield server.getsockname()[1]
-        for one in kept:
-            one.close()
+        for connection in kept:
+            connection.close()
 
 
 @contextlib.contextmanager
@@ -139,49 +142,55 @@ def check(name: str, folder: Path, answered: float) -> None:
         raise RuntimeError(f"{name}: {answered} answered, {events} events and {deliveries} deliveries stored")
 
 
-def main() -> None:
-    """Runs everything and prints Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def options_of(description: str | None, names: Sequence[str]) -> argparse.Namespace:
+    """The command line of a comparison."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, nargs="+", default=[64, 16])
-    names = ["node", "node+sqlite", "aiohttp", "webhook", "gateway", "gateway+deliveries", "gateway+encryption"]
     parser.add_argument("--only", nargs="+", choices=names, default=names)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def compare(
+    options: argparse.Namespace,
+    started: Callable[[str, Path], AbstractContextManager[int]],
+    check: Callable[[str, Path, float], None],
+) -> None:
+    """Interleaved rounds: each starts every name anew and ends with a check of what it answered. Prints Markdown."""
     with tempfile.TemporaryDirectory(prefix="bench-") as base:
         warm, timed = Path(base, "warm"), Path(base, "timed")
         write_requests(warm, 2000)
-        write_requests(timed, int(MOST_A_SECOND * given.seconds))
-        for connections in given.connections:
+        write_requests(timed, int(MOST_A_SECOND * options.seconds))
+        for connections in options.connections:
             rounds = []
-            for number in range(given.rounds):
+            for number in range(options.rounds):
                 figures = {}
-                turn = number % len(given.only)
-                for name in given.only[turn:] + given.only[:turn]:
+                turn = number % len(options.only)
+                for name in options.only[turn:] + options.only[:turn]:
                     folder = Path(base, "run")
                     folder.mkdir()
                     with started(name, folder) as port:
                         wrk(port, warm, connections, 1)
-                        figures[name] = wrk(port, timed, connections, given.seconds)
+                        figures[name] = wrk(port, timed, connections, options.seconds)
                     check(name, folder, figures[name]["requests"] - figures[name]["bad"])
                     shutil.rmtree(folder)
                     print(json.dumps({"connections": connections, "round": number, "name": name, **figures[name]}),
                           file=sys.stderr, flush=True)  # fmt: skip
                 rounds.append(figures)
-            report(connections, rounds, given.only)
+            report(connections, rounds, options.only)
 
 
 def report(connections: int, rounds: list[dict[str, dict[str, float]]], names: list[str]) -> None:
     """A table of medians, and the gateway's ratios."""
-    import statistics
 
     def median(name: str, figure: str) -> float:
-        return statistics.median(one[name][figure] for one in rounds)
+        return statistics.median(figures[name][figure] for figures in rounds)
 
     rows = []
     for name in names:
         row = [name, f"{median(name, 'rate'):,.0f}", f"{median(name, 'p50_ms'):.1f}", f"{median(name, 'p99_ms'):.1f}"]
-        row.append(f"{sum(one[name]['bad'] for one in rounds):.0f}")
+        row.append(f"{sum(figures[name]['bad'] for figures in rounds):.0f}")
         if "gateway" in names:
             row.append(f"{median_ratio(rounds, 'gateway', name, 'rate'):.2f}")
             row.append(f"{median_ratio(rounds, 'gateway', name, 'p99_ms'):.2f}")
@@ -191,4 +200,4 @@ def report(connections: int, rounds: list[dict[str, dict[str, float]]], names: l
 
 
 if __name__ == "__main__":
-    main()
+    compare(options_of(__doc__, NAMES), started, check)

@@ -9,24 +9,21 @@ gateway's destination takes connections and never answers, so that intake alone 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
-import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from bench.intake import CONFIG, report, silent_sink
+from bench.intake import CONFIG, compare, options_of, silent_sink
 from bench.programs import free_port, gateway_command, program
-from bench.traffic import BENCH, MOST_A_SECOND, SECRET, write_requests, wrk
+from bench.traffic import BENCH, SECRET
 
 POSTGRES_CONFIG = CONFIG.replace("sqlite:///{store}", "{store}")
-NAMES = ["node+pg", "gateway"]
+DATABASES = {"node+pg": "node_pg", "gateway": "gateway"}
+NAMES = [*DATABASES]
 
 
 @contextlib.contextmanager
@@ -44,9 +41,10 @@ def postgres_server(folder: Path, cleanup: str = "delete") -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def started(name: str, folder: Path, server: Any, database: str) -> Iterator[int]:
+def started(name: str, folder: Path, server: Any) -> Iterator[int]:
     """The peer, or the gateway, on an empty database; the port it answers at."""
-    port = free_port()
+    port, database = free_port(), DATABASES[name]
+    server.psql(f"CREATE DATABASE {database};")
     url: str = server.get_uri(database)
     with contextlib.ExitStack() as stack:
         if name == "gateway":
@@ -63,48 +61,26 @@ def started(name: str, folder: Path, server: Any, database: str) -> Iterator[int
         yield port
 
 
-def check(server: Any, name: str, database: str, answered: float) -> None:
-    """Every 200 must be in the database. Raises RuntimeError."""
+def check(server: Any, name: str, answered: float) -> None:
+    """Every 200 must be in the database, which is dropped. Raises RuntimeError."""
+    database = DATABASES[name]
     table = "gateway.events" if name == "gateway" else "peer_events"
     rows = server.psql(f"\\c {database}\nSELECT 'rows ' || count(*) FROM {table};")
     stored = int(rows.partition("rows ")[2].split()[0])
     if stored < answered:
         raise RuntimeError(f"{name}: {answered} answered, {stored} stored")
+    server.psql(f"DROP DATABASE {database} WITH (FORCE);")
 
 
 def main() -> None:
     """Runs everything and prints Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--connections", type=int, nargs="+", default=[64, 16])
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-") as base:
-        warm, timed = Path(base, "warm"), Path(base, "timed")
-        write_requests(warm, 2000)
-        write_requests(timed, int(MOST_A_SECOND * given.seconds))
-        with postgres_server(Path(base, "pg")) as server:
-            for connections in given.connections:
-                rounds = []
-                for number in range(given.rounds):
-                    figures = {}
-                    for name in NAMES if number % 2 else NAMES[::-1]:
-                        folder = Path(base, "run")
-                        folder.mkdir()
-                        database = f"{name.replace('+', '_')}_{connections}_{number}"
-                        server.psql(f"CREATE DATABASE {database};")
-                        with started(name, folder, server, database) as port:
-                            wrk(port, warm, connections, 1)
-                            figures[name] = wrk(port, timed, connections, given.seconds)
-                        check(server, name, database, figures[name]["requests"] - figures[name]["bad"])
-                        server.psql(f"DROP DATABASE {database} WITH (FORCE);")
-                        shutil.rmtree(folder)
-                        print(
-                            json.dumps({"connections": connections, "round": number, "name": name, **figures[name]}),
-                            file=sys.stderr, flush=True,
-                        )  # fmt: skip
-                    rounds.append(figures)
-                report(connections, rounds, NAMES)
+    options = options_of(__doc__, NAMES)
+    with tempfile.TemporaryDirectory(prefix="bench-") as base, postgres_server(Path(base, "pg")) as server:
+        compare(
+            options,
+            lambda name, folder: started(name, folder, server),
+            lambda name, _, answered: check(server, name, answered),
+        )
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ async def measured(url: str, sink_port: int, rate: float, seconds: float) -> tup
     await runner.cleanup()
     kept = list(posted)[int(rate) :]  # the first second warms up
     return (
-        [(answered[one] - posted[one]) * 1000 for one in kept],
-        [(arrived[one] - answered[one]) * 1000 for one in kept],
+        [(answered[event] - posted[event]) * 1000 for event in kept],
+        [(arrived[event] - answered[event]) * 1000 for event in kept],
     )
 
 
@@ -72,9 +72,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    options = parser.parse_args()
     rows = []
-    for number in range(given.rounds):
+    for number in range(options.rounds):
         with tempfile.TemporaryDirectory(prefix="bench-") as base:
             port, sink = free_port(), free_port()
             config = Path(base, "gateway.yaml")
@@ -83,8 +83,8 @@ def main() -> None:
             )
             with program(gateway_command(config), Path(base), port):
                 url = f"http://127.0.0.1:{port}/webhooks/acme"
-                answer, arrival = asyncio.run(measured(url, sink, given.rate, given.seconds))
-        cuts = [statistics.quantiles(one, n=100) for one in (answer, arrival)]
+                answer, arrival = asyncio.run(measured(url, sink, options.rate, options.seconds))
+        cuts = [statistics.quantiles(waits, n=100) for waits in (answer, arrival)]
         rows.append([number, *(f"{cut[i]:.1f}" for cut in cuts for i in (49, 98)), f"{max(arrival):.1f}"])
     print(table(["round", "200: p50 ms", "200: p99 ms", "arrival: p50 ms", "arrival: p99 ms", "longest ms"], rows))
 

@@ -41,7 +41,7 @@ def main() -> None:
     """Runs everything and prints Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=100_000)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as base, contextlib.ExitStack() as stack:
         folder = Path(base)
         port = free_port()
@@ -61,7 +61,7 @@ def main() -> None:
         database = stack.enter_context(contextlib.closing(sqlite3.connect(folder / "x.db")))
         events = 0
         requests = folder / "requests"
-        while events < given.events:
+        while events < options.events:
             write_requests(requests, 12_000)  # signed afresh: signatures age
             wrk(port, requests, 16, 4)
             events = wait_delivered(database)

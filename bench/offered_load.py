@@ -45,26 +45,26 @@ class Client:
         cpu = self.gateway.cpu()
         answers = offer(self.gateway.port, requests, due)
         cores = cpu.cores()
-        self.accepted.update(itertools.compress(ids, (one.status == 200 for one in answers)))
+        self.accepted.update(itertools.compress(ids, (answer.status == 200 for answer in answers)))
         return answers, cores
 
 
 def figures(answers: Sequence[Answer], seconds: float) -> dict[str, float]:
     """What a span of requests came to."""
-    taken = [one for one in answers if one.status == 200]
-    shed = [one for one in answers if one.status == 503]
-    last = max((one.answered for one in taken), default=0.0)
+    taken = [answer for answer in answers if answer.status == 200]
+    shed = [answer for answer in answers if answer.status == 503]
+    last = max((answer.answered for answer in taken), default=0.0)
     return {
         "offered": len(answers) / seconds,
         "rate": len(taken) / max(seconds, last - answers[0].due),
         "shed": len(shed),
-        "unanswered": sum(one.status == NO_ANSWER for one in answers),
-        "other": sum(one.status not in (200, 503, NO_ANSWER) for one in answers),
-        "p50_ms": percentile([one.latency_ms for one in taken], 0.5),
-        "p99_ms": percentile([one.latency_ms for one in taken], 0.99),
-        "shed_p50_ms": percentile([(one.answered - one.sent) * 1000 for one in shed], 0.5),
-        "shed_p99_ms": percentile([(one.answered - one.sent) * 1000 for one in shed], 0.99),
-        "late_p99_ms": percentile([(one.sent - one.due) * 1000 for one in answers], 0.99),
+        "unanswered": sum(answer.status == NO_ANSWER for answer in answers),
+        "other": sum(answer.status not in (200, 503, NO_ANSWER) for answer in answers),
+        "p50_ms": percentile([answer.latency_ms for answer in taken], 0.5),
+        "p99_ms": percentile([answer.latency_ms for answer in taken], 0.99),
+        "shed_p50_ms": percentile([(answer.answered - answer.sent) * 1000 for answer in shed], 0.5),
+        "shed_p99_ms": percentile([(answer.answered - answer.sent) * 1000 for answer in shed], 0.99),
+        "late_p99_ms": percentile([(answer.sent - answer.due) * 1000 for answer in answers], 0.99),
     }
 
 
@@ -94,7 +94,7 @@ def _measure(
         calm, flood, flood_seconds = overload
         phases = [(calm, CALM_BEFORE), (flood, flood_seconds), (calm, CALM_AFTER)]
         answers, cores = client.post(phases)
-        by_second = itertools.groupby(answers, lambda one: int(one.due))
+        by_second = itertools.groupby(answers, lambda answer: int(answer.due))
         spans = [figures(list(group), 1.0) for _, group in by_second]
         yield about | {"kind": "overload", "seconds": spans, "cores": cores}
     stored = {event_id for (event_id,) in select(url, folder, "SELECT id FROM events")}
@@ -104,29 +104,33 @@ def _measure(
         raise RuntimeError(f"{lost} events were answered 200 and are not in the store")
 
 
-def medians(found: Sequence[dict[str, Any]]) -> dict[str, float]:
+def medians(results: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The median of each figure over the rounds that have it."""
-    numbers = {name: [one[name] for one in found] for name, value in found[0].items() if isinstance(value, int | float)}
+    numbers = {
+        name: [result[name] for result in results]
+        for name, value in results[0].items()
+        if isinstance(value, int | float)
+    }
     there = {name: [value for value in values if not math.isnan(value)] for name, values in numbers.items()}
     return {name: statistics.median(values) if values else math.nan for name, values in there.items()}
 
 
-def report(found: Sequence[dict[str, Any]], svg: Path | None) -> None:
+def report(results: Sequence[dict[str, Any]], svg: Path | None) -> None:
     """Tables of medians, and the plot."""
     steps: dict[str, list[dict[str, float]]] = {}
     for store in (SQLITE, POSTGRESQL):
-        of_store = [one for one in found if one["store"] == store]
+        of_store = [result for result in results if result["store"] == store]
         if not of_store:
             continue
         by_rate: dict[float, list[dict[str, Any]]] = {}
-        for one in of_store:
-            if one["kind"] == "step":
-                by_rate.setdefault(one["asked"], []).append(one)
+        for result in of_store:
+            if result["kind"] == "step":
+                by_rate.setdefault(result["asked"], []).append(result)
         steps[store] = [medians(group) for _, group in sorted(by_rate.items())]
         names = list(of_store[0]["cores"])
         rows = []
         for rate, group in sorted(by_rate.items()):
-            middle, cores = medians(group), medians([one["cores"] for one in group])
+            middle, cores = medians(group), medians([step["cores"] for step in group])
             rows.append(
                 [f"{rate:,.0f}", f"{middle['rate']:,.0f}", *(f"{middle[name]:,.1f}" for name in ("p50_ms", "p99_ms")),
                  f"{middle['shed']:,.0f}", f"{middle['unanswered'] + middle['other']:.0f}",
@@ -135,7 +139,7 @@ def report(found: Sequence[dict[str, Any]], svg: Path | None) -> None:
         print(f"\n{store}, {len(group)} rounds, medians\n")
         columns = ["offered/s", "200s/s", "p50 ms", "p99 ms", "503s", "other"]
         print(table([*columns, *(f"cores: {name}" for name in names)], rows))
-        floods = [one["seconds"] for one in of_store if one["kind"] == "overload"]
+        floods = [result["seconds"] for result in of_store if result["kind"] == "overload"]
         rows = []
         for second, spans in enumerate(zip(*floods, strict=True)):
             middle = medians(spans)
@@ -147,8 +151,8 @@ def report(found: Sequence[dict[str, Any]], svg: Path | None) -> None:
         print(f"\n{store}: an overload and after, medians\n")
         columns = ["second", "offered/s", "200s/s", "p99 of 200s ms", "503s", "p50 of 503s ms", "p99 of 503s ms"]
         print(table([*columns, "other"], rows))
-        checks = [one for one in of_store if one["kind"] == "check"]
-        accepted, lost = (sum(one[name] for one in checks) for name in ("accepted", "lost"))
+        checks = [result for result in of_store if result["kind"] == "check"]
+        accepted, lost = (sum(check[name] for check in checks) for name in ("accepted", "lost"))
         print(f"\n{store}: {accepted:,} answered 200, {lost} of them not in the store after kill -9")
     if svg is not None:
         svg.write_text(plot(steps))
@@ -160,12 +164,12 @@ def _or_none(value: float) -> str:
 
 def plot(steps: dict[str, list[dict[str, float]]]) -> str:
     """Throughput and p99 against offered load."""
-    most = max(one["asked"] for found in steps.values() for one in found)
+    most = max(step["asked"] for of_store in steps.values() for step in of_store)
     ticks = [tick for tick in range(0, 100_000, 2000) if tick < most + 2000]
     x = Axis("events offered a second", ticks)
     ideal = Series("", [(0, 0), (ticks[-1], ticks[-1])], is_guide=True)
-    rates = [Series(store, [(one["asked"], one["rate"]) for one in found]) for store, found in steps.items()]
-    waits = [Series(store, [(one["asked"], one["p99_ms"]) for one in found]) for store, found in steps.items()]
+    rates = [Series(store, [(step["asked"], step["rate"]) for step in of_store]) for store, of_store in steps.items()]
+    waits = [Series(store, [(step["asked"], step["p99_ms"]) for step in of_store]) for store, of_store in steps.items()]
     return chart(
         [
             Panel("Answered 200", x, Axis("events a second", ticks), [ideal, *rates]),
@@ -184,14 +188,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[SQLITE, POSTGRESQL], default=[SQLITE, POSTGRESQL])
     parser.add_argument("--results", type=Path)
     parser.add_argument("--svg", type=Path)
-    given = parser.parse_args()
+    options = parser.parse_args()
     measured = (
-        one
-        for number in range(given.rounds)
-        for store in given.only[:: 1 if number % 2 else -1]
-        for one in measure(store, number, given.rates, given.seconds, given.overload)
+        result
+        for number in range(options.rounds)
+        for store in options.only[:: 1 if number % 2 else -1]
+        for result in measure(store, number, options.rates, options.seconds, options.overload)
     )
-    report(kept(given.results, measured), given.svg)
+    report(kept(options.results, measured), options.svg)
 
 
 if __name__ == "__main__":

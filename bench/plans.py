@@ -36,7 +36,7 @@ FLUSH_SECONDS = 0.5  # a session's counters are the server's once the session ha
 
 
 class _Calls:
-    """The hot calls in their order; what one found is the next one's."""
+    """The hot calls in their order; what one finds is the next one's."""
 
     def __init__(self) -> None:
         self._claims: list[Claim] = []
@@ -55,7 +55,7 @@ class _Calls:
     async def finish(self, store: Store) -> None:
         done = Attempt(1, datetime.now(UTC), 0.01, AttemptOutcome.SUCCEEDED)
         finish = Finish(DeliveryState.SUCCEEDED, done)
-        await asyncio.gather(*(store.finish(one.delivery.id, one.token, finish) for one in self._claims))
+        await asyncio.gather(*(store.finish(claim.delivery.id, claim.token, finish) for claim in self._claims))
 
     def __iter__(self) -> Iterator[tuple[str, Callable[[Store], Awaitable[None]]]]:
         yield f"add {BATCH} events", self.add
@@ -76,7 +76,7 @@ async def _postgres_reads(url: str, folder: Path) -> list[tuple[str, str]]:
         await asyncio.sleep(FLUSH_SECONDS)
         return {row[0]: (row[1] or 0, row[2] or 0, row[3] or 0) for row in await connection.fetch(COUNTERS)}
 
-    found = []
+    shown = []
     try:
         for name, call in _Calls():
             store = open_store(url, folder)
@@ -85,17 +85,17 @@ async def _postgres_reads(url: str, folder: Path) -> list[tuple[str, str]]:
             await call(store)
             await store.close()
             after = await counters()
-            read = {one: [a - b for a, b in zip(after[one], before[one], strict=True)] for one in after}
+            read = {index: [a - b for a, b in zip(after[index], before[index], strict=True)] for index in after}
             pages = read.pop("pages")[2]
-            used = [f"`{one}` {rows:,} rows" for one, (scans, rows, _) in sorted(read.items()) if scans and rows]
-            found.append((name, f"{pages} pages; {', '.join(used) or 'no row'}"))
+            used = [f"`{index}` {rows:,} rows" for index, (scans, rows, _) in sorted(read.items()) if scans and rows]
+            shown.append((name, f"{pages} pages; {', '.join(used) or 'no row'}"))
         await connection.execute("SET search_path TO gateway; SET enable_seqscan = off")
         look = work.DUE.replace(work.NOW, "now_ms(NULL)")
         plan = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) {look}")
-        found.append(("the plan of looking for work", "\n".join(row[0] for row in plan)))
+        shown.append(("the plan of looking for work", "\n".join(row[0] for row in plan)))
     finally:
         await connection.close()
-    return found
+    return shown
 
 
 async def _sqlite_reads(url: str, folder: Path) -> list[tuple[str, str]]:
@@ -119,9 +119,9 @@ async def _sqlite_reads(url: str, folder: Path) -> list[tuple[str, str]]:
             await store.close()
     finally:
         sqlite3.connect = connect
-    found = []
+    shown = []
     with closing(sqlite3.connect(folder / url.removeprefix("sqlite:///"))) as database:
         for name, statements in seen.items():
             plans = {row[3] for sql in statements for row in database.execute(f"EXPLAIN QUERY PLAN {sql}")}
-            found.append((name, "; ".join(sorted(plans))))
-    return found
+            shown.append((name, "; ".join(sorted(plans))))
+    return shown

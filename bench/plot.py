@@ -75,7 +75,7 @@ def chart(panels: Sequence[Panel]) -> str:
     for place, panel in enumerate(panels):
         parts += [f'<g transform="translate({place * WIDTH} 0)">', *_panel(panel), "</g>"]
     x = float(LEFT)
-    for place, series in enumerate(one for one in panels[0].series if not one.is_guide):
+    for place, series in enumerate(line for line in panels[0].series if not line.is_guide):
         y = HEIGHT + 10
         parts.append(f'<line class="line s{place}" x1="{x:g}" x2="{x + 22:g}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{x + 28:g}" y="{y + 4}">{escape(series.name)}</text>')

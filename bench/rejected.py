@@ -47,19 +47,19 @@ def measure(way: str, good: Path, bad: Path, seconds: float) -> dict[str, Any]:
             ThreadPoolExecutor(2) as pool,
         ):
             flood = pool.submit(wrk, port, bad, 2, seconds) if has_flood else None
-            found = wrk(port, good, 8, seconds)
+            figures = wrk(port, good, 8, seconds)
             flooded = flood.result() if flood is not None else None
         with sqlite3.connect(folder / "gateway.db") as database:
             (count,) = database.execute("SELECT count(*) FROM rejected").fetchone()
         database.close()
         log = next(folder.glob("*.log")).read_text().splitlines()
         return {
-            "rate": found["rate"],
-            "p99_ms": found["p99_ms"],
+            "rate": figures["rate"],
+            "p99_ms": figures["p99_ms"],
             "refused": flooded["rate"] if flooded is not None else 0.0,
             "kept": count,
             "lines": sum('"request.refused"' in line for line in log),
-            "bad": found["bad"],
+            "bad": figures["bad"],
         }
 
 
@@ -68,17 +68,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5)
-    given = parser.parse_args()
+    options = parser.parse_args()
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
         good, bad = Path(name, "good"), Path(name, "bad")
         write_requests(good, GOOD_EVENTS)
         write_requests(bad, 1000, secret="whsec_wrong")
-        for _ in range(given.rounds):
+        for _ in range(options.rounds):
             for way in WAYS:
-                runs[way].append(measure(way, good, bad, given.seconds))
+                runs[way].append(measure(way, good, bad, options.seconds))
     figures = {
-        way: {key: statistics.median(one[key] for one in several) for key in several[0]}
+        way: {key: statistics.median(figures[key] for figures in several) for key in several[0]}
         for way, several in runs.items()
     }
     rows = [

@@ -26,8 +26,8 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._data += data
         head, end, body = self._data.partition(b"\r\n\r\n")
-        found = LENGTH.search(head)
-        if end and len(body) >= (int(found[1]) if found else 0):  # one request at a time comes on a connection
+        length = LENGTH.search(head)
+        if end and len(body) >= (int(length[1]) if length else 0):  # one request at a time comes on a connection
             self._data = b""
             asyncio.get_running_loop().call_later(self._seconds, self._answer)
 

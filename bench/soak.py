@@ -122,7 +122,7 @@ class Soak:
         begun = time.perf_counter() if start is None else start
         sent = again + fresh
         answers = offer(self._port, [request for _, request in sent], [0.0] * len(again) + list(due), begun)
-        found = []
+        orders = []
         for place, ((order, request), answer) in enumerate(zip(sent, answers, strict=True)):
             if answer.status != 200:
                 self.refused += 1
@@ -130,10 +130,10 @@ class Soak:
             elif order not in self.accepted:
                 self.accepted.add(order)
                 if place >= len(again):
-                    found.append((order, begun + answer.due, begun + answer.answered))
+                    orders.append((order, begun + answer.due, begun + answer.answered))
                 if order % AGAIN_EACH == 1:
                     self._again.append((order, request))  # a duplicate
-        return found
+        return orders
 
     def settle(self) -> None:
         """Waits until everything that was answered 200 has arrived. Raises RuntimeError after a minute."""
@@ -195,15 +195,15 @@ def soaking(folder: Path, capacity: int, pace: float) -> Iterator[tuple[Soak, Fa
 
 
 def measure(
-    given: argparse.Namespace, tell: Callable[[dict[str, Any]], None]
+    options: argparse.Namespace, tell: Callable[[dict[str, Any]], None]
 ) -> tuple[list[dict[str, float]], dict[str, int]]:
     """The windows; and what happened, with the books at the end."""
-    capacity = BATCH + 1 + int(given.seconds * (given.rate or MOST_RATE))
+    capacity = BATCH + 1 + int(options.seconds * (options.rate or MOST_RATE))
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as base,
-        soaking(Path(base), capacity, given.pace) as (soak, faults),
+        soaking(Path(base), capacity, options.pace) as (soak, faults),
     ):
-        rate = given.rate
+        rate = options.rate
         if not rate:
             saturation = soak.saturation()
             rate = min(saturation / 2, MOST_RATE)
@@ -212,7 +212,7 @@ def measure(
         windows = []
         faults.start()
         start = time.perf_counter()
-        for number in range(int(given.seconds // WINDOW_SECONDS)):
+        for number in range(int(options.seconds // WINDOW_SECONDS)):
             at = number * WINDOW_SECONDS
             window = {"second": at, "calm": is_calm(at), **soak.window(rate, start + at + LEAD_SECONDS)}
             windows.append(window)
@@ -258,7 +258,7 @@ def plot(windows: Sequence[dict[str, float]]) -> str:
 
     def panel(title: str, name: str, y: Axis) -> Panel:
         calm = [(place + 0.5, medians(part)[name]) for place, part in enumerate(minutes)]
-        worst = [(place + 0.5, max(one[name] for one in part)) for place, part in enumerate(minutes)]
+        worst = [(place + 0.5, max(window[name] for window in part)) for place, part in enumerate(minutes)]
         return Panel(title, x, y, [Series("windows without faults", calm), Series("the worst window", worst)])
 
     milliseconds = Axis("ms", [1, 10, 100, 1000, 10_000], is_log=True)
@@ -280,19 +280,19 @@ def main() -> None:
     parser.add_argument("--svg", type=Path)
     parser.add_argument("--results", type=Path, help="each window as a line of JSON")
     parser.add_argument("--pace", type=float, default=1.0, help="of faults and purges")
-    given = parser.parse_args()
+    options = parser.parse_args()
 
-    def tell(one: dict[str, Any]) -> None:
-        print(json.dumps(one), file=sys.stderr, flush=True)
-        if given.results:
-            with given.results.open("a") as file:
-                file.write(json.dumps(one) + "\n")
+    def tell(result: dict[str, Any]) -> None:
+        print(json.dumps(result), file=sys.stderr, flush=True)
+        if options.results:
+            with options.results.open("a") as file:
+                file.write(json.dumps(result) + "\n")
 
-    windows, books = measure(given, tell)
+    windows, books = measure(options, tell)
     report(windows)
     print("\n" + "\n".join(f"{name}: {count:,}" for name, count in books.items()))
-    if given.svg:
-        given.svg.write_text(plot(windows))
+    if options.svg:
+        options.svg.write_text(plot(windows))
     wrong = [
         name
         for name in ("missing", "not owed, and arrived", "arrived as two deliveries", "dead letters")
@@ -301,7 +301,7 @@ def main() -> None:
     if len(windows) >= 12:
         grown = growth(windows)
         print("\n" + "\n".join(f"{name}: last sixth by the second {ratio:.2f}" for name, ratio in grown.items()))
-        if given.pace == 1:
+        if options.pace == 1:
             wrong += [name for name, most in MOST_GROWTH.items() if grown[name] > most]
     if wrong:
         print(f"\nnot as it must be: {', '.join(wrong)}")

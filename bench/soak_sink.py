@@ -89,8 +89,8 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._data += data
         head, end, body = self._data.partition(b"\r\n\r\n")
-        found = _LENGTH.search(head)
-        if not end or len(body) < (int(found[1]) if found else 0):
+        length = _LENGTH.search(head)
+        if not end or len(body) < (int(length[1]) if length else 0):
             return  # one request at a time comes on a connection
         self._data = b""
         mode = self._books.mode.value

@@ -167,7 +167,7 @@ async def live(noun: str, steps: str, standin: StripeStandin, systems: Systems) 
                 seconds[-1].add(life.events[-1]["created"])
             else:
                 await systems.take(life.events[int(step) - 1])
-        if all(len(one) == 1 for one in seconds):
+        if all(len(created) == 1 for created in seconds):
             return life
     raise RuntimeError(f"this machine is too slow to do within a second: {steps}")
 
@@ -178,7 +178,7 @@ async def next_second() -> None:
     await asyncio.sleep(int(now) + 1.02 - now)
 
 
-async def found(pools: Sequence[asyncpg.Pool], life: Life) -> list[str]:
+async def table_ends(pools: Sequence[asyncpg.Pool], life: Life) -> list[str]:
     """What each system's table says of an object."""
     peer = f"SELECT name, {'COALESCE(deleted, false)' if life.noun == 'customer' else 'false'} FROM stripe.{life.noun}s"
     asked = [
@@ -224,7 +224,7 @@ async def compare(folder: Path, server: Any) -> None:
         pools = [await stack.enter_async_context(asyncpg.create_pool(server.get_uri(name))) for name in databases]
         systems = Systems(session, ports, pools[2])
         lives = await asyncio.gather(*(live(noun, SCENARIOS[name], standin, systems) for name, noun in plays))
-        results = [(life, name, await found(pools, life)) for life, (name, _) in zip(lives, plays, strict=True)]
+        results = [(life, name, await table_ends(pools, life)) for life, (name, _) in zip(lives, plays, strict=True)]
     print(report(results))
     for system, said in systems.refused.items():
         print(f"\n{system} answered {len(said)} posts with 500, such as: {said[0]}")

@@ -61,8 +61,8 @@ class Stores:
         if self.server is None:
             path = self.folder / f"{name}.db"
             if size == 0:
-                for one in self.folder.glob(f"{name}.db*"):
-                    one.unlink()
+                for file in self.folder.glob(f"{name}.db*"):
+                    file.unlink()
             url, is_there = f"sqlite:///{path.name}", path.exists()
         else:
             url = self.server.get_uri(name)
@@ -101,7 +101,7 @@ def measure(stores: Stores, size: int, folder: Path) -> dict[str, Any]:
         most = wrk(gateway.port, timed, CONNECTIONS, WRK_SECONDS)
         cores = cpu.cores()
     stores.tidy(url)
-    waits = [one.latency_ms for one in answers if one.status == 200]
+    waits = [answer.latency_ms for answer in answers if answer.status == 200]
     if len(waits) < len(answers) or most["bad"]:
         raise RuntimeError(f"{stores.kind}, {size}: {len(answers) - len(waits)} and {most['bad']:.0f} not answered 200")
     return {
@@ -126,30 +126,34 @@ def rounds(stores: Stores, sizes: Sequence[int], count: int) -> Iterator[dict[st
                 yield {"store": stores.kind, "size": size} | measure(stores, size, Path(folder))
 
 
-def report(found: Sequence[dict[str, Any]], svg: Path | None) -> None:
+def report(results: Sequence[dict[str, Any]], svg: Path | None) -> None:
     """Tables of medians, ratios to the empty store within each round, and the plot."""
     panels: dict[str, list[Series]] = {"rate": [], "p99_ms": [], "steady_p99_ms": []}
-    sizes = sorted({one["size"] for one in found})
+    sizes = sorted({result["size"] for result in results})
     for kind in (SQLITE, POSTGRESQL):
-        by_size = {size: [one for one in found if one["store"] == kind and one["size"] == size] for size in sizes}
+        by_size = {
+            size: [result for result in results if result["store"] == kind and result["size"] == size] for size in sizes
+        }
         if not by_size[sizes[0]]:
             continue
         rows = []
         for size, group in by_size.items():
             row = [f"{size:,}"]
             for name in FIGURES:
-                middle = statistics.median(one[name] for one in group)
-                ratios = [one[name] / none[name] for one, none in zip(group, by_size[sizes[0]], strict=False)]
+                middle = statistics.median(result[name] for result in group)
+                ratios = [result[name] / none[name] for result, none in zip(group, by_size[sizes[0]], strict=False)]
                 row.append(f"{middle:,.0f}" if name == "rate" else f"{middle:.1f}")
                 if size and "p50" not in name:
                     row[-1] += f" ({statistics.median(ratios):.2f})"
-            cores = {name: statistics.median(one["cores"][name] for one in group) for name in group[0]["cores"]}
+            cores = {name: statistics.median(result["cores"][name] for result in group) for name in group[0]["cores"]}
             row.append(", ".join(f"{name} {used:.2f}" for name, used in cores.items() if name != "generator"))
             rows.append(row)
         print(f"\n{kind}, {len(group)} rounds; in brackets the median of the ratios to the empty store of the round\n")
         print(table(["finished events", *FIGURES.values(), "cores at 64 connections"], rows))
         for name, series in panels.items():
-            points = [(float(size), statistics.median(one[name] for one in group)) for size, group in by_size.items()]
+            points = [
+                (float(size), statistics.median(result[name] for result in group)) for size, group in by_size.items()
+            ]
             series.append(Series(kind, points))
     if svg is not None:
         x = Axis("finished events stored", [0, 100_000, 1_000_000, 10_000_000], is_log=True)
@@ -173,24 +177,24 @@ def main() -> None:
     parser.add_argument("--results", type=Path)
     parser.add_argument("--plans", action="store_true", help="what the hot calls read, with the fewest and the most")
     parser.add_argument("--svg", type=Path)
-    given = parser.parse_args()
-    found = kept(given.results, everything(given))
-    if found:
-        report(found, given.svg)
+    options = parser.parse_args()
+    results = kept(options.results, everything(options))
+    if results:
+        report(results, options.svg)
 
 
-def everything(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def everything(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The rounds of each kind of store; between them what the hot calls read is printed, where it is asked for."""
-    for kind in given.only:
+    for kind in options.only:
         with contextlib.ExitStack() as stack:
-            folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+            folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             server = None
             if kind == POSTGRESQL:
-                server = stack.enter_context(postgres_server(folder / "pg", "stop" if given.folder else "delete"))
+                server = stack.enter_context(postgres_server(folder / "pg", "stop" if options.folder else "delete"))
             stores = Stores(kind, folder, server)
-            yield from rounds(stores, given.sizes, given.rounds)
-            if given.plans:
-                for size in (given.sizes[0], given.sizes[-1]):
+            yield from rounds(stores, options.sizes, options.rounds)
+            if options.plans:
+                for size in (options.sizes[0], options.sizes[-1]):
                     print(f"\n{kind}, {size:,} finished events\n")
                     for call, what in reads(stores.url(size), folder):
                         print(f"- {call}: {what}")

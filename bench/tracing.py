@@ -2,7 +2,7 @@
 
     python -m bench.tracing
 
-Three ways in turn, several rounds, the best of each: no `tracing:`, ratio 0 (a context is made and kept, nothing is
+Three ways in turn, several rounds, the best of each: no `tracing:`, ratio 0 (a context is tracer and kept, nothing is
 sent), ratio 1 (two spans an event, encoded and sent to a collector in this process, which shares the CPU).
 """
 
@@ -53,13 +53,12 @@ async def measure(folder: Path, tracing: str) -> float:
     (folder / "gateway.yaml").write_text(CONFIG + tracing)
     config = load(folder / "gateway.yaml", {})
     log = structlog.wrap_logger(None, processors=[_drop])
-    store, tracer, close = AtOnce(folder / "none.db"), None, None
+    store, close = AtOnce(folder / "none.db"), None
+    tracer: Tracer | None = None
     if config.settings.tracing is not None:
         from gateway.telemetry.otel import start_tracing
 
-        made: Tracer
-        made, _, close = start_tracing(config, StripeFetcher(store, StripeApis()), log)
-        tracer = made
+        tracer, _, close = start_tracing(config, StripeFetcher(store, StripeApis()), log)
     intake = intake_of(config)
     handler = Handler(store, lambda: intake, log, Metrics(), lambda request: None, tracer=tracer)
     body = json.dumps(make_event()).encode()

@@ -56,7 +56,7 @@ def watching(admin: int, seen: list[int]) -> Iterator[None]:
                 page.read()
             over.wait(OVERVIEW_SECONDS)
 
-    threads = [threading.Thread(target=one) for one in (tail, overview)]
+    threads = [threading.Thread(target=watcher) for watcher in (tail, overview)]
     for thread in threads:
         thread.start()
     try:
@@ -67,7 +67,7 @@ def watching(admin: int, seen: list[int]) -> Iterator[None]:
             thread.join()
 
 
-def measured(name: str, folder: Path, given: argparse.Namespace, warm: Path, timed: Path) -> dict[str, float]:
+def measured(name: str, folder: Path, options: argparse.Namespace, warm: Path, timed: Path) -> dict[str, float]:
     """One run on a fresh gateway."""
     port, admin = free_port(), free_port()
     with silent_sink() as sink:
@@ -75,10 +75,10 @@ def measured(name: str, folder: Path, given: argparse.Namespace, warm: Path, tim
         text = CONFIG.format(port=port, admin=admin, store="gateway.db", secret=SECRET, sink=sink, concurrency=1)
         config.write_text(text.replace('admin: {listen: "', f'admin: {{token: {TOKEN}, listen: "'))
         with program(gateway_command(config), folder, port, end=signal.SIGKILL):
-            wrk(port, warm, given.connections, 1)
+            wrk(port, warm, options.connections, 1)
             seen: list[int] = []
             with watching(admin, seen) if name == "watched" else contextlib.nullcontext():
-                figures = wrk(port, timed, given.connections, given.seconds)
+                figures = wrk(port, timed, options.connections, options.seconds)
         if name == "watched" and not seen[0]:
             raise RuntimeError("the live list showed nothing")
     check("gateway", folder, figures["requests"] - figures["bad"])
@@ -91,27 +91,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, default=16)
-    given = parser.parse_args()
+    options = parser.parse_args()
     rounds = []
     with tempfile.TemporaryDirectory(prefix="bench-") as base:
         warm, timed = Path(base, "warm"), Path(base, "timed")
         write_requests(warm, 2000)
-        write_requests(timed, int(MOST_A_SECOND * given.seconds))
-        for number in range(given.rounds):
+        write_requests(timed, int(MOST_A_SECOND * options.seconds))
+        for number in range(options.rounds):
             figures = {}
             for name in ("watched", "unwatched") if number % 2 else ("unwatched", "watched"):
                 folder = Path(base, f"{name}-{number}")
                 folder.mkdir()
-                figures[name] = measured(name, folder, given, warm, timed)
+                figures[name] = measured(name, folder, options, warm, timed)
                 print(json.dumps({"round": number, "name": name, **figures[name]}), file=sys.stderr, flush=True)
             rounds.append(figures)
     rows = [
-        [number, *(f"{one[name][figure]:,.1f}" for name in ("unwatched", "watched") for figure in ("rate", "p99_ms"))]
-        for number, one in enumerate(rounds)
+        [
+            number,
+            *(f"{figures[name][figure]:,.1f}" for name in ("unwatched", "watched") for figure in ("rate", "p99_ms")),
+        ]
+        for number, figures in enumerate(rounds)
     ]
     print(table(["round", "unwatched: events/s", "p99 ms", "watched: events/s", "p99 ms"], rows))
     ratio = median_ratio(rounds, "watched", "unwatched", "rate")
-    print(f"\nwatched / unwatched, median of {given.rounds} rounds: {ratio:.3f}")
+    print(f"\nwatched / unwatched, median of {options.rounds} rounds: {ratio:.3f}")
     sys.exit(ratio < LEAST)
 
 

@@ -69,3 +69,13 @@ def test_the_hooks_before_a_commit_run_what_make_test_runs_and_fetch_nothing() -
     ]
     for program, *words in programs:
         assert " ".join((program.replace(".venv/bin/", "$(BIN)/"), *words)) in makefile
+
+
+def test_every_benchmark_is_cited_by_a_page_or_serves_one_that_is() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    programs = {file.stem: file.read_text() for file in (ROOT / "bench").glob("*.py") if file.stem != "__init__"}
+    for name in programs:
+        others = pages + "".join(text for other, text in programs.items() if other != name)
+        assert re.search(rf"bench[./]{name}\b|\b{name}\.py\b", others), name
+    for name in re.findall(r"-m bench\.(\w+)", (ROOT / "Makefile").read_text()):
+        assert re.search(rf"bench[./]{name}\b", pages), name
