@@ -9,12 +9,14 @@ from typing import cast
 
 import pytest
 
+from gateway.core.model import TRANSITIONS
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.encryption.store import EncryptedStore
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
+from tests.contract.transitions import PostgresRecorder, Recorder, SqliteRecorder
 
 ALL = ("sqlite", "postgresql", "encrypted")
 
@@ -38,9 +40,21 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Calla
 
 
 @pytest.fixture
-async def store(place: Callable[[], Store]) -> AsyncIterator[Store]:
-    """A started store."""
+def recorder(request: pytest.FixtureRequest, place: Callable[[], Store], tmp_path: Path) -> Recorder:
+    """What watches the stores of that place."""
+    opened = place()
+    if isinstance(opened, PostgresStore):
+        return PostgresRecorder(request.getfixturevalue("inbox_url"))
+    return SqliteRecorder(tmp_path / "inbox.db")
+
+
+@pytest.fixture
+async def store(place: Callable[[], Store], recorder: Recorder) -> AsyncIterator[Store]:
+    """A started store, in which no delivery changes its state but as the table of transitions says."""
     made = place()
     await made.start()
+    await recorder.watch()
     yield made
     await made.close()
+    unknown = await recorder.seen() - {(row.source, row.target) for row in TRANSITIONS}
+    assert not unknown, f"no transition of gateway.core.model.TRANSITIONS: {unknown}"

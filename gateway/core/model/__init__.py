@@ -11,6 +11,8 @@ from gateway.core.model.deliveries import (
     DRY_RUN,
     FINAL_STATES,
     NEEDED,
+    TRANSITIONS,
+    Actor,
     Attempt,
     AttemptOutcome,
     Claim,
@@ -24,6 +26,8 @@ from gateway.core.model.deliveries import (
     PlannedDelivery,
     Rekeyed,
     Released,
+    Transition,
+    sources_of,
     was_dry,
 )
 from gateway.core.model.events import TEST_EVENT_ID, Event, EventFilter, EventSource, EventState, Fetched
@@ -40,8 +44,10 @@ __all__ = [
     "REJECTED_REASONS",
     "STRIPE_KEEPS_SECONDS",
     "TEST_EVENT_ID",
+    "TRANSITIONS",
     "Account",
     "ActionUse",
+    "Actor",
     "Attempt",
     "AttemptOutcome",
     "AuditEntry",
@@ -77,5 +83,7 @@ __all__ = [
     "RetryPolicy",
     "Route",
     "SharedRate",
+    "Transition",
+    "sources_of",
     "was_dry",
 ]

@@ -12,6 +12,7 @@ from typing import Any
 from gateway.core.model import (
     DONE,
     NEEDED,
+    Actor,
     AttemptOutcome,
     ChangeResult,
     Claim,
@@ -27,6 +28,7 @@ from gateway.core.model import (
     Rekeyed,
     Released,
     SharedRate,
+    sources_of,
     was_dry,
 )
 from gateway.store.records import (
@@ -48,6 +50,9 @@ _DELIVERY_COLUMNS = (
     "seq, id, event_seq, run_id, account, route, action, needs, has_dependents, state, held, due_at, created_at, "
     "finished_at, judged, once_key, order_key, reason"
 )
+
+
+CANCELLABLE = sources_of(DeliveryState.CANCELLED, Actor.PERSON)
 
 
 def _insert(table: str, columns: str, ignore: bool = False) -> str:
@@ -487,7 +492,7 @@ def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms
     if row is None:
         return Refusal("there is no such delivery")
     seq, state, event_seq, run_id, action, once_key, order_key = row
-    if state not in ("blocked", "pending", "running", "dead"):
+    if state not in CANCELLABLE:
         return Refusal(f"it is {state}")
     connection.execute(
         "UPDATE deliveries SET state = 'cancelled', reason = ?, finished_at = ?, token = NULL, lease_until = NULL"
