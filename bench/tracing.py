@@ -25,7 +25,7 @@ from gateway.delivery.fetch import StripeFetcher
 from gateway.intake.messages import Head, Request
 from gateway.intake.planning import intake_of
 from gateway.intake.webhook import Handler
-from gateway.store.protocol import Added
+from gateway.store.answers import Added
 from gateway.store.sqlite.store import SqliteStore
 from gateway.stripe.connections import StripeApis
 from gateway.telemetry.metrics import Metrics

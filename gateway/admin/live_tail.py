@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import StoreError
-from gateway.store.protocol import Arrivals, Store
+from gateway.store.answers import Arrivals
+from gateway.store.protocol import Store
 
 LOOK_SECONDS = 1.0
 MOST_SHOWN = 30  # of one second; the page says how many more there were

@@ -27,7 +27,8 @@ from gateway.core.model import (
 from gateway.intake.planning import intake_of, replan
 from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
 from gateway.privacy.erasure import pages as event_pages
-from gateway.store.protocol import Page, Store
+from gateway.store.answers import Page
+from gateway.store.protocol import Store
 
 T = TypeVar("T")
 MOST_COUNTED = 1_000_000

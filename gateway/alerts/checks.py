@@ -14,7 +14,8 @@ from gateway.core.errors import StoreError
 from gateway.core.internal_events import ACCOUNT_SILENT, BACKLOG_GROWING, OWN_ACCOUNT, OwnEvent
 from gateway.core.model import Lane
 from gateway.core.routing import RouteTable
-from gateway.store.protocol import Due, Store
+from gateway.store.answers import Due
+from gateway.store.protocol import Store
 
 LONGEST_LOOK_SECONDS = 30.0
 SHORTEST_LOOK_SECONDS = 0.5

@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.config.schema.store import StoreSettings
 from gateway.core.errors import StoreError
-from gateway.store.protocol import Purged, Store
+from gateway.store.answers import Purged
+from gateway.store.protocol import Store
 
 PERIOD_SECONDS = 3600.0
 FIRST_SECONDS = 300.0  # the first run begins within so long of the start, at a random moment: gateways spread

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.core.errors import UsageError
 from gateway.core.model import DeliveryFilter, EventFilter
-from gateway.store.protocol import DeadCause
+from gateway.store.answers import DeadCause
 from gateway.store.records import moment
 
 STEP_BACK_MS = 60_000  # a clock set back by up to so much hides nothing from a filter by time

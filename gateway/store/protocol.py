@@ -1,6 +1,7 @@
 """The store's contract: what is atomic, who may claim, what a lease means.
 
-Every store keeps the same promises; `tests/contract/test_store.py` proves them for each.
+Every store keeps the same promises; `tests/contract/` proves them for each. It is written by who asks: intake,
+the worker, retention, people, the console; `Store` is all of it.
 
 *Atomic.* Each method is one transaction. When a method that changes something returns, the change survives
 `kill -9` and power loss. When it raises StoreUnavailable, the change may or may not have been made, and asking again
@@ -28,10 +29,9 @@ after `purge` has removed all else of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol
 
 from gateway.core.model import (
     Attempt,
@@ -54,117 +54,26 @@ from gateway.core.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store.answers import (
+    Added,
+    Arrivals,
+    Bucket,
+    DeadCause,
+    Due,
+    EventKind,
+    LaneState,
+    Note,
+    Page,
+    Purged,
+    Status,
+)
 from gateway.store.sweep import ContentsPage, EventContents
 
 REMEMBERED_SECONDS = 45 * 86400.0  # how long ids and done once keys are known at least; Stripe resends for 30 days
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What `add` did."""
-
-    is_duplicate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """Which lanes have work now, and when the next will."""
-
-    lanes: Sequence[Lane]  # due now, the one that waits longest first
-    next_in_seconds: float | None  # until a further lane becomes due; None: nothing is planned
-    late_seconds: Sequence[float] = ()  # of each lane, since when its oldest has been due
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What `gateway db status` shows beside the counts."""
-
-    url: str  # without a password
-    schema: str
-    oldest_pending_at: datetime | None  # None: nothing is pending
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Purged:
-    """What one step of a purge removed."""
-
-    events: int
-    deliveries: int
-    attempts: int
-    cursor: int | None  # give it to the next step; None: the purge is done
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a list, and where the next part begins."""
-
-    items: Sequence[T]
-    next: str | None  # the cursor for what follows; None: that was all
-    searched_until: datetime | None = None  # a search by text stopped here for time's sake, and goes on at `next`
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """What came in since a cursor."""
-
-    events: Sequence[Event]  # the newest of them, oldest first, bodies left empty
-    left_out: int  # older ones that also came, beyond the limit
-    cursor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """What happened in one stretch of time."""
-
-    start: datetime
-    events: Mapping[str, int]  # by state
-    deliveries: Mapping[str, int]  # that ended in it, by final state
-
-
-@dataclass(frozen=True, slots=True)
-class LaneState:
-    """How many deliveries of a lane are not done, or dead."""
-
-    lane: Lane
-    counts: Mapping[str, int]  # pending, running, blocked, dead
-    oldest_at: datetime | None  # when the oldest pending one was made
-
-
-@dataclass(frozen=True, slots=True)
-class DeadCause:
-    """Dead letters of one action that share a reason."""
-
-    route: str
-    action: str
-    reason: str
-    count: int
-    newest_id: str
-    newest_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class EventKind:
-    """A combination that the inbox holds."""
-
-    account: str
-    type: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What was kept under a name."""
-
-    value: Mapping[str, Any]
-    age_seconds: float  # since it was kept
-
-
-class Store(Protocol):
-    """The durable inbox and its deliveries."""
+class OpenedStore(Protocol):
+    """Opening and closing."""
 
     @property
     def is_shared(self) -> bool:
@@ -192,7 +101,9 @@ class Store(Protocol):
     async def ping(self) -> None:
         """Returns when the store can commit. Raises StoreUnavailable."""
 
-    # -- intake -----------------------------------------------------------------------------------------------
+
+class IntakeStore(Protocol):
+    """What intake asks."""
 
     async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
         """Commits an event and its deliveries together. An event whose `(account, id)` is known, or was within the
@@ -214,7 +125,9 @@ class Store(Protocol):
         Their order is that of the call. How many were dropped. Raises StoreUnavailable.
         """
 
-    # -- delivery ---------------------------------------------------------------------------------------------
+
+class QueueStore(Protocol):
+    """What a worker asks."""
 
     async def due(self) -> Due:
         """The lanes that have work now. Costs by the number of lanes, not of deliveries."""
@@ -253,7 +166,7 @@ class Store(Protocol):
         """Records what became of a claim and releases whoever waited for it. False, and no change, where the lease was
         lost or a person cancelled the delivery meanwhile. An output over 64 KiB is kept cut and marked.
 
-        A HandBack or a Judged leaves the delivery pending and costs no attempt; a HandBack without a wait keeps its
+        A Released or a Rekeyed leaves the delivery pending and costs no attempt; a Released without a wait keeps its
         due time, and so its place.
         """
 
@@ -262,7 +175,9 @@ class Store(Protocol):
         return too often, never too late. Once work was announced, the next call returns at once.
         """
 
-    # -- connections ------------------------------------------------------------------------------------------
+
+class ConnectionStore(Protocol):
+    """How connections stand, and when something was last done."""
 
     async def connections(self) -> Mapping[str, ConnectionStatus]:
         """The connections whose status was ever changed, by name. Cheap: may be asked every second."""
@@ -278,7 +193,9 @@ class Store(Protocol):
         who ask at the same time all are told the same.
         """
 
-    # -- upkeep -----------------------------------------------------------------------------------------------
+
+class PurgeStore(Protocol):
+    """What retention asks."""
 
     async def purge(
         self,
@@ -297,7 +214,9 @@ class Store(Protocol):
         Last, the store gives free space back where it can. Several gateways may purge at once.
         """
 
-    # -- sweeps through what is kept --------------------------------------------------------------------------
+
+class SweepStore(Protocol):
+    """Sweeps through what is kept: forgetting, encrypting."""
 
     async def contents(self, after: int, *, limit: int) -> ContentsPage:
         """Everything of up to `limit` events that can hold a person's data, in order of arrival, as it is stored. Begin
@@ -318,7 +237,9 @@ class Store(Protocol):
         what is left to do, for a person.
         """
 
-    # -- gateways among themselves ----------------------------------------------------------------------------
+
+class SharedStore(Protocol):
+    """What gateways keep for each other."""
 
     async def take_lease(self, name: str, holder: str, *, lease_seconds: float) -> bool:
         """Takes the lease of that name, or prolongs it where the holder has it. False where another has it and it has
@@ -334,7 +255,9 @@ class Store(Protocol):
     async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
         """Keeps a value under that name instead of what was there; None forgets it."""
 
-    # -- people -----------------------------------------------------------------------------------------------
+
+class PeopleStore(Protocol):
+    """What people ask, and what they change."""
 
     async def events(self, where: EventFilter, *, limit: int, newest_first: bool = True) -> list[Event]:
         """Events in order of arrival. Their `body` is left empty."""
@@ -378,11 +301,14 @@ class Store(Protocol):
     async def status(self) -> Status:
         """Where the store is and how it stands."""
 
-    # -- the console ------------------------------------------------------------------------------------------
-    #
-    # These never write but for `record`, and do not hold up intake or deliveries. With a million events each answers
-    # in well under 300 ms. A cursor is text that only its store understands; a wrong one raises UsageError. What
-    # arrives or leaves meanwhile neither repeats nor skips anything else.
+
+class ReportStore(Protocol):
+    """What the console and the API ask.
+
+    None of it writes but `record`, and none holds up intake or deliveries. With a million events each answers in well
+    under 300 ms. A cursor is text that only its store understands; a wrong one raises UsageError. What arrives or
+    leaves meanwhile neither repeats nor skips anything else.
+    """
 
     async def event_page(
         self, where: EventFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
@@ -433,4 +359,16 @@ class Store(Protocol):
         """The audit log, the newest first."""
 
 
-StoreFactory = Callable[[str], Store]
+class Store(
+    OpenedStore,
+    IntakeStore,
+    QueueStore,
+    ConnectionStore,
+    PurgeStore,
+    SweepStore,
+    SharedStore,
+    PeopleStore,
+    ReportStore,
+    Protocol,
+):
+    """The durable inbox and its deliveries."""

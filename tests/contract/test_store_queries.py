@@ -20,7 +20,8 @@ from gateway.core.model import (
     Lane,
     PlannedDelivery,
 )
-from gateway.store.protocol import EventKind, Store
+from gateway.store.answers import EventKind
+from gateway.store.protocol import Store
 from tests.conftest import Clock
 
 PLACES = ("sqlite", "postgresql")  # encrypted bodies are not searched: tests/integration/test_encrypted_store.py

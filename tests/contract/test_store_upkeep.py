@@ -19,7 +19,8 @@ from gateway.core.model import (
     Refusal,
     SharedRate,
 )
-from gateway.store.protocol import Purged, Store
+from gateway.store.answers import Purged
+from gateway.store.protocol import Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
 

@@ -18,7 +18,7 @@ from gateway.delivery.retention import (
     Retention,
     next_limit,
 )
-from gateway.store.protocol import Purged
+from gateway.store.answers import Purged
 from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, owed

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from gateway.core.model import DONE, ChangeResult, ConnectionState, DeliveryFilter, PlannedDelivery, Refusal
 from gateway.delivery.circuit_breaker import paused_by_hand, resumed
+from gateway.store.answers import Purged
 from gateway.store.postgres.store import PostgresStore
-from gateway.store.protocol import Purged
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all
 from tests.integration.test_postgres_turns import stores
 from tests.shop import Shop, down, ok, one_of_two_probes, shop_on

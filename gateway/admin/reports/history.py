@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from gateway.store.protocol import Bucket, Store
+from gateway.store.answers import Bucket
+from gateway.store.protocol import Store
 
 REMEMBERED_SECONDS = 300.0  # a retry can still change what has passed
 SETTLED_SECONDS = 60.0  # a bar that ended so long ago is not counted anew at each look

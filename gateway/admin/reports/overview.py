@@ -13,7 +13,7 @@ from gateway.admin.gateway_view import ConnectionWord
 from gateway.admin.reports.dead_causes import cause_of
 from gateway.admin.request import AdminParts
 from gateway.core.model import ConnectionState
-from gateway.store.protocol import LaneState
+from gateway.store.answers import LaneState
 from gateway.telemetry.metrics import Queue, Scrape
 
 Range = Literal["1h", "24h", "7d"]

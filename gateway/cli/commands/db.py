@@ -10,7 +10,8 @@ from gateway.cli.commands.events import Json
 from gateway.cli.main import BadUsage, app, clean, named_keyring, named_store, print_json, run, with_store
 
 if TYPE_CHECKING:
-    from gateway.store.protocol import Status, Store
+    from gateway.store.answers import Status
+    from gateway.store.protocol import Store
 
 db = typer.Typer(no_args_is_help=True, help="The store itself: migrate, status, copy to PostgreSQL, encrypt.")
 app.add_typer(db, name="db")

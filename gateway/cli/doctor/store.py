@@ -11,10 +11,11 @@ from gateway.config.load import Config
 from gateway.core.errors import StoreError, StoreKeyMissing, StoreMissing, StoreOutdated, UsageError
 from gateway.plugin import Finding
 from gateway.store import open_store
+from gateway.store.answers import Status
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.encryption.store import used_keys
 from gateway.store.migrations.runner import HEAD
-from gateway.store.protocol import Status, Store
+from gateway.store.protocol import Store
 
 _GIB = 1024**3
 _TOO_LITTLE_BYTES = _GIB // 10

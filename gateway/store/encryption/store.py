@@ -33,8 +33,9 @@ from gateway.core.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store.answers import Added, Page
 from gateway.store.encryption.keyring import Keyring
-from gateway.store.protocol import Added, Page, Store
+from gateway.store.protocol import Store
 from gateway.store.records import KeptText, kept_json
 
 NOTE = "store.encrypt"  # the ids of the keys that ever sealed anything here

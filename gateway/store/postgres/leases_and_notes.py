@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.store.answers import Note
 from gateway.store.postgres.connection import PgConnection
-from gateway.store.protocol import Note
 
 _NOW = "now_ms($1::bigint)"
 _TAKE = f"""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from gateway.core.model import ConnectionChange, ConnectionStatus
+from gateway.store.answers import Purged
 from gateway.store.postgres.connection import PgConnection
 from gateway.store.postgres.queue import NOW, call, text
-from gateway.store.protocol import REMEMBERED_SECONDS, Purged
+from gateway.store.protocol import REMEMBERED_SECONDS
 from gateway.store.records import CONNECTION, connection_of
 
 CONNECTIONS = f"SELECT {NOW}, {CONNECTION} FROM connections ORDER BY name"

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.core.internal_events import PREFIX
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
+from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.paging import (
     SEARCH_ROWS,
     SEARCH_SECONDS,
@@ -25,7 +26,6 @@ from gateway.store.postgres.connection import Address, PgConnection
 from gateway.store.postgres.filters import Terms, delivery_kind_terms, delivery_terms, event_kind_terms, event_terms
 from gateway.store.postgres.queue import text
 from gateway.store.postgres.skip_scan import PostgresSkipScanIndex
-from gateway.store.protocol import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.records import DELIVERY_LISTED, EVENT_LISTED, PURGED, delivery_of, event_of, milliseconds, moment
 
 EVENTS = PostgresSkipScanIndex("events", ("account", "type", "state"), "true", "received_at")

@@ -35,6 +35,7 @@ from gateway.core.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store.answers import Added, Due, Note, Purged, Status
 from gateway.store.group_commit import GroupCommit
 from gateway.store.migrations.runner import HEAD, refuse_older, upgrade_postgresql
 from gateway.store.postgres import digests as digests
@@ -47,7 +48,6 @@ from gateway.store.postgres.connection import BUSY, FAILURES, TRIES, Address, Pg
 from gateway.store.postgres.filters import delivery_terms, event_terms, rejected_terms
 from gateway.store.postgres.notify import Announcer
 from gateway.store.postgres.reports import SIZE, PostgresReports
-from gateway.store.protocol import Added, Due, Note, Purged, Status
 from gateway.store.records import (
     DELIVERY,
     DELIVERY_LISTED,

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.store.protocol import Note
+from gateway.store.answers import Note
 
 
 def take_lease(connection: sqlite3.Connection, name: str, holder: str, lease_ms: int, now_ms: int) -> bool:

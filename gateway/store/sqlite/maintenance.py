@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from gateway.core.model import ConnectionChange, ConnectionStatus
-from gateway.store.protocol import REMEMBERED_SECONDS, Purged
+from gateway.store.answers import Purged
+from gateway.store.protocol import REMEMBERED_SECONDS
 from gateway.store.records import CONNECTION, PURGED, connection_of
 
 PAGES_A_STEP = 200  # moved to free the file's end: about 2 ms

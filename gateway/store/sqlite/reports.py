@@ -15,6 +15,7 @@ from typing import TypeVar
 from gateway.core.errors import StoreUnavailable
 from gateway.core.internal_events import is_own
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
+from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.paging import (
     SEARCH_ROWS,
     SEARCH_SECONDS,
@@ -26,7 +27,6 @@ from gateway.store.paging import (
     parse_cursor,
     uncountable,
 )
-from gateway.store.protocol import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.records import DELIVERY_LISTED, EVENT_LISTED, delivery_of, event_of, milliseconds, moment
 from gateway.store.sqlite.filters import delivery_terms, event_terms
 from gateway.store.sqlite.skip_scan import Kind, SqliteSkipScanIndex, ends, first_seq

@@ -36,8 +36,8 @@ from gateway.core.model import (
     RejectedRequest,
     SharedRate,
 )
+from gateway.store.answers import Added, Due, Note, Purged, Status
 from gateway.store.migrations.runner import HEAD, refuse_older, upgrade_sqlite
-from gateway.store.protocol import Added, Due, Note, Purged, Status
 from gateway.store.records import (
     DELIVERY,
     DELIVERY_LISTED,

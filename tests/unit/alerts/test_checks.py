@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.alerts.checks import late, silent
 from gateway.core.model import Lane
-from gateway.store.protocol import Due
+from gateway.store.answers import Due
 
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=2)

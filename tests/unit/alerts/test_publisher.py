@@ -13,7 +13,7 @@ from gateway.alerts.events import account_silent
 from gateway.alerts.publisher import Publisher
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import Event, EventFilter, PlannedDelivery
-from gateway.store.protocol import Added
+from gateway.store.answers import Added
 from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
 
