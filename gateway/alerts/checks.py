@@ -67,13 +67,13 @@ class Watch:
         self,
         store: Store,
         in_force: InForce,
-        tell: Callable[[OwnEvent], None],
+        publish: Callable[[OwnEvent], None],
         log: FilteringBoundLogger,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._in_force = in_force
-        self._tell = tell
+        self._publish = publish
         self._log = log
         self._now = now
         self._started_at = now()
@@ -98,13 +98,13 @@ class Watch:
         if bounds:
             last_events = await self._store.last_events()
             for own in silent(bounds, last_events, self._started_at, now, alerts.repeat):
-                self._tell(own)
+                self._publish(own)
         if table.wanting(OWN_ACCOUNT, BACKLOG_GROWING):
             growing = late(await self._store.due(), lambda lane: lane_connection(table, lane), alerts.backlog_after)
             waiting = await self._store.waiting() if growing else {}
             for connection, seconds in growing.items():
                 count = sum(n for lane, n in waiting.items() if lane_connection(table, lane) == connection)
-                self._tell(backlog_growing(connection, count, seconds, alerts.backlog_after, now, alerts.repeat))
+                self._publish(backlog_growing(connection, count, seconds, alerts.backlog_after, now, alerts.repeat))
 
 
 def lane_connection(table: RouteTable, lane: Lane) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -25,6 +24,7 @@ from gateway.core.model import (
     PlannedDelivery,
     RejectedRequest,
 )
+from gateway.core.tasks import background
 from gateway.delivery.connection_health import ConnectionChanged
 from gateway.store.protocol import Store
 
@@ -48,27 +48,23 @@ class Alerts:
         self._store = store
         self._in_force = in_force
         self._now = now
-        self._herald = Publisher(store, plan, log, raised)
-        self._watch = Watch(store, in_force, self.tell, log, now)
+        self._publisher = Publisher(store, plan, log, raised)
+        self._watch = Watch(store, in_force, self.publish, log, now)
         self._signatures = SignatureWatch()
 
     async def run(self) -> None:
         """Until told to stop; then what is still to be told is committed."""
-        watching = asyncio.create_task(self._watch.run(), name="gateway-watch-alerts")
-        try:
-            await self._herald.run()
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+        async with background(self._watch.run, "gateway-watch-alerts"):
+            await self._publisher.run()
 
     def stop(self) -> None:
         """Has `run` end soon."""
-        self._herald.stop()
+        self._publisher.stop()
 
-    def tell(self, own: OwnEvent | None) -> None:
+    def publish(self, own: OwnEvent | None) -> None:
         """Has an own event committed, where a route takes it."""
         if own is not None and self._is_wanted(own.account, own.type):
-            self._herald.put(own)
+            self._publisher.put(own)
 
     def _is_wanted(self, account: str, event_type: str) -> bool:
         return bool(self._in_force()[1].wanting(account, event_type))
@@ -78,15 +74,15 @@ class Alerts:
     def attempt_ended(self, claim: Claim, ending: Outcome) -> None:
         """How an attempt ended, once that is recorded."""
         if isinstance(ending, Finish) and ending.state is DeliveryState.DEAD:
-            self.tell(self._dead(claim.delivery, ending.reason, claim.event.connected_account, self._now()))
+            self.publish(self._dead(claim.delivery, ending.reason, claim.event.connected_account, self._now()))
 
     def connection_changed(self, change: ConnectionChanged) -> None:
         """A pause or a recovery."""
-        self.tell(connection_changed(change, self._now()))
+        self.publish(connection_changed(change, self._now()))
 
     def reloaded(self, reload: Reload) -> None:
         """How a reload ended."""
-        self.tell(reload_failed(reload, self._in_force()[0].settings.alerts.repeat))
+        self.publish(reload_failed(reload, self._in_force()[0].settings.alerts.repeat))
 
     def refused(self, request: RejectedRequest) -> None:
         """A request that was refused."""
@@ -101,14 +97,14 @@ class Alerts:
         )
         if reasons is not None:
             at = request.received_at
-            self.tell(signature_failing(request.account, reasons, alerts.signature_within, at, alerts.repeat))
+            self.publish(signature_failing(request.account, reasons, alerts.signature_within, at, alerts.repeat))
 
     def took(self, event: Event, planned: Sequence[PlannedDelivery]) -> None:
         """An event that was verified and committed, with what is owed for it."""
         self._signatures.accepted(event.account)
         is_dead = any(one.error is not None for one in planned)  # its route's `if` raised
         if is_dead and not is_own(event.type) and self._is_wanted(event.account, DELIVERY_DEAD):
-            self._herald.put(lambda: self._dead_on_arrival(event))
+            self._publisher.put(lambda: self._dead_on_arrival(event))
 
     async def _dead_on_arrival(self, event: Event) -> list[OwnEvent]:
         where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,), states=(DeliveryState.DEAD,))

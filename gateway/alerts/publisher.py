@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import StoreError
 from gateway.core.internal_events import OwnEvent
 from gateway.core.model import Event, EventState, PlannedDelivery
+from gateway.core.tasks import until_stored
 from gateway.store.protocol import Store
 
 MOST_WAITING = 10_000  # own events that wait for their commit; what comes then is only counted
-FIRST_WAIT_SECONDS = 0.1
-LONGEST_WAIT_SECONDS = 5.0
 KNOWN_SECONDS = 60.0  # what another gateway has told is looked at again after so long
 MOST_KNOWN = 1000
 
@@ -62,27 +63,21 @@ class Publisher:
     async def run(self) -> None:
         """Commits until told to stop, and then what still waits."""
         while (own := await self._waiting.get()) is not None:
-            await self._tell(own)
+            with contextlib.suppress(StoreError):  # it is told to the log, and stopping waits no longer
+                await until_stored(partial(self._commit_all, own), self._not_kept, lambda: self._stopping)
 
     def stop(self) -> None:
         """Has `run` end once all that waits is committed, or the store stays away."""
         self._stopping = True
         self._waiting.put_nowait(None)
 
-    async def _tell(self, own: OwnEvent | Ask) -> None:
-        """Commits, however long the store takes to come back."""
-        wait = FIRST_WAIT_SECONDS
-        while True:
-            try:
-                for one in [own] if isinstance(own, OwnEvent) else await own():
-                    await self._commit(one)
-                return
-            except StoreError as error:
-                self._log.error("alert.not_kept", error=str(error))
-                if self._stopping and wait > 1:
-                    return
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+    async def _commit_all(self, own: OwnEvent | Ask) -> None:
+        """Raises StoreError."""
+        for event in [own] if isinstance(own, OwnEvent) else await own():
+            await self._commit(event)
+
+    def _not_kept(self, error: StoreError) -> None:
+        self._log.error("alert.not_kept", error=str(error))
 
     async def _commit(self, own: OwnEvent) -> None:
         """Raises StoreError."""

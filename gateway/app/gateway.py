@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,9 +32,9 @@ from gateway.config.schema.types import split_listen
 from gateway.config.watch import watch
 from gateway.core.errors import UsageError
 from gateway.core.model import Claim, Finish, Outcome, RejectedRequest
-from gateway.core.routing import RouteTable, route
+from gateway.core.routing import RouteTable
+from gateway.core.tasks import background
 from gateway.core.tracing import Tracer
-from gateway.delivery.connection_health import ConnectionChanged, ConnectionObserver
 from gateway.delivery.fetch import Fetcher, StripeFetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.retention import Retention
@@ -47,12 +48,29 @@ from gateway.plugin import Action, ConnectionSettings
 from gateway.store import open_store
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.encryption.store import with_keys
+from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
 from gateway.telemetry.metrics import Metrics
 
 DRAIN_SECONDS = 20.0  # attempts under way at SIGTERM get so long; then they are handed back
 SHUTDOWN_SECONDS = 5.0  # requests under way get so long
+
+
 NO_SOCKETS = HandedOver()  # were handed over: it opens its own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """What a gateway is run with beside its configuration."""
+
+    observer: Observer | None = None  # told of each attempt that ended
+    fetcher: Fetcher | None = None  # answers in Stripe's place, which then is not asked at all
+    outbox: Outbox | None = None  # what was caught, for the console to show
+    load: Load | None = None  # None: a reload reads the files as they were the first time, in this environment
+    sockets: HandedOver = NO_SOCKETS  # listened on, where there are any
+
+
+NO_OPTIONS = GatewayOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,183 +83,202 @@ class Ready:
     reloader: Reloader
 
 
-def observed(metrics: Metrics, alerts: Alerts, observer: Observer | None) -> Observer:
-    """An observer that counts attempts and tells of dead letters, then asks another."""
+class Gateway:
+    """The parts of one gateway. They are made here, and started and stopped by `at_work`."""
 
-    def observe(claim: Claim, ending: Outcome) -> None:
+    def __init__(self, config: Config, store: Store, log: FilteringBoundLogger, options: GatewayOptions) -> None:
+        """Raises UsageError where the certificate cannot be read."""
+        self.config = config  # at the start; `live` has the one in force
+        self.options = options
+        self.store = store
+        self.log = log
+        self.live = RuntimeConfig(config, datetime.now(UTC))
+        self.intake = intake_of(config, self.live.table)
+        context = read_certificate(config)
+        self.certificate = Certificate(context) if context is not None else None
+        self.metrics = Metrics()
+        self.resources = Resources(self._is_in_force, log)
+        self.apis = StripeApis()
+        self._ask_stripe_by(config)
+        fetcher = options.fetcher or StripeFetcher(store, self.apis)
+        self.tracer, fetcher, self._stop_tracing = _traced(config, fetcher, log)
+        self.alerts = Alerts(
+            store,
+            self.live.in_force,
+            lambda event: self.intake.route(event),
+            log,
+            raised=lambda event: self.metrics.own_event(event.type),
+        )
+        self.worker = Worker(
+            store,
+            self.live.in_force,
+            self.resources,
+            fetcher,
+            log,
+            observer=self._attempt_ended,
+            connection_observer=self.alerts.connection_changed,
+            tracer=self.tracer,
+        )
+        self.retention = Retention(store, lambda: self.live.config.settings.store, log)
+        self.rejections = Rejections(store, lambda: self.live.config.settings.rejected.bounds(), log)
+        self.handler = Handler(
+            store, lambda: self.intake, log, self.metrics, self._refused, self.alerts.took, self.tracer
+        )
+        self.listener = Listener(self.handler, log, self.metrics.refused)
+        self.reloader = Reloader(
+            self.live, options.load or _load_again, self._prepare, store.waiting, log, on_reload=self._reloaded
+        )
+
+    # -- starting and stopping --------------------------------------------------------------------------------
+
+    def _parts(self) -> Sequence[AbstractAsyncContextManager[None]]:
+        """In the order of starting. They stop in the opposite order: first what brings work, last what work needs."""
+        return (
+            _closed_by(self.resources.close),
+            _closed_by(self.apis.close),
+            _closed_by(self._stop_tracing),
+            background(self.alerts.run, "gateway-alerts", self.alerts.stop),
+            background(self.worker.run, "gateway-worker", self._drain),
+            background(self.retention.run, "gateway-retention"),
+            self._console(),
+            background(self.rejections.run, "gateway-rejections", self.rejections.stop),
+            self._public_listener(),
+            self._reconciling(),
+            controlled(self.config.folder / self.config.settings.reload.socket, self.reloader, self.log),
+            self._watching(),
+            _closed_by(self._stand_down),
+        )
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Answers while the block runs, and drains afterwards. Raises StoreError, UsageError (an address in use)."""
+        async with contextlib.AsyncExitStack() as stack:
+            for part in self._parts():
+                await stack.enter_async_context(part)
+            yield
+            self.log.info("gateway.stopping")
+
+    @property
+    def public_url(self) -> str:
+        """Where Stripe posts."""
+        scheme = "https" if self.config.settings.server.tls else "http"
+        host, port = self.listener.address
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    @contextlib.asynccontextmanager
+    async def _console(self) -> AsyncIterator[None]:
+        view, given = GatewayView(self.live, self.worker), self.options.sockets.admin
+        async with admin_listener(view, self.store, self.metrics, self.log, self.options.outbox, given) as self.admin:
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _public_listener(self) -> AsyncIterator[None]:
+        listen = self.config.settings.server.listen
+        certificate = self.certificate.listening if self.certificate is not None else None
+        async with _closed_by(lambda: self.listener.close(SHUTDOWN_SECONDS)):
+            try:
+                await self.listener.start(self.options.sockets.public or split_listen(listen), certificate)
+            except OSError as error:
+                raise UsageError(f"server.listen: cannot listen on {listen}: {error.strerror}") from None
+            yield
+
+    def _reconciling(self) -> AbstractAsyncContextManager[None]:
+        if self.options.fetcher is not None:
+            return contextlib.nullcontext()
+        reconciler = Reconciler(self.store, self.apis, lambda: self.intake, self.log)
+        return background(reconciler.run, "gateway-reconcile")
+
+    def _watching(self) -> AbstractAsyncContextManager[None]:
+        if not self.config.settings.reload.watch:
+            return contextlib.nullcontext()
+        return background(lambda: watch(self.reloader, self.log), "gateway-watch")
+
+    async def _stand_down(self) -> None:
+        """What takes time before the end, while events are still taken."""
+        self.handler.is_stopping = True
+        self.listener.stand_down()
+        await asyncio.gather(self._drain(), asyncio.sleep(self.live.config.settings.server.shutdown_delay))
+
+    async def _drain(self) -> None:
+        await self.worker.drain(DRAIN_SECONDS)
+
+    # -- who takes part in a reload ---------------------------------------------------------------------------
+
+    def _prepare(self, config: Config) -> Callable[[RouteTable], None]:
+        """Reads what a configuration needs beside its files, and gives what puts it into force. Raises UsageError."""
+        context = read_certificate(config)
+
+        def put_into_force(table: RouteTable) -> None:
+            self.intake = intake_of(config, table)
+            self.resources.retire()
+            self._ask_stripe_by(config)
+            if self.certificate is not None and context is not None:
+                self.certificate.in_force = context
+
+        return put_into_force
+
+    def _reloaded(self, result: Reload) -> None:
+        self.metrics.reloaded("failed" if result.outcome is ReloadOutcome.REFUSED else "loaded")
+        self.alerts.reloaded(result)
+
+    def _ask_stripe_by(self, config: Config) -> None:
+        self.apis.take(config.accounts.values(), config.settings.stripe.api_base, config.settings.stripe.timeout)
+
+    def _is_in_force(self, action: Action[Any], name: str | None, settings: ConnectionSettings | None) -> bool:
+        config = self.live.config
+        return config.actions.get(action.name) is action and connection_of(config.connections, name) == settings
+
+    # -- what the parts tell each other -----------------------------------------------------------------------
+
+    def _attempt_ended(self, claim: Claim, ending: Outcome) -> None:
         if isinstance(ending, Finish):
             delivery, attempt = claim.delivery, ending.attempt
-            metrics.attempt(delivery.route, delivery.action, attempt.outcome.value, attempt.duration_seconds)
-        alerts.attempt_ended(claim, ending)
-        if observer is not None:
-            observer(claim, ending)
+            self.metrics.attempt(delivery.route, delivery.action, attempt.outcome.value, attempt.duration_seconds)
+        self.alerts.attempt_ended(claim, ending)
+        if self.options.observer is not None:
+            self.options.observer(claim, ending)
 
-    return observe
+    def _refused(self, request: RejectedRequest) -> None:
+        self.rejections.put(request)
+        self.alerts.refused(request)
 
 
 @contextlib.asynccontextmanager
 async def running(
-    config: Config,
-    log: FilteringBoundLogger,
-    observer: Observer | None = None,
-    drain_seconds: float = DRAIN_SECONDS,
-    fetcher: Fetcher | None = None,
-    outbox: Outbox | None = None,
-    connection_observer: ConnectionObserver | None = None,
-    load: Load | None = None,
-    sockets: HandedOver = NO_SOCKETS,
+    config: Config, log: FilteringBoundLogger, options: GatewayOptions = NO_OPTIONS
 ) -> AsyncIterator[Ready]:
-    """A gateway at work: answers on entry, drained on exit. `fetcher` answers in Stripe's place. Without `load`, the
-    files are read as they were the first time, in this process's environment. Listens on `sockets` where there are any.
-    Raises StoreError, UsageError (an address in use).
-    """
+    """A gateway at work: answers on entry, drained on exit. Raises StoreError, UsageError (an address in use)."""
     start = time.monotonic()
-    live = RuntimeConfig(config, datetime.now(UTC))
-    intake = intake_of(config, live.table)
-    context = read_certificate(config)
-    certificate = Certificate(context) if context is not None else None
-    store = open_store(config.settings.store.url.get_secret_value(), config.folder)
-    await store.start()
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(store.close)
-        store = await with_keys(store, Keyring(config.settings.store.keys()), strict=True)
+    opened = open_store(config.settings.store.url.get_secret_value(), config.folder)
+    await opened.start()
+    async with _closed_by(opened.close):
+        store = await with_keys(opened, Keyring(config.settings.store.keys()), strict=True)
+        gateway = Gateway(config, store, log, options)
+        async with gateway.at_work():
+            yield Ready(gateway.public_url, gateway.admin, time.monotonic() - start, gateway.reloader)
 
-        def in_force(action: Action[Any], name: str | None, settings: ConnectionSettings | None) -> bool:
-            config = live.config
-            return config.actions.get(action.name) is action and connection_of(config.connections, name) == settings
 
-        resources = Resources(in_force, log)
-        stack.push_async_callback(resources.close)
-        apis = StripeApis()
-        apis.take(config.accounts.values(), config.settings.stripe.api_base, config.settings.stripe.timeout)
-        stack.push_async_callback(apis.close)
-        metrics = Metrics()
-        asking = fetcher or StripeFetcher(store, apis)
-        tracer: Tracer | None = None
-        if config.settings.tracing is not None:
-            from gateway.telemetry.otel import start_tracing  # imports much, and an extra
+@contextlib.asynccontextmanager
+async def _closed_by(close: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await close()
 
-            tracer, asking, stop_tracing = start_tracing(config, asking, log)
-            stack.push_async_callback(stop_tracing)
-        alerts = Alerts(
-            store,
-            lambda: (live.config, live.table),
-            lambda event: route(event, intake.accounts, intake.table, intake.constants),
-            log,
-            raised=lambda event: metrics.own_event(event.type),
-        )
-        telling = asyncio.create_task(alerts.run(), name="gateway-alerts")
 
-        async def stop_telling() -> None:
-            alerts.stop()
-            await telling
+def _traced(
+    config: Config, fetcher: Fetcher, log: FilteringBoundLogger
+) -> tuple[Tracer | None, Fetcher, Callable[[], Awaitable[None]]]:
+    """What traces, the fetcher traced, and what sends the last spans; where nothing is traced, nothing."""
+    if config.settings.tracing is None:
+        return None, fetcher, lambda: asyncio.sleep(0)
+    from gateway.telemetry.otel import start_tracing  # imports much, and an extra
 
-        stack.push_async_callback(stop_telling)
-
-        def connection_changed(change: ConnectionChanged) -> None:
-            alerts.connection_changed(change)
-            if connection_observer is not None:
-                connection_observer(change)
-
-        worker = Worker(
-            store,
-            lambda: (live.config, live.table),
-            resources,
-            asking,
-            log,
-            observer=observed(metrics, alerts, observer),
-            connection_observer=connection_changed,
-            tracer=tracer,
-        )
-        working = asyncio.create_task(worker.run(), name="gateway-worker")
-
-        async def stop_working() -> None:
-            await worker.drain(drain_seconds)
-            await working
-
-        stack.push_async_callback(stop_working)
-        retention = Retention(store, lambda: live.config.settings.store, log)
-        purging = asyncio.create_task(retention.run(), name="gateway-retention")
-        stack.push_async_callback(_cancel, purging)
-
-        def prepare(config: Config) -> Callable[[RouteTable], None]:
-            context = read_certificate(config)
-
-            def apply(table: RouteTable) -> None:
-                nonlocal intake
-                intake = intake_of(config, table)
-                resources.retire()
-                apis.take(config.accounts.values(), config.settings.stripe.api_base, config.settings.stripe.timeout)
-                if certificate is not None and context is not None:
-                    certificate.in_force = context
-
-            return apply
-
-        def reloaded(result: Reload) -> None:
-            metrics.reloaded("failed" if result.outcome is ReloadOutcome.REFUSED else "loaded")
-            alerts.reloaded(result)
-
-        reloader = Reloader(live, load or _load_again, prepare, store.waiting, log, on_reload=reloaded)
-        admin = await stack.enter_async_context(
-            admin_listener(GatewayView(live, worker), store, metrics, log, outbox, sockets.admin)
-        )
-        rejections = Rejections(store, lambda: live.config.settings.rejected.bounds(), log)
-        rejecting = asyncio.create_task(rejections.run(), name="gateway-rejections")
-
-        async def stop_rejecting() -> None:
-            rejections.stop()
-            await rejecting
-
-        stack.push_async_callback(stop_rejecting)
-
-        def refused(request: RejectedRequest) -> None:
-            rejections.put(request)
-            alerts.refused(request)
-
-        handler = Handler(store, lambda: intake, log, metrics, refused, alerts.took, tracer)
-        listener = Listener(handler, log, metrics.refused)
-        stack.push_async_callback(listener.close, SHUTDOWN_SECONDS)
-
-        async def stand_down() -> None:
-            """What takes time before the end, while events are still taken."""
-            handler.is_stopping = True
-            listener.stand_down()
-            delay = live.config.settings.server.shutdown_delay
-            await asyncio.gather(worker.drain(drain_seconds), asyncio.sleep(delay))
-
-        try:
-            await listener.start(
-                sockets.public or split_listen(config.settings.server.listen),
-                certificate.listening if certificate is not None else None,
-            )
-        except OSError as error:
-            raise UsageError(
-                f"server.listen: cannot listen on {config.settings.server.listen}: {error.strerror}"
-            ) from None
-        if fetcher is None:  # nobody stands in Stripe's place
-            reconciling = asyncio.create_task(
-                Reconciler(store, apis, lambda: intake, log).run(), name="gateway-reconcile"
-            )
-            stack.push_async_callback(_cancel, reconciling)
-        await stack.enter_async_context(controlled(config.folder / config.settings.reload.socket, reloader, log))
-        if config.settings.reload.watch:
-            watching = asyncio.create_task(watch(reloader, log), name="gateway-watch")
-            stack.push_async_callback(_cancel, watching)
-        stack.push_async_callback(stand_down)
-        host, port = listener.address
-        scheme = "https" if config.settings.server.tls else "http"
-        shown = f"[{host}]" if ":" in host else host
-        yield Ready(f"{scheme}://{shown}:{port}", admin, time.monotonic() - start, reloader)
-        log.info("gateway.stopping")
+    return start_tracing(config, fetcher, log)
 
 
 async def _load_again(previous: Config) -> Config:
     return await asyncio.to_thread(load_config, previous.path, os.environ, previous)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def tune_garbage_collection() -> None:
@@ -259,12 +296,8 @@ async def serve(
     *,
     log: FilteringBoundLogger,
     on_ready: Callable[[Ready], None] | None = None,
-    observer: Observer | None = None,
-    fetcher: Fetcher | None = None,
-    outbox: Outbox | None = None,
-    load: Load | None = None,
+    options: GatewayOptions = NO_OPTIONS,
     is_hangup_end: bool = False,
-    sockets: HandedOver = NO_SOCKETS,
     manager: Manager | None = None,
 ) -> None:
     """Runs a gateway until SIGTERM or SIGINT, then drains it. SIGHUP reloads, or ends it too where that is said.
@@ -277,10 +310,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, stop.set if is_hangup_end else hangup.set)
-    async with (
-        manager.watched(),
-        running(config, log, observer, fetcher=fetcher, outbox=outbox, load=load, sockets=sockets) as ready,
-    ):
+    async with manager.watched(), running(config, log, options) as ready:
 
         async def reload_at_hangup() -> None:
             while True:
@@ -290,7 +320,6 @@ async def serve(
                 result = await ready.reloader.reload("SIGHUP")
                 manager.ready(f"{ready.public_url}, configuration {result.version}, last reload {result.outcome}")
 
-        reloading = asyncio.create_task(reload_at_hangup(), name="gateway-hangup")
         tune_garbage_collection()
         log.info(
             "gateway.ready",
@@ -302,9 +331,10 @@ async def serve(
         manager.ready(f"{ready.public_url}, configuration {config.version}")
         if on_ready is not None:
             on_ready(ready)
-        try:
+        async with background(
+            reload_at_hangup,
+            "gateway-hangup",
+        ):
             await stop.wait()
-        finally:
             manager.stopping()
-            await _cancel(reloading)
     log.info("gateway.stopped")

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass
 
 from gateway.core.errors import UsageError
+from gateway.core.tasks import background
 
 PUBLIC, ADMIN = "public", "admin"  # FileDescriptorName= of the socket units
 TELL_SECONDS = 1.0
@@ -95,17 +96,13 @@ class Manager:
         if not self.watchdog_seconds:
             yield
             return
-        beating = asyncio.create_task(self._beat(self.watchdog_seconds / 2), name="gateway-watchdog")
-        try:
+        async with background(self._beat, "gateway-watchdog"):
             yield
-        finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
 
-    async def _beat(self, seconds: float) -> None:
+    async def _beat(self) -> None:
         while True:
             self._tell("WATCHDOG=1", wait_seconds=0)  # another comes soon
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(self.watchdog_seconds / 2)
 
     def _tell(self, *lines: str, wait_seconds: float | None = None) -> None:
         """Fire and forget: a manager that does not listen is no reason to stop. Its queue holds few words (ten on

@@ -62,6 +62,10 @@ class RuntimeConfig:
         self._started = config.settings
         self.note(Reload(at, "start", ReloadOutcome.LOADED, config.version))
 
+    def in_force(self) -> tuple[Config, RouteTable]:
+        """The configuration, and its routes."""
+        return self.config, self.table
+
     @property
     def last(self) -> Reload:
         """The last reload, or the start."""

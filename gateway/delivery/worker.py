@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -27,6 +27,7 @@ from gateway.core.model import (
     SharedRate,
 )
 from gateway.core.routing import RouteTable
+from gateway.core.tasks import background, cancel, until_stored, within
 from gateway.core.tracing import Tracer
 from gateway.delivery.attempt import AttemptContext, AttemptResult, run_attempt
 from gateway.delivery.circuit_breaker import evidence_of
@@ -97,8 +98,7 @@ class Worker:
 
     async def run(self) -> None:
         """Until `drain` is called."""
-        renewing = asyncio.create_task(self._renew(), name="gateway-renew")
-        try:
+        async with background(self._renew, "gateway-renew"):
             while not self._draining:
                 try:
                     wait = await self._claim_once()
@@ -107,9 +107,6 @@ class Worker:
                     wait = 1.0
                 if wait > 0 and not self._draining:
                     await self._sleep(wait)
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
 
     async def _sleep(self, seconds: float) -> None:
         """Until there may be work, or room for it."""
@@ -121,9 +118,7 @@ class Worker:
                 self._is_news = True
                 self._connections.announce()
         finally:
-            for task in (work, room):
-                task.cancel()
-            await asyncio.gather(work, room, return_exceptions=True)
+            await cancel(work, room)
         self._wake.clear()
 
     async def _look(self) -> None:
@@ -212,12 +207,9 @@ class Worker:
                 looks_in = self._connections.looks_in()
                 waits += [] if looks_in is None else [looks_in]
             waits += [] if opens_in is None else [opens_in]
-        if is_full:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FULL_SECONDS):
-                    await self._wake.wait()
-                    self._wake.clear()
-                    return 0.0
+        if is_full and await within(FULL_SECONDS, self._wake):
+            self._wake.clear()
+            return 0.0
         return max(SHORTEST_SECONDS, min(waits))
 
     # -- claims that run --------------------------------------------------------------------------------------
@@ -268,13 +260,13 @@ class Worker:
         config, table = self._config()
         trace = None if self._tracer is None else self._tracer.attempt(claim)
         log = self._log if trace is None else self._log.bind(trace_id=trace.trace_id)
-        bench = AttemptContext(
+        context = AttemptContext(
             config, table, self._resources, self._fetcher, self._rng, log, trace, gatherer=self._gatherer
         )
-        start, started_at = time.monotonic(), bench.now()
+        start, started_at = time.monotonic(), context.now()
         seconds: float | None = None
         try:
-            ended = await run_attempt(claim, bench)
+            ended = await run_attempt(claim, context)
             seconds = time.monotonic() - start
         except asyncio.CancelledError:  # by drain, or because its lease is lost: handed back, its attempt recorded
             why = "the gateway stopped" if self._draining else "the gateway lost its lease"
@@ -301,17 +293,16 @@ class Worker:
 
     async def _record(self, claim: Claim, ending: Outcome, log: FilteringBoundLogger) -> None:
         """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""
-        wait = 0.1
-        while True:
-            try:
-                recorded = await self._store.finish(claim.delivery.id, claim.token, ending)
-                break
-            except StoreError as error:
-                self._log.error("delivery.record_failed", delivery_id=claim.delivery.id, error=str(error))
-                if self._draining and wait > 2:
-                    return
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, 5.0)
+        delivery_id = claim.delivery.id
+
+        def not_recorded(error: StoreError) -> None:
+            self._log.error("delivery.record_failed", delivery_id=delivery_id, error=str(error))
+
+        finish = partial(self._store.finish, delivery_id, claim.token, ending)
+        try:
+            recorded = await until_stored(finish, not_recorded, lambda: self._draining)
+        except StoreError:  # the lease's end gives it to others, or the next start
+            return
         self._report(claim, ending, recorded, log)
 
     def _report(self, claim: Claim, ending: Outcome, recorded: bool, log: FilteringBoundLogger) -> None:

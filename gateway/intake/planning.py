@@ -9,7 +9,7 @@ from gateway.core.envelope import is_forgotten
 from gateway.core.errors import UsageError
 from gateway.core.internal_events import account_named
 from gateway.core.model import Event, PlannedDelivery, RejectedRequest
-from gateway.core.routing import RouteTable, route
+from gateway.core.routing import RouteTable
 from gateway.intake.webhook import Intake, recognise_rejected
 
 
@@ -25,7 +25,7 @@ def replan(intake: Intake, event: Event) -> tuple[PlannedDelivery, ...]:
         raise UsageError(f"gateway.yaml has no account {event.account} any more")
     if is_forgotten(event.body):
         raise UsageError(f"{event.id} was forgotten (`gateway forget`): there is nothing left to replay")
-    return tuple(route(event, intake.accounts, intake.table, intake.constants)[1])
+    return tuple(intake.route(event)[1])
 
 
 Readmitted = tuple[Event, list[PlannedDelivery]]
@@ -38,6 +38,6 @@ def readmission(config: Config) -> Callable[[RejectedRequest], Readmitted | str]
 
     def judge(request: RejectedRequest) -> Readmitted | str:
         event = recognise_rejected(intake, request)
-        return event if isinstance(event, str) else route(event, intake.accounts, intake.table, intake.constants)
+        return event if isinstance(event, str) else intake.route(event)
 
     return judge

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import StoreError
 from gateway.core.model import RejectedBounds, RejectedRequest
+from gateway.core.tasks import within
 from gateway.store.protocol import Store
 
 WRITE_SECONDS = 1.0  # between two writes
@@ -83,8 +83,8 @@ class Rejections:
         """Writes until told to stop, and then what still waits."""
         await self._write()
         while not self._stopping.is_set():
-            if await self._within(AGE_SECONDS, self._some):
-                await self._within(self._write_seconds, self._stopping)  # what comes meanwhile shares the write
+            if await within(AGE_SECONDS, self._some):
+                await within(self._write_seconds, self._stopping)  # what comes meanwhile shares the write
             await self._write()
         if self._waiting:
             await self._write()
@@ -93,13 +93,6 @@ class Rejections:
         """Has `run` end soon."""
         self._stopping.set()
         self._some.set()
-
-    @staticmethod
-    async def _within(seconds: float, event: asyncio.Event) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                return await event.wait()
-        return False
 
     async def _write(self) -> None:
         self._some.clear()

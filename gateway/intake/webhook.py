@@ -62,6 +62,10 @@ class Intake:
     max_body: int
     sources: Sources
 
+    def route(self, event: Event) -> tuple[Event, list[PlannedDelivery]]:
+        """The event in its right state, and what is owed for it. Its account is known."""
+        return route(event, self.accounts, self.table, self.constants)
+
 
 def recognise(intake: Intake, name: str | None, body: bytes, signature: str | None, now: float) -> Event:
     """The event that Stripe has signed for the account of that name, or for whichever account it was. Raises
@@ -195,7 +199,7 @@ class Handler:
             event = replace(event, source=EventSource.SEND)
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
             event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
-        event, planned = route(event, intake.accounts, intake.table, intake.constants)
+        event, planned = intake.route(event)
         log, arrival = self._log, None
         if self._tracer is not None:
             arrival = self._tracer.arrival(request.head.header, request.head.path, event, now)

@@ -21,7 +21,7 @@ import asyncpg
 import pytest
 import structlog
 
-from gateway.app.gateway import running
+from gateway.app.gateway import GatewayOptions, running
 from gateway.app.systemd import HandedOver
 from gateway.config.load import load
 from gateway.core.errors import UsageError
@@ -204,7 +204,7 @@ async def test_a_console_on_a_socket_that_is_open_to_others_takes_a_token(tmp_pa
     with socket.create_server(("0.0.0.0", 0)) as listening:
         loaded = load(written(tmp_path, config(sink, free_port())), {})
         with pytest.raises(UsageError) as caught:
-            async with running(loaded, structlog.get_logger(), sockets=HandedOver(admin=listening)):
+            async with running(loaded, structlog.get_logger(), GatewayOptions(sockets=HandedOver(admin=listening))):
                 pass
     assert str(caught.value) == (
         "socket activation: the socket admin is open to other machines, which takes a token; set admin.token, or give "
@@ -216,7 +216,9 @@ async def test_a_console_on_a_socket_of_this_machine_answers_there(tmp_path: Pat
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         loaded = load(written(tmp_path, config(sink, 0)), {})
-        async with running(loaded, structlog.get_logger(), sockets=HandedOver(admin=listening.dup())) as ready:
+        async with running(
+            loaded, structlog.get_logger(), GatewayOptions(sockets=HandedOver(admin=listening.dup()))
+        ) as ready:
             assert ready.admin.url == f"http://127.0.0.1:{port}"
             async with aiohttp.ClientSession() as session, session.get(f"{ready.admin.url}/sign-in") as page:
                 assert page.status == 200

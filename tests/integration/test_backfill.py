@@ -16,9 +16,8 @@ import structlog
 from gateway.config.load import load
 from gateway.core.errors import StripeRefused, StripeUnavailable
 from gateway.core.model import Account, Event, EventFilter, EventSource, Route
-from gateway.core.routing import RouteTable
+from gateway.delivery.leases import LeaseLost, NamedLease
 from gateway.intake.backfill.importer import TRIES, CatchUp, WantedEvents, connected_to, exact, listings
-from gateway.intake.backfill.lease import Lease, LeaseLost
 from gateway.intake.backfill.listing import MOST_IN_WINDOW, Listing, oldest_first
 from gateway.intake.backfill.progress import Course, Order
 from gateway.intake.planning import intake_of
@@ -72,7 +71,7 @@ class Bench:
         path.write_text(config(routes, standin.url))
         loaded = load(path, {})
         self.account: Account = loaded.accounts["acme"]
-        self.intake: Intake = intake_of(loaded, RouteTable(loaded.routes))
+        self.intake: Intake = intake_of(loaded)
         self.routes: tuple[Route, ...] = loaded.routes
         self.sleeper = Sleeper()
         self.store = store
@@ -360,7 +359,7 @@ async def test_a_lease_that_was_lost_ends_the_work(
 ) -> None:
     missed(standin, 3)
     one = bench()
-    monkeypatch.setattr("gateway.intake.backfill.lease.LEASE_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.delivery.leases.NAMED_LEASE_SECONDS", 0.0)
     course = one.course()
     async with course.lease.held():
         with pytest.raises(LeaseLost, match=f"the lease '{course.lease.name}' was lost: another gateway or command"):
@@ -369,7 +368,7 @@ async def test_a_lease_that_was_lost_ends_the_work(
 
 
 async def test_of_two_that_hold_a_lease_the_second_is_told(store: Store) -> None:
-    one, two = Lease(store, "x"), Lease(store, "x")
+    one, two = NamedLease(store, "x"), NamedLease(store, "x")
     async with one.held() as first, two.held() as second:
         assert (first, second) == (True, False)
         one.check()

@@ -70,7 +70,7 @@ def uncaught(config: Config) -> list[str]:
 def dev() -> None:
     """Run the gateway with catchers for mail, HTTP and Slack. No account needed."""
     from gateway.admin.outbox import Outbox
-    from gateway.app.gateway import serve
+    from gateway.app.gateway import GatewayOptions, serve
     from gateway.cli.commands.serve import run_loop
     from gateway.cli.dev.catchers import catching, show
     from gateway.cli.dev.environment import DevEnvironment, DevFetcher, overlay
@@ -120,10 +120,7 @@ def dev() -> None:
                 led,
                 log=log,
                 on_ready=on_ready,
-                observer=observer,
-                fetcher=DevFetcher(),
-                outbox=outbox,
-                load=load_again,
+                options=GatewayOptions(observer=observer, fetcher=DevFetcher(), outbox=outbox, load=load_again),
                 is_hangup_end=sys.stdin.isatty(),
             )
 

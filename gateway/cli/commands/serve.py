@@ -23,6 +23,7 @@ def serve() -> None:
         dev()
         return
     gc.disable()  # what is made from here on stays; `gateway.app.gateway.serve` goes on collecting once all is made
+    from gateway.app.gateway import GatewayOptions
     from gateway.app.gateway import serve as run
     from gateway.app.systemd import Manager, handed_over
     from gateway.telemetry import logging as logs
@@ -37,7 +38,7 @@ def serve() -> None:
         if ready.admin.token is not None:  # not through the log, which others may read
             print(f"Console: {ready.admin.sign_in_url}", file=logs.Output(sys.stderr), flush=True)
 
-    run_loop(run(config, log=log, on_ready=on_ready, sockets=sockets, manager=manager))
+    run_loop(run(config, log=log, on_ready=on_ready, options=GatewayOptions(sockets=sockets), manager=manager))
 
 
 def run_loop(main: object) -> None:

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import StripeUnavailable
 from gateway.core.model import EVERY_CONNECTED, Account, Event, EventSource
-from gateway.core.routing import RouteTable, route, wants_connected
+from gateway.core.routing import RouteTable, wants_connected
 from gateway.intake.backfill.listing import MOST_TYPES, Listing, Window, oldest_first
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
@@ -160,8 +160,7 @@ class CatchUp:
             self.tally.new += is_new
 
     async def _add(self, event: Event) -> bool:
-        intake = self._intake
-        event, planned = route(event, intake.accounts, intake.table, intake.constants)
+        event, planned = self._intake.route(event)
         added = await self._store.add(replace(event, source=self._source), planned)
         if not added.is_duplicate:
             self._log.info(

@@ -13,8 +13,8 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.model import STRIPE_KEEPS_SECONDS, Account, EventFilter, EventSource
+from gateway.delivery.leases import NamedLease
 from gateway.intake.backfill.importer import CatchUp, Tally, WantedEvents, listings
-from gateway.intake.backfill.lease import Lease
 from gateway.intake.backfill.listing import Listing, oldest_first
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
@@ -60,8 +60,10 @@ class Course:
         self._listings = listings(
             order.account, self._wanted, undelivered=order.undelivered, connected_account=order.connected_account
         )
-        told = json.dumps([order.words, order.connected_account])
-        self.lease = Lease(store, f"backfill {order.account.name} {hashlib.sha256(told.encode()).hexdigest()[:16]}")
+        identity = json.dumps([order.words, order.connected_account])
+        self.lease = NamedLease(
+            store, f"backfill {order.account.name} {hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        )
 
     @property
     def listing(self) -> Listing | None:
@@ -87,8 +89,8 @@ class Course:
         self.place.reached = max(self.place.reached, oldest)
         self.resumed = True
 
-    async def run(self, told: Callable[[], None]) -> None:
-        """To the end, under its lease; `told` hears of every step. Raises StripeApiError, StoreError, LeaseLost."""
+    async def run(self, on_progress: Callable[[], None]) -> None:
+        """To the end, under its lease; `on_progress` hears each step. Raises StripeApiError, StoreError, LeaseLost."""
         catch_up = CatchUp(
             self._store, self._api, self._intake, EventSource.BACKFILL, self._log, still_ours=self.lease.check
         )
@@ -97,7 +99,7 @@ class Course:
         async def reached(at: int) -> None:
             self.place.reached = at
             await self._store.keep_note(self.lease.name, asdict(self.place))
-            told()
+            on_progress()
 
         while (listing := self.listing) is not None:
             await catch_up.run(listing, self.place.reached, self.place.until, self._wanted, reached)

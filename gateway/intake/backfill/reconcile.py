@@ -13,8 +13,9 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import GatewayError, StripeUnavailable
 from gateway.core.model import Account, EventSource, Reconcile
+from gateway.core.tasks import cancel
+from gateway.delivery.leases import LeaseLost, NamedLease
 from gateway.intake.backfill.importer import CatchUp, WantedEvents, connected_to, listings
-from gateway.intake.backfill.lease import Lease, LeaseLost
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
@@ -47,9 +48,7 @@ class Reconciler:
                         tasks[name] = asyncio.create_task(self._account(name), name=f"gateway-reconcile-{name}")
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            await cancel(*tasks.values())
 
     def _is_free(self, name: str, tasks: Mapping[str, asyncio.Task[None]]) -> bool:
         """Whether an account has no task at work. One that broke is told of, and begun anew."""
@@ -80,7 +79,7 @@ class Reconciler:
 
     async def _turn(self, account: Account, reconcile: Reconcile) -> float:
         """One look, or none where another gateway was just there. How many seconds until the next."""
-        lease = Lease(self._store, f"reconcile {account.name}")
+        lease = NamedLease(self._store, f"reconcile {account.name}")
         first = account.name not in self._whole
         async with lease.held() as is_ours:
             if not is_ours:
@@ -94,7 +93,7 @@ class Reconciler:
             self._whole.add(account.name)
         return max(0.0, reconcile.every_seconds - (note.age_seconds if note is not None else 0.0))
 
-    async def _reconcile(self, account: Account, reconcile: Reconcile, lease: Lease, first: bool) -> None:
+    async def _reconcile(self, account: Account, reconcile: Reconcile, lease: NamedLease, first: bool) -> None:
         begun = time.monotonic()
         now = int(time.time())
         until = now + SKEW_SECONDS if first else now - SETTLE_SECONDS
