@@ -28,6 +28,7 @@ from gateway.admin.app import entries
 from gateway.admin.request import AdminParts
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import ROOT, GatewayProcess, free_port
+from tests.cli import CommandLine
 
 PLUGIN = '''\
 from typing import Annotated, Any, ClassVar, Literal
@@ -205,7 +206,7 @@ def commands(one: Any, words: tuple[str, ...] = ()) -> Iterator[str]:
 def routes() -> list[tuple[str, str]]:
     """Every method and path of the admin listener."""
     settings = SimpleNamespace(admin=SimpleNamespace(metrics_public=False))
-    made = SimpleNamespace(running=SimpleNamespace(config=SimpleNamespace(settings=settings)), outbox=object())
+    made = SimpleNamespace(gateway=SimpleNamespace(config=SimpleNamespace(settings=settings)), outbox=object())
     return [(entry.method, entry.path) for entry in entries(cast(AdminParts, made))]
 
 
@@ -222,8 +223,9 @@ def leaks(where: str, text: bytes, allowed: frozenset[str] = frozenset()) -> lis
 class Planted(GatewayProcess):
     """A gateway whose configuration is full of secrets, and what was seen of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command_line: CommandLine) -> None:
         self.port, admin = free_port(), free_port()
+        self.command_line = command_line
         super().__init__(folder, CONFIG.format(port=self.port, admin=admin, **SECRETS), self.port, admin)
         self.environ = {"PLANTED_TOKEN": SECRETS["of_variable"]}
         (folder / "plugins").mkdir()
@@ -238,17 +240,12 @@ class Planted(GatewayProcess):
         """Searches what was shown."""
         self.found += leaks(where, text.encode() if isinstance(text, str) else text)
 
-    def drive(self, command: str, words: list[str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def drive(self, command: str, words: list[str]) -> None:
         """Runs a command as a person would."""
         named = [self.names.get(word, word) for word in words]
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway", "--config", str(self.config), *command.split(), *named],
-            capture_output=True, text=True, env=self.variables, timeout=120, stdin=subprocess.DEVNULL,
-            cwd=folder or self.folder,
-        )  # fmt: skip
-        self.look(f"`{command} {' '.join(words)}`", done.stdout + done.stderr)
-        assert "Traceback" not in done.stderr, (command, words, done.stderr)
-        return done
+        ran = self.command_line("--config", self.config, *command.split(), *named)
+        self.look(f"`{command} {' '.join(words)}`", ran.out + ran.err)
+        assert "Traceback" not in ran.err, (command, words, ran.err)
 
     @property
     def variables(self) -> dict[str, str]:
@@ -291,9 +288,12 @@ class Planted(GatewayProcess):
 
 
 @pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Planted]:
-    made = Planted(tmp_path)
+def planted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Planted]:
+    made = Planted(tmp_path, CommandLine(monkeypatch, capfd))
     monkeypatch.setenv("PLANTED_TOKEN", SECRETS["of_variable"])
+    monkeypatch.chdir(tmp_path)
     yield made
     made.stop()
 
@@ -305,7 +305,7 @@ def test_every_command_and_every_route_is_driven_here() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_no_secret_is_shown_by_anything(planted: Planted, tmp_path: Path) -> None:
+def test_no_secret_is_shown_by_anything(planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def begin() -> None:
         await planted.start()
         assert await planted.post(SECRETS["signing"]) == 200
@@ -335,9 +335,12 @@ def test_no_secret_is_shown_by_anything(planted: Planted, tmp_path: Path) -> Non
     asyncio.run(ask_everything())
     for command, ways in COMMANDS.items():
         for words in ways:
-            elsewhere = tmp_path / "elsewhere"
-            elsewhere.mkdir(exist_ok=True)
-            planted.drive(command, words, elsewhere if command == "init" else None)
+            with monkeypatch.context() as there:
+                if command == "init":
+                    elsewhere = tmp_path / "elsewhere"
+                    elsewhere.mkdir()
+                    there.chdir(elsewhere)
+                planted.drive(command, words)
     assert not planted.found, "\n".join(planted.found)
 
     text = planted.config.read_text()
