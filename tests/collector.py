@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,7 @@ class Collector:
 
     async def until(self, count: int, seconds: float = 60) -> list[Received]:
         """Waits for so many spans; all of them, in order of their start."""
-        async with asyncio.timeout(seconds):
-            while len(self.spans) < count:
-                await asyncio.sleep(0.02)
+        await until(lambda: len(self.spans) >= count, seconds)
         assert len(self.spans) == count, [span.name for span in self.spans]
         return sorted(self.spans, key=lambda span: span.start_ns)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sqlite3
@@ -20,6 +19,7 @@ from gateway.store import open_store
 from gateway.store.protocol import Store
 from gateway.testing import signed_request
 from tests.stripe_standin import TEST_KEY
+from tests.waiting import until
 
 SECRET = "whsec_in_process"
 SQLITE = "sqlite:///inbox.db"
@@ -79,15 +79,15 @@ class InProcess:
 
     async def until(self, sql: str, expected: list[tuple[Any, ...]], seconds: float = 60) -> None:
         """Waits until a query of the inbox brings just that."""
-        async with asyncio.timeout(seconds):
-            while self.rows(sql) != expected:
-                await asyncio.sleep(0.01)
+        await until(lambda: self.rows(sql) == expected, seconds)
 
     async def until_finished(self, seconds: float = 240) -> None:
         """Waits until nothing is owed."""
-        async with asyncio.timeout(seconds):
-            while {"pending", "running", "blocked"} & set(await self.store.counts()):
-                await asyncio.sleep(0.01)
+
+        async def is_done() -> bool:
+            return not {"pending", "running", "blocked"} & set(await self.store.counts())
+
+        await until(is_done, seconds)
 
     def deliveries(self) -> list[tuple[str, str, str | None]]:
         """Action, state and reason or last error of every delivery, in order of arrival."""

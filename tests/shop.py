@@ -33,6 +33,7 @@ from gateway.delivery.worker import Worker
 from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
 from tests.contract.test_store import NOW
+from tests.waiting import until
 
 CONFIG = """\
 version: 1
@@ -137,11 +138,7 @@ class Shop:
         return (await self.store.connections()).get("shop", ConnectionStatus("shop"))
 
     async def until(self, true: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-        for _ in range(int(seconds * 100)):
-            if await true():
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError((await self.store.counts(), await self.status(), self.logged[-5:]))
+        await until(true, seconds, seen=lambda: self.logged[-5:])
 
     async def until_state(self, state: ConnectionState) -> None:
         async def is_so() -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port
+from tests.waiting import wait_until
 
 OPERATOR, VIEWER = "operator-token-of-the-tests", "viewer-token-of-the-tests"
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
@@ -107,12 +107,7 @@ class Console:
 
     def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
         """The first true answer of a condition."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if found := condition():
-                return found
-            time.sleep(0.05)
-        raise AssertionError("it did not come about: " + self.process.log.read_text()[-3000:])
+        return wait_until(condition, seconds, seen=lambda: self.process.log.read_text()[-3000:])
 
     def send(self, *types: str) -> list[str]:
         """Posts events of these types and waits until their deliveries rest; their ids."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -19,6 +19,7 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from gateway.testing import make_event, signed_request
+from tests.waiting import until
 
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="
 FORWARD_SECRET = "whsec_Zm9yd2FyZCBzZWNyZXQ="
@@ -104,16 +105,12 @@ class GatewayProcess:
     async def until_ready(self) -> None:
         """After `launch`."""
         async with aiohttp.ClientSession() as session:
-            for _ in range(600):
+
+            async def is_ready() -> bool:
                 assert not self.has_ended, self.log.read_text()
-                try:
-                    async with session.get(f"{self.url}/readyz") as response:
-                        if response.status == 200:
-                            return
-                except aiohttp.ClientError:
-                    pass
-                await asyncio.sleep(0.05)
-        raise AssertionError("the gateway did not become ready: " + self.log.read_text())
+                return await answers(session, f"{self.url}/readyz")
+
+            await until(is_ready, every=0.05, seen=self.log.read_text)
 
     def launch(self) -> None:
         """Returns at once."""
@@ -189,13 +186,16 @@ class GatewayProcess:
     async def until_finished(self, seconds: float = 60) -> None:
         """Until every delivery is in a final state."""
         sql = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'running', 'blocked')"
-        for _ in range(int(seconds / 0.1)):
-            if self.rows(sql) == [(0,)]:
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(
-            str(self.rows("SELECT action, state, last_error, count(*) FROM deliveries GROUP BY 1, 2, 3"))
-        )
+        states = "SELECT action, state, last_error, count(*) FROM deliveries GROUP BY 1, 2, 3"
+        await until(lambda: self.rows(sql) == [(0,)], seconds, every=0.05, seen=lambda: self.rows(states))
+
+
+async def answers(session: aiohttp.ClientSession, url: str) -> bool:
+    """Whether a GET is answered 200 by now."""
+    with contextlib.suppress(aiohttp.ClientError):
+        async with session.get(url) as response:
+            return response.status == 200
+    return False
 
 
 async def post(

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port
+from tests.waiting import until
 
 TORTURE = int(os.environ.get("TORTURE", "1"))
 """How many times as much load and as many faults as in `make test`: `make torture` sets it."""
@@ -143,9 +144,7 @@ class Ledger:
     async def settle(self, seconds: float = 60) -> None:
         """Waits until all that was answered 200 has arrived, then compares the books."""
         try:
-            async with asyncio.timeout(seconds):
-                while self.missing:
-                    await asyncio.sleep(0.05)
+            await until(lambda: not self.missing, seconds)
         except TimeoutError:
             raise AssertionError(f"{len(self.missing)} of {len(self.accepted)} never arrived") from None
         await asyncio.sleep(0.3)  # what is not owed would come too

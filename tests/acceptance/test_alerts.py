@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from aiosmtpd.controller import Controller
 
 from gateway.testing import make_event
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+from tests.waiting import until
 
 CONFIG = """\
 version: 1
@@ -116,26 +117,18 @@ async def send(gateway: GatewayProcess, count: int) -> list[str]:
     return [event["id"] for event in events]
 
 
-async def until(gateway: GatewayProcess, condition: Callable[[], object]) -> None:
-    for _ in range(900):
-        if condition():
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(gateway.log.read_text())
-
-
 async def test_mail_tells_once_that_a_destination_is_paused_and_once_that_it_is_back_and_of_a_bad_reload(
     gateway: GatewayProcess, warehouse: Warehouse, mailbox: tuple[Mailbox, int]
 ) -> None:
     box, _ = mailbox
     await send(gateway, 3)
-    await until(gateway, lambda: "gateway.connection.paused" in box.subjects)
+    await until(lambda: "gateway.connection.paused" in box.subjects, 90, seen=gateway.log.read_text)
     good = gateway.config.read_text()
     gateway.config.write_text(good + "  broken: {}\n")
     gateway.hang_up()
-    await until(gateway, lambda: "gateway.reload.failed" in box.subjects)
+    await until(lambda: "gateway.reload.failed" in box.subjects, 90, seen=gateway.log.read_text)
     warehouse.status = 200
-    await until(gateway, lambda: "gateway.connection.recovered" in box.subjects)
+    await until(lambda: "gateway.connection.recovered" in box.subjects, 90, seen=gateway.log.read_text)
     await gateway.until_finished()
     assert sorted(box.subjects) == [
         "gateway.connection.paused",
@@ -159,12 +152,12 @@ async def test_kill_9_while_a_digest_gathers_loses_no_alert(
     warehouse.status = 400
     ids = await send(gateway, 5)
     committed = "SELECT count(*) FROM deliveries WHERE route = 'dead-letters'"
-    await until(gateway, lambda: gateway.rows(committed) == [(5,)])
+    await until(lambda: gateway.rows(committed) == [(5,)], 90, seen=gateway.log.read_text)
     assert box.mails == []  # it still gathers
     gateway.kill()
     await gateway.start()
     ids += await send(gateway, 2)
-    await until(gateway, lambda: sum(text.count("evt_") for _, text in box.mails) == 7)
+    await until(lambda: sum(text.count("evt_") for _, text in box.mails) == 7, 90, seen=gateway.log.read_text)
     await gateway.until_finished()
     told = [line for _, text in box.mails for line in text.split()]
     assert sorted(told) == sorted(ids)

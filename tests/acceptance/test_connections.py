@@ -12,6 +12,7 @@ import pytest
 
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, free_port, post
+from tests.waiting import until
 
 OPERATOR = "an-operator-s-token-of-some-length"
 CONFIG = """\
@@ -55,11 +56,7 @@ async def asked(gateway: GatewayProcess, path: str) -> str:
 
 
 async def until_logged(gateway: GatewayProcess, text: str) -> None:
-    for _ in range(600):
-        if text in gateway.log.read_text():
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(gateway.log.read_text())
+    await until(lambda: text in gateway.log.read_text(), seen=gateway.log.read_text)
 
 
 async def test_a_paused_connection_keeps_its_backlog_over_a_restart_until_it_is_resumed(

@@ -7,7 +7,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from playwright.sync_api import expect
 
 from tests.acceptance.console import DESKTOP, SCREENSHOTS, chromium, complaints
 from tests.acceptance.harness import ROOT, free_port
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(300)]
 
@@ -72,18 +72,14 @@ def sign_in_url(tmp_path: Path, spy: socket.socket) -> Iterator[str]:
     with log.open("wb") as file:
         process = subprocess.Popen([*command, "dev"], stdout=file, stderr=file, env=environ)
     try:
-        found = None
-        for _ in range(600):
-            found = re.search(r"http://127\.0\.0\.1:\d+/sign-in#\S+", log.read_text())
-            if found:
-                break
-            time.sleep(0.05)
-        assert found, log.read_text()
+        link = wait_until(
+            lambda: re.search(r"http://127\.0\.0\.1:\d+/sign-in#\S+", log.read_text()), seen=log.read_text
+        )
         sent = subprocess.run(
             [*command, "--dev", "send", "checkout.session.completed"], env=environ, timeout=60, capture_output=True
         )
         assert sent.returncode == 0, sent.stderr
-        yield found[0]
+        yield link[0]
     finally:
         process.terminate()
         process.wait(40)

@@ -16,6 +16,7 @@ from aiosmtpd.smtp import SMTP
 
 from gateway.testing import make_event
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+from tests.waiting import until
 
 CONFIG = """\
 version: 1
@@ -102,8 +103,7 @@ async def test_a_dead_destination_leaves_the_mails_throughput_and_latency_as_the
         async with aiohttp.ClientSession() as session:
             for _ in range(count):
                 await post(session, f"{parts.gateway.url}/webhooks/acme", make_event(kind))
-        while len(parts.mail.times) < count:
-            await asyncio.sleep(0.005)
+        await until(lambda: len(parts.mail.times) >= count)
         return max(parts.mail.times) - start
 
     await mails("invoice.paid", 60)

@@ -17,6 +17,7 @@ import pytest
 from gateway.testing import make_event
 from tests.acceptance.harness import GatewayProcess, free_port, post
 from tests.acceptance.ledger import TORTURE, Ledger
+from tests.waiting import until
 
 EVENTS = 200 * TORTURE
 
@@ -32,9 +33,7 @@ async def gateway(tmp_path: Path, ledger: Ledger) -> AsyncIterator[GatewayProces
 
 async def until_refused(ledger: Ledger, times: int) -> None:
     """Until so many were answered 503."""
-    async with asyncio.timeout(60):
-        while ledger.answers[503] < times:
-            await asyncio.sleep(0.02)
+    await until(lambda: ledger.answers[503] >= times)
 
 
 async def is_ready(gateway: GatewayProcess) -> bool:

@@ -7,7 +7,6 @@ import contextlib
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -16,6 +15,7 @@ import pytest
 from tests.acceptance.dying import POINTS
 from tests.acceptance.harness import GatewayProcess, free_port
 from tests.acceptance.ledger import TORTURE, Ledger
+from tests.waiting import until
 
 EVENTS = 120 * TORTURE
 DEATHS = 2 * TORTURE
@@ -26,12 +26,6 @@ MOST_UNRECORDED = 32  # of actions that are done: those under way, and those who
 def gateway_for(folder: Path, ledger: Ledger, store: str = "sqlite:///data/gateway.db") -> GatewayProcess:
     port = free_port()
     return GatewayProcess(folder, ledger.config(port, store), port)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for it."""
-    while not condition():
-        await asyncio.sleep(0.005)
 
 
 async def die_at(gateway: GatewayProcess, ledger: Ledger, point: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from gateway.testing import signed_request
 from tests.acceptance.harness import GatewayProcess, free_port
 from tests.acceptance.ledger import TORTURE, Ledger
+from tests.waiting import until
 
 EVENTS = 100 * TORTURE
 SPARE = 30  # file descriptors beyond those that a gateway has at rest
@@ -77,9 +78,7 @@ async def test_with_more_connections_than_file_descriptors_it_says_so_and_recove
                 async with asyncio.timeout(1):
                     opened.append((await asyncio.open_connection("127.0.0.1", port))[1])
         assert len(opened) > 2 * SPARE
-        async with asyncio.timeout(30):
-            while "Too many open files" not in gateway.log.read_text():
-                await asyncio.sleep(0.05)
+        await until(lambda: "Too many open files" in gateway.log.read_text(), 30)
         assert descriptors(gateway) <= limit
         for writer in opened:
             writer.transport.abort()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,7 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.acceptance.harness import SECRET, GatewayProcess, free_port
+from tests.acceptance.harness import SECRET, GatewayProcess, answers, free_port
+from tests.waiting import until
 
 KEY = {"Authorization": "Bearer sk_test_1"}
 CONFIG = """\
@@ -56,14 +56,9 @@ async def stripe_url() -> AsyncIterator[str]:
     command = [sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://localhost:{port}"
-    async with aiohttp.ClientSession() as session:
-        for _ in range(200):
-            assert process.poll() is None
-            try:
-                async with session.get(f"{url}/v1/customers", headers=KEY):
-                    break
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.05)
+    async with aiohttp.ClientSession(headers=KEY) as session:
+        await until(lambda: process.poll() is not None or answers(session, f"{url}/v1/customers"))
+        assert process.poll() is None
     yield url
     process.terminate()
     process.wait()
@@ -93,11 +88,8 @@ async def test_what_is_made_at_stripe_arrives_verifies_and_does_its_work(stripe_
         await made(f"payment_methods/{method}/attach", customer=customer)
         await made(f"customers/{customer}", **{"invoice_settings[default_payment_method]": method})
         subscription = await made("subscriptions", customer=customer, **{"items[0][plan]": price})
-    for _ in range(200):
-        types = {row[0] for row in gateway.rows("SELECT type FROM events")}
-        if {"customer.created", "customer.updated", "customer.subscription.created", "invoice.created"} <= types:
-            break
-        await asyncio.sleep(0.1)
+    expected = {"customer.created", "customer.updated", "customer.subscription.created", "invoice.created"}
+    await until(lambda: expected <= {row[0] for row in gateway.rows("SELECT type FROM events")})
     await gateway.until_finished()
     assert gateway.rows("SELECT id, email FROM customers", "data/shop.db") == [(customer, "rosen@example.com")]
     ((id, status, plan),) = gateway.rows("SELECT id, status, price FROM subscriptions", "data/shop.db")

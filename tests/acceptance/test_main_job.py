@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +13,7 @@ import pytest
 
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, distinct_events, free_port, post
+from tests.waiting import until
 
 
 def config(port: int, admin: int, sink: str, *, route: str = "") -> str:
@@ -151,11 +153,8 @@ async def test_a_template_that_fails_names_its_line_and_succeeds_after_the_fix(t
     await gateway.start()
     async with aiohttp.ClientSession() as session:
         await post(session, f"{gateway.url}/webhooks/acme", make_event())
-    for _ in range(100):
-        dead = gateway.json("deliveries", "list", "--state", "dead")
-        if dead:
-            break
-        await asyncio.sleep(0.1)
+    await gateway.until_finished()
+    dead = gateway.json("deliveries", "list", "--state", "dead")
     assert "gateway.yaml:23:" in dead[0]["last_error"]
     assert "amuont_total" in dead[0]["last_error"]
     gateway.terminate()
@@ -188,11 +187,13 @@ async def test_nothing_answered_200_is_lost_by_kill_9(tmp_path: Path, sink: Sink
                 assert status == 200
                 accepted.append(event["id"])
 
+    def are_accepted(count: int) -> bool:
+        return len(accepted) >= count or all(task.done() for task in senders)
+
     async with aiohttp.ClientSession() as session:
         senders = [asyncio.create_task(sender(session)) for _ in range(16)]
         for kills in range(1, 6):
-            while len(accepted) < kills * 300 and not all(one.done() for one in senders):
-                await asyncio.sleep(0.005)
+            await until(partial(are_accepted, kills * 300))
             gateway.kill()
             await gateway.start()
         await asyncio.gather(*senders)

@@ -13,6 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,6 +26,7 @@ from aiohttp import web
 from gateway.testing import make_event
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
 from tests.postgres_server import OwnServer
+from tests.waiting import until
 
 EVENTS = int(os.environ.get("TORTURE_EVENTS", "1000"))
 LEASE_SECONDS = 4.0
@@ -191,11 +193,14 @@ async def send_all(fleet: Fleet, events: list[dict[str, Any]], accepted: set[str
         await asyncio.gather(*(sender(session, Random(number)) for number in range(8)))
 
 
+def has_grown(accepted: set[str], count: float) -> bool:
+    return len(accepted) >= count
+
+
 async def disturb(fleet: Fleet, accepted: set[str], deeds: list[str]) -> None:
     """Does one thing after another to the gateways, spread over the load."""
     for number, deed in enumerate(deeds, 1):
-        while len(accepted) < number * EVENTS / (len(deeds) + 2):
-            await asyncio.sleep(0.02)
+        await until(partial(has_grown, accepted, number * EVENTS / (len(deeds) + 2)))
         if deed == "kill":
             await fleet.kill()
         elif deed == "freeze":
@@ -207,15 +212,17 @@ async def disturb(fleet: Fleet, accepted: set[str], deeds: list[str]) -> None:
 async def until_delivered(url: str, seconds: float) -> None:
     """Until nothing is owed."""
     connection = await asyncpg.connect(url, server_settings={"search_path": "gateway"})
-    deadline = time.monotonic() + seconds
+    owed: list[asyncpg.Record] = []
+
+    async def is_done() -> bool:
+        owed[:] = await connection.fetch(
+            "SELECT route, action, state, held, last_error, count(*) FROM deliveries"
+            " WHERE state IN ('blocked', 'pending', 'running') GROUP BY 1, 2, 3, 4, 5"
+        )
+        return not owed
+
     try:
-        while await connection.fetchval(
-            "SELECT count(*) FROM deliveries WHERE state IN ('blocked', 'pending', 'running')"
-        ):
-            assert time.monotonic() < deadline, await connection.fetch(
-                "SELECT route, action, state, held, last_error, count(*) FROM deliveries GROUP BY 1, 2, 3, 4, 5"
-            )
-            await asyncio.sleep(0.2)
+        await until(is_done, seconds, every=0.2, seen=lambda: owed)
     finally:
         await connection.close()
 

@@ -21,6 +21,7 @@ import pytest
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
 from tests.stripe_standin import TEST_KEY, StripeStandin
+from tests.waiting import until
 
 EVENTS = int(os.environ.get("BACKFILL_EVENTS", "1500"))
 MISSED = 500
@@ -99,9 +100,8 @@ async def backfill(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's job in the background ignores it
     )  # fmt: skip
     told = asyncio.create_task(running.communicate())
-    while kill_after is not None and len(standin.requests) < asked + kill_after and not told.done():
-        await asyncio.sleep(0.002)
     if kill_after is not None:
+        await until(lambda: len(standin.requests) >= asked + kill_after or told.done(), every=0.002)
         standin.gate.clear()  # it may be quicker than the signal
         running.send_signal(by)
     out, error = await told
@@ -111,9 +111,7 @@ async def backfill(
 
 
 async def until_shipped(sink: Sink, count: int) -> None:
-    async with asyncio.timeout(240 + count / 50):
-        while len(sink.ids) < count:
-            await asyncio.sleep(0.05)
+    await until(lambda: len(sink.ids) >= count, 240 + count / 50)
 
 
 async def test_a_backfill_that_is_killed_twice_ends_complete_and_nothing_is_handled_twice(

@@ -5,7 +5,6 @@ GATEWAY_TEST_PYTHON names another Python for the clean environment: `make python
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -14,9 +13,8 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import aiohttp
@@ -24,7 +22,8 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from tests.acceptance.harness import ROOT, SECRET, free_port, post
+from tests.acceptance.harness import ROOT, SECRET, answers, free_port, post
+from tests.waiting import until
 
 PYTHON = os.environ.get("GATEWAY_TEST_PYTHON", sys.executable)
 CONFIG = """\
@@ -129,20 +128,14 @@ async def test_the_installed_wheel_starts_takes_an_event_and_shows_it(program: P
     with (tmp_path / "log.txt").open("wb") as log:
         gateway = subprocess.Popen([program, "serve"], cwd=tmp_path, env=environ, stderr=log)
     try:
-        await _answers(f"http://127.0.0.1:{port}/readyz", gateway, tmp_path / "log.txt")
+        async with aiohttp.ClientSession() as session:
+            await until(lambda: gateway.poll() is not None or answers(session, f"http://127.0.0.1:{port}/readyz"))
+        assert gateway.poll() is None, (tmp_path / "log.txt").read_text()
         sent = subprocess.run(
             [program, "send", "checkout.session.completed"], cwd=tmp_path, env=environ, capture_output=True, text=True
         )
         assert sent.returncode == 0, sent.stdout + sent.stderr
-        rows: list[tuple[int]] = []
-        end = time.monotonic() + 60
-        while not rows:
-            assert time.monotonic() < end, (tmp_path / "log.txt").read_text()
-            await asyncio.sleep(0.05)
-            if (tmp_path / "data/shop.db").exists():
-                with closing(sqlite3.connect(tmp_path / "data/shop.db")) as shop:
-                    if shop.execute("SELECT 1 FROM sqlite_master WHERE name = 'orders'").fetchone():
-                        rows = shop.execute("SELECT amount FROM orders").fetchall()
+        await until(lambda: _has_orders(tmp_path / "data/shop.db"), seen=(tmp_path / "log.txt").read_text)
         headers = {"Authorization": f"Bearer {token}"}
         async with aiohttp.ClientSession(headers=headers) as session:
             for path in ("/", "/events", "/deliveries", "/config", "/playground", "/metrics", "/api/v1/openapi.json"):
@@ -160,19 +153,12 @@ async def test_the_installed_wheel_starts_takes_an_event_and_shows_it(program: P
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
 
 
-async def _answers(url: str, gateway: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 60
-    async with aiohttp.ClientSession() as session:
-        while True:
-            assert gateway.poll() is None, log.read_text()
-            assert time.monotonic() < end
-            try:
-                async with session.get(url) as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.05)
+def _has_orders(shop: Path) -> bool:
+    if not shop.exists():
+        return False
+    with closing(sqlite3.connect(shop)) as database, suppress(sqlite3.OperationalError):  # before the table is there
+        return database.execute("SELECT amount FROM orders").fetchone() is not None
+    return False
 
 
 def test_the_bill_of_materials_names_every_pinned_package_with_its_hashes(tmp_path: Path) -> None:

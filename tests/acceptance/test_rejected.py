@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, free_port, post
+from tests.waiting import until
 
 WRONG = "whsec_of_another_endpoint"
 
@@ -45,18 +46,18 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 
 async def until_rejected(gateway: GatewayProcess, count: int) -> list[dict[str, Any]]:
-    for _ in range(100):
-        found: list[dict[str, Any]] = gateway.json("rejected")
-        if len(found) >= count:
-            return found
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{len(found)} are kept, not {count}")
+    rejected: list[dict[str, Any]] = []
+
+    def are_kept() -> bool:
+        rejected[:] = gateway.json("rejected")
+        return len(rejected) >= count
+
+    await until(are_kept, every=0.1, seen=lambda: rejected)
+    return rejected
 
 
 async def until_forwarded(sink: Sink, count: int) -> None:
-    async with asyncio.timeout(60):
-        while len(sink.ids) < count:
-            await asyncio.sleep(0.05)
+    await until(lambda: len(sink.ids) >= count)
 
 
 async def test_what_a_wrong_secret_refused_is_taken_after_it_is_mended(tmp_path: Path, store_url: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, free_port, post
+from tests.waiting import until
 
 SECONDS = float(os.environ.get("GATEWAY_RELOAD_SECONDS", "15"))
 EVENTS_A_SECOND = 200
@@ -67,10 +68,7 @@ class Served:
 
     async def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
         """Until something is so."""
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, self.gateway.log.read_text()[-4000:]
-            await asyncio.sleep(0.02)
+        await until(condition, seconds, seen=lambda: self.gateway.log.read_text()[-4000:])
 
 
 @pytest.fixture

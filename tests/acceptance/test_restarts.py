@@ -29,6 +29,7 @@ from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
 from tests.certificates import self_signed
 from tests.postgres_server import OwnServer
+from tests.waiting import until
 
 EVENTS = 1200
 SECONDS_BETWEEN = 1 / 200
@@ -98,10 +99,7 @@ class Load:
 
 
 async def until_delivered(sink: Sink, load: Load) -> None:
-    end = time.monotonic() + 60
-    while set(sink.events.values()) != load.sent:
-        assert time.monotonic() < end, len(load.sent - set(sink.events.values()))
-        await asyncio.sleep(0.05)
+    await until(lambda: set(sink.events.values()) == load.sent, seen=lambda: len(load.sent - set(sink.events.values())))
 
 
 async def restart(gateway: GatewayProcess) -> None:
@@ -143,10 +141,8 @@ async def test_systemd_hands_its_socket_over_and_is_told_how_the_gateway_is(tmp_
     (tmp_path / "gateway.yaml").write_text(config(sink, unused))
     told: list[str] = []
 
-    async def until(state: str, count: int = 1) -> None:
-        async with asyncio.timeout(60):
-            while len([one for one in told if one.startswith(state)]) < count:
-                await asyncio.sleep(0.02)
+    async def until_told(state: str, count: int = 1) -> None:
+        await until(lambda: sum(message.startswith(state) for message in told) >= count)
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -166,12 +162,12 @@ async def test_systemd_hands_its_socket_over_and_is_told_how_the_gateway_is(tmp_
                 event = make_event("checkout.session.completed")
                 # the first connection starts the gateway, and waits for it
                 assert (await post(session, f"http://127.0.0.1:{port}/webhooks/acme", event))[0] == 200
-            await until("READY")
+            await until_told("READY")
             process.send_signal(signal.SIGHUP)
-            await until("READY", 2)
-            await until("WATCHDOG=1", 3)
+            await until_told("READY", 2)
+            await until_told("WATCHDOG=1", 3)
             process.send_signal(signal.SIGTERM)
-            await until("STOPPING")
+            await until_told("STOPPING")
             assert await asyncio.to_thread(process.wait, 60) == 0, (tmp_path / "log.txt").read_text()
         finally:
             process.kill()
@@ -194,10 +190,7 @@ async def _listen(manager: socket.socket, told: list[str]) -> None:
 
 async def _listens(port: int) -> None:
     """Until somebody does; without connecting, which would start the gateway."""
-    end = time.monotonic() + 30
-    while f":{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.02)
+    await until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), 30)
 
 
 async def test_a_console_on_a_socket_that_is_open_to_others_takes_a_token(tmp_path: Path, sink: Sink) -> None:
@@ -259,27 +252,29 @@ async def nginx(folder: Path, ports: tuple[int, int], listen: int) -> AsyncItera
     assert tried.returncode == 0, tried.stderr
     process = await asyncio.create_subprocess_exec(*command)
     try:
-        end = time.monotonic() + 30
-        while True:
-            assert time.monotonic() < end
-            with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", listen)
-                writer.close()
-                break
-            await asyncio.sleep(0.02)
+        await until(lambda: connects(listen), 30)
         yield ssl.create_default_context(cafile=str(cert))
     finally:
         process.send_signal(signal.SIGQUIT)
         await process.wait()
 
 
+async def connects(port: int) -> bool:
+    """Whether somebody takes a connection."""
+    with contextlib.suppress(OSError):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        return True
+    return False
+
+
 async def restart_behind(gateway: GatewayProcess, load: Load) -> None:
     """Restarts it, and waits until what stands in front sends it events again, as one does in a rolling restart."""
     await restart(gateway)
-    end = time.monotonic() + 30
-    while "event.routed" not in gateway.log.read_text().rpartition("gateway.ready")[2] and not load.is_over:
-        assert time.monotonic() < end
-        await asyncio.sleep(0.05)
+    await until(
+        lambda: not ("event.routed" not in gateway.log.read_text().rpartition("gateway.ready")[2] and not load.is_over),
+        30,
+    )
 
 
 async def test_two_gateways_restarted_in_turn_behind_nginx_refuse_nothing_and_repeat_nothing(
@@ -332,13 +327,16 @@ async def test_after_sigterm_readiness_goes_first_and_events_are_taken_until_the
     await gateway.start()
     async with aiohttp.ClientSession() as session:
         ending = asyncio.create_task(asyncio.to_thread(gateway.terminate))
-        while True:
+
+        async def is_stopping() -> bool:
             async with session.get(f"{gateway.url}/readyz") as answer:
-                if answer.status == 503:
-                    assert (await answer.json())["error"]["code"] == "stopping"
-                    assert answer.headers["Connection"] == "close"
-                    break
-            await asyncio.sleep(0.02)
+                if answer.status == 200:
+                    return False
+                assert (answer.status, answer.headers["Connection"]) == (503, "close")
+                assert (await answer.json())["error"]["code"] == "stopping"
+                return True
+
+        await until(is_stopping)
         async with session.get(f"{gateway.url}/healthz") as answer:
             assert answer.status == 200  # it lives, and is not to be killed for it
         event = make_event("checkout.session.completed")
@@ -373,8 +371,7 @@ async def test_a_restart_waits_for_attempts_first_and_for_its_listener_last(tmp_
         await post(session, f"{gateway.url}/webhooks/acme", make_event("checkout.session.completed"))
         await arrived.wait()
         ending = asyncio.create_task(asyncio.to_thread(gateway.terminate))
-        while '"gateway.stopping"' not in gateway.log.read_text():
-            await asyncio.sleep(0.02)
+        await until(lambda: '"gateway.stopping"' in gateway.log.read_text())
         late = make_event("checkout.session.completed")
         assert (await post(session, f"{gateway.url}/webhooks/acme", late))[0] == 200
         go_on.set()

@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +28,7 @@ from gateway.admin.request import AdminParts
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import ROOT, GatewayProcess, free_port
 from tests.cli import CommandLine
+from tests.waiting import wait_until
 
 PLUGIN = '''\
 from typing import Annotated, Any, ClassVar, Literal
@@ -288,9 +288,7 @@ class Planted(GatewayProcess):
 
 
 @pytest.fixture
-def planted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Planted]:
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Planted]:
     made = Planted(tmp_path, CommandLine(monkeypatch, capfd))
     monkeypatch.setenv("PLANTED_TOKEN", SECRETS["of_variable"])
     monkeypatch.chdir(tmp_path)
@@ -313,17 +311,13 @@ def test_no_secret_is_shown_by_anything(planted: Planted, tmp_path: Path, monkey
         assert await planted.post("whsec_wrong") == 401
 
     asyncio.run(begin())
-    deadline = time.monotonic() + 90
-    while True:
-        dead = planted.json("deliveries", "list", "--state", "dead", "--limit", "500")
-        rejected = planted.json("rejected")
-        if len(dead) == 14 and rejected:
-            break
-        assert time.monotonic() < deadline, (dead, planted.log.read_text()[-3000:])
-        time.sleep(0.2)
-    planted.names = {"EVENT": dead[0]["event_id"], "DELIVERY": dead[0]["id"], "REJECTED": rejected[0]["id"]}
-    for one in dead:
-        planted.drive("deliveries show", [one["id"]])
+    dead_and_rejected = "SELECT count(*) FROM deliveries WHERE state = 'dead' UNION ALL SELECT count(*) FROM rejected"
+    wait_until(lambda: planted.rows(dead_and_rejected) == [(14,), (1,)], 90, seen=planted.log.read_text)
+    dead = planted.json("deliveries", "list", "--state", "dead", "--limit", "500")
+    (rejected,) = planted.json("rejected")
+    planted.names = {"EVENT": dead[0]["event_id"], "DELIVERY": dead[0]["id"], "REJECTED": rejected["id"]}
+    for delivery in dead:
+        planted.drive("deliveries show", [delivery["id"]])
 
     async def ask_everything() -> None:
         async with aiohttp.ClientSession() as session:
@@ -381,11 +375,9 @@ def test_dev_shows_no_secret(planted: Planted) -> None:
             stdout=out, stderr=out, env=planted.variables, cwd=planted.folder,
         )  # fmt: skip
         try:
-            deadline = time.monotonic() + 60
-            while b"gateway.ready" not in (planted.folder / "dev.txt").read_bytes() and time.monotonic() < deadline:
-                if running.poll() is not None:
-                    break
-                time.sleep(0.1)
+            wait_until(
+                lambda: running.poll() is not None or b"gateway.ready" in (planted.folder / "dev.txt").read_bytes()
+            )
             assert b"gateway.ready" in (planted.folder / "dev.txt").read_bytes()
             if running.poll() is None:
                 planted.drive("send", ["checkout.session.completed"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import aiohttp
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
 from tests.collector import collecting
+from tests.waiting import until
 
 
 def config(port: int, warehouse: str, collector: str, first: str = "50ms") -> str:
@@ -86,9 +86,7 @@ async def test_with_the_collector_away_everything_is_delivered_and_the_log_says_
         for _ in range(20):
             assert (await post(session, f"{gateway.url}/webhooks/acme", make_event()))[0] == 200
     await gateway.until_finished()
-    async with asyncio.timeout(60):
-        while "tracing.export_failed" not in gateway.log.read_text():
-            await asyncio.sleep(0.05)
+    await until(lambda: "tracing.export_failed" in gateway.log.read_text())
     assert gateway.terminate() == 0
     await sink.stop()
     assert len(sink.ids) == 20

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from gateway.config.runtime import RuntimeConfig
 from gateway.core.model import Delivery, DeliveryFilter
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import signed_request
+from tests.waiting import until
 
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="
 
@@ -82,15 +81,15 @@ class LiveGateway:
         store = SqliteStore(self.folder / "data/gateway.db")
         await store.attach()
         try:
-            end = time.monotonic() + 30
-            while True:
-                found = await store.deliveries(DeliveryFilter(), limit=1000, newest_first=False)
-                if all(one.state.is_final for one in found):
-                    break
-                assert time.monotonic() < end, found
-                await asyncio.sleep(0.02)
-            whole = [await store.delivery(one.id) for one in found]
-            return {one[0].action: one[0] for one in whole if one is not None}
+            deliveries: list[Delivery] = []
+
+            async def are_final() -> bool:
+                deliveries[:] = await store.deliveries(DeliveryFilter(), limit=1000, newest_first=False)
+                return all(delivery.state.is_final for delivery in deliveries)
+
+            await until(are_final, 30, seen=lambda: deliveries)
+            details = [await store.delivery(delivery.id) for delivery in deliveries]
+            return {detail[0].action: detail[0] for detail in details if detail is not None}
         finally:
             await store.close()
 
@@ -102,11 +101,3 @@ async def live_gateway(folder: Path, config: str) -> AsyncIterator[LiveGateway]:
     log = structlog.get_logger()
     async with running(load(folder / "gateway.yaml", {}), log) as ready:
         yield LiveGateway(folder, ready)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Until something is so."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.01)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from gateway.core.model import ConnectionChange, ConnectionState, DeliveryFilter
 from gateway.store import open_store
 from gateway.store.protocol import Store
 from gateway.testing import make_event, signed_request
+from tests.waiting import until
 
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="
 HEAD = """\
@@ -136,17 +136,6 @@ async def gateway(
             yield Running(ready, store, file)
         finally:
             await store.close()
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Until something, which may have to be awaited, is so."""
-    end = time.monotonic() + 60
-    while True:
-        found = condition()
-        if await found if asyncio.iscoroutine(found) else found:
-            return
-        assert time.monotonic() < end
-        await asyncio.sleep(0.02)
 
 
 async def has(running: Running, *types: str) -> bool:

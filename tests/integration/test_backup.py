@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -25,6 +26,7 @@ from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sin
 from tests.conftest import database_url
 from tests.contract.test_store import an_event, claim_all
 from tests.integration.test_db_commands import fill, filled, run
+from tests.waiting import until
 
 CONFIG = """\
 version: 1
@@ -67,13 +69,15 @@ async def test_a_backup_under_load_is_whole_and_holds_up_nobody(tmp_path: Path, 
             statuses.append(status)
             answered.append(event["id"])
 
+    def has_answered(count: int) -> bool:
+        return len(answered) >= count
+
     try:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
             for _ in range(8):
                 group.create_task(load(session))
             for number in range(3):
-                while len(answered) < 100 * (number + 1):
-                    await asyncio.sleep(0.01)
+                await until(partial(has_answered, 100 * (number + 1)))
                 before = set(answered)
                 done = await asyncio.to_thread(gateway.run, "db", "backup", str(tmp_path / f"{number}.db"))
                 assert done.returncode == 0, done.stderr
@@ -106,8 +110,7 @@ async def test_what_is_restored_after_a_lost_disk_delivers_what_was_owed_and_rep
             assert (await post(session, f"{gateway.url}/webhooks/acme", event))[0] == 200
         await gateway.until_finished()
         assert gateway.run("connections", "pause", "warehouse", "--reason", "stocktaking").returncode == 0
-        while gateway.json("connections", "show", "warehouse")["state"] != "paused":
-            await asyncio.sleep(0.05)
+        await until(lambda: gateway.json("connections", "show", "warehouse")["state"] == "paused")
         await asyncio.sleep(1.1)  # the gateway follows within a second
         for event in owed:
             assert (await post(session, f"{gateway.url}/webhooks/acme", event))[0] == 200

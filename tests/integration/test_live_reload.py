@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from gateway.config.reload import Reloader
 from gateway.config.runtime import ReloadOutcome
 from gateway.testing import make_event
 from tests.certificates import self_signed
-from tests.integration.live_gateway import NOTE_PLUGIN, SECRET, live_gateway, until
+from tests.integration.live_gateway import NOTE_PLUGIN, SECRET, live_gateway
+from tests.waiting import until
 
 PLUGIN = NOTE_PLUGIN.replace("OUTPUT", '{"said": "ONE " + settings.text}')
 
@@ -315,7 +317,6 @@ async def test_renewing_the_certificate_again_and_again_refuses_no_connection(fo
             for number in range(2, 12):
                 self_signed(folder, serial=number)
                 assert (await gateway.reloader.reload("SIGHUP")).problems == ()
-                while number not in shown:
-                    await asyncio.sleep(0.01)
+                await until(partial(shown.__contains__, number))
             is_over.set()
         assert set(shown) == set(range(1, 12))

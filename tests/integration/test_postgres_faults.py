@@ -29,6 +29,7 @@ from tests.conftest import database_url
 from tests.contract.test_store import SUCCEEDED, an_event
 from tests.integration.test_postgres_turns import stores
 from tests.postgres_server import OwnServer
+from tests.waiting import until
 
 OWED = [PlannedDelivery("r", "a")]
 
@@ -42,14 +43,14 @@ def server() -> Iterator[OwnServer]:
 
 async def until_added(store: PostgresStore, id: str) -> None:
     """Asks again, as Stripe would, until the event is stored."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await store.add(an_event(id), OWED)
-            except StoreUnavailable:
-                await asyncio.sleep(0.05)
-            else:
-                return
+
+    async def is_added() -> bool:
+        with contextlib.suppress(StoreUnavailable):
+            await store.add(an_event(id), OWED)
+            return True
+        return False
+
+    await until(is_added, every=0.05)
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
@@ -291,13 +292,15 @@ def pgbouncer(server: str, mode: str) -> Iterator[str]:
 
 async def reached(url: str) -> None:
     """Returns once a connection can be made."""
-    async with asyncio.timeout(30):
-        while True:
-            with contextlib.suppress(OSError, asyncpg.PostgresError):
-                connection = await asyncpg.connect(url, statement_cache_size=0)
-                await connection.close()
-                return
-            await asyncio.sleep(0.05)
+
+    async def answers() -> bool:
+        with contextlib.suppress(OSError, asyncpg.PostgresError):
+            connection = await asyncpg.connect(url, statement_cache_size=0)
+            await connection.close()
+            return True
+        return False
+
+    await until(answers, 30)
 
 
 async def test_it_works_through_pgbouncer_in_session_mode(inbox_url: str) -> None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
 import asyncpg
 
-from gateway.core.model import Attempt, AttemptOutcome, Claim, DeliveryFilter, DeliveryState, Finish, PlannedDelivery
+from gateway.core.model import (
+    Attempt,
+    AttemptOutcome,
+    Claim,
+    DeliveryFilter,
+    DeliveryState,
+    Finish,
+    Lane,
+    PlannedDelivery,
+)
 from gateway.store.postgres.store import PostgresStore
 from tests.contract.test_store import DEAD, NOW, SKIPPED, SUCCEEDED, an_event, later
+from tests.waiting import until
 
 EVERYTHING = 100_000
 
@@ -86,11 +96,17 @@ async def work(store: PostgresStore, watch: Watch, rng: Random, done: asyncio.Ev
 
 async def until_finished(store: PostgresStore) -> None:
     """Until nothing is pending or running."""
-    while True:
+
+    async def is_done() -> bool:
         counts = await store.counts()
-        if not counts.get("pending") and not counts.get("running"):
-            return
-        await asyncio.sleep(0.05)
+        return not counts.get("pending") and not counts.get("running")
+
+    await until(is_done, 240, every=0.05)
+
+
+async def lanes_of(store: PostgresStore) -> Sequence[Lane]:
+    """The lanes that have work now."""
+    return (await store.due()).lanes
 
 
 async def deadlocks(url: str) -> int:
@@ -199,10 +215,8 @@ async def test_what_a_dead_gateway_ran_is_taken_over_when_its_lease_ends_and_say
         assert looked.lanes == []
         assert looked.next_in_seconds is not None
         assert looked.next_in_seconds <= 0.21
-        async with asyncio.timeout(30):
-            while not (due := await second.due()).lanes:
-                await asyncio.sleep(0.02)
-        (again,) = await second.claim(dict.fromkeys(due.lanes, 9), lease_seconds=60)
+        lanes = await until(lambda: lanes_of(second), 30)
+        (again,) = await second.claim(dict.fromkeys(lanes, 9), lease_seconds=60)
         assert (again.delivery.id, again.delivery.attempts) == (claim.delivery.id, 2)
         assert await first.finish(claim.delivery.id, claim.token, DEAD) is False
         assert await first.renew([(claim.delivery.id, claim.token)], lease_seconds=60) == {claim.delivery.id}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from gateway.testing import make_event
 from tests.acceptance.test_cli_stripe import run
 from tests.in_process import InProcess, config, gateway
 from tests.stripe_standin import Fault, StripeStandin
+from tests.waiting import until
 
 ROUTES = """\
   keep:
@@ -37,12 +37,6 @@ def missed(standin: StripeStandin, count: int = 1, *, age: float = 3600, account
         standin.add_event(event, account=account, delivered=False)
         ids.append(event["data"]["object"]["id"])
     return sorted(ids)
-
-
-async def until(what: Callable[[], bool], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while not what():
-            await asyncio.sleep(0.01)
 
 
 def logged(running: InProcess, name: str) -> list[dict[str, object]]:

@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from gateway.config.runtime import ReloadOutcome
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, Sink, free_port, post
 from tests.integration.live_gateway import NOTE_PLUGIN
+from tests.waiting import until
 
 RELOADS = int(os.environ.get("GATEWAY_RELOADS", "300"))
 WARM_UP = 200  # caches of bounded size fill meanwhile
@@ -63,13 +63,6 @@ routes:
       note: {{uses: note, with: {{text: {{template: note.txt.j2}}}}}}
 """
     )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.005)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from gateway.stripe.api import MOST_ITEMS, Asking, StripeApi, path_of
 from gateway.stripe.connections import StripeApis
 from gateway.testing import make_event, thin_event
 from tests.stripe_standin import TEST_KEY, Fault, StripeStandin
+from tests.waiting import until
 
 SESSION = "/v1/checkout/sessions/cs_1"
 CUSTOMER = "/v1/customers/cus_1"
@@ -310,8 +311,7 @@ async def test_a_rolled_key_s_connections_are_closed_once_nobody_asks_with_it(st
         apis.take([new], standin.url, 5.0)
         assert not first.is_closed  # in use
     async with apis.of(new) as second, asyncio.timeout(30):
-        while not first.is_closed:
-            await asyncio.sleep(0)
+        await until(lambda: first.is_closed)
         assert not second.is_closed
     apis.take([new], standin.url, 1.0)  # another timeout is another one too
     async with apis.of(new) as third:

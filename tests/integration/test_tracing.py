@@ -20,6 +20,7 @@ from gateway.testing import make_event, signed_request
 from tests.collector import Collector, Received, collecting
 from tests.in_process import SECRET, InProcess, config, gateway
 from tests.stripe_standin import StripeStandin
+from tests.waiting import until
 
 CONFIG = """\
 version: 1
@@ -399,9 +400,7 @@ async def test_a_collector_that_does_not_work_delays_nothing(
         await asyncio.gather(*(running.post(make_event()) for _ in range(50)))
         await running.until_finished()
         assert len(destination.got) == 100
-        async with asyncio.timeout(30):
-            while not logged(running, "tracing.export_failed"):
-                await asyncio.sleep(0.02)
+        await until(lambda: logged(running, "tracing.export_failed"), 30)
         stopping = time.monotonic()
     assert time.monotonic() - stopping < 20
     assert time.monotonic() - started < 60

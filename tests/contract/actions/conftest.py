@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import asyncpg
 import pytest
 
 from tests.contract.actions.servers import mail, service
+from tests.waiting import wait_until
 
 __all__ = ["mail", "service"]  # fixtures
 
@@ -45,11 +45,8 @@ def mariadb_socket() -> Iterator[Path]:
             [daemon, *common, f"--socket={path}", "--skip-networking", "--skip-log-bin"], stdout=out, stderr=out
         )
     try:
-        deadline = time.monotonic() + 60
-        while not _greets(path):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+        wait_until(lambda: _greets(path) or process.poll() is not None, seen=log.read_text)
+        assert process.poll() is None, log.read_text()
         yield path
     finally:
         process.terminate()

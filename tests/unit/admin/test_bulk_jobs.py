@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from gateway.admin.bulk_jobs import Job, Jobs
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import DONE, ChangeResult, Refusal
+from tests.waiting import until
 
 PARTS = [["a", "b"], ["c", "d"], ["e"]]
 
@@ -46,12 +47,6 @@ async def jobs() -> AsyncIterator[Jobs]:
 
 def begin(jobs: Jobs, changes: Changes) -> Job:
     return jobs.start("retry", "state=dead", 5, changes.parts(), changes.step)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def idle() -> None:

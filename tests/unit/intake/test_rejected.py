@@ -18,6 +18,7 @@ from gateway.intake import rejected as module
 from gateway.intake.rejected import MOST_BYTES_IN_A_WRITE, MOST_IN_A_WRITE, RejectedBatch, Rejections
 from gateway.store.sqlite.store import SqliteStore
 from tests.contract.test_rejected import BOUNDS, a_rejected
+from tests.waiting import until
 
 
 def addresses(requests: Sequence[RejectedRequest]) -> Counter[str]:
@@ -69,10 +70,16 @@ async def kept(store: SqliteStore) -> int:
     return len(await store.rejected(RejectedFilter(), limit=10_000))
 
 
+async def nothing_kept(store: SqliteStore) -> bool:
+    return not await kept(store)
+
+
 async def until_kept(store: SqliteStore, count: int) -> None:
-    async with asyncio.timeout(30):
-        while await kept(store) < count:
-            await asyncio.sleep(0.01)
+
+    async def are_kept() -> bool:
+        return await kept(store) >= count
+
+    await until(are_kept, 30)
 
 
 async def test_what_is_put_is_kept_soon_again_and_again(store: SqliteStore) -> None:
@@ -124,9 +131,7 @@ async def test_what_is_too_old_goes_without_anything_new(store: SqliteStore, mon
     keeper = rejections(store)
     running = asyncio.create_task(keeper.run())
     await store.keep_rejected([old], replace(BOUNDS, age_seconds=1e9))
-    async with asyncio.timeout(30):
-        while await kept(store):
-            await asyncio.sleep(0.01)
+    await until(lambda: nothing_kept(store), 30)
     keeper.stop()
     await running
 
@@ -143,9 +148,7 @@ async def test_a_store_that_is_away_costs_the_requests_and_nothing_else(
             patch.setattr(store, "keep_rejected", away)
             running = asyncio.create_task(keeper.run())
             keeper.put(a_rejected("rej_1"))
-            async with asyncio.timeout(30):
-                while not log:
-                    await asyncio.sleep(0.01)
+            await until(lambda: log, 30)
         keeper.put(a_rejected("rej_2"))
         await until_kept(store, 1)
         keeper.stop()
