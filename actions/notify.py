@@ -67,13 +67,14 @@ def _instantiated(url: str, timeout_seconds: float | None = None) -> Any:
     import apprise
 
     logging.getLogger("apprise").addFilter(_LISTENING)  # once only, however often it is told
-    asset = apprise.AppriseAsset(service_timeout=0, secure_logging=True, storage_mode="memory")
+    asset = apprise.AppriseAsset(service_timeout=0, secure_logging=True, storage_mode="memory", http_redirects=False)
     try:
         notifier = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
     except Exception:  # each service refuses in a way of its own, and may name a token
         notifier = None
     if notifier is None:
         raise ValueError(f"is no URL of a service that Apprise knows: see {_SERVICES}")
+    notifier.redirects = False  # though the URL asks for it: a message goes where the connection says
     if timeout_seconds is not None:  # the thread cannot be cancelled: it ends by itself
         notifier.socket_connect_timeout = notifier.socket_read_timeout = timeout_seconds
     return notifier
@@ -221,6 +222,8 @@ def _failure(name: str, said: list[str], url: str) -> Retry | Reject:
     code = codes[0]
     phrase = f" {HTTPStatus(code).phrase}" if code in HTTPStatus._value2member_map_ else ""
     message = f"{name} answered {code}{phrase}"
+    if 300 <= code < 400:
+        return Reject(f"{message}: a redirect, which is never followed; put the final address into the connection's url")
     return Retry(message) if code in _PASSING or code >= 500 else Reject(message)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
@@ -86,6 +87,24 @@ async def test_what_a_service_answers_tells_retry_from_dead(
     ended = await attempt(url_of(service), text="hi")
     assert (ended.state, ended.error) == (state, told)
     assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("asked", ["", "?redirect=yes"])
+async def test_a_redirect_is_a_failure_and_never_followed(service: Service, status: int, asked: str) -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        is_first = request.path == f"/{TOKEN}"
+        return web.Response(status=status if is_first else 200, headers={"Location": "/elsewhere"} if is_first else {})
+
+    service.answer = answer
+    ended = await attempt(url_of(service) + asked, text="hi")
+    assert ended.state == "dead"
+    assert re.fullmatch(
+        rf"JSON answered {status} [\w ]+: a redirect, which is never followed; "
+        "put the final address into the connection's url",
+        ended.error or "",
+    )
+    assert [request.path for request, _ in service.requests] == [f"/{TOKEN}"]
 
 
 async def test_a_service_that_recovers_is_notified_by_the_next_attempt(service: Service) -> None:
