@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from email.errors import MessageError
@@ -14,8 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import markupsafe
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from actions.mail_attachments import Attachment, attach, path_faults, stay_in_folders
+from actions.mail_headers import MAIL_POLICY
 from actions.smtp_mail import SmtpPool, send
 from actions.smtp_probe import greeting, refused, sender_finding, senders
 from gateway.plugin import (
@@ -46,20 +46,6 @@ def escape_name(text: str) -> str:
     characters that structure addresses (RFC 5322, section 3.2.3), so that a customer's name cannot bring in recipients.
     """
     return " ".join(_SPECIALS.sub(" ", text).split()) if _SPECIALS.search(text) else text
-
-
-class Attachment(BaseModel):
-    """One attached file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    filename: str = Field(description="The name that the reader sees.", examples=["receipt.txt"])
-    content: str | None = Field(None, description="The file as text.", examples=["Order {{ object.id }}"])
-    base64: str | None = Field(None, description="The file in base64.", examples=["T3JkZXI="])
-    path: str | None = Field(
-        None, description="A file below the folder of gateway.yaml.", examples=["config/terms.pdf"]
-    )
-    content_type: str = Field("application/octet-stream", description="Its media type.", examples=["text/plain"])
 
 
 _NAMES = Text(escape=escape_name, keeps_lone=True)
@@ -103,7 +89,7 @@ class EmailSettings(Settings):
         examples=[{"template": "config/templates/receipt.html.j2"}],
     )
     headers: dict[str, str] = Field(default_factory=dict, description="Further headers.", examples=[{"X-Tag": "order"}])
-    attachments: list[Attachment] = Field(
+    attachments: Annotated[list[Attachment], AfterValidator(stay_in_folders)] = Field(
         default_factory=list,
         description="Files: filename and one of content, base64, path; content_type.",
         examples=[[{"filename": "terms.pdf", "path": "config/terms.pdf", "content_type": "application/pdf"}]],
@@ -111,9 +97,10 @@ class EmailSettings(Settings):
 
     @classmethod
     def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
-        """Text or html."""
+        """Text or html; a folder before a template in a path."""
         if not written.get("text") and not written.get("html"):
             yield "give text or html, or both"
+        yield from path_faults(written.get("attachments"))
 
 
 class Email(Action[EmailSettings]):
@@ -185,12 +172,17 @@ def _addresses(addressees: Addresses, what: str) -> list[Address]:
             if not (at and local and domain) or re.search(r"\s", spec):
                 raise Reject(f"{what}: {text[:100]!r} is no mail address")
             try:
-                addresses.append(
-                    Address(name, local, domain.encode("idna").decode() if not domain.isascii() else domain)
-                )
+                addresses.append(Address(name, local, domain if domain.isascii() else _ascii_domain(domain)))
             except (MessageError, ValueError, IndexError, UnicodeError):
                 raise Reject(f"{what}: {text[:100]!r} is no mail address") from None
     return addresses
+
+
+def _ascii_domain(domain: str) -> str:
+    """A domain by IDNA 2008, as browsers and mail programs read it. Raises UnicodeError where it is none."""
+    import idna  # not the codec of that name, which is of 2003 and makes another domain of ß
+
+    return idna.encode(domain, uts46=True).decode()
 
 
 def _message(settings: EmailSettings, context: Context) -> tuple[EmailMessage, list[str]]:
@@ -202,7 +194,7 @@ def _message(settings: EmailSettings, context: Context) -> tuple[EmailMessage, l
         raise Reject("from: exactly one address is needed")
     if not to and not cc and not bcc:
         raise Reject("to: there is nobody to send to")
-    message = EmailMessage()
+    message = EmailMessage(policy=MAIL_POLICY)
     message["From"] = sender[0]
     message["To"] = to
     if cc:
@@ -226,35 +218,9 @@ def _message(settings: EmailSettings, context: Context) -> tuple[EmailMessage, l
     else:
         raise Reject("neither text nor html is there to send")
     for attachment in settings.attachments:
-        _attach(message, attachment, Path(context.base_folder))
+        attach(message, attachment, Path(context.base_folder))
     size = len(message.as_bytes())
     if size > MOST_BYTES:
         raise Reject(f"the mail is larger than 10 MiB ({size} bytes)")
     everybody = dict.fromkeys(address.addr_spec for address in (*to, *cc, *bcc))
     return message, list(everybody)
-
-
-def _attach(message: EmailMessage, attachment: Attachment, folder: Path) -> None:
-    sources = [attachment.content, attachment.base64, attachment.path]
-    if sum(source is not None for source in sources) != 1:
-        raise Reject(f"attachment {attachment.filename[:60]!r}: give exactly one of content, base64, path")
-    if attachment.content is not None:
-        data = attachment.content.encode()
-    elif attachment.base64 is not None:
-        try:
-            data = base64.b64decode(attachment.base64, validate=True)
-        except (binascii.Error, ValueError):
-            raise Reject(f"attachment {attachment.filename[:60]!r}: not base64") from None
-    else:
-        file = (folder / str(attachment.path)).resolve()
-        if not file.is_relative_to(folder.resolve()):
-            raise Reject(f"attachment {attachment.filename[:60]!r}: its path leaves the folder of gateway.yaml")
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise Reject(f"attachment {attachment.filename[:60]!r}: {error.strerror}") from None
-    kind, _, subtype = attachment.content_type.partition("/")
-    if not re.fullmatch(r"[a-z]+/[A-Za-z0-9.+-]+", attachment.content_type):
-        raise Reject(f"attachment {attachment.filename[:60]!r}: content_type is not like text/plain")
-    name = " ".join(attachment.filename.split())
-    message.add_attachment(data, maintype=kind, subtype=subtype, filename=name)

@@ -223,7 +223,9 @@ def _failure(name: str, said: list[str], url: str) -> Retry | Reject:
     phrase = f" {HTTPStatus(code).phrase}" if code in HTTPStatus._value2member_map_ else ""
     message = f"{name} answered {code}{phrase}"
     if 300 <= code < 400:
-        return Reject(f"{message}: a redirect, which is never followed; put the final address into the connection's url")
+        return Reject(
+            f"{message}: a redirect, which is never followed; put the final address into the connection's url"
+        )
     return Retry(message) if code in _PASSING or code >= 500 else Reject(message)
 
 

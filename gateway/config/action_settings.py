@@ -63,6 +63,7 @@ class CompiledWith:
         self._fields = fields
         self._at = at
         self._where = where
+        self._context = {"written": self.known()}  # for validators that ask what a template made
 
     def known(self) -> dict[str, Any]:
         """`with` as far as it is known without an event; an Unrendered stands for each template."""
@@ -83,7 +84,7 @@ class CompiledWith:
                 values[name] = _render(part, scope)
                 kept[name] = _jsonable(values[name])
         try:
-            return Rendered(self._model.model_validate(values), kept)
+            return Rendered(self._model.model_validate(values, context=self._context), kept)
         except ValidationError as error:
             raise self._refused(error, values, ()) from None
 

@@ -61,6 +61,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
+        self.wire: list[bytes] = []  # the same, as they came
         self.recipients: list[str] = []
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
@@ -81,6 +82,7 @@ class Mailbox:
         message = message_from_bytes(envelope.content, policy=default)
         assert isinstance(message, EmailMessage)
         self.mails.append(message)
+        self.wire.append(envelope.content)
         self.recipients += envelope.rcpt_tos
         return "250 OK"
 
