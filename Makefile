@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 SCRATCH := $(shell df -k --output=avail,target /dev/shm 2>/dev/null | awk '$$1 > 4194304 && $$2 == "/dev/shm" {print $$2}')
 PYTEST := $(if $(SCRATCH),TMPDIR=$(SCRATCH) )$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types generated fuzz attack-idle soak sbom audit dist pythons torture clean
+.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -135,6 +135,10 @@ pythons: $(VENV)/.installed-test
 # The list of Stripe's event types, after an upgrade of the stripe library.
 event-types: $(VENV)/.installed-test
 	$(BIN)/python -m tests.unit.stripe.test_event_types
+
+# Stripe's objects, after an upgrade of the stripe library.
+stripe-objects: $(VENV)/.installed-test
+	$(BIN)/python -m tests.docs.stripe_objects
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

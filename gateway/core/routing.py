@@ -36,6 +36,13 @@ def fits(pattern: str, event_type: str) -> bool:
     """
     if is_own(event_type) and not is_own(pattern):
         return False
+    return names(pattern, event_type)
+
+
+def names(pattern: str, event_type: str) -> bool:
+    """Whether a type or a glob names a type. A type names itself, also one with brackets in it, as Stripe's thin types
+    have (`v2.core.account[requirements].updated`).
+    """
     return pattern == event_type or fnmatchcase(event_type, pattern)
 
 

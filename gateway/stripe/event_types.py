@@ -62,7 +62,7 @@ def matches(pattern: str) -> frozenset[str]:
     if not _GLOB.search(pattern):
         return known & {pattern}
     compiled = re.compile(translate(pattern)).match
-    return frozenset(event_type for event_type in known if compiled(event_type))
+    return frozenset(event_type for event_type in known if event_type == pattern or compiled(event_type))
 
 
 def sent_types(pattern: str) -> frozenset[str]:

@@ -238,3 +238,16 @@ async def test_an_empty_store_answers_everything(store: Store) -> None:
     assert list(await store.lane_states()) == []
     assert await store.last_events() == {}
     assert (await store.event_page(EventFilter(since=NOW, until=NOW), limit=5)).items == []
+
+
+async def test_a_type_with_brackets_in_it_names_itself(store: Store) -> None:
+    for number, event_type in enumerate(("v2.core.account[requirements].updated", "v2.core.accountr.updated")):
+        await store.add(an_event(number, event_type), [])
+    for pattern, ids in (
+        ("v2.core.account[requirements].updated", ["evt_0", "evt_1"]),  # as a glob it names the other one as well
+        ("v2.core.account[[]*", ["evt_0"]),
+    ):
+        where = EventFilter(types=(pattern,))
+        assert await all_ids(store, where, limit=5, oldest_first=True) == ids
+        assert [event.id for event in await store.events(where, limit=5, newest_first=False)] == ids
+        assert await store.count_events(where, at_most=5) == len(ids)

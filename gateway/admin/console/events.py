@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import aiohttp_jinja2
@@ -24,6 +23,7 @@ from gateway.admin.request import actor, parts
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
 from gateway.core.model import Delivery, DeliveryFilter, Event, EventFilter
+from gateway.core.routing import names
 from gateway.privacy.views import shown_deliveries, shown_event
 
 SIBLINGS = 20
@@ -59,7 +59,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
 def _wants(event: Event, query: EventsQuery) -> bool:
     return (
         (not query.account or event.account in query.account)
-        and (not query.type or any(fnmatchcase(event.type, pattern) for pattern in query.type))
+        and (not query.type or any(names(pattern, event.type) for pattern in query.type))
         and (not query.state or event.state in query.state)
         and (not query.object or event.object_id == query.object)
     )

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import StripeUnavailable
 from gateway.core.model import EVERY_CONNECTED, Account, Event, EventSource
-from gateway.core.routing import RouteTable, wants_connected
+from gateway.core.routing import RouteTable, names, wants_connected
 from gateway.intake.backfill.listing import MOST_TYPES, Listing, Window, oldest_first
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
@@ -45,7 +44,7 @@ class WantedEvents:
 
     def __call__(self, event: Event) -> bool:
         if self.types:
-            return any(event.type == one or fnmatchcase(event.type, one) for one in self.types)
+            return any(names(pattern, event.type) for pattern in self.types)
         routes = self.table.wanting(self.account, event.type)
         return any(wants_connected(one, event.connected_account) for one in routes)
 

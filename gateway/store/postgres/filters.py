@@ -44,7 +44,7 @@ class Terms:
 
 
 def glob_pattern(glob: str) -> str:
-    """A glob as a regular expression of PostgreSQL."""
+    """A glob, or what is written as one, as a regular expression of PostgreSQL."""
     parts = []
     for part in re.split(r"(\*|\?|\[[^\]]+\])", glob):
         if part == "*":
@@ -55,7 +55,7 @@ def glob_pattern(glob: str) -> str:
             parts.append(_one_of(part[1:-1]))
         else:
             parts.append(_literal(part))
-    return "^(?:" + "".join(parts) + ")$"
+    return "^(?:" + "".join(parts) + "|" + _literal(glob) + ")$"
 
 
 def _literal(plain: str) -> str:

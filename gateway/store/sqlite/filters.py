@@ -33,8 +33,9 @@ def event_terms(where: EventFilter) -> tuple[str, list[Any]]:
     _in("account", where.accounts, terms, args)
     _in("state", where.states, terms, args)
     if where.types:
-        terms.append("(" + " OR ".join(["type GLOB ?"] * len(where.types)) + ")")
-        args.extend(one.replace("[!", "[^") for one in where.types)  # SQLite's way to write it
+        terms.append("(" + " OR ".join(["type = ? OR type GLOB ?"] * len(where.types)) + ")")
+        for pattern in where.types:
+            args += pattern, pattern.replace("[!", "[^")  # SQLite's way to write it
     if where.object_id is not None:
         terms.append("seq IN (SELECT seq FROM events INDEXED BY events_object WHERE object_id = ?)")
         args.append(where.object_id)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
 
 from gateway.core.errors import StoreUnavailable
 from gateway.core.internal_events import is_own
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
+from gateway.core.routing import names
 from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 from gateway.store.paging import (
     SEARCH_ROWS,
@@ -104,7 +104,7 @@ def _wants_event(where: EventFilter) -> Callable[[Kind], bool]:
         return (
             (not where.accounts or account in where.accounts)
             and (not where.states or state in where.states)
-            and (not where.types or any(fnmatchcase(type_, pattern) for pattern in where.types))
+            and (not where.types or any(names(pattern, type_) for pattern in where.types))
         )
 
     return wants

@@ -24,12 +24,21 @@ def types_of_stripe() -> list[str]:
     enabled: Any = WebhookEndpointCreateParams.__annotations__["enabled_events"]
     while typing.get_origin(enabled) is not typing.Literal:
         enabled = typing.get_args(enabled)[0]
-    thin = re.findall(r'^    "(v\d\.[a-z0-9_.]+)": \(', Path(str(_event_classes.__file__)).read_text(), re.MULTILINE)
+    thin = re.findall(
+        r'^    "(v\d\.[a-z0-9_.\[\]]+)": \(', Path(str(_event_classes.__file__)).read_text(), re.MULTILINE
+    )
     return sorted((named | set(typing.get_args(enabled)) | set(thin)) - {"*"})
 
 
 def test_the_list_is_that_of_the_stripe_library() -> None:
     assert FILE.read_text().split() == types_of_stripe(), "make event-types"
+
+
+def test_a_type_with_brackets_in_it_is_known_and_names_itself() -> None:
+    requirements = "v2.core.account[requirements].updated"
+    assert event_types.matches(requirements) == {requirements}
+    assert requirements in event_types.matches("v2.core.account*")
+    assert requirements not in event_types.matches("v2.core.account.*")
 
 
 def test_snapshot_and_thin_types_are_told_apart() -> None:

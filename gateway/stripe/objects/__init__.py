@@ -1,0 +1,139 @@
+"""What Stripe's objects are made of: fields, types, nullability, values, what ids expand into; and what events hold.
+
+Read when first asked for, from objects.json, which `make stripe-objects` makes from the pinned `stripe` library, and
+events.txt; neither intake nor delivery asks. Stripe's own reference: https://docs.stripe.com/api.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+Kind = Literal[
+    "string", "integer", "amount", "time", "number", "decimal", "datetime", "boolean", "any",
+    "enum", "object", "list", "array", "map", "expandable",
+]  # fmt: skip
+"""`time` is an integer of Unix seconds, `amount` one of a currency's minor unit, `decimal` a text of digits, `datetime`
+a text as RFC 3339 writes it (API v2); `expandable` an id that `expand` makes the object it names; `list` a page, which
+Stripe cuts at ten; `map` an object whose keys are the user's, such as `metadata`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The type of a field."""
+
+    kind: Kind
+    is_nullable: bool = False  # null, or left out
+    values: tuple[Any, ...] = ()  # of an enum, as far as the library knows them
+    objects: tuple[str, ...] = ()  # the names of the objects that it is, or expands into
+    inline: Mapping[str, Any] | None = None  # fields of an object without a name of its own, unread
+    item: Field | None = None  # of a list, an array or a map
+
+
+def api_version() -> str:
+    """The version of Stripe's API that the objects are of, such as 2026-10-28.endive."""
+    version: str = _data()["api_version"]
+    return version
+
+
+def library_version() -> str:
+    """The version of the `stripe` library that they were read from."""
+    version: str = _data()["library"]
+    return version
+
+
+def object_names() -> frozenset[str]:
+    """Every object, by the value of its field `object`."""
+    return frozenset(_data()["objects"])
+
+
+@functools.cache
+def fields(name: str) -> Mapping[str, Field]:
+    """The fields of an object. Raises KeyError where Stripe has none of that name."""
+    return _read(_data()["objects"][name])
+
+
+@functools.cache
+def objects_of(event_type: str) -> tuple[str, ...]:
+    """The objects that `data.object` of a snapshot event may be, or the one that a thin event is about. Empty where the
+    type is unknown, or has no object.
+    """
+    if event_type in _snapshot_events():
+        return _snapshot_events()[event_type]
+    about = _data()["thin_events"].get(event_type, {}).get("about")
+    return (about,) if about else ()
+
+
+@functools.cache
+def data_of(event_type: str) -> Mapping[str, Field]:
+    """The fields of a thin event's own `data`; nothing where it has none."""
+    return _read(_data()["thin_events"].get(event_type, {}).get("data", {}))
+
+
+def event_types() -> frozenset[str]:
+    """Every type of event that the library knows: snapshot and thin."""
+    return frozenset(_snapshot_events()) | frozenset(_data()["thin_events"])
+
+
+def fields_in(field: Field, *, is_expanded: bool = False) -> Mapping[str, Field] | None:
+    """What a field's value holds in turn, of all the objects that it may be; None where it holds nothing that is known:
+    a plain value, a map, or an id that is not expanded.
+    """
+    if field.kind == "list":
+        return _LIST
+    if field.kind == "object" or (field.kind == "expandable" and is_expanded):
+        if field.inline is not None:
+            return _read(field.inline)
+        merged: dict[str, Field] = {}
+        for name in field.objects:
+            for key, value in fields(name).items():
+                merged.setdefault(key, value)
+        return merged
+    return None
+
+
+_LIST: Mapping[str, Field] = {
+    "object": Field("enum", values=("list",)),
+    "data": Field("array"),
+    "has_more": Field("boolean"),
+    "total_count": Field("integer", is_nullable=True),
+    "url": Field("string"),
+}
+
+
+@functools.cache
+def _data() -> Mapping[str, Any]:
+    read: Mapping[str, Any] = json.loads((files(__package__) / "objects.json").read_text(encoding="utf-8"))
+    return read
+
+
+@functools.cache
+def _snapshot_events() -> Mapping[str, tuple[str, ...]]:
+    lines = (files(__package__) / "events.txt").read_text(encoding="utf-8").splitlines()
+    return {event_type: tuple(names.split("|")) for event_type, names in (line.split(" ") for line in lines)}
+
+
+def _read(specs: Mapping[str, Any]) -> Mapping[str, Field]:
+    return {name: _field(spec) for name, spec in specs.items()}
+
+
+def _field(spec: Any) -> Field:
+    """One type, as tests/docs/stripe_objects.py writes it."""
+    if isinstance(spec, str):
+        return Field(spec.rstrip("?"), is_nullable=spec.endswith("?"))  # type: ignore[arg-type]  # by the generator
+    is_nullable = "null" in spec
+    if "values" in spec:
+        return Field("enum", is_nullable, values=tuple(spec["values"]))
+    if "expands" in spec:
+        return Field("expandable", is_nullable, objects=tuple(spec["expands"]), inline=spec.get("fields"))
+    if "fields" in spec:
+        return Field("object", is_nullable, inline=spec["fields"])
+    if "object" in spec or "any_of" in spec:
+        return Field("object", is_nullable, objects=tuple(spec.get("any_of") or [spec["object"]]))
+    (kind,) = {"list", "array", "map"} & set(spec)
+    return Field(kind, is_nullable, item=_field(spec[kind]))  # type: ignore[arg-type]  # one of these three
