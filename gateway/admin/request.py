@@ -37,7 +37,7 @@ class AdminParts:
     @property
     def redactions(self) -> Redactions:
         """What nobody is shown."""
-        return redactions_of(self.gateway.config.accounts)
+        return redactions_of(self.gateway.config.accounts, self.gateway.config.references)
 
 
 PARTS = web.AppKey("parts", AdminParts)

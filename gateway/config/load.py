@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,11 +30,13 @@ from gateway.config.plugins import find_actions
 from gateway.config.schema.connections import connection_types, keys_of_secrets
 from gateway.config.schema.model import GatewaySettings
 from gateway.config.schema.types import split_listen
+from gateway.config.secrets.masking import remembered, secrets_of
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.client_address import Sources
 from gateway.core.errors import Where
 from gateway.core.internal_events import OWN_ACCOUNT, account_named, is_own
+from gateway.core.masking import Masker
 from gateway.core.model import Account, Route
 from gateway.plugin import Action, ConnectionSettings
 from gateway.privacy.redaction import parse_path
@@ -43,7 +46,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _UNFILLED = ("unset-variable", "variable", "secret-file")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Config:
     """A loaded, checked and compiled gateway.yaml."""
 
@@ -61,7 +64,22 @@ class Config:
     sources: Sources  # whom the public listener hears
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
-    secrets: frozenset[str] = dataclasses.field(default=frozenset(), repr=False)  # that variables brought
+    secrets: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)  # see Source.secrets
+
+    @functools.cached_property
+    def hidden(self) -> Mapping[str, str]:
+        """Every text that nobody may see, and how it may be referred to."""
+        return secrets_of((self.settings, *self.connections.values()), self.secrets)
+
+    @functools.cached_property
+    def masker(self) -> Masker:
+        """Hides all of them."""
+        return Masker(self.hidden.keys())
+
+    @functools.cached_property
+    def references(self) -> Masker:
+        """Puts `${NAME}` in the place of what that brought, and hides the others."""
+        return Masker(self.hidden)
 
     def account(self, name: str) -> Account | None:
         """The account of an event, which may be that of the gateway's own events; None where it is gone."""
@@ -162,7 +180,7 @@ class Loading:
             sources=sources,
             version=self.source.digest(extra),
             warnings=in_order(str(self.path), self._explained()),
-            secrets=frozenset(self.source.secrets),
+            secrets=remembered(self.source.secrets(), {} if self.previous is None else self.previous.hidden),
         )
 
     def problem(self, where: Where, message: str, hint: str | None = None, code: str = "invalid-value") -> None:

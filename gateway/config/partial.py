@@ -10,9 +10,12 @@ from pathlib import Path
 from gateway.config.diagnostics.problem import ConfigError
 from gateway.config.schema.server import ReloadSettings, ServerSettings
 from gateway.config.schema.store import StoreSettings
+from gateway.config.secrets.masking import secrets_of
 from gateway.config.yaml.document import Source
 from gateway.core.errors import UsageError
+from gateway.core.masking import Masker
 from gateway.privacy.redaction import RedactedPath, parse_path
+from gateway.privacy.views import Redactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,11 @@ def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
     )
 
 
-def load_redactions(path: Path, environ: Mapping[str, str]) -> dict[str, tuple[RedactedPath, ...]]:
-    """The `redact` paths of each account. Raises ConfigError, UsageError (a path that is none: nobody may see what it
-    was to hide).
-    """
+def load_redactions(path: Path, environ: Mapping[str, str]) -> Redactions:
+    """What nobody is shown. Raises ConfigError, UsageError (a path that is none: nobody may see what it hides)."""
     redactions: dict[str, tuple[RedactedPath, ...]] = {}
-    for name, account in _leniently(path, environ).section("accounts").items():
+    source = _leniently(path, environ)
+    for name, account in source.section("accounts").items():
         listed = account.get("redact") if isinstance(account, dict) else None
         try:
             redactions[str(name)] = tuple(
@@ -51,7 +53,7 @@ def load_redactions(path: Path, environ: Mapping[str, str]) -> dict[str, tuple[R
             raise UsageError(f"accounts.{name}.redact: {error}; see `gateway check`") from None
         if listed is not None and not isinstance(listed, list):
             raise UsageError(f"accounts.{name}.redact: expected a list; see `gateway check`")
-    return redactions
+    return Redactions(redactions, Masker(secrets_of((), source.secrets())))
 
 
 def load_control_socket(path: Path, environ: Mapping[str, str]) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from gateway.config.diagnostics.problem import Problem
 from gateway.config.diff import Change, Orphan, compare_settings
@@ -13,6 +15,14 @@ from gateway.config.load import Config
 from gateway.core.routing import RouteTable
 
 REMEMBERED_RELOADS = 50
+_alive: weakref.WeakSet[RuntimeConfig] = weakref.WeakSet()
+
+
+def masked(value: Any) -> Any:
+    """A value for the log: without the secrets of any configuration that is in force in this process, or was."""
+    for runtime in list(_alive):
+        value = runtime.config.masker.mask(value)
+    return value
 
 
 class ReloadOutcome(StrEnum):
@@ -60,6 +70,7 @@ class RuntimeConfig:
         self.history: deque[Reload] = deque(maxlen=REMEMBERED_RELOADS)  # the oldest first
         self.counts: Counter[ReloadOutcome] = Counter()
         self._started = config.settings
+        _alive.add(self)
         self.note(Reload(at, "start", ReloadOutcome.LOADED, config.version))
 
     def in_force(self) -> tuple[Config, RouteTable]:

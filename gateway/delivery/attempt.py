@@ -14,7 +14,6 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config.load import Config
-from gateway.config.secrets.masking import masker_of
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
 from gateway.core.errors import (
@@ -25,6 +24,7 @@ from gateway.core.errors import (
     TemplateError,
     place_of,
 )
+from gateway.core.masking import Masker, Maskers
 from gateway.core.model import (
     ActionUse,
     Attempt,
@@ -44,7 +44,7 @@ from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.plugin import UNTIL_RESUMED, Context, Reject, Retry
-from gateway.privacy.redaction import Masker, Maskers, RedactedPath, masker_for
+from gateway.privacy.redaction import RedactedPath, masker_for
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
 UNKNOWN_WAIT_SECONDS = 15.0
@@ -95,9 +95,20 @@ async def run_attempt(claim: Claim, bench: AttemptContext) -> AttemptResult:
         return ended
     account = bench.config.accounts.get(claim.delivery.account)
     fetched = brought[0] if brought else None
-    masker = Maskers(masker_of(bench.config), _hidden(claim, fetched, account.redact if account is not None else ()))
+    masker = Maskers(bench.config.masker, _hidden(claim, fetched, account.redact if account is not None else ()))
     attempt = replace(ending.attempt, error=masker.mask(ending.attempt.error))
     return replace(ended, ending=replace(ending, reason=masker.mask(ending.reason), attempt=attempt))
+
+
+def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
+    """The same as it may be stored: with a reference in the place of each secret that was rendered or came back. Every
+    attempt renders anew.
+    """
+    ending = result.ending
+    if not isinstance(ending, Finish):
+        return result
+    rendered, output = config.references.mask(ending.rendered), config.references.mask(ending.output)
+    return replace(result, ending=replace(ending, rendered=rendered, output=output))
 
 
 def _hidden(claim: Claim, fetched: Mapping[str, Any] | None, paths: Sequence[RedactedPath]) -> Masker:

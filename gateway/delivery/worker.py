@@ -29,7 +29,7 @@ from gateway.core.model import (
 from gateway.core.routing import RouteTable
 from gateway.core.tasks import background, cancel, until_stored, within
 from gateway.core.tracing import Tracer
-from gateway.delivery.attempt import AttemptContext, AttemptResult, run_attempt
+from gateway.delivery.attempt import AttemptContext, AttemptResult, for_keeping, run_attempt
 from gateway.delivery.circuit_breaker import evidence_of
 from gateway.delivery.concurrency import Group, GroupFigures, Groups
 from gateway.delivery.connection_health import ConnectionObserver, Connections
@@ -266,7 +266,7 @@ class Worker:
         start, started_at = time.monotonic(), context.now()
         seconds: float | None = None
         try:
-            ended = await run_attempt(claim, context)
+            ended = for_keeping(await run_attempt(claim, context), config)
             seconds = time.monotonic() - start
         except asyncio.CancelledError:  # by drain, or because its lease is lost: handed back, its attempt recorded
             why = "the gateway stopped" if self._draining else "the gateway lost its lease"

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from gateway.core.masking import MASK, url_secrets
 from gateway.plugin.action import Reject
 from gateway.plugin.probe import Finding
 
@@ -152,15 +153,8 @@ def _mysql_tls(options: Mapping[str, str]) -> ssl.SSLContext | None:
 
 def redacted(text: str, url: str) -> str:
     """A message without the URL or any password that is in it."""
-    secrets = {url}
-    try:
-        parts = urlsplit(url)
-        secrets |= {parts.password or "", unquote(parts.password or "")}
-        secrets |= {value for name, value in parse_qsl(parts.query) if "password" in name}
-    except ValueError:
-        pass
-    for secret in sorted(secrets - {""}, key=len, reverse=True):
-        text = text.replace(secret, "***")
+    for secret in sorted({url, *url_secrets(url)} - {""}, key=len, reverse=True):  # however short
+        text = text.replace(secret, MASK)
     return text
 
 

@@ -1,4 +1,4 @@
-"""Pure: what must not be shown is taken out of values: secrets by their text, an event's fields by their paths.
+"""Pure: fields of events that nobody is shown, by their paths.
 
 A path is that of a field in the event as Stripe sends it: names with dots between. `*` stands for any one name or
 item of a list, `**` for any number of them; lists are passed through, so that an item's field needs no `*`. What a path
@@ -7,59 +7,17 @@ leads to is hidden whole.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-MASK = "***"
+from gateway.core.masking import Masker
+
 REDACTED = "[redacted]"
-SHORTEST_WITHIN = 4  # a shorter text is hidden only where it stands alone: it would hide half of every text
 _PATH = re.compile(r"(?:[A-Za-z0-9_\-]+|\*\*?)(?:\.(?:[A-Za-z0-9_\-]+|\*\*?))*")
 EXPECTED = "expected a path in the event, such as data.object.customer_details or data.object.**.email"
 
 RedactedPath = tuple[str, ...]
-
-
-class Masker:
-    """Knows texts that must not be shown, and takes them out of values."""
-
-    def __init__(self, secrets: Iterable[str], mask: str = MASK) -> None:
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-        self._mask = mask
-
-    def mask(self, value: Any) -> Any:
-        """The same value, with every secret in its texts and keys replaced."""
-        if isinstance(value, str):
-            return self._text(value)
-        if isinstance(value, Mapping):
-            return {self.mask(key): self.mask(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [self.mask(item) for item in value]
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and str(value) in self._secrets:
-            return self._mask
-        return value
-
-    def _text(self, text: str) -> str:
-        for secret in self._secrets:
-            if len(secret) >= SHORTEST_WITHIN:
-                text = text.replace(secret, self._mask)
-            elif text == secret:
-                return self._mask
-        return text
-
-
-class Maskers:
-    """Several, one after the other."""
-
-    def __init__(self, *maskers: Masker) -> None:
-        self._maskers = maskers
-
-    def mask(self, value: Any) -> Any:
-        """The value after all of them."""
-        for masker in self._maskers:
-            value = masker.mask(value)
-        return value
 
 
 def parse_path(text: str) -> RedactedPath:
@@ -115,9 +73,6 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, str):
         yield value
-        escaped = json.dumps(value)[1:-1]  # as it stands in a body that was sent as JSON
-        if escaped != value:
-            yield escaped
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield str(value)
 

@@ -7,26 +7,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
+from gateway.core.masking import Masker, Maskers
 from gateway.core.model import Account, Attempt, Delivery, Event, RejectedRequest
-from gateway.privacy.redaction import REDACTED, Masker, RedactedPath, masker_for, redacted
+from gateway.privacy.redaction import REDACTED, RedactedPath, masker_for, redacted
 from gateway.store.protocol import Store
 
-Redactions = Mapping[str, tuple[RedactedPath, ...]]
-"""The paths of each account."""
+
+@dataclass(frozen=True, slots=True)
+class Redactions:
+    """What nobody is shown: the `redact` paths of each account, and the secrets of the configuration."""
+
+    paths: Mapping[str, tuple[RedactedPath, ...]]
+    secrets: Masker = field(default=Masker(()), repr=False)
 
 
-def redactions_of(accounts: Mapping[str, Account]) -> Redactions:
+def redactions_of(accounts: Mapping[str, Account], secrets: Masker) -> Redactions:
     """Those of a configuration."""
-    return {name: account.redact for name, account in accounts.items()}
+    return Redactions({name: account.redact for name, account in accounts.items()}, secrets)
 
 
 def shown_event(event: Event, redactions: Redactions) -> Event:
     """The event with the body that may be shown: as posted where nothing is to be hidden."""
-    paths = redactions.get(event.account)
+    paths = redactions.paths.get(event.account)
     if not paths or not event.body:
         return event
     try:
@@ -40,7 +46,7 @@ def shown_rejected(request: RejectedRequest, redactions: Redactions) -> Rejected
     """The same for a rejected request; one that was for no account in particular is shown as all of them ask. What is
     no JSON object is shown as it is: nothing tells where its fields are.
     """
-    paths = [path for name, own in redactions.items() if request.account in (None, name) for path in own]
+    paths = [path for name, own in redactions.paths.items() if request.account in (None, name) for path in own]
     if not paths:
         return request
     try:
@@ -54,32 +60,29 @@ async def shown_delivery(
     store: Store, delivery: Delivery, attempts: Sequence[Attempt], redactions: Redactions
 ) -> tuple[Delivery, list[Attempt]]:
     """A delivery as it may be shown: hidden values are looked for in what was rendered, in outputs and in errors."""
-    masker = await _masker(store, delivery, redactions)
-    if masker is None:
-        return delivery, list(attempts)
+    masker = Maskers(redactions.secrets, await _masker(store, delivery, redactions))
     return _masked(delivery, masker), [replace(attempt, error=masker.mask(attempt.error)) for attempt in attempts]
 
 
 async def shown_deliveries(store: Store, deliveries: Sequence[Delivery], redactions: Redactions) -> list[Delivery]:
     """The same for a list. Only those that say anything in words cost a look at their event."""
-    maskers: dict[tuple[str, str, str], Masker | None] = {}
+    maskers: dict[tuple[str, str, str], Masker] = {}
     shown = []
     for delivery in deliveries:
-        if redactions.get(delivery.account) and (delivery.reason is not None or delivery.last_error is not None):
+        if delivery.reason is not None or delivery.last_error is not None:
             key = (delivery.account, delivery.event_id, delivery.run_id)
             if key not in maskers:
                 maskers[key] = await _masker(store, delivery, redactions)
-            masker = maskers[key]
-            shown.append(delivery if masker is None else _masked(delivery, masker))
-        else:
-            shown.append(delivery)
+            delivery = _masked(delivery, Maskers(redactions.secrets, maskers[key]))
+        shown.append(delivery)
     return shown
 
 
-async def _masker(store: Store, delivery: Delivery, redactions: Redactions) -> Masker | None:
-    paths = redactions.get(delivery.account)
+async def _masker(store: Store, delivery: Delivery, redactions: Redactions) -> Masker:
+    """Hides what the delivery's account redacts in its event."""
+    paths = redactions.paths.get(delivery.account)
     if not paths:
-        return None
+        return Masker(())
     stored = await store.event(delivery.event_id, delivery.account)
     fetched = await store.fetched(delivery.run_id)
     try:
@@ -89,7 +92,7 @@ async def _masker(store: Store, delivery: Delivery, redactions: Redactions) -> M
     return masker_for(event, None if fetched is None else fetched.object, paths)
 
 
-def _masked(delivery: Delivery, masker: Masker) -> Delivery:
+def _masked(delivery: Delivery, masker: Maskers) -> Delivery:
     return replace(
         delivery,
         reason=masker.mask(delivery.reason),

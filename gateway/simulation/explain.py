@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config.load import Config
-from gateway.config.secrets.masking import masker_of
 from gateway.core.envelope import parse_json
 from gateway.core.errors import TemplateError
+from gateway.core.masking import Maskers
 from gateway.core.model import DeliveryState, Event, EventState, Expression, Route
 from gateway.core.routing import matching_pattern, scope_of, wants_connected
-from gateway.privacy.redaction import Maskers, masker_for
+from gateway.privacy.redaction import masker_for
 from gateway.simulation.engine import Assumed, SimulatedDelivery, Simulator
 from gateway.templating.condition_trace import decided_by
 
@@ -50,7 +50,7 @@ async def explain(config: Config, event: Event, assumed: Assumed | None = None) 
     result = await Simulator(config).simulate(event, assumed)
     fetched = assumed.fetched if assumed is not None else None
     hidden = masker_for(parse_json(event.body), fetched, config.accounts[event.account].redact)
-    masker = Maskers(masker_of(config), hidden)
+    masker = Maskers(config.masker, hidden)
     is_known = fetched is not None
     return [
         _route(

@@ -11,6 +11,8 @@ from typing import Literal, TextIO, cast
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from gateway.config.runtime import masked
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -42,6 +44,10 @@ class Output:
             self._stream.flush()
 
 
+def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: masked(value) for name, value in event.items()}
+
+
 def configure(level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> FilteringBoundLogger:
     """Sets the process's log up and returns it. `auto`: console on a terminal, JSON elsewhere."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
@@ -55,6 +61,7 @@ def configure(level: str = "info", form: Literal["auto", "console", "json"] = "a
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),

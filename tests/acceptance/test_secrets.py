@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -77,9 +79,20 @@ SECRETS = {
     "of_file": "planted-in-a-file",
     "of_variable": "planted-in-a-variable",
     "of_store_url": "planted-store-url-password",
+    "with_header": "planted-with-header-7",
+    "with_file": "planted-in-a-file-8",
+    "with_nested": 'planted "nested" value 9, with quotes',
+    "constant": "planted/constant/10",
     "redacted_field": "planted.customer@example.com",
 }
 MAY_LIE_IN_THE_STORE = frozenset({"redacted_field"})
+
+VARIABLES = {  # that a name tells of, and such whose names tell of nothing
+    "PLANTED_TOKEN": SECRETS["of_variable"],
+    "SHOP_VALUE": SECRETS["with_header"],
+    "SHOP_NESTED": SECRETS["with_nested"],
+    "SHOP_GREETING": SECRETS["constant"],
+}
 
 CONFIG = """\
 version: 1
@@ -91,6 +104,7 @@ store: {{url: "sqlite:///data/gateway.db", encrypt: ["{store_key}"]}}
 stripe: {{api_base: "http://127.0.0.1:9", timeout: 1s}}
 tracing: {{endpoint: "http://127.0.0.1:9", headers: {{Authorization: "Bearer {tracing}"}}, timeout: 1s}}
 defaults: {{retry: {{attempts: 1, first: 1s}}, timeout: 5s}}
+vars: {{greeting: "Hello ${{SHOP_GREETING}}"}}
 accounts:
   acme:
     signing_secrets: ["{signing}", "{old_signing}"]
@@ -119,7 +133,15 @@ routes:
       tell:
         uses: email
         with: {{connection: mail, to: x@y.example, subject: s, text: "to {{{{ object.customer_details.email }}}}"}}
-      ship: {{uses: http_forward, with: {{connection: warehouse}}}}
+      ship:
+        uses: http_forward
+        with:
+          connection: warehouse
+          headers: {{X-Api-Key: "${{SHOP_VALUE}}", X-Pass: "Basic ${{file:with.txt}}"}}
+          body: {{nested: [{{deep: "for ${{SHOP_NESTED}}"}}], greeting: "{{{{ vars.greeting }}}} {{{{ object.id }}}}"}}
+      note:
+        uses: fax
+        with: {{connection: fax, text: "${{SHOP_VALUE}} ${{file:with.txt}} ${{SHOP_NESTED}} {{{{ vars.greeting }}}}"}}
       post: {{uses: slack, with: {{connection: team, text: hello}}}}
       chat: {{uses: slack, with: {{connection: bot, text: hello}}}}
       fax: {{uses: fax, with: {{connection: fax, text: "{{{{ object.customer_details.email }}}}"}}}}
@@ -215,6 +237,7 @@ def leaks(where: str, text: bytes, allowed: frozenset[str] = frozenset()) -> lis
     found = []
     for name, secret in SECRETS.items():
         forms = {secret, secret.removeprefix("whsec_"), _b64(secret), secret.replace("/", "%2F")}
+        forms |= {json.dumps(secret)[1:-1], html.escape(secret), quote(secret)}
         if name not in allowed and any(form.encode() in text for form in forms):
             found.append(f"{name} in {where}")
     return found
@@ -227,10 +250,11 @@ class Planted(GatewayProcess):
         self.port, admin = free_port(), free_port()
         self.command_line = command_line
         super().__init__(folder, CONFIG.format(port=self.port, admin=admin, **SECRETS), self.port, admin)
-        self.environ = {"PLANTED_TOKEN": SECRETS["of_variable"]}
+        self.environ = VARIABLES
         (folder / "plugins").mkdir()
         (folder / "plugins/fax.py").write_text(PLUGIN)
         (folder / "secret.txt").write_text(SECRETS["of_file"])
+        (folder / "with.txt").write_text(SECRETS["with_file"] + "\n")
         (folder / "tests").mkdir()
         (folder / "tests/routes.yaml").write_text(TESTS)
         self.names: dict[str, str] = {}
@@ -290,7 +314,8 @@ class Planted(GatewayProcess):
 @pytest.fixture
 def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Planted]:
     made = Planted(tmp_path, CommandLine(monkeypatch, capfd))
-    monkeypatch.setenv("PLANTED_TOKEN", SECRETS["of_variable"])
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     yield made
     made.stop()
@@ -312,7 +337,7 @@ def test_no_secret_is_shown_by_anything(planted: Planted, tmp_path: Path, monkey
 
     asyncio.run(begin())
     dead_and_rejected = "SELECT count(*) FROM deliveries WHERE state = 'dead' UNION ALL SELECT count(*) FROM rejected"
-    wait_until(lambda: planted.rows(dead_and_rejected) == [(14,), (1,)], 90, seen=planted.log.read_text)
+    wait_until(lambda: planted.rows(dead_and_rejected) == [(16,), (1,)], 90, seen=planted.log.read_text)
     dead = planted.json("deliveries", "list", "--state", "dead", "--limit", "500")
     (rejected,) = planted.json("rejected")
     planted.names = {"EVENT": dead[0]["event_id"], "DELIVERY": dead[0]["id"], "REJECTED": rejected["id"]}

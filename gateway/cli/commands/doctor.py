@@ -29,7 +29,6 @@ def doctor(
 
     from gateway.cli.doctor.run import checks_of, examine, masked
     from gateway.config.diagnostics.problem import did_you_mean
-    from gateway.config.secrets.masking import masker_of
     from gateway.plugin import parse_duration
 
     try:
@@ -44,7 +43,7 @@ def doctor(
             hint = did_you_mean(name, known)
             raise BadUsage(f"--only: there is no {name!r}" + (f"; {hint}" if hint else ""))
     wanted = [check for check in checks if not only or check.name in only]
-    mask = masker_of(config).mask
+    mask = config.masker.mask
     lines = [masked(line, mask) for line in run(lambda: examine(wanted, seconds))]
     if as_json:
         print_json([_row(line) for line in lines])

@@ -14,8 +14,8 @@ from gateway.config.yaml.nodes import Path_, characters_of
 from gateway.config.yaml.textfile import TextFile
 from gateway.config.yaml.variables import VARIABLE
 from gateway.core.errors import Where
+from gateway.core.masking import MASK
 
-MASK = "***"
 # Of a URL. What could be a login and is none is passed over whole: to look for one at each slash of it is quadratic.
 _CREDENTIALS = re.compile(
     r"(?:^|(?<=//))(?:(?P<login>[^\s@?#'\"{}]+)(?=@)|[^\s@?#'\"{}]+)|(?<=\?)(?P<query>[^\s'\"{}#]+)"
@@ -43,8 +43,8 @@ class Excerpts:
         declared = set(secret_paths)
         for path, file, node, filled in source.scalars():
             if filled is not None:
-                for secret in filled.secrets:
-                    self._note(secret, node.value)
+                for brought in filled.brought:
+                    self._note(brought.value, node.value)
             hides = is_secret(path) or (path in declared and not (is_url(path) and not node.value.startswith("http")))
             if not hides and not is_url(path):
                 continue

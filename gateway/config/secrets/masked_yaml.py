@@ -10,19 +10,18 @@ import yaml
 from pydantic import BaseModel, SecretStr
 
 from gateway.config.load import Config
+from gateway.config.secrets.masking import is_file_url
 from gateway.config.secrets.names import is_secret_key
+from gateway.core.masking import MASK
 
-MASK = "********"
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _USERINFO = re.compile(r"(?<=://)[^/@\s\"']+@")
 _QUERY = re.compile(r"(://[^\s\"'?]+\?)[^\s\"'#]+")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-SHORTEST_SECRET = 4  # shorter values would mask half the file
 
 
 def masked_files(config: Config) -> list[tuple[str, str]]:
     """Each YAML file of a configuration as (path below its folder, masked text); the main one first."""
-    secrets = tuple(secrets_of(config))
     files = []
     for path in sorted(config.files, key=lambda path: (path != config.path.resolve(), str(path))):
         if path.suffix not in (".yaml", ".yml") and path != config.path.resolve():
@@ -32,7 +31,7 @@ def masked_files(config: Config) -> list[tuple[str, str]]:
         except (OSError, UnicodeDecodeError):
             continue
         shown = str(path.relative_to(config.folder)) if path.is_relative_to(config.folder) else path.name
-        files.append((shown, masked_text(text, secrets)))
+        files.append((shown, masked_text(text, config.hidden)))
     return files
 
 
@@ -40,7 +39,7 @@ def masked_text(text: str, secrets: Iterable[str] = ()) -> str:
     """One file's text. What stands where secrets stand is masked unless it only names a variable or a file; so is any
     of `secrets`, wherever it stands. A text that is not YAML is masked line by line.
     """
-    known = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
+    known = list(secrets)
     try:
         node = yaml.compose(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -90,40 +89,17 @@ def _without_default(inner: str) -> str:
     return f"{name}:-{MASK}" if dash and default else inner
 
 
-def secrets_of(config: Config) -> Iterator[str]:
-    """Every secret value in force."""
-    yield from _secrets(config.settings)
-    for connection in config.connections.values():
-        yield from _secrets(connection)
-
-
-def _secrets(value: Any) -> Iterator[str]:
-    if isinstance(value, SecretStr):
-        text = value.get_secret_value()
-        if text and not text.startswith("sqlite:"):  # a file's name is no secret
-            yield text
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _secrets(getattr(value, name))
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _secrets(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _secrets(item)
-
-
 def masked_settings(config: Config) -> dict[str, Any]:
     """The configuration in force as JSON values, every secret masked."""
     whole: dict[str, Any] = _masked(config.settings)
     whole["connections"] = {name: _masked(connection) for name, connection in config.connections.items()}
-    return whole
+    masked: dict[str, Any] = config.references.mask(whole)
+    return masked
 
 
 def _masked(value: Any) -> Any:
     if isinstance(value, SecretStr):
-        text = value.get_secret_value()
-        return text if not text or text.startswith("sqlite:") else MASK
+        return value.get_secret_value() if is_file_url(value) or not value.get_secret_value() else MASK
     if isinstance(value, BaseModel):
         return {
             info.alias or name: _masked(getattr(value, name))

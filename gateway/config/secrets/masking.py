@@ -1,35 +1,50 @@
-"""Hides secrets in what is shown: credentials, and what secret variables brought, wherever it turned up."""
+"""All that a configuration keeps secret: what its settings declare as such, and what variables and files brought."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
-from gateway.config.load import Config
-from gateway.config.secrets.masked_yaml import secrets_of
-from gateway.privacy.redaction import Masker
+from pydantic import BaseModel, SecretStr
 
-_last: list[tuple[Config, Masker]] = []
+from gateway.config.secrets.names import is_hidden
+from gateway.core.masking import MASK, url_secrets
 
-
-def masker_of(config: Config) -> Masker:
-    """For all that is secret in a config. Kept for the one that was asked for last."""
-    if not _last or _last[0][0] is not config:
-        _last[:] = [(config, _made(config))]
-    return _last[0][1]
+MOST_REMEMBERED = 500  # of configurations that were in force before
 
 
-def _made(config: Config) -> Masker:
-    return Masker([*config.secrets, *(part for secret in secrets_of(config) for part in _with_password(secret))])
+def secrets_of(settings: Iterable[BaseModel], brought: Mapping[str, str]) -> dict[str, str]:
+    """Every text to hide, and what to show instead of it: `brought` by its variable, the others masked."""
+    hidden = dict(brought)
+    for secret in (*brought, *_declared(list(settings))):
+        for part in (secret, *url_secrets(secret)):
+            if is_hidden(part, True):
+                hidden.setdefault(part, MASK)
+    return hidden
 
 
-def _with_password(secret: str) -> Iterator[str]:
-    """A secret, and the password in it where it is a URL."""
-    yield secret
-    try:
-        password = urlsplit(secret).password
-    except ValueError:
-        return
-    if password:
-        yield password
-        yield unquote(password)
+def remembered(hidden: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """The same, with what was to be hidden `before`: it may still turn up, in a destination's answer or in the log. Of
+    that only so much, the latest first.
+    """
+    old = islice(((text, shown) for text, shown in before.items() if text not in hidden), MOST_REMEMBERED)
+    return {**hidden, **dict(old)}
+
+
+def _declared(value: Any) -> Iterator[str]:
+    """What stands in settings as SecretStr."""
+    if isinstance(value, SecretStr):
+        if not is_file_url(value):
+            yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _declared(getattr(value, name))
+    elif isinstance(value, (dict, list, tuple)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _declared(item)
+
+
+def is_file_url(value: SecretStr) -> bool:
+    """Whether it is that of an SQLite store: a file's name is no secret."""
+    return value.get_secret_value().startswith("sqlite:")

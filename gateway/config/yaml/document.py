@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 
 from gateway.config.diagnostics.problem import ProblemNote
+from gateway.config.secrets.names import is_hidden, is_secret
 from gateway.config.yaml.nodes import Loader, Marks, Nodes, Path_, Reading, characters_of, dotted, where_of
 from gateway.config.yaml.syntax_errors import yaml_fault
 from gateway.config.yaml.textfile import TextFile
 from gateway.config.yaml.variables import Filled, Variables
 from gateway.core.errors import Where
+from gateway.core.masking import MASK
 
 INCLUDABLE = ("accounts", "connections", "routes", "vars")
 
@@ -33,9 +35,7 @@ class Source:
         self.texts: dict[str, TextFile] = {}
         self._digest = hashlib.sha256()
         self._marks = Marks()
-        variables = self._variables(environ)
-        self.secrets = variables.secrets
-        self._reading = Reading(variables, lenient)
+        self._reading = Reading(self._variables(environ), lenient)
         self.problems = self._reading.problems
         self.value: dict[str, Any] = self._load()
 
@@ -133,6 +133,21 @@ class Source:
         for path, (file, node) in self._marks.values.items():
             if isinstance(node, yaml.ScalarNode):
                 yield path, file, node, self._reading.filled.get(id(node))
+
+    def secrets(self) -> dict[str, str]:
+        """What is to be hidden wherever it turns up, and what to show instead: values that variables and files brought,
+        by the variable; what stands in the text under a key that says so.
+        """
+        hidden: dict[str, str] = {}
+        for path, _, node, filled in self.scalars():
+            is_named = is_secret(path)
+            is_text_secret = filled is None and is_secret(tuple(key for key in path if key != "headers"))
+            for brought in () if filled is None else filled.brought:
+                if is_hidden(brought.value, is_named or brought.is_secret):
+                    hidden.setdefault(brought.value, brought.written)
+            if is_text_secret and "{{" not in node.value and is_hidden(node.value, False):
+                hidden.setdefault(node.value, MASK)
+        return hidden
 
     # -- reading ----------------------------------------------------------------------------------------------
 

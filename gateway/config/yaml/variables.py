@@ -23,12 +23,21 @@ class Unfilled:
 
 
 @dataclass(frozen=True, slots=True)
+class Brought:
+    """A value that came from outside."""
+
+    value: str
+    written: str  # such as ${NAME}
+    is_secret: bool  # it is a file's, or its name says so
+
+
+@dataclass(frozen=True, slots=True)
 class Filled:
     """A scalar's text with its variables filled in."""
 
     text: str
     stretches: tuple[tuple[int, int, int, int], ...]  # of the written text, and what became of it in `text`
-    secrets: tuple[str, ...]  # what came from the environment or from files
+    brought: tuple[Brought, ...]  # what came from the environment or from files
     complaints: tuple[tuple[int, int, Unfilled], ...]  # with their place in the written text
 
 
@@ -46,13 +55,12 @@ class Variables:
         self._folder = folder
         self._on_value = on_value
         self._on_file = on_file
-        self.secrets: set[str] = set()  # what came from files, and from variables named as secrets are
 
     def fill(self, written: str) -> Filled:
         """Raises nothing: what is not there becomes an empty text and a complaint."""
         parts: list[str] = []
         stretches = []
-        secrets = []
+        brought = []
         complaints = []
         length = done = 0
         for match in VARIABLE.finditer(written):
@@ -63,10 +71,13 @@ class Variables:
                 value: str | Unfilled = "${" + match[2] + "}"
             elif match[2].startswith("file:"):
                 value = self._file(match[2].removeprefix("file:"))
-                secrets += [value] if isinstance(value, str) else []
+                brought += [Brought(value, match[0], True)] if isinstance(value, str) else []
             else:
                 value, is_given = self._named(match[2])
-                secrets += [value] if is_given and isinstance(value, str) else []
+                name = match[2].partition(":-")[0]
+                is_secret = SECRET_VARIABLE.search(name) is not None
+                if isinstance(value, str) and (is_given or is_secret):
+                    brought.append(Brought(value, f"${{{name}}}", is_secret))
             if isinstance(value, Unfilled):
                 complaints.append((match.start(), match.end(), value))
                 value = ""
@@ -74,7 +85,7 @@ class Variables:
             parts.append(value)
             length += len(value)
         parts.append(written[done:])
-        return Filled("".join(parts), tuple(stretches), tuple(secrets), tuple(complaints))
+        return Filled("".join(parts), tuple(stretches), tuple(brought), tuple(complaints))
 
     def _named(self, inner: str) -> tuple[str | Unfilled, bool]:
         """The value, and whether the environment gave it."""
@@ -89,8 +100,6 @@ class Variables:
             hint = f"set it, or give a default: ${{{name}:-...}}"
             return Unfilled(f"the environment variable {name} is not set", hint, True), False
         filled = value if is_given and value is not None else default or ""
-        if SECRET_VARIABLE.search(name):
-            self.secrets.add(filled)
         self._on_value(filled.encode(errors="surrogateescape"))
         return filled, is_given
 
@@ -111,5 +120,4 @@ class Variables:
             reason = error.strerror if isinstance(error, OSError) else "the path is not one"
             return Unfilled(f"cannot read the secret file {file}: {reason}", None, True)
         self._on_value(content)
-        self.secrets.add(text)
         return text

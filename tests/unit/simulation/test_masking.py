@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.config.secrets.masking import masker_of
-from gateway.privacy.redaction import Masker
+from gateway.core.masking import Masker
 from tests.configs import HEAD, ORDERS, loaded
 
 
@@ -33,7 +32,7 @@ def test_every_secret_of_a_config_is_known(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("file-topsecret\n")
     vars_ = "vars: {a: '${API_TOKEN}', b: '${file:key}', c: '${REGION}'}\n"
     config = loaded(tmp_path, ORDERS + vars_, HEAD, API_TOKEN="env-topsecret", REGION="north-topsecret")
-    masker = masker_of(config)
+    masker = config.masker
     for secret in (
         "whsec_topsecret1",
         "whsec_topsecret2",

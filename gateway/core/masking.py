@@ -1,0 +1,73 @@
+"""Pure: takes texts that must not be shown out of values, wherever they turn up."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+
+MASK = "***"
+SHORTEST_WITHIN = 4  # a shorter text is hidden only where it stands alone: it would hide half of every text
+
+
+class Masker:
+    """Knows texts that must not be shown, and what is shown instead of each."""
+
+    def __init__(self, texts: Mapping[str, str] | Iterable[str], mask: str = MASK) -> None:
+        instead = dict(texts if isinstance(texts, Mapping) else dict.fromkeys(texts, mask))
+        self._instead: dict[str, str] = {form: shown for text, shown in instead.items() for form in _forms(text)}
+        self._instead |= instead
+        self._instead.pop("", None)
+        long = (text for text in self._instead if len(text) >= SHORTEST_WITHIN)
+        self._within = sorted(long, key=len, reverse=True)
+
+    def mask(self, value: Any) -> Any:
+        """The same value, with every such text in its texts and keys replaced."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, Mapping):
+            return {self.mask(key): self.mask(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.mask(item) for item in value]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return self._instead.get(str(value), value)
+        return value
+
+    def _text(self, text: str) -> str:
+        hits = [hidden for hidden in self._within if hidden in text]
+        if not hits:
+            return self._instead.get(text, text)
+        return re.sub("|".join(map(re.escape, hits)), lambda match: self._instead[str(match[0])], text)
+
+
+class Maskers:
+    """Several, one after the other."""
+
+    def __init__(self, *maskers: Masker) -> None:
+        self._maskers = maskers
+
+    def mask(self, value: Any) -> Any:
+        """The value after all of them."""
+        for masker in self._maskers:
+            value = masker.mask(value)
+        return value
+
+
+def _forms(text: str) -> Iterator[str]:
+    """How a text stands in a body that was sent as JSON, and in a URL."""
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield quote(text, safe="", errors="replace")
+    yield quote_plus(text, errors="replace")
+
+
+def url_secrets(url: str) -> set[str]:
+    """The passwords that a URL holds, as it is written and as it is meant; empty for what is no URL."""
+    try:
+        parts = urlsplit(url)
+        passwords = {parts.password or "", *(value for name, value in parse_qsl(parts.query) if "password" in name)}
+    except ValueError:
+        return set()
+    return (passwords | set(map(unquote, passwords))) - {""}
