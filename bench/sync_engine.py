@@ -24,12 +24,14 @@ from typing import Any
 
 import aiohttp
 import asyncpg
+from aiohttp.test_utils import TestServer
 
 from bench.figures import table
 from bench.intake_postgres import postgres_server
 from bench.programs import free_port, gateway_command, program
 from bench.traffic import BENCH, SECRET
 from gateway.testing import make_event, signed_request
+from tests.http_service import application
 from tests.stripe_standin import TEST_KEY, StripeStandin
 
 # What happens at Stripe: c(reated), u(pdated), d(eleted); |: a second later. A number: that event comes.
@@ -213,10 +215,13 @@ async def compare(folder: Path, server: Any) -> None:
     for name in databases:
         server.psql(f"CREATE DATABASE {name};")
     standin = StripeStandin()
-    await standin.start()
+    listening = TestServer(application(standin.take))
+    await listening.start_server()
+    standin.url = str(listening.make_url("")).removesuffix("/")
     plays = [(name, noun) for name in SCENARIOS for noun in NOUNS]
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(standin.stop)
+        stack.push_async_callback(listening.close)
+        stack.callback(standin.release)
         manager = started(folder, server, standin.url)
         ports = await asyncio.to_thread(manager.__enter__)
         stack.push_async_callback(asyncio.to_thread, manager.__exit__, None, None, None)

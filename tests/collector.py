@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,17 +81,3 @@ class Collector:
         await until(lambda: len(self.spans) >= count, seconds)
         assert len(self.spans) == count, [span.name for span in self.spans]
         return sorted(self.spans, key=lambda span: span.start_ns)
-
-
-@asynccontextmanager
-async def collecting(port: int = 0) -> AsyncIterator[Collector]:
-    """A collector that listens."""
-    made = Collector()
-    runner = web.ServerRunner(web.Server(made.take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield made
-    finally:
-        await runner.cleanup()

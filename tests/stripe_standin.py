@@ -90,23 +90,13 @@ class StripeStandin(EventLists):
         self._hanging: set[asyncio.Future[None]] = set()
         self._answered: deque[float] = deque()
         self._number = itertools.count(1)
-        self._runner: web.ServerRunner | None = None
 
     # -- for tests --------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Listens on a free port."""
-        self._runner = web.ServerRunner(web.Server(self._take, access_log=None))
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-
-    async def stop(self) -> None:
-        """Closes, and lets go who hangs."""
+    def release(self) -> None:
+        """Lets go who hangs."""
         for waiting in self._hanging:
             waiting.cancel()
-        assert self._runner is not None
-        await self._runner.cleanup()
 
     def put(self, value: Mapping[str, Any], *, account: str = "", lists: Mapping[str, list[Any]] | None = None) -> None:
         """Makes or replaces an object; `lists` are its long lists, whole."""
@@ -144,7 +134,7 @@ class StripeStandin(EventLists):
 
     # -- one request ------------------------------------------------------------------------------------------
 
-    async def _take(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def take(self, request: web.BaseRequest) -> web.StreamResponse:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:

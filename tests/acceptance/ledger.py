@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -56,18 +54,6 @@ class Ledger:
         self.signed_at: int | None = None  # instead of now
         self.url = ""
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Ledger]:
-        """Listens on a free port."""
-        runner = web.ServerRunner(web.Server(self._take))
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/ship"
-        try:
-            yield self
-        finally:
-            await runner.cleanup()
-
     def config(
         self, port: int, store: str = "sqlite:///data/gateway.db", connections: str = "", routes: str = ""
     ) -> str:
@@ -77,7 +63,8 @@ class Ledger:
             connections=connections, routes=routes,
         )  # fmt: skip
 
-    async def _take(self, request: web.BaseRequest) -> web.Response:
+    async def take(self, request: web.BaseRequest) -> web.Response:
+        """Notes which delivery of which event it is."""
         event = await request.json()
         if self.refusing:
             return web.Response(status=503)

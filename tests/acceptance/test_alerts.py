@@ -15,6 +15,7 @@ from aiosmtpd.controller import Controller
 
 from gateway.testing import make_event
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+from tests.http_service import Serve
 from tests.waiting import until
 
 CONFIG = """\
@@ -80,14 +81,10 @@ class Warehouse:
 
 
 @pytest.fixture
-async def warehouse() -> AsyncIterator[Warehouse]:
-    made = Warehouse()
-    runner = web.ServerRunner(web.Server(made.take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+async def warehouse(serve: Serve) -> Warehouse:
+    warehouse = Warehouse()
+    warehouse.url = await serve(warehouse.take)
+    return warehouse
 
 
 @pytest.fixture

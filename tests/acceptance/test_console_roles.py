@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import structlog
 from aiohttp import DummyCookieJar
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp import AiohttpClient
 
 from gateway.admin.app import make_app
 from gateway.admin.auth import Access, Role
@@ -93,20 +94,24 @@ Client = TestClient[Any, Any]
 
 
 @pytest.fixture
-async def client(store: SqliteStore, tmp_path: Path) -> AsyncIterator[Client]:
-    (tmp_path / "gateway.yaml").write_text(config(8080, 8081))
-    loaded = load(tmp_path / "gateway.yaml", {})
+async def client(store: SqliteStore, tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[Client]:
+    parts = parts_of(tmp_path, store, config(8080, 8081), Outbox())
+    yield await aiohttp_client(make_app(parts, structlog.get_logger()), cookie_jar=DummyCookieJar())
+    await parts.tail.close()
+    await parts.operations.jobs.close()
+
+
+def parts_of(folder: Path, store: SqliteStore, text: str, outbox: Outbox | None) -> AdminParts:
+    """A console's parts on a configuration, around a worker that does not run."""
+    (folder / "gateway.yaml").write_text(text)
+    loaded = load(folder / "gateway.yaml", {})
     log = structlog.get_logger()
-    resources = Resources(lambda *_: True, log)
-    worker = Worker(store, lambda: (loaded, RouteTable(loaded.routes)), resources, DevFetcher(), log)
+    worker = Worker(
+        store, lambda: (loaded, RouteTable(loaded.routes)), Resources(lambda *_: True, log), DevFetcher(), log
+    )
     gateway = GatewayView(RuntimeConfig(loaded, datetime.now(UTC)), worker)
-    operations, tail = Operations(gateway, store, log), Tail(store, log)
-    access = Access({V: VIEWER, O: OPERATOR})
-    app = make_app(AdminParts(gateway, store, operations, access, Metrics(), tail, History(store), Outbox()), log)
-    async with TestClient(TestServer(app), cookie_jar=DummyCookieJar()) as made:
-        yield made
-        await tail.close()
-        await operations.jobs.close()
+    operations, access = Operations(gateway, store, log), Access({V: VIEWER, O: OPERATOR})
+    return AdminParts(gateway, store, operations, access, Metrics(), Tail(store, log), History(store), outbox)
 
 
 def path_of(route: str) -> tuple[str, str]:
@@ -248,19 +253,13 @@ async def test_a_link_from_a_chat_arrives_signed_in(client: Client) -> None:
     assert 'content="0; url=/deliveries?state=dead"' in await answer.text()
 
 
-async def test_metrics_are_public_only_where_the_config_says_so(store: SqliteStore, tmp_path: Path) -> None:
+async def test_metrics_are_public_only_where_the_config_says_so(
+    store: SqliteStore, tmp_path: Path, aiohttp_client: AiohttpClient
+) -> None:
     public = config(8080, 8081).replace("viewer_token", "metrics_public: true, viewer_token")
-    (tmp_path / "gateway.yaml").write_text(public)
-    loaded = load(tmp_path / "gateway.yaml", {})
-    log = structlog.get_logger()
-    resources = Resources(lambda *_: True, log)
-    worker = Worker(store, lambda: (loaded, RouteTable(())), resources, DevFetcher(), log)
-    gateway = GatewayView(RuntimeConfig(loaded, datetime.now(UTC)), worker)
-    access, tail = Access({O: OPERATOR}), Tail(store, log)
-    parts = AdminParts(gateway, store, Operations(gateway, store, log), access, Metrics(), tail, History(store), None)
-    async with TestClient(TestServer(make_app(parts, log))) as client:
-        answer = await client.get("/metrics")
-        assert answer.status == 200
-        assert "gateway_store_size_bytes" in await answer.text()
-        assert (await client.get("/api/v1/events")).status == 401
-        assert (await client.get("/outbox", headers=bearer(OPERATOR))).status == 404
+    client = await aiohttp_client(make_app(parts_of(tmp_path, store, public, None), structlog.get_logger()))
+    answer = await client.get("/metrics")
+    assert answer.status == 200
+    assert "gateway_store_size_bytes" in await answer.text()
+    assert (await client.get("/api/v1/events")).status == 401
+    assert (await client.get("/outbox", headers=bearer(OPERATOR))).status == 404

@@ -16,6 +16,7 @@ from aiosmtpd.smtp import SMTP
 
 from gateway.testing import make_event
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+from tests.http_service import Serve
 from tests.waiting import until
 
 CONFIG = """\
@@ -65,7 +66,7 @@ class Parts:
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(tmp_path: Path, serve: Serve) -> AsyncIterator[Parts]:
     mail, slow = SlowMail(), []
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(mail, loop=loop), "127.0.0.1", 0)
@@ -75,9 +76,6 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         slow.append(time.monotonic())
         return web.Response(text="ok")
 
-    runner = web.ServerRunner(web.Server(answer_late))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
     port = free_port()
     text = CONFIG.format(
         port=port,
@@ -85,14 +83,13 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         secret=SECRET,
         mail=server.sockets[0].getsockname()[1],
         dead=free_port(),
-        slow=f"http://127.0.0.1:{runner.addresses[0][1]}/",
+        slow=await serve(answer_late) + "/",
     )
     gateway = GatewayProcess(tmp_path, text, port)
     await gateway.start()
     yield Parts(gateway, mail, slow)
     gateway.terminate()
     server.close()
-    await runner.cleanup()
 
 
 async def test_a_dead_destination_leaves_the_mails_throughput_and_latency_as_they_are(parts: Parts) -> None:

@@ -20,6 +20,7 @@ from tests.acceptance import troubled
 from tests.acceptance.harness import GatewayProcess, free_port
 from tests.acceptance.ledger import TORTURE, Ledger
 from tests.acceptance.troubled import Mail, Trouble, Troubled
+from tests.http_service import Serve
 from tests.in_process import config, gateway
 
 EVENTS = 40 * TORTURE
@@ -163,7 +164,7 @@ async def test_a_mail_server_in_trouble_gets_everything_once_it_is_well(
     assert set(mail.done.values()) == {1}
 
 
-async def test_an_hour_without_slack_costs_no_message(tmp_path: Path, ledger: Ledger) -> None:
+async def test_an_hour_without_slack_costs_no_message(tmp_path: Path, ledger: Ledger, serve: Serve) -> None:
     """In miniature: pauses that are minutes in production are fractions of a second here."""
     posted: list[str] = []
     is_down = True
@@ -174,10 +175,7 @@ async def test_an_hour_without_slack_costs_no_message(tmp_path: Path, ledger: Le
         posted.append((await request.json())["text"])
         return web.Response(text="ok")
 
-    runner = web.ServerRunner(web.Server(slack))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    connection = f'type: slack, webhook_url: "http://127.0.0.1:{runner.addresses[0][1]}/hook"'
+    connection = f'type: slack, webhook_url: "{await serve(slack)}/hook"'
     words = ', text: "{{ event.id }}"'
     async with beside(tmp_path, ledger, connection, uses="slack", words=words) as gateway:
         states, errors = bad(gateway)
@@ -188,7 +186,6 @@ async def test_an_hour_without_slack_costs_no_message(tmp_path: Path, ledger: Le
         assert attempts < 3 * len(ledger.accepted)  # the pause spares attempts
         is_down = False
         await gateway.until_finished(60 * TORTURE)
-    await runner.cleanup()
     assert sorted(posted) == sorted(ledger.accepted)
 
 

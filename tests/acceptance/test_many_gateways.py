@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from aiohttp import web
 
 from gateway.testing import make_event
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+from tests.http_service import Serve
 from tests.postgres_server import OwnServer
 from tests.waiting import until
 
@@ -114,14 +115,10 @@ class Receiver:
 
 
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    made = Receiver(Random(3))
-    runner = web.ServerRunner(web.Server(made.take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+async def receiver(serve: Serve) -> Receiver:
+    receiver = Receiver(Random(3))
+    receiver.url = await serve(receiver.take)
+    return receiver
 
 
 @dataclass

@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from gateway.testing import make_event
+from tests.http_service import Serve
 from tests.in_process import SQLITE, InProcess, config, gateway
 from tests.stripe_standin import StripeStandin
 
@@ -187,7 +188,7 @@ FORWARD = """\
 
 @pytest.mark.parametrize(("order", "expected"), [("order_by: object.id", [1, 2]), ("", [2, 1])])
 async def test_what_was_fetched_before_a_failure_overtakes_nothing_with_order_by_and_comes_last_without(
-    tmp_path: Path, standin: StripeStandin, order: str, expected: list[int]
+    tmp_path: Path, standin: StripeStandin, serve: Serve, order: str, expected: list[int]
 ) -> None:
     """The service behind refuses the first object until the second can have come."""
     taken: list[int] = []
@@ -202,10 +203,7 @@ async def test_what_was_fetched_before_a_failure_overtakes_nothing_with_order_by
         taken.append(quantity)
         return web.Response()
 
-    runner = web.ServerRunner(web.Server(take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    behind = f'  behind: {{type: http, url: "http://127.0.0.1:{runner.addresses[0][1]}/", allow_private: true}}\n'
+    behind = f'  behind: {{type: http, url: "{await serve(take)}/", allow_private: true}}\n'
     text = config(FORWARD.format(order=order), standin.url).replace("connections:\n", f"connections:\n{behind}")
     async with gateway(tmp_path, text) as running:
         for quantity in (1, 2):
@@ -215,5 +213,4 @@ async def test_what_was_fetched_before_a_failure_overtakes_nothing_with_order_by
             await asyncio.wait_for(refused.wait(), 60)
         second_stored.set()
         await running.until_finished()
-    await runner.cleanup()
     assert taken == expected

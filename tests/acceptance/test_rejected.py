@@ -14,12 +14,14 @@ from aiohttp import web
 
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, free_port, post
+from tests.http_service import Serve
 from tests.waiting import until
 
+NOWHERE, SQLITE = "http://127.0.0.1:9/", "sqlite:///data/gateway.db"
 WRONG = "whsec_of_another_endpoint"
 
 
-def config(port: int, sink: Sink, store: str, secrets: str, server: str = "") -> str:
+def config(port: int, sink: str, store: str, secrets: str, server: str = "") -> str:
     return f"""
 version: 1
 server: {{listen: "127.0.0.1:{port}"{server}}}
@@ -28,7 +30,7 @@ store: {{url: "{store}"}}
 accounts:
   acme: {{signing_secrets: {secrets}}}
 connections:
-  warehouse: {{type: http, url: "{sink.url}", signing_secret: "{FORWARD_SECRET}", allow_private: true}}
+  warehouse: {{type: http, url: "{sink}", signing_secret: "{FORWARD_SECRET}", allow_private: true}}
 routes:
   forward:
     events: [invoice.paid]
@@ -40,7 +42,7 @@ routes:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
-        return "sqlite:///data/gateway.db"
+        return SQLITE
     found: str = request.getfixturevalue("inbox_url")
     return found
 
@@ -60,11 +62,11 @@ async def until_forwarded(sink: Sink, count: int) -> None:
     await until(lambda: len(sink.ids) >= count)
 
 
-async def test_what_a_wrong_secret_refused_is_taken_after_it_is_mended(tmp_path: Path, store_url: str) -> None:
-    sink = Sink()
-    await sink.start()
+async def test_what_a_wrong_secret_refused_is_taken_after_it_is_mended(
+    tmp_path: Path, sink: Sink, store_url: str
+) -> None:
     port = free_port()
-    gateway = GatewayProcess(tmp_path, config(port, sink, store_url, f'["{WRONG}"]'), port)
+    gateway = GatewayProcess(tmp_path, config(port, sink.url, store_url, f'["{WRONG}"]'), port)
     await gateway.start()
     url = f"{gateway.url}/webhooks/acme"
     events = [make_event("invoice.paid") for _ in range(3)]
@@ -84,7 +86,7 @@ async def test_what_a_wrong_secret_refused_is_taken_after_it_is_mended(tmp_path:
         again = gateway.json("rejected", "verify")  # the secret is still wrong
         assert {one["outcome"] for one in again} == {"no_match"}
         assert gateway.terminate() == 0
-        gateway.config.write_text(config(port, sink, store_url, f'["{SECRET}"]'))
+        gateway.config.write_text(config(port, sink.url, store_url, f'["{SECRET}"]'))
         await gateway.start()
 
         would = gateway.json("rejected", "verify", "--dry-run")
@@ -110,15 +112,11 @@ async def test_what_a_wrong_secret_refused_is_taken_after_it_is_mended(tmp_path:
             assert await post(session, url, events[1]) == (200, {"received": True, "duplicate": True})
     finally:
         assert gateway.terminate() == 0
-        await sink.stop()
 
 
 async def test_show_prints_a_hostile_request_harmlessly(tmp_path: Path) -> None:
-    sink = Sink()
     port = free_port()
-    gateway = GatewayProcess(tmp_path, config(port, sink, "sqlite:///data/gateway.db", f'["{SECRET}"]'), port)
-    sink.url = "http://127.0.0.1:9/"
-    gateway.config.write_text(config(port, sink, "sqlite:///data/gateway.db", f'["{SECRET}"]'))
+    gateway = GatewayProcess(tmp_path, config(port, NOWHERE, SQLITE, f'["{SECRET}"]'), port)
     await gateway.start()
     hostile = b'{"id": "\x1b]0;owned\x07\x1b[2J\xe2\x80\xae\xc2\x9b31m", "x": "\xff"}\nsecond line'
     try:
@@ -151,9 +149,7 @@ async def test_show_prints_a_hostile_request_harmlessly(tmp_path: Path) -> None:
 
 
 def test_bad_usage_is_told(tmp_path: Path) -> None:
-    sink = Sink()
-    sink.url = "http://127.0.0.1:9/"
-    gateway = GatewayProcess(tmp_path, config(free_port(), sink, "sqlite:///data/gateway.db", f'["{SECRET}"]'), 9)
+    gateway = GatewayProcess(tmp_path, config(free_port(), NOWHERE, SQLITE, f'["{SECRET}"]'), 9)
     for words, said in {
         ("rejected", "--reason", "bad"): (
             "--reason bad: one of missing, malformed, no_match, too_old, too_new, malformed_event, source\n"
@@ -173,82 +169,66 @@ def test_bad_usage_is_told(tmp_path: Path) -> None:
 class Publisher:
     """Stands in for the place where Stripe publishes its addresses."""
 
-    def __init__(self) -> None:
-        self.answer: str = json.dumps({"WEBHOOKS": ["192.0.2.7", "192.0.2.8"]})
-        self.status = 200
-        self.url = ""
+    answer = json.dumps({"WEBHOOKS": ["192.0.2.7", "192.0.2.8"]})
+    status = 200
 
-    async def start(self) -> None:
-        async def serve(request: web.BaseRequest) -> web.Response:
-            return web.Response(status=self.status, text=self.answer)
-
-        self._runner = web.ServerRunner(web.Server(serve))
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/ips_webhooks.json"
-
-    async def stop(self) -> None:
-        await self._runner.cleanup()
+    async def take(self, request: web.BaseRequest) -> web.Response:
+        return web.Response(status=self.status, text=self.answer)
 
 
-async def test_one_command_refreshes_stripes_addresses_and_a_bad_answer_changes_nothing(tmp_path: Path) -> None:
-    sink = Sink()
-    sink.url = "http://127.0.0.1:9/"
+async def test_one_command_refreshes_stripes_addresses_and_a_bad_answer_changes_nothing(
+    tmp_path: Path, serve: Serve
+) -> None:
     text = config(
         free_port(),
-        sink,
-        "sqlite:///data/gateway.db",
+        NOWHERE,
+        SQLITE,
         '["${UNSET_HERE}"]',
         ", allowed_ips: stripe, trusted_proxies: [127.0.0.1]",
     )
     gateway = GatewayProcess(tmp_path, text, 9)
     publisher = Publisher()
-    await publisher.start()
+    url = await serve(publisher.take) + "/ips_webhooks.json"
     file = tmp_path / "data" / "stripe-ips.json"
-    try:
 
-        async def refresh() -> Any:
-            return await asyncio.to_thread(gateway.run, "stripe-ips", "refresh", "--url", publisher.url)
+    async def refresh() -> Any:
+        return await asyncio.to_thread(gateway.run, "stripe-ips", "refresh", "--url", url)
 
-        done = await refresh()  # whatever else is unset
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout == f"wrote {file}: 2 addresses, 2 new, 0 gone\n+ 192.0.2.7\n+ 192.0.2.8\n"
-        assert json.loads(file.read_text())["WEBHOOKS"] == ["192.0.2.7", "192.0.2.8"]
-        publisher.answer = json.dumps({"WEBHOOKS": ["192.0.2.8", "2001:db8::1"]})
+    done = await refresh()  # whatever else is unset
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"wrote {file}: 2 addresses, 2 new, 0 gone\n+ 192.0.2.7\n+ 192.0.2.8\n"
+    assert json.loads(file.read_text())["WEBHOOKS"] == ["192.0.2.7", "192.0.2.8"]
+    publisher.answer = json.dumps({"WEBHOOKS": ["192.0.2.8", "2001:db8::1"]})
+    done = await refresh()
+    assert done.stdout == f"wrote {file}: 2 addresses, 1 new, 1 gone\n+ 2001:db8::1\n- 192.0.2.7\n"
+    before = file.read_bytes()
+    for status, answer, said in (
+        (
+            200,
+            "<html>",
+            f"what {url} answered is not Stripe's list: it is not JSON; {file} stays as it is\n",
+        ),
+        (
+            200,
+            '{"WEBHOOKS": []}',
+            f"what {url} answered is not Stripe's list: it has no list WEBHOOKS with addresses in it; "
+            f"{file} stays as it is\n",
+        ),
+        (503, "", f"{url} answered 503\n"),
+        (302, "", f"{url} answered 302\n"),
+        (200, "x" * 2_000_000, f"what {url} answered is too long for Stripe's list\n"),
+    ):
+        publisher.status, publisher.answer = status, answer
         done = await refresh()
-        assert done.stdout == f"wrote {file}: 2 addresses, 1 new, 1 gone\n+ 2001:db8::1\n- 192.0.2.7\n"
-        before = file.read_bytes()
-        for status, answer, said in (
-            (
-                200,
-                "<html>",
-                f"what {publisher.url} answered is not Stripe's list: it is not JSON; {file} stays as it is\n",
-            ),
-            (
-                200,
-                '{"WEBHOOKS": []}',
-                f"what {publisher.url} answered is not Stripe's list: it has no list WEBHOOKS with addresses in it; "
-                f"{file} stays as it is\n",
-            ),
-            (503, "", f"{publisher.url} answered 503\n"),
-            (302, "", f"{publisher.url} answered 302\n"),
-            (200, "x" * 2_000_000, f"what {publisher.url} answered is too long for Stripe's list\n"),
-        ):
-            publisher.status, publisher.answer = status, answer
-            done = await refresh()
-            assert (done.returncode, done.stderr) == (1, said)
-        assert file.read_bytes() == before
-        assert [one.name for one in file.parent.iterdir()] == ["stripe-ips.json"]
-        shown = await asyncio.to_thread(gateway.json, "stripe-ips", "show")
-        assert (shown["addresses"], shown["is_old"]) == (["192.0.2.8", "2001:db8::1"], False)
-    finally:
-        await publisher.stop()
+        assert (done.returncode, done.stderr) == (1, said)
+    assert file.read_bytes() == before
+    assert [one.name for one in file.parent.iterdir()] == ["stripe-ips.json"]
+    shown = await asyncio.to_thread(gateway.json, "stripe-ips", "show")
+    assert (shown["addresses"], shown["is_old"]) == (["192.0.2.8", "2001:db8::1"], False)
 
 
 def test_a_missing_list_stops_the_gateway_from_starting_and_says_how_to_get_one(tmp_path: Path) -> None:
-    sink = Sink()
-    sink.url = "http://127.0.0.1:9/"
-    text = config(free_port(), sink, "sqlite:///data/gateway.db", '["whsec_x"]', ", allowed_ips: [stripe, 127.0.0.1]")
+    text = config(free_port(), NOWHERE, SQLITE, '["whsec_x"]', ", allowed_ips: [stripe, 127.0.0.1]")
     gateway = GatewayProcess(tmp_path, text, 9)
     done = gateway.run("serve")
     assert done.returncode == 1

@@ -28,6 +28,7 @@ from gateway.core.errors import UsageError
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
 from tests.certificates import self_signed
+from tests.http_service import Serve
 from tests.postgres_server import OwnServer
 from tests.waiting import until
 
@@ -351,7 +352,7 @@ async def test_after_sigterm_readiness_goes_first_and_events_are_taken_until_the
     assert list(sink.events.values()) == [event["id"]]
 
 
-async def test_a_restart_waits_for_attempts_first_and_for_its_listener_last(tmp_path: Path) -> None:
+async def test_a_restart_waits_for_attempts_first_and_for_its_listener_last(tmp_path: Path, serve: Serve) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(request: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
@@ -359,11 +360,8 @@ async def test_a_restart_waits_for_attempts_first_and_for_its_listener_last(tmp_
         await go_on.wait()
         return aiohttp.web.Response()
 
-    runner = aiohttp.web.ServerRunner(aiohttp.web.Server(slow))
-    await runner.setup()
-    await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
     sink = Sink()
-    sink.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    sink.url = await serve(slow)
     port = free_port()
     gateway = GatewayProcess(tmp_path, config(sink, port), port)
     await gateway.start()
@@ -376,5 +374,4 @@ async def test_a_restart_waits_for_attempts_first_and_for_its_listener_last(tmp_
         assert (await post(session, f"{gateway.url}/webhooks/acme", late))[0] == 200
         go_on.set()
         assert await ending == 0
-    await runner.cleanup()
     assert gateway.rows("SELECT state, attempts FROM deliveries ORDER BY seq") == [("succeeded", 1), ("pending", 0)]

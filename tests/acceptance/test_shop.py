@@ -24,6 +24,7 @@ from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, free_port, post
 from tests.contract.actions.servers import Mailbox
 from tests.examples import ROOT, on_loopback
+from tests.http_service import Serve
 from tests.stripe_standin import TEST_KEY, StripeStandin
 
 EXAMPLE = ROOT / "config/examples/shop"
@@ -68,7 +69,7 @@ def _text(mail: EmailMessage) -> str:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, standin: StripeStandin) -> AsyncIterator[Shop]:
+async def shop(tmp_path: Path, standin: StripeStandin, serve: Serve) -> AsyncIterator[Shop]:
     posts: list[Any] = []
 
     async def take(request: web.BaseRequest) -> web.Response:
@@ -78,10 +79,7 @@ async def shop(tmp_path: Path, standin: StripeStandin) -> AsyncIterator[Shop]:
         posts.append((request.path, json.loads(body)))
         return web.Response(text="ok")
 
-    runner = web.ServerRunner(web.Server(take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    outside = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    outside = await serve(take)
     box, loop = Mailbox(), asyncio.get_running_loop()
     mail_server = await loop.create_server(lambda: SMTP(box, loop=loop), "127.0.0.1", 0)
     port = free_port()
@@ -99,7 +97,6 @@ async def shop(tmp_path: Path, standin: StripeStandin) -> AsyncIterator[Shop]:
     yield Shop(gateway, standin, box, posts)
     gateway.terminate()
     mail_server.close()
-    await runner.cleanup()
 
 
 def session(kind: str, session_id: str, payment_status: str, **more: Any) -> dict[str, Any]:

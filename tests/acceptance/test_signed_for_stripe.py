@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import stripe
 from aiohttp import web
 
 from gateway.testing import make_event
+from tests.http_service import Serve
 from tests.in_process import config, gateway
 
 NODE = Path(__file__).parent / "node"
@@ -29,7 +29,7 @@ FORWARD = """\
 
 
 @pytest.fixture
-async def forwarded() -> AsyncIterator[tuple[str, list[tuple[bytes, str]]]]:
+async def forwarded(serve: Serve) -> tuple[str, list[tuple[bytes, str]]]:
     """A service's URL, and what it was sent: body and Stripe-Signature."""
     seen: list[tuple[bytes, str]] = []
 
@@ -37,11 +37,7 @@ async def forwarded() -> AsyncIterator[tuple[str, list[tuple[bytes, str]]]]:
         seen.append((await request.read(), request.headers["Stripe-Signature"]))
         return web.Response()
 
-    runner = web.ServerRunner(web.Server(take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/", seen
-    await runner.cleanup()
+    return await serve(take) + "/", seen
 
 
 async def forward_some(folder: Path, forwarded: tuple[str, list[tuple[bytes, str]]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import aiohttp
 
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
-from tests.collector import collecting
+from tests.collector import Collector
 from tests.waiting import until
 
 
@@ -43,24 +43,24 @@ routes:
 """
 
 
-async def test_a_retry_after_kill_9_belongs_to_the_trace_of_the_request(tmp_path: Path) -> None:
+async def test_a_retry_after_kill_9_belongs_to_the_trace_of_the_request(
+    tmp_path: Path, sink: Sink, collector: Collector
+) -> None:
     """The first attempt finds nobody at home and waits for an hour; the gateway is killed; a new one delivers."""
-    port, sink = free_port(), Sink()
-    async with collecting() as collector, aiohttp.ClientSession() as session:
+    port = free_port()
+    async with aiohttp.ClientSession() as session:
         nobody = f"http://127.0.0.1:{free_port()}/hooks"
         first = GatewayProcess(tmp_path, config(port, nobody, collector.url, "1h"), port)
         await first.start()
         assert (await post(session, f"{first.url}/webhooks/acme", make_event()))[0] == 200
         before = {span.name: span for span in await collector.until(5)}
         first.kill()
-        await sink.start()
         second = GatewayProcess(tmp_path, config(port, sink.url, collector.url), port)
         await second.start()
         ((delivery_id,),) = second.rows("SELECT id FROM deliveries WHERE state = 'pending'")
         assert second.run("deliveries", "retry", delivery_id).returncode == 0
         await second.until_finished()
         assert second.terminate() == 0
-        await sink.stop()
         spans = await collector.until(7)
     request, commit = before["POST /webhooks/{account}"], before["commit inbox"]
     assert {span.trace_id for span in spans} == {request.trace_id}
@@ -77,9 +77,10 @@ async def test_a_retry_after_kill_9_belongs_to_the_trace_of_the_request(tmp_path
     assert {line["trace_id"] for line in lines if line["event"].startswith("delivery.")} == {request.trace_id}
 
 
-async def test_with_the_collector_away_everything_is_delivered_and_the_log_says_it_once(tmp_path: Path) -> None:
-    port, sink = free_port(), Sink()
-    await sink.start()
+async def test_with_the_collector_away_everything_is_delivered_and_the_log_says_it_once(
+    tmp_path: Path, sink: Sink
+) -> None:
+    port = free_port()
     gateway = GatewayProcess(tmp_path, config(port, sink.url, f"http://127.0.0.1:{free_port()}"), port)
     await gateway.start()
     async with aiohttp.ClientSession() as session:
@@ -88,7 +89,6 @@ async def test_with_the_collector_away_everything_is_delivered_and_the_log_says_
     await gateway.until_finished()
     await until(lambda: "tracing.export_failed" in gateway.log.read_text())
     assert gateway.terminate() == 0
-    await sink.stop()
     assert len(sink.ids) == 20
     lines = gateway.log.read_text().splitlines()
     assert sum("tracing.export_failed" in line for line in lines) == 1

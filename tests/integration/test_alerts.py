@@ -20,6 +20,7 @@ from gateway.core.model import ConnectionChange, ConnectionState, DeliveryFilter
 from gateway.store import open_store
 from gateway.store.protocol import Store
 from gateway.testing import make_event, signed_request
+from tests.http_service import Serve
 from tests.waiting import until
 
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="
@@ -83,14 +84,10 @@ class Outside:
 
 
 @pytest.fixture
-async def outside() -> AsyncIterator[Outside]:
-    made = Outside()
-    runner = web.ServerRunner(web.Server(made.take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+async def outside(serve: Serve) -> Outside:
+    outside = Outside()
+    outside.url = await serve(outside.take)
+    return outside
 
 
 class Running:

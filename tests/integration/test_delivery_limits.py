@@ -16,14 +16,15 @@ from gateway.core.model import ConnectionChange, ConnectionState, ConnectionStat
 from gateway.delivery import leases, worker
 from gateway.delivery.circuit_breaker import paused_by_hand, resumed
 from gateway.store.sqlite.store import SqliteStore
+from tests.http_service import Serve
 from tests.shop import Shop, down, ok, one_of_two_probes, shop_on
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+async def shop(tmp_path: Path, serve: Serve) -> AsyncIterator[Shop]:
     store = SqliteStore(tmp_path / "inbox.db")
     await store.start()
-    async with shop_on(tmp_path, store) as made:
+    async with shop_on(tmp_path, store, serve) as made:
         yield made
     await store.close()
 

@@ -8,7 +8,6 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from aiohttp import web
 from gateway.cli.doctor.run import Line, checks_of, examine
 from gateway.config.load import load
 from tests.acceptance.harness import ROOT, free_port
+from tests.http_service import Serve
 from tests.stripe_standin import TEST_KEY, StripeStandin
 
 CONFIG = """\
@@ -77,10 +77,8 @@ class Outside:
 
 
 @pytest.fixture
-async def outside(tmp_path: Path) -> AsyncIterator[Outside]:
-    stripe = StripeStandin()
-    await stripe.start()
-    stripe.endpoints["we_1"] = {
+async def outside(tmp_path: Path, standin: StripeStandin, serve: Serve) -> Outside:
+    standin.endpoints["we_1"] = {
         "id": "we_1", "object": "webhook_endpoint", "url": "https://a.example/webhooks/acme", "status": "enabled",
         "api_version": None, "enabled_events": ["checkout.session.completed", "charge.refunded"], "livemode": False,
     }  # fmt: skip
@@ -88,12 +86,7 @@ async def outside(tmp_path: Path) -> AsyncIterator[Outside]:
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         return web.Response(status=405)
 
-    runner = web.ServerRunner(web.Server(answer))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield Outside(tmp_path, stripe, f"http://127.0.0.1:{runner.addresses[0][1]}/hooks")
-    await runner.cleanup()
-    await stripe.stop()
+    return Outside(tmp_path, standin, await serve(answer) + "/hooks")
 
 
 async def run(config: Path, *words: str) -> tuple[int, str, str]:

@@ -14,6 +14,7 @@ from aiohttp import web
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
+from tests.http_service import Serve
 from tests.shop import Shop, shop_on
 
 FLOOD = 100_000
@@ -28,9 +29,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, store: Store) -> AsyncIterator[Shop]:
+async def shop(tmp_path: Path, store: Store, serve: Serve) -> AsyncIterator[Shop]:
     await store.start()
-    async with shop_on(tmp_path, store) as made:
+    async with shop_on(tmp_path, store, serve) as made:
         yield made
     await store.close()
 

@@ -89,9 +89,8 @@ def figures() -> Figures:
 
 
 @pytest.mark.timeout(300 + RELOADS)
-async def test_reloads_leave_nothing_behind(tmp_path: Path) -> None:
-    sink, port, admin = Sink(), free_port(), free_port()
-    await sink.start()
+async def test_reloads_leave_nothing_behind(tmp_path: Path, sink: Sink) -> None:
+    port, admin = free_port(), free_port()
     (tmp_path / "plugins").mkdir()
     write(tmp_path, port, admin, sink.url, 1)
     log = structlog.get_logger(wrapper_class=structlog.make_filtering_bound_logger("critical"))
@@ -116,4 +115,3 @@ async def test_reloads_leave_nothing_behind(tmp_path: Path) -> None:
         assert now.tasks <= first.tasks + 8  # deliveries may be under way
         assert now.objects < first.objects * 1.03
         assert now.resident_mib < first.resident_mib * 1.1 + 5
-    await sink.stop()

@@ -16,6 +16,7 @@ from gateway.delivery.circuit_breaker import paused_by_hand, resumed
 from gateway.store.answers import Purged
 from gateway.store.postgres.store import PostgresStore
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all
+from tests.http_service import Serve
 from tests.integration.test_postgres_turns import stores
 from tests.shop import Shop, down, ok, one_of_two_probes, shop_on
 
@@ -23,9 +24,11 @@ RATE = 20
 
 
 @pytest.fixture
-async def pair(tmp_path: Path, inbox_url: str) -> AsyncIterator[tuple[Shop, PostgresStore, PostgresStore]]:
+async def pair(
+    tmp_path: Path, inbox_url: str, serve: Serve
+) -> AsyncIterator[tuple[Shop, PostgresStore, PostgresStore]]:
     """A shop, and the stores of two gateways on it."""
-    async with stores(inbox_url, 3) as (own, first, second), shop_on(tmp_path, own) as made:
+    async with stores(inbox_url, 3) as (own, first, second), shop_on(tmp_path, own, serve) as made:
         yield made, first, second
 
 

@@ -17,7 +17,8 @@ from aiohttp import web
 
 from gateway.core.model import DONE
 from gateway.testing import make_event, signed_request
-from tests.collector import Collector, Received, collecting
+from tests.collector import Collector, Received
+from tests.http_service import Serve
 from tests.in_process import SECRET, InProcess, config, gateway
 from tests.stripe_standin import StripeStandin
 from tests.waiting import until
@@ -67,20 +68,10 @@ class Destination:
 
 
 @pytest.fixture
-async def destination() -> AsyncIterator[Destination]:
-    made = Destination()
-    runner = web.ServerRunner(web.Server(made.take))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def collector() -> AsyncIterator[Collector]:
-    async with collecting() as made:
-        yield made
+async def destination(serve: Serve) -> Destination:
+    destination = Destination()
+    destination.url = await serve(destination.take)
+    return destination
 
 
 @asynccontextmanager

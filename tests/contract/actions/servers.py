@@ -16,6 +16,7 @@ from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from tests.certificates import self_signed
+from tests.http_service import Serve
 
 SECRET = "whsec_Zm9yd2FyZCBzZWNyZXQ="
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -45,15 +46,10 @@ class Service:
 
 
 @pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    made = Service()
-    runner = web.ServerRunner(web.Server(made.take))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    yield made
-    await runner.cleanup()
+async def service(serve: Serve) -> Service:
+    service = Service()
+    service.url = await serve(service.take) + "/"
+    return service
 
 
 class Mailbox:

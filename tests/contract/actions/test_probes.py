@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from aiohttp import web
 from aiosmtpd.smtp import SMTP
 
 from actions.db_upsert import DbUpsert
@@ -23,6 +22,7 @@ from gateway.plugin.database import open_engine
 from gateway.testing import probe_action
 from tests.acceptance.harness import free_port
 from tests.contract.actions.servers import SECRET, Mailbox, Service
+from tests.http_service import Serve
 
 # -- db_upsert ------------------------------------------------------------------------------------------------
 
@@ -251,18 +251,12 @@ async def test_a_service_that_is_away_or_speaks_no_http_is_told(service: Service
     assert other.text.startswith("does not speak HTTP: ")
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_told(mail: Mail) -> None:
+async def test_a_certificate_that_nobody_vouches_for_is_told(mail: Mail, serve: Serve) -> None:
     certificate = Path(mail[1]["ca_file"])
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    runner = web.ServerRunner(web.Server(Service().take))
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        url = f"https://localhost:{runner.addresses[0][1]}/"
-        (found,) = await probe_action(HttpForward(), connection=http(url, allow_private=True))
-    finally:
-        await runner.cleanup()
+    url = (await serve(Service().take, ssl=context)).replace("127.0.0.1", "localhost")
+    (found,) = await probe_action(HttpForward(), connection=http(f"{url}/", allow_private=True))
     assert found == Finding.bad(
         "the certificate of localhost is not good: self-signed certificate",
         "have it renewed, or use the name that is in it",
