@@ -1,4 +1,4 @@
-"""The filters that gateway.yaml adds to Jinja's: money, timestamp, datetime, tojson.
+"""The filters that gateway.yaml adds to Jinja's (money, timestamp, datetime, tojson) or makes strict (int, float).
 
 Each raises ValueError with a text for the person who wrote the template.
 """
@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from babel.core import Locale, UnknownLocaleError
 from babel.numbers import NumberPattern, format_currency, get_currency_symbol, list_currencies, parse_pattern
 from jinja2 import Undefined, pass_eval_context
+from jinja2.filters import do_float, do_int
 from jinja2.nodes import EvalContext
 from jinja2.utils import htmlsafe_json_dumps
 
@@ -25,6 +26,7 @@ from gateway.templating.currencies import printed_decimals, to_major
 
 LARGEST_AMOUNT = 10**20  # Babel rounds with 28 digits
 _WIDE_DIRECTIVE = re.compile(r"%[^A-Za-z%]*\d{3}")  # glibc pads to any width it is asked for
+_NO_DEFAULT: Any = object()
 _KINDS = {
     bool: "a boolean",
     str: "text",
@@ -156,6 +158,23 @@ def _jsonable(value: Any) -> Any:
     raise ValueError(f"tojson cannot write {kind_of(value)}")
 
 
+def to_int(value: Any, default: Any = _NO_DEFAULT, base: Any = 10) -> Any:
+    """Jinja's `int`, but that what is no number becomes a default only where one is written, and not 0 in silence."""
+    return _number("int", "a whole number", value, do_int(value, default, base))
+
+
+def to_float(value: Any, default: Any = _NO_DEFAULT) -> Any:
+    """Jinja's `float`, as `to_int` is its `int`."""
+    return _number("float", "a number", value, do_float(value, default))
+
+
+def _number(name: str, kind: str, value: Any, number: Any) -> Any:
+    _defined(value)
+    if number is _NO_DEFAULT:
+        raise ValueError(f"{name} takes {kind} or its text, not {_show(value)}; {name}(0) would take 0 instead")
+    return number
+
+
 def _defined(*values: Any) -> None:
     """Lets a missing field speak for itself, before any word about its type."""
     for value in values:
@@ -163,4 +182,11 @@ def _defined(*values: Any) -> None:
             str(value)
 
 
-FILTERS = {"money": money, "timestamp": timestamp, "datetime": datetime_text, "tojson": tojson}
+FILTERS = {
+    "money": money,
+    "timestamp": timestamp,
+    "datetime": datetime_text,
+    "tojson": tojson,
+    "int": to_int,
+    "float": to_float,
+}

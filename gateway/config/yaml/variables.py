@@ -113,7 +113,7 @@ class Variables:
         self._on_file(path)
         try:
             content = path.read_bytes()
-            text = content.decode().removesuffix("\n")
+            text = content.decode().removesuffix("\n").removesuffix("\r")  # as written on any system
         except UnicodeDecodeError:
             return Unfilled(f"the secret file {file} is not text", None, True)
         except (OSError, ValueError) as error:

@@ -164,6 +164,15 @@ def test_variables_are_filled_in_and_words_stay_text(tmp_path: Path) -> None:
     assert config.vars == {"a": "on", "b": 5, "c": "${N}", "d": "5"}
 
 
+@pytest.mark.parametrize("content", [b"whsec_file", b"whsec_file\n", b"whsec_file\r\n", b"whsec_file\r"])
+def test_a_secret_file_is_read_without_its_line_end_of_any_system(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    config = loaded(tmp_path, GOOD.replace("[whsec_a]", '["${file:secret}"]'))
+    assert config.accounts["acme"].signing_secrets == ("whsec_file",)
+    (tmp_path / "secret").write_bytes(b"two\r\nlines\r\n")
+    assert loaded(tmp_path, GOOD + 'vars: {a: "${file:secret}"}\n').vars == {"a": "two\r\nlines"}
+
+
 def test_includes_add_routes_and_a_name_twice_is_told_with_both_places(tmp_path: Path) -> None:
     (tmp_path / "routes").mkdir()
     extra = "routes:\n  second:\n    events: ['*']\n    actions: {save: {uses: db_upsert, with: {connection: shop, "

@@ -196,6 +196,19 @@ def test_another_escape_is_applied_once_to_what_expressions_bring() -> None:
             "{{ 'now' | timestamp }}",
             "a time is Unix seconds, or a text such as '2026-03-01T12:00:00Z', not 'now', in: {{ 'now' | timestamp }}",
         ),
+        (
+            "{{ '12,5' | int }}",
+            "int takes a whole number or its text, not '12,5'; int(0) would take 0 instead, in: {{ '12,5' | int }}",
+        ),
+        (
+            "{{ '12,5' | float }}",
+            "float takes a number or its text, not '12,5'; float(0) would take 0 instead, in: {{ '12,5' | float }}",
+        ),
+        (
+            "{{ none | int }}",
+            "int takes a whole number or its text, not null; int(0) would take 0 instead, in: {{ none | int }}",
+        ),
+        ("{{ object.nope | int }}", "object.nope: no such field"),
         ("{% include 'nope.j2' %}", "there is no template file 'nope.j2'"),
         ("{{ x", "does not compile: unexpected end of template, expected 'end of print statement'."),
         ("{{ 1 | mony }}", "does not compile: there is no filter 'mony'; did you mean money?"),
@@ -203,6 +216,25 @@ def test_another_escape_is_applied_once_to_what_expressions_bring() -> None:
 )
 def test_a_fault_names_what_is_wrong(source: str, message: str) -> None:
     assert fault(source) == message
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("{{ '12' | int }}", 12),
+        ("{{ ' 12.7 ' | int }}", 12),
+        ("{{ '1f' | int(base=16) }}", 31),
+        ("{{ '12.5' | float }}", 12.5),
+        ("{{ true | int }}", 1),
+        ("{{ '12,5' | int(0) }}", 0),
+        ("{{ '12,5' | int(default=-1) }}", -1),
+        ("{{ '12,5' | float(none) }}", None),
+        ("{{ object.nope | default(3) | int }}", 3),
+        ("{{ ['1', '2'] | map('int') | sum }}", 3),
+    ],
+)
+def test_a_number_is_read_from_text_and_a_default_is_taken_where_it_is_written(source: str, value: Any) -> None:
+    assert render(source) == value
 
 
 def test_a_fault_points_to_the_line_of_a_multi_line_text() -> None:
