@@ -6,9 +6,10 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from pydantic import Field
 from standardwebhooks.webhooks import Webhook
@@ -24,6 +25,7 @@ from gateway.plugin import (
     Reject,
     Retry,
     Settings,
+    Text,
     guarded_session,
     refusal,
     retry_after_seconds,
@@ -31,10 +33,20 @@ from gateway.plugin import (
 
 if TYPE_CHECKING:  # takes long to import: `gateway check` does without
     import aiohttp
+    from yarl import URL
 
 _READ_BYTES = 64 * 1024
 _RETRIED = frozenset((408, 409, 425, 429))
+_EXPRESSION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_ALLOWED = "%/:?@!$&'()*+,;=~"  # in a path or a query beside letters and digits (RFC 3986, section 3.3)
+_STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
+_NO_CLIMBING = "url has . or .. as a part of its path: write the path out"
 _RESERVED = frozenset(("host", "content-length", "transfer-encoding", "connection"))
+
+
+def escape_segment(text: str) -> str:
+    """What an expression brings as one part of a path, or one value of a query (RFC 3986, section 2.1)."""
+    return quote(text, safe="")
 
 
 class HttpForwardSettings(Settings):
@@ -51,12 +63,29 @@ class HttpForwardSettings(Settings):
     method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] | None = Field(
         None, description="Instead of the connection's.", examples=["PUT"]
     )
-    url: str | None = Field(
-        None, description="A path or URL at the connection's own origin.", examples=["/orders/{{ object.id }}"]
+    url: Annotated[str | None, Text(escape=escape_segment, keeps_lone=True)] = Field(
+        None,
+        description="A path or URL at the connection's own origin. What a template brings is one part of the path.",
+        examples=["/orders/{{ object.id }}"],
     )
     headers: dict[str, str] = Field(
         default_factory=dict, description="Sent besides the connection's.", examples=[{"X-Shop": "{{ account.name }}"}]
     )
+
+    @classmethod
+    def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
+        """A url whose templates would be escaped twice, or are no part of a path, or that climbs."""
+        url = written.get("url")
+        if not isinstance(url, str):
+            return
+        expressions = _EXPRESSION.findall(url)
+        escaped = [text for text in expressions if text != url and not re.search(r"\|\s*safe\b", text)]
+        if any("urlencode" in text for text in escaped):
+            yield "url escapes what each template brings: leave out urlencode, or add | safe"
+        if any(url.startswith(text) for text in escaped):
+            yield "url begins with a template, which brings one part of a path: add | safe where it brings more"
+        if _climbs(_EXPRESSION.sub("x", url)):
+            yield _NO_CLIMBING
 
 
 class HttpForward(Action[HttpForwardSettings]):
@@ -90,7 +119,7 @@ class HttpForward(Action[HttpForwardSettings]):
         from actions.http_probe import probed
 
         connection: HttpConnection = context.connection
-        places: dict[str, str] = {connection.url: ""}
+        places: dict[URL, str] = {_target(connection.url, None): ""}
         for use in context.uses:
             url = use.settings.get("url")
             if isinstance(url, str):
@@ -159,7 +188,7 @@ async def _answer(response: aiohttp.ClientResponse, context: Context) -> Mapping
     raise Reject(message)
 
 
-def _request(settings: HttpForwardSettings, context: Context) -> tuple[str, dict[str, str], bytes]:
+def _request(settings: HttpForwardSettings, context: Context) -> tuple[URL, dict[str, str], bytes]:
     """Where to, with which headers, and the body. Raises Reject."""
     connection: HttpConnection = context.connection
     body, content_type = context.body, "application/json; charset=utf-8"
@@ -186,15 +215,30 @@ def _body(content: Any) -> tuple[bytes, str]:
     return json.dumps(content, default=str, ensure_ascii=False).encode(), "application/json; charset=utf-8"
 
 
-def _target(base: str, url: str | None) -> str:
-    """Where to send. Raises Reject for another origin than the connection's: its signature and headers stay at home."""
-    if url is None:
-        return base
-    target = urljoin(base, url)
-    ours, theirs = urlsplit(base), urlsplit(target)
+def _target(base: str, url: str | None) -> URL:
+    """Where to send, to the letter of what is written. Raises Reject for another origin than the connection's, whose
+    signature and headers stay at home, and for a path that climbs.
+    """
+    from yarl import URL  # takes long to import
+
+    if url is not None and _climbs(url):
+        raise Reject(_NO_CLIMBING)
+    try:
+        ours, theirs = urlsplit(base), urlsplit(urljoin(base, url or ""))
+        authority = URL(f"{theirs.scheme}://{theirs.netloc}").raw_authority
+    except ValueError:
+        raise Reject("the url is not valid") from None
     if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
         raise Reject(f"url leads to another origin than the connection's {ours.scheme}://{ours.hostname}")
-    return target
+    # yarl would decode %2F, %7E and others in what it reads, and who signs the raw address would find another
+    path, query = (_STRAY_PERCENT.sub("%25", quote(part, safe=_ALLOWED)) for part in (theirs.path, theirs.query))
+    return URL.build(scheme=theirs.scheme, authority=authority, path=path or "/", query_string=query, encoded=True)
+
+
+def _climbs(url: str) -> bool:
+    """Whether a URL has a dot segment, also where a receiver would see one only after it has decoded %2F and %2E."""
+    path = re.split(r"[?#]", url, maxsplit=1)[0]
+    return not {".", ".."}.isdisjoint(re.split(r"[/\\]", unquote(path)))
 
 
 def _signature(connection: HttpConnection, context: Context, body: bytes) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import aiohttp
+from yarl import URL
 
 from gateway.plugin import Finding, HttpConnection, refusal
 
 
 async def probed(
-    session: aiohttp.ClientSession, connection: HttpConnection, url: str, use: str, timeout_seconds: float
+    session: aiohttp.ClientSession, connection: HttpConnection, url: URL, use: str, timeout_seconds: float
 ) -> Finding:
     """What OPTIONS to an address says, with the connection's headers but unsigned."""
     headers = {"User-Agent": "stripe-fulfilment-gateway"}
