@@ -1,0 +1,68 @@
+"""How large a file and a function may be, names that are there once, and no circle of imports.
+
+What breaks a rule today stands in a set here, which may only become smaller: a name that needs it no longer fails too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+
+import grimp
+
+from tests.acceptance.harness import ROOT
+
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 70
+LARGE_FILES = {
+    "gateway/admin/api/schemas.py",
+    "gateway/store/postgres/store.py",
+    "gateway/store/sqlite/queue.py",
+    "gateway/store/sqlite/reports.py",
+    "gateway/store/sqlite/store.py",
+}
+LARGE_FUNCTIONS = {"gateway/delivery/attempt.py:_run"}
+SHARED_NAMES = {"Actor", "Connection", "Field"}
+CIRCLES = {
+    ("gateway.cli.api_client", "gateway.cli.inbox", "gateway.cli.main"),
+    ("gateway.cli.commands.deliveries", "gateway.cli.commands.events"),
+    ("gateway.cli.commands.dev", "gateway.cli.commands.serve"),
+}
+
+SOURCES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for folder in ("gateway", "actions")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".py", ".html", ".css", ".js"}
+}
+NODES = [(name, node) for name, text in SOURCES.items() if name.endswith(".py") for node in ast.walk(ast.parse(text))]
+
+
+def test_no_file_is_too_long() -> None:
+    assert {name for name, text in SOURCES.items() if len(text.splitlines()) > MOST_LINES} == LARGE_FILES
+
+
+def test_no_function_is_too_long() -> None:
+    large = {
+        f"{name}:{node.name}"
+        for name, node in NODES
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= MOST_LINES_OF_A_FUNCTION
+    }
+    assert large == LARGE_FUNCTIONS
+
+
+def test_no_class_has_the_name_of_another() -> None:
+    classes = Counter(node.name for _, node in NODES if isinstance(node, ast.ClassDef))
+    assert {name for name, count in classes.items() if count > 1} == SHARED_NAMES
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = grimp.build_graph("gateway", "actions", exclude_type_checking_imports=True, cache_dir=None)
+    both_ways = {
+        module: graph.find_upstream_modules(module) & graph.find_downstream_modules(module) for module in graph.modules
+    }
+    assert {tuple(sorted(others | {module})) for module, others in both_ways.items() if others} == CIRCLES
+
+
+def test_who_writes_a_plugin_sees_the_types() -> None:
+    assert (ROOT / "gateway/py.typed").exists()
