@@ -1,0 +1,118 @@
+"""Where the stores of the model's worlds are: a SQLite file, and a PostgreSQL database that two gateways share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
+from tests.model.whole_world import WholeWorld
+from tests.model.world import Clock
+
+GATEWAYS = 2
+TABLES = """
+SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND tablename NOT IN ('facts', 'alembic_version')
+"""
+
+
+class Places:
+    """PostgreSQL's stores are kept open from one sequence to the next, and emptied between."""
+
+    def __init__(self, folder: Path, url: str | None) -> None:
+        """Without a URL, SQLite alone."""
+        self.labels = ("SQLite",) if url is None else ("SQLite", "PostgreSQL")
+        self._folder = folder
+        self._url = url
+        self._runner = asyncio.Runner()
+        self._sqlite: SqliteStore | None = None
+        self._clock = Clock()  # of PostgreSQL
+        self._gateways: list[Store] = []
+        self._admin: asyncpg.Connection[Any] | None = None
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        """On the stores' loop."""
+
+        async def do() -> Any:
+            return await work
+
+        return self._runner.run(do())
+
+    async def fresh(self, label: str) -> WholeWorld:
+        """A store of that kind, empty, with its model."""
+        return await (self._fresh_sqlite() if label == "SQLite" else self._fresh_postgresql())
+
+    async def _fresh_sqlite(self) -> WholeWorld:
+        template, path = self._folder / "template.db", self._folder / "inbox.db"
+        clock = Clock()
+
+        async def reopen(_: int) -> Store:
+            await self._close_sqlite()
+            self._sqlite = SqliteStore(path, lambda: clock.now, lambda: clock.steady)
+            await self._sqlite.start()
+            return self._sqlite
+
+        await self._close_sqlite()
+        for file in self._folder.glob("inbox.db*"):
+            file.unlink()
+        if not template.exists():
+            store = SqliteStore(template)
+            await store.migrate()
+            await store.close()
+            with contextlib.closing(sqlite3.connect(template)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(template, path)
+        return WholeWorld("SQLite", [await reopen(0)], clock, reopen)
+
+    async def _close_sqlite(self) -> None:
+        if self._sqlite is not None:
+            await self._sqlite.close()
+            self._sqlite = None
+
+    async def _fresh_postgresql(self) -> WholeWorld:
+        if self._admin is None:
+            assert self._url is not None
+            self._admin = await asyncpg.connect(self._url)
+            for _ in range(GATEWAYS):
+                store = PostgresStore(self._url, lambda: self._clock.now)
+                await store.start()
+                self._gateways.append(store)
+        tables = ", ".join(row[0] for row in await self._admin.fetch(TABLES))
+        await self._admin.execute(f"TRUNCATE {tables} RESTART IDENTITY")
+        self._clock = Clock()
+        return WholeWorld("PostgreSQL", self._gateways, self._clock, None)
+
+    def close(self) -> None:
+        """Frees everything."""
+
+        async def close() -> None:
+            await self._close_sqlite()
+            for store in self._gateways:
+                await store.close()
+            if self._admin is not None:
+                await self._admin.close()
+
+        self._runner.run(close())
+        self._runner.close()
+
+
+@contextlib.contextmanager
+def places(url: str | None) -> Iterator[Places]:
+    """In memory where the machine has a place there: what is tested is not the disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="model", dir=memory if memory.is_dir() else None) as folder:
+        opened = Places(Path(folder), url)
+        try:
+            yield opened
+        finally:
+            opened.close()

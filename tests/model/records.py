@@ -1,0 +1,74 @@
+"""What the model keeps: plain records under names of its own (`d1`, `d2`, ...), in order of arrival."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gateway.core.model import Lane
+
+EventKey = tuple[str, str]  # account, id
+
+
+@dataclass
+class ModelEvent:
+    """An event of the inbox."""
+
+    key: EventKey
+    type: str
+    received_at: int
+    object_id: str | None
+    twin: str | None
+    body: bytes
+
+
+@dataclass
+class ModelDelivery:
+    """A delivery, and all that has become of it. Times are milliseconds."""
+
+    name: str
+    event: EventKey
+    event_type: str
+    lane: Lane
+    run: str  # the name of the run's first delivery
+    needs: tuple[str, ...]
+    state: str
+    due_at: int
+    created_at: int
+    is_judged: bool
+    once_key: str | None
+    order_key: str | None
+    reason: str | None = None
+    last_error: str | None = None
+    finished_at: int | None = None
+    attempts: int = 0
+    runs: int = 0
+    token: str | None = None
+    lease_until: int = 0
+    output: str | None = None
+    fetched: tuple[str, str] | None = None  # what was asked, and the answer: with the first of a run
+    digest: list[EventKey] | None = None
+    opens_by: tuple[int, int, int] | None = None  # wait and interval of the last `gather`, and when it promised to open
+    log: list[tuple[int, str, str | None]] = field(default_factory=list)  # number, outcome and error of each attempt
+
+
+@dataclass
+class ModelConnection:
+    """How a connection stands."""
+
+    version: int
+    state: str
+    since: int
+    until: int | None
+    reason: str | None
+    failures: int
+    pauses: int
+
+
+class Disagreement(AssertionError):
+    """A store did what its contract does not allow."""
+
+
+def must(holds: bool, complaint: str) -> None:
+    """Raises Disagreement where something does not hold."""
+    if not holds:
+        raise Disagreement(complaint)

@@ -1,0 +1,360 @@
+"""The store as its contract says (`gateway.store.protocol`, contract section 8), in memory and without any cleverness.
+
+Where the contract leaves a choice (which of two that became due in the same millisecond, how long beyond 45 days an id
+is known) the model is told what the store did, refuses what is not allowed, and follows it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from gateway.core.model import (
+    NEEDED,
+    DeliveryState,
+    Event,
+    Finish,
+    Lane,
+    Outcome,
+    PlannedDelivery,
+    Rekeyed,
+    Released,
+    SharedRate,
+    was_dry,
+)
+from gateway.store.protocol import REMEMBERED_SECONDS
+from tests.model.records import EventKey, ModelDelivery, ModelEvent, must
+
+REMEMBERED_MS = int(REMEMBERED_SECONDS * 1000)
+Rate = tuple[float, int]  # tokens, and when they were counted
+
+
+class ModelStore:
+    """One inbox. Each method is given the store's clock, and what the store did where that is the store's choice."""
+
+    def __init__(self) -> None:
+        self.events: list[ModelEvent] = []
+        self.deliveries: list[ModelDelivery] = []
+        self.remembered: dict[EventKey, ModelEvent] = {}  # what a purge left of events
+        self.done_once: dict[str, list[tuple[str, int]]] = {}  # what it left of once keys: who did it, and when
+        self.rates: dict[str, Rate] = {}
+        self.made = 0
+
+    # -- asking -----------------------------------------------------------------------------------------------
+
+    def event(self, key: EventKey) -> ModelEvent | None:
+        """The event of that key."""
+        return next((event for event in self.events if event.key == key), None)
+
+    def delivery(self, name: str) -> ModelDelivery | None:
+        """The delivery of that name, unless it is purged."""
+        return next((delivery for delivery in self.deliveries if delivery.name == name), None)
+
+    def run(self, of: ModelDelivery) -> list[ModelDelivery]:
+        """The deliveries that were planned together with one, itself included."""
+        return [delivery for delivery in self.deliveries if delivery.run == of.run]
+
+    def is_in_turn(self, delivery: ModelDelivery) -> bool:
+        """Whether no other of its keys goes first."""
+        place = self.deliveries.index(delivery)
+        for number, other in enumerate(self.deliveries):
+            shares_order = delivery.order_key is not None and other.order_key == delivery.order_key
+            shares_once = delivery.once_key is not None and other.once_key == delivery.once_key
+            if other is delivery or not (shares_order or shares_once):
+                continue
+            if other.state == "running" or (other.state == "pending" and number < place):
+                return False
+        return True
+
+    def holders(self, delivery: ModelDelivery, now: int) -> tuple[set[str], bool]:
+        """Who has succeeded on its once key, and whether the store may have forgotten that."""
+        if delivery.once_key is None:
+            return set(), True
+        here = {
+            other.name
+            for other in self.deliveries
+            if other is not delivery and other.once_key == delivery.once_key and other.state == "succeeded"
+        }
+        purged = self.done_once.get(delivery.once_key, [])
+        is_forgettable = not here and all(at <= now - REMEMBERED_MS for _, at in purged)
+        return here | {name for name, _ in purged}, is_forgettable
+
+    def is_claimable(self, delivery: ModelDelivery, now: int) -> bool:
+        """Whether it waits for nothing but a gateway (which may find its once key done)."""
+        return delivery.state == "pending" and delivery.due_at <= now and self.is_in_turn(delivery)
+
+    def claimable(self, now: int) -> list[ModelDelivery]:
+        """All such."""
+        return [delivery for delivery in self.deliveries if self.is_claimable(delivery, now)]
+
+    def next_due(self, now: int) -> int | None:
+        """When the next that is in its turn becomes due, of lanes that have nothing due now."""
+        busy = {delivery.lane for delivery in self.claimable(now)}
+        later = [
+            delivery.due_at
+            for delivery in self.deliveries
+            if delivery.state == "pending" and delivery.lane not in busy and self.is_in_turn(delivery)
+        ]
+        return min(later, default=None)
+
+    # -- intake -----------------------------------------------------------------------------------------------
+
+    def add(self, event: Event, planned: Sequence[PlannedDelivery], now: int, is_duplicate: bool) -> None:
+        """Takes in an event, unless it is known."""
+        key = (event.account, event.id)
+        like = [
+            known
+            for known in (*self.events, *self.remembered.values())
+            if known.key == key or (event.twin is not None and (known.key[0], known.twin) == (event.account, event.twin))
+        ]
+        if any(known in self.events or known.received_at > now - REMEMBERED_MS for known in like):
+            must(is_duplicate, f"{event.account}'s {event.id} was taken in twice")
+        if not like:
+            must(not is_duplicate, f"{event.account}'s {event.id} was new, and was refused as a duplicate")
+        if is_duplicate:
+            return
+        for known in like:
+            del self.remembered[known.key]
+        self.events.append(ModelEvent(key, event.type, now, event.object_id, event.twin, event.body))
+        self._plan(key, event.type, planned, now)
+
+    def replay(self, key: EventKey, planned: Sequence[PlannedDelivery], force: bool, now: int) -> int | None:
+        """How many deliveries it makes for a stored event; None: there is no such event."""
+        event = self.event(key)
+        if event is None:
+            return None
+        self._plan(key, event.type, [replace(p, once_key=None) for p in planned] if force else planned, now)
+        return len(planned)
+
+    def _plan(self, key: EventKey, event_type: str, planned: Sequence[PlannedDelivery], now: int) -> None:
+        runs: dict[str, str] = {}
+        for plan in planned:
+            self.made += 1
+            name = f"d{self.made}"
+            state = "dead" if plan.error is not None else "blocked" if plan.needs else "pending"
+            self.deliveries.append(
+                ModelDelivery(
+                    name, key, event_type, Lane(key[0], plan.route, plan.action), runs.setdefault(plan.route, name),
+                    plan.needs, state, now, now, plan.is_judged and plan.error is None, plan.once_key, plan.order_key,
+                    plan.error, None, now if state == "dead" else None,
+                )
+            )  # fmt: skip
+
+    # -- needs ------------------------------------------------------------------------------------------------
+
+    def _release(self, of: ModelDelivery, now: int) -> None:
+        """Those of the run whose needs have all succeeded need wait no longer."""
+        run = self.run(of)
+        done = {other.lane.action for other in run if other.state == "succeeded" or was_dry(other.state, other.reason)}
+        for other in run:
+            if other.state == "blocked" and done.issuperset(other.needs):
+                other.state, other.due_at = "pending", now
+
+    def _skip_dependents(self, of: ModelDelivery, what: str, now: int) -> None:
+        """Skips what needs it, directly or through others."""
+        gone = {of.lane.action}
+        while more := [d for d in self.run(of) if d.state == "blocked" and gone.intersection(d.needs)]:
+            for other in more:
+                gone.add(other.lane.action)
+                self._end(other, "skipped", f"{NEEDED}{of.lane.action} was {what}", now)
+
+    @staticmethod
+    def _end(delivery: ModelDelivery, state: str, reason: str | None, now: int) -> None:
+        delivery.state, delivery.reason, delivery.finished_at, delivery.token = state, reason, now, None
+
+    # -- delivery ---------------------------------------------------------------------------------------------
+
+    def skip_done_once(self, name: str, holder: str, wanted: Iterable[Lane], now: int) -> None:
+        """The store found at a claim that its once key is done."""
+        delivery = self.delivery(name)
+        must(delivery is not None and delivery.state == "pending", f"{name} was skipped, and was not pending")
+        assert delivery is not None
+        must(delivery.lane in wanted and delivery.due_at <= now, f"{name} was skipped before it was its turn")
+        must(holder in self.holders(delivery, now)[0], f"{name} was skipped for {holder}, which has not done it")
+        self._end(delivery, "skipped", f"once_per: {holder} has done it", now)
+        self._skip_dependents(delivery, "skipped", now)
+
+    def tokens(self, rate: SharedRate, now: int) -> float:
+        """What the bucket of a rate holds."""
+        tokens, filled_at = self.rates.get(rate.connection, (1.0, now))
+        return min(rate.burst, tokens + max(0, now - filled_at) / 1000 * rate.per_second)
+
+    def claim(
+        self, claims: Sequence[tuple[str, str]], wanted: Mapping[Lane, int], rates: Sequence[SharedRate], lease_ms: int,
+        now: int, before: Sequence[ModelDelivery],
+    ) -> None:  # fmt: skip
+        """The store gave these claims (name, token), after what it skipped; `before` could be claimed before that."""
+        lanes = list(wanted)
+        places = []
+        for name, token in claims:
+            delivery = self.delivery(name)
+            assert delivery is not None
+            must(delivery.state == "pending", f"{name} was claimed, and was {delivery.state}")
+            must(delivery.due_at <= now, f"{name} was claimed {delivery.due_at - now} ms before it was due")
+            must(self.is_in_turn(delivery), f"{name} was claimed out of its turn")
+            must(self.holders(delivery, now)[1], f"{name} was claimed, though its once key is done")
+            must(delivery.lane in wanted, f"{name} was claimed from a lane that nobody asked for")
+            places.append((lanes.index(delivery.lane), delivery.due_at))
+            delivery.state, delivery.token, delivery.lease_until = "running", token, now + lease_ms
+            delivery.attempts += 1
+            delivery.runs += 1
+        must(places == sorted(places), f"{[name for name, _ in claims]} are not in order of lanes and due times")
+        for lane in lanes:
+            latest = max((due_at for place, due_at in places if lanes[place] == lane), default=0)
+            passed = [d.name for d in before if d.lane == lane and self.is_claimable(d, now) and d.due_at < latest]
+            must(not passed, f"{passed} were due earlier than others of their lane that were claimed")
+            count = sum(1 for place, _ in places if lanes[place] == lane)
+            must(count <= wanted[lane], f"{count} were claimed of {lane}, and {wanted[lane]} asked for")
+        for rate in rates:
+            count = sum(1 for place, _ in places if lanes[place] in rate.lanes)
+            held = self.tokens(rate, now)
+            must(count <= held, f"{count} were claimed at a rate whose bucket held {held}")
+            self.rates[rate.connection] = (held - count, now)
+
+    def finish(self, name: str, token: str, ending: Outcome, now: int) -> bool:
+        """Whether the lease still held."""
+        delivery = self.delivery(name)
+        if delivery is None or delivery.state != "running" or delivery.token != token:
+            return False
+        if isinstance(ending, Finish):
+            delivery.log.append((delivery.runs, ending.attempt.outcome.value, ending.attempt.error))
+            delivery.last_error = ending.attempt.error or delivery.last_error
+            self._end(delivery, ending.state.value, ending.reason, now)
+            delivery.due_at = now + round(ending.wait_seconds * 1000)
+            if ending.state is DeliveryState.PENDING:
+                delivery.finished_at = None
+            elif ending.state is DeliveryState.SUCCEEDED or was_dry(ending.state, ending.reason):
+                self._release(delivery, now)
+            elif ending.state is DeliveryState.SKIPPED:
+                self._skip_dependents(delivery, "skipped", now)
+            return True
+        delivery.state, delivery.token, delivery.reason = "pending", None, None
+        delivery.attempts -= 1
+        delivery.runs -= 1
+        if isinstance(ending, Released):
+            delivery.reason = ending.reason
+            delivery.due_at = now + round(ending.wait_seconds * 1000) if ending.wait_seconds else delivery.due_at
+        elif isinstance(ending, Rekeyed):
+            delivery.once_key, delivery.order_key, delivery.is_judged = ending.once_key, ending.order_key, True
+        return True
+
+    def renew(self, claims: Sequence[tuple[str, str]], lease_ms: int, now: int) -> set[str]:
+        """The names of those that were lost."""
+        lost = set()
+        for name, token in claims:
+            delivery = self.delivery(name)
+            if delivery is None or delivery.state != "running" or delivery.token != token:
+                lost.add(name)
+            else:
+                delivery.lease_until = now + lease_ms
+        return lost
+
+    def take_over(self, now: int, *, only_expired: bool, error: str) -> None:
+        """What gateways that are gone left running is due again."""
+        for delivery in self.deliveries:
+            if delivery.state == "running" and not (only_expired and delivery.lease_until >= now):
+                delivery.log.append((delivery.runs, "interrupted", error))
+                delivery.state, delivery.token, delivery.last_error, delivery.due_at = "pending", None, error, now
+
+    def keep_fetched(self, run: str, asked: str, answer: str) -> str:
+        """The answer that is kept."""
+        first = self.delivery(run)
+        if first is None:
+            return answer
+        if first.fetched is None or first.fetched[0] != asked:
+            first.fetched = (asked, answer)
+        return first.fetched[1]
+
+    # -- people -----------------------------------------------------------------------------------------------
+
+    def retry(self, name: str, now: int, refusal: str | None) -> None:
+        """The store answered a person with this refusal, or revived it."""
+        delivery = self.delivery(name)
+        if delivery is None:
+            return must(refusal == "there is no such delivery", f"of {name}, which is gone: {refusal}")
+        told = {
+            "running": "it is running now",
+            "succeeded": "it has succeeded; `events replay` makes new work",
+            "blocked": f"it waits for {', '.join(delivery.needs)}; retry that",
+        }.get(delivery.state)
+        if told is not None:
+            return must(refusal == told, f"of {name}, which is {delivery.state}: {refusal}")
+        if delivery.state == "pending":
+            must(refusal is None, f"of {name}, which is pending: {refusal}")
+            delivery.due_at = now
+            return None
+        holders, is_forgettable = self.holders(delivery, now)
+        if refusal is not None:
+            return must(refusal in {f"once_per: {other} has done it" for other in holders}, f"of {name}: {refusal}")
+        must(is_forgettable, f"{name} was revived, though {holders} did its once key")
+        self._revive(delivery, now)
+        return None
+
+    def _revive(self, delivery: ModelDelivery, now: int) -> None:
+        delivery.attempts, delivery.reason, delivery.finished_at = 0, None, None
+        delivery.state, delivery.due_at = "blocked" if delivery.needs else "pending", now
+        first = self.delivery(delivery.run)
+        if first is not None:
+            first.fetched = None
+        because = {f"{NEEDED}{delivery.lane.action} was {what}" for what in ("skipped", "cancelled")}
+        again = {delivery.lane.action}
+        run = [other for other in self.run(delivery) if other.state == "skipped"]
+        while more := [
+            d for d in run if was_dry(d.state, d.reason) and d.lane.action not in again and again.intersection(d.needs)
+        ]:
+            again |= {other.lane.action for other in more}
+        for other in run:
+            if other.reason in because or (was_dry(other.state, other.reason) and other.lane.action in again):
+                other.state, other.attempts, other.reason, other.finished_at = "blocked", 0, None, None
+        self._release(delivery, now)
+
+    def cancel(self, name: str, reason: str, now: int) -> str | None:
+        """Why it cannot be cancelled; None: it is."""
+        delivery = self.delivery(name)
+        if delivery is None:
+            return "there is no such delivery"
+        if delivery.state not in ("blocked", "pending", "running", "dead"):
+            return f"it is {delivery.state}"
+        self._end(delivery, "cancelled", reason, now)
+        self._skip_dependents(delivery, "cancelled", now)
+        return None
+
+    # -- upkeep -----------------------------------------------------------------------------------------------
+
+    def purge(self, retention_ms: int, dead_ms: int | None, now: int) -> tuple[int, int, int]:
+        """How many events, deliveries and attempts go in a whole run."""
+        gone = [event for event in self.events if self._may_go(event, now - retention_ms, dead_ms, now)]
+        keys = {event.key for event in gone}
+        theirs = [delivery for delivery in self.deliveries if delivery.event in keys]
+        for event in gone:
+            self.events.remove(event)
+            self.remembered[event.key] = event
+        for delivery in theirs:
+            self.deliveries.remove(delivery)
+            if delivery.state == "succeeded" and delivery.once_key is not None:
+                self.done_once.setdefault(delivery.once_key, []).append((delivery.name, delivery.finished_at or 0))
+        return len(gone), len(theirs), sum(len(delivery.log) for delivery in theirs)
+
+    def _may_go(self, event: ModelEvent, ended_before: int, dead_ms: int | None, now: int) -> bool:
+        if event.received_at >= ended_before:
+            return False
+        for delivery in self.deliveries:
+            if delivery.event != event.key:
+                continue
+            ended_at = delivery.finished_at or 0
+            if delivery.state in ("pending", "running"):
+                return False
+            if delivery.state in ("blocked", "dead") and dead_ms is None:
+                return False
+            if delivery.state == "dead" and dead_ms is not None and ended_at >= now - dead_ms:
+                return False
+            if delivery.state in ("succeeded", "skipped", "cancelled") and ended_at >= ended_before:
+                return False
+        return True
+
+    def contents(self) -> list[tuple[ModelEvent, list[ModelDelivery]]]:
+        """A copy of all that can hold a person's data."""
+        return copy.deepcopy(
+            [(event, [d for d in self.deliveries if d.event == event.key]) for event in self.events]
+        )
