@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 SCRATCH := $(shell df -k --output=avail,target /dev/shm 2>/dev/null | awk '$$1 > 4194304 && $$2 == "/dev/shm" {print $$2}')
 PYTEST := $(if $(SCRATCH),TMPDIR=$(SCRATCH) )$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean
+.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean model
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -63,6 +63,12 @@ fuzz: $(VENV)/.installed-test
 
 attack-idle: $(VENV)/.installed-test
 	ulimit -n $$(ulimit -H -n) && ATTACK_IDLE=100000 ATTACK_BAD=50000 $(BIN)/python -m pytest -q -s tests/attacks/test_load.py
+
+# Both stores beside the model of tests/model: a million steps. By hand: takes hours. STEPS and SEED choose others.
+STEPS ?= 1000000
+SEED ?= 1
+model: $(VENV)/.installed-test
+	$(BIN)/python -W ignore -m tests.model --steps $(STEPS) --seed $(SEED)
 
 # An hour at half of saturation with reloads, faults and purges; the plot of docs/reliability.md. By hand.
 soak: $(VENV)/.installed-test

@@ -1,7 +1,7 @@
-"""python -m tests.model --steps 1000000 [--seed N] [--sqlite]: sequences of 50 steps, one a seed, for as long as is asked.
+"""python -m tests.model --steps 1000000 [--seed N] [--sqlite] [--all]: sequences of 50 steps, one a seed.
 
-Prints the story of the first sequence on which a store and the model disagree, shortened, and ends with 1. With --all it
-goes on, and tells of each kind once.
+Prints the story of the first sequence on which a store and the model disagree, shortened, and ends with 1; with --all
+it goes on and tells of each kind once. What is known (tests/model/known.py) ends a sequence and is no finding.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 
 from gateway.store.postgres.store import PostgresStore
 from tests.model.driver import SEQUENCE, take
+from tests.model.known import is_known
 from tests.model.places import Places, places
 from tests.postgres_server import OwnServer
 
@@ -26,9 +27,9 @@ def run(opened: Places, steps: int, seed: int, is_all: bool) -> int:
     start = told_at = time.monotonic()
     kinds: set[str] = set()
     for number in range(seed, seed + -(-steps // SEQUENCE)):
-        finding = take(opened, number)
+        finding = take(opened, number, is_known=is_known)
         if finding is not None:
-            kind = re.sub(r"[0-9]+", "N", finding.story[-1].split(" -> ", 1)[1])[:60]
+            kind = re.sub(r"[0-9]+", "N", finding.complaint)[:60]
             if kind not in kinds:
                 print(f"seed {number}, {finding.label}:", *finding.story, "", sep="\n", flush=True)
             kinds.add(kind)
@@ -54,7 +55,7 @@ def main() -> int:
         url = None
         if not asked.sqlite:
             url = stack.enter_context(OwnServer()).url
-            asyncio.run(PostgresStore(url).migrate())  # type: ignore[arg-type]
+            asyncio.run(PostgresStore(url).migrate())
         return min(1, run(stack.enter_context(places(url)), asked.steps, asked.seed, asked.all))
 
 

@@ -7,7 +7,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Places:
 
     def __init__(self, folder: Path, url: str | None) -> None:
         """Without a URL, SQLite alone."""
-        self.labels = ("SQLite",) if url is None else ("SQLite", "PostgreSQL")
+        self.labels: Sequence[str] = ("SQLite",) if url is None else ("SQLite", "PostgreSQL")
         self._folder = folder
         self._url = url
         self._runner = asyncio.Runner()

@@ -64,11 +64,11 @@ class ModelConnection:
     pauses: int
 
 
-class Disagreement(AssertionError):
+class DisagreementError(AssertionError):
     """A store did what its contract does not allow."""
 
 
 def must(holds: bool, complaint: str) -> None:
-    """Raises Disagreement where something does not hold."""
+    """Raises DisagreementError where something does not hold."""
     if not holds:
-        raise Disagreement(complaint)
+        raise DisagreementError(complaint)

@@ -44,15 +44,13 @@ class ModelSides:
         if is_future and isinstance(told, int):
             must(told <= max(wait_ms, every_ms), f"a digest is to wait {told} ms, longer than any from now")
             if delivery.opens_by is not None and delivery.opens_by[:2] == (wait_ms, every_ms):
-                must(now < delivery.opens_by[2], f"a digest has waited as long as it was told, and is to wait {told} ms")
+                must(now < delivery.opens_by[2], f"a digest has waited as it was told, and is to wait {told} ms")
             delivery.opens_by = (wait_ms, every_ms, now + told)
             return told
         if opens_at > now and not is_future:
             return opens_at - now
         self.marks[key] = now
-        others = [
-            d for d in self._inbox.deliveries if d.order_key == key and d.state == "pending" and d.digest is None
-        ]
+        others = [d for d in self._inbox.deliveries if d.order_key == key and d.state == "pending" and d.digest is None]
         for other in others:
             other.state, other.reason, other.finished_at = "skipped", f"digest: {name} brings it", now
         delivery.digest = [delivery.event, *(other.event for other in others)]

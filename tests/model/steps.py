@@ -147,7 +147,8 @@ def _claim(rng: Random) -> Step:
     lanes = LANES if rng.random() < 0.7 else rng.sample(LANES, 2)
     rate = SharedRate("shop", frozenset(LANES[:6]), rng.choice((0.5, 20.0)), 3.0)
     rates = [rate] if rng.random() < 0.2 else []
-    whose = "each lane" if lanes is LANES else " and ".join(f"{lane.account} {lane.route}.{lane.action}" for lane in lanes)
+    each = " and ".join(f"{at.account} {at.route}.{at.action}" for at in lanes)
+    whose = "each lane" if lanes is LANES else each
     told = f"gateway {gateway} claims up to {limit} of {whose} for {lease} s" + (" at a rate" if rates else "")
     return Step(told, lambda w: w.claim(gateway, lanes, limit, lease, rates))
 
@@ -175,7 +176,12 @@ def _gather(rng: Random) -> Step:
 
 
 def _fetched(rng: Random) -> Step:
-    gateway, number, asked, answer = rng.randrange(2), rng.randrange(3), rng.choice(("[]", '["lines"]')), rng.choice("xyz")
+    gateway, number, asked, answer = (
+        rng.randrange(2),
+        rng.randrange(3),
+        rng.choice(("[]", '["lines"]')),
+        rng.choice("xyz"),
+    )
     told = f"an action of delivery -{number} asks {asked}, and is told {answer}"
     return Step(told, lambda w: w.fetched(gateway, w.name(number), asked, answer))
 
@@ -269,9 +275,9 @@ def _compare(_: Random) -> Step:
 
 
 KINDS: Sequence[tuple[int, Callable[[Random], Step]]] = (
-    (6, _add), (1, _replay), (2, _look), (6, _claim), (8, _finish), (1, _renew), (1, _kill), (2, _gather), (1, _fetched),
-    (4, _retry), (2, _cancel), (2, _purge), (2, _sweep), (1, _connection), (1, _mark), (1, _lease), (1, _note),
-    (3, _pass), (1, _set_clock), (1, _compare),
+    (6, _add), (1, _replay), (2, _look), (6, _claim), (8, _finish), (1, _renew), (1, _kill), (2, _gather),
+    (1, _fetched), (4, _retry), (2, _cancel), (2, _purge), (2, _sweep), (1, _connection), (1, _mark), (1, _lease),
+    (1, _note), (3, _pass), (1, _set_clock), (1, _compare),
 )  # fmt: skip
 
 
@@ -282,14 +288,17 @@ def _owes(planned: Sequence[PlannedDelivery]) -> str:
     def key(name: str, value: str | None) -> str:
         return "" if value is None else f" {name} {value if len(value) < 40 else value[:18] + '... (long)'}"
 
-    return "; ".join(
-        f"{p.route}.{p.action}"
-        + (f" needs {'+'.join(p.needs)}" if p.needs else "")
-        + key("once", p.once_key)
-        + key("order", p.order_key)
-        + ("" if p.is_judged else " (not judged)")
-        for p in planned
-    ) or "nothing"
+    return (
+        "; ".join(
+            f"{p.route}.{p.action}"
+            + (f" needs {'+'.join(p.needs)}" if p.needs else "")
+            + key("once", p.once_key)
+            + key("order", p.order_key)
+            + ("" if p.is_judged else " (not judged)")
+            for p in planned
+        )
+        or "nothing"
+    )
 
 
 def _ended(outcome: Outcome) -> str:

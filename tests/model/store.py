@@ -106,7 +106,8 @@ class ModelStore:
         like = [
             known
             for known in (*self.events, *self.remembered.values())
-            if known.key == key or (event.twin is not None and (known.key[0], known.twin) == (event.account, event.twin))
+            if known.key == key
+            or (event.twin is not None and (known.key[0], known.twin) == (event.account, event.twin))
         ]
         if any(known in self.events or known.received_at > now - REMEMBERED_MS for known in like):
             must(is_duplicate, f"{event.account}'s {event.id} was taken in twice")
@@ -355,6 +356,4 @@ class ModelStore:
 
     def contents(self) -> list[tuple[ModelEvent, list[ModelDelivery]]]:
         """A copy of all that can hold a person's data."""
-        return copy.deepcopy(
-            [(event, [d for d in self.deliveries if d.event == event.key]) for event in self.events]
-        )
+        return copy.deepcopy([(event, [d for d in self.deliveries if d.event == event.key]) for event in self.events])

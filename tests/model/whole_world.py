@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
-from gateway.core.model import ConnectionChange
+from gateway.core.model import ConnectionChange, Fetched
 from gateway.store.protocol import Store
 from gateway.store.sweep import EventContents
-from tests.model.records import ModelDelivery, ModelEvent
+from tests.model.records import DisagreementError, ModelDelivery, ModelEvent
 from tests.model.world import Clock, World, at_ms, plain
 
 REWRITTEN = "[redacted]"
@@ -24,6 +25,38 @@ class WholeWorld(World):
     ) -> None:
         super().__init__(label, gateways, clock, reopen)
         self._copies: list[Copy] = []
+
+    # -- upkeep -----------------------------------------------------------------------------------------------
+
+    async def fetched(self, gateway: int, name: str, asked: str, answer: str) -> str:
+        """An action asks what is kept with its run, and keeps an answer."""
+        delivery = self.model.delivery(name)
+        run = name if delivery is None else delivery.run
+        first = self.model.delivery(run)
+        kept = await self.store(gateway).fetched(self._id(run))
+        before = None if first is None else first.fetched
+        self.same(f"kept with {run}", None if kept is None else (kept.asked, kept.object["told"]), before)
+        new = Fetched(asked, datetime(2026, 11, 24, tzinfo=UTC), {"told": answer})
+        after = await self.store(gateway).keep_fetched(self._id(run), new)
+        self.same(f"kept with {run}", after.object["told"], self.model.keep_fetched(run, asked, answer))
+        return str(after.object["told"])
+
+    async def purge(self, gateway: int, retention_seconds: int, dead_seconds: int | None, limit: int) -> str:
+        """A whole run of retention."""
+        store, cursor, total = self.store(gateway), 0, (0, 0, 0)
+        for _ in range(1000):
+            step = await store.purge(
+                retention_seconds=retention_seconds, dead_retention_seconds=dead_seconds, cursor=cursor, limit=limit
+            )
+            total = (total[0] + step.events, total[1] + step.deliveries, total[2] + step.attempts)
+            if step.cursor is None:
+                break
+            cursor = step.cursor
+        else:
+            raise DisagreementError(f"{self.label} does not come to the end of a purge")
+        dead_ms = None if dead_seconds is None else dead_seconds * 1000
+        self.same("purged", total, self.model.purge(retention_seconds * 1000, dead_ms, self.clock.now))
+        return f"{total[0]} events, {total[1]} deliveries, {total[2]} attempts"
 
     # -- sweeps -----------------------------------------------------------------------------------------------
 

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from gateway.core.model import (
+    ChangeResult,
     Delivery,
     DeliveryFilter,
     Event,
     EventFilter,
-    Fetched,
     Finish,
     Gathered,
     Lane,
     Outcome,
     PlannedDelivery,
+    Refusal,
     SharedRate,
 )
 from gateway.store.protocol import Store
-from tests.model.records import Disagreement, EventKey, ModelDelivery, must
+from tests.model.records import DisagreementError, EventKey, ModelDelivery, must
 from tests.model.sides import ModelSides
 from tests.model.store import ModelStore
 
 START_MS = 1_795_400_000_000
 LEAST_PUT_BACK_MS = 1000  # less is only waited for
 LANES = [
-    Lane(account, route, action) for account in ("acme", "other") for route in ("r1", "r2") for action in ("a", "b", "c")
+    Lane(account, route, action)
+    for account in ("acme", "other")
+    for route in ("r1", "r2")
+    for action in ("a", "b", "c")
 ]
 INTERRUPTED = "interrupted"
 _IDS = re.compile(r"dlv_[0-9a-f]{32}")
@@ -189,7 +193,13 @@ class World:
         for name, status in (await self.store(0).connections()).items():
             expected = self.sides.connections[name]
             left = None if expected.until is None else max(0, expected.until - now) / 1000
-            stored = (status.version, status.state.value, at_ms(status.since), status.left_seconds, plain(status.reason))
+            stored = (
+                status.version,
+                status.state.value,
+                at_ms(status.since),
+                status.left_seconds,
+                plain(status.reason),
+            )
             wanted = (expected.version, expected.state, expected.since, left, plain(expected.reason))
             self.same(f"connection {name}", stored, wanted)
 
@@ -209,7 +219,7 @@ class World:
         return "there is none" if ids is None else f"makes {len(ids)}"
 
     async def look(self, gateway: int) -> str:
-        """A gateway asks which lanes have work: what is claimable must be among them, and the next not told too late."""
+        """A gateway asks which lanes have work: all that is claimable must be seen, and the next not told too late."""
         store = self.store(gateway)
         due = await store.due()
         now = self.clock.now
@@ -246,7 +256,7 @@ class World:
             taken += told
             if not self._could_take(wanted, rates):
                 return ", ".join(taken) or "nothing"
-        raise Disagreement(f"{self.label} does not give what is due: {self._could_take(wanted, rates)}")
+        raise DisagreementError(f"{self.label} does not give what is due: {self._could_take(wanted, rates)}")
 
     def _could_take(self, wanted: Mapping[Lane, int], rates: Sequence[SharedRate]) -> list[str]:
         now = self.clock.now
@@ -305,7 +315,9 @@ class World:
         latest = dict(self.taken)
         claims = [(self._id(name), token) for name, token in latest.items()]
         lost = {self._name_of[id] for id in await self.store(gateway).renew(claims, lease_seconds=lease_seconds)}
-        self.same("lost leases", lost, self.model.renew(list(latest.items()), int(lease_seconds * 1000), self.clock.now))
+        self.same(
+            "lost leases", lost, self.model.renew(list(latest.items()), int(lease_seconds * 1000), self.clock.now)
+        )
         return f"lost: {sorted(lost)}"
 
     async def kill(self, gateway: int) -> str:
@@ -322,15 +334,19 @@ class World:
     async def retry(self, gateway: int, names: Sequence[str]) -> str:
         """A person revives deliveries."""
         told = await self.store(gateway).retry([self._id(name) for name in names])
-        for name in names:
-            self.model.retry(name, self.clock.now, self._named(told[self._id(name)]))
-        return ", ".join(f"{name}: {self._named(told[self._id(name)]) or 'done'}" for name in names)
+        refusals = {name: self._refusal(told[self._id(name)]) for name in names}
+        for name, refusal in refusals.items():
+            self.model.retry(name, self.clock.now, refusal)
+        return ", ".join(f"{name}: {refusal or 'done'}" for name, refusal in refusals.items())
+
+    def _refusal(self, result: ChangeResult) -> str | None:
+        return self._named(result.reason) if isinstance(result, Refusal) else None
 
     async def cancel(self, gateway: int, names: Sequence[str], reason: str) -> str:
         """A person ends deliveries."""
         told = await self.store(gateway).cancel([self._id(name) for name in names], reason)
         expected = {name: self.model.cancel(name, reason, self.clock.now) for name in names}
-        self.same("cancelled", {name: told[self._id(name)] for name in names}, expected)
+        self.same("cancelled", {name: self._refusal(told[self._id(name)]) for name in names}, expected)
         return ", ".join(f"{name}: {refusal or 'done'}" for name, refusal in expected.items())
 
     async def gather(self, gateway: int, taken: int, wait_seconds: int, every_seconds: int, most: int) -> str:
@@ -354,36 +370,6 @@ class World:
         brought = [(event.account, event.id) for event in gathered.events]
         self.same(f"what {name} brings", (brought, gathered.count), (kept, len(expected)))
         return f"{name} brings {len(expected)}"
-
-    async def fetched(self, gateway: int, name: str, asked: str, answer: str) -> str:
-        """An action asks what is kept with its run, and keeps an answer."""
-        delivery = self.model.delivery(name)
-        run = name if delivery is None else delivery.run
-        first = self.model.delivery(run)
-        kept = await self.store(gateway).fetched(self._id(run))
-        before = None if first is None else first.fetched
-        self.same(f"kept with {run}", None if kept is None else (kept.asked, kept.object["told"]), before)
-        new = Fetched(asked, datetime(2026, 11, 24, tzinfo=UTC), {"told": answer})
-        after = await self.store(gateway).keep_fetched(self._id(run), new)
-        self.same(f"kept with {run}", after.object["told"], self.model.keep_fetched(run, asked, answer))
-        return str(after.object["told"])
-
-    async def purge(self, gateway: int, retention_seconds: int, dead_seconds: int | None, limit: int) -> str:
-        """A whole run of retention."""
-        store, cursor, total = self.store(gateway), 0, (0, 0, 0)
-        for _ in range(1000):
-            step = await store.purge(
-                retention_seconds=retention_seconds, dead_retention_seconds=dead_seconds, cursor=cursor, limit=limit
-            )
-            total = (total[0] + step.events, total[1] + step.deliveries, total[2] + step.attempts)
-            if step.cursor is None:
-                break
-            cursor = step.cursor
-        else:
-            raise Disagreement(f"{self.label} does not come to the end of a purge")
-        dead_ms = None if dead_seconds is None else dead_seconds * 1000
-        self.same("purged", total, self.model.purge(retention_seconds * 1000, dead_ms, self.clock.now))
-        return f"{total[0]} events, {total[1]} deliveries, {total[2]} attempts"
 
 
 def _is_plain(output: Any) -> bool:
