@@ -26,6 +26,7 @@ from gateway.config.schema.store import StoreSettings
 from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Event, EventState, Finish, Lane, PlannedDelivery
 from gateway.delivery.retention import Retention
 from gateway.store.postgres import queue as work
+from gateway.store.postgres import statements
 from gateway.store.postgres.store import PostgresStore
 
 NOW = datetime.now(UTC)
@@ -44,7 +45,7 @@ FILL = (
     "ANALYZE events; ANALYZE deliveries; ANALYZE attempts",
 )
 PLANS = {  # as the functions of the schema ask
-    "is there work": work.DUE.replace(work.NOW, "now_ms(NULL)"),
+    "is there work": work.DUE.replace(statements.NOW, "now_ms(NULL)"),
     "a lane's due deliveries": (
         "SELECT seq FROM deliveries WHERE account = 'acme' AND route = 'fulfil' AND action = 'save'"
         " AND state = 'pending' AND NOT held AND due_at <= now_ms(NULL) ORDER BY due_at LIMIT 100"

@@ -23,6 +23,7 @@ from gateway.core.envelope import parse_event
 from gateway.core.model import Attempt, AttemptOutcome, Claim, DeliveryState, Finish, PlannedDelivery
 from gateway.store import open_store
 from gateway.store.postgres import queue as work
+from gateway.store.postgres.statements import NOW
 from gateway.store.protocol import Store
 
 BATCH = 16
@@ -90,7 +91,7 @@ async def _postgres_reads(url: str, folder: Path) -> list[tuple[str, str]]:
             used = [f"`{index}` {rows:,} rows" for index, (scans, rows, _) in sorted(read.items()) if scans and rows]
             shown.append((name, f"{pages} pages; {', '.join(used) or 'no row'}"))
         await connection.execute("SET search_path TO gateway; SET enable_seqscan = off")
-        look = work.DUE.replace(work.NOW, "now_ms(NULL)")
+        look = work.DUE.replace(NOW, "now_ms(NULL)")
         plan = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) {look}")
         shown.append(("the plan of looking for work", "\n".join(row[0] for row in plan)))
     finally:

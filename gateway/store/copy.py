@@ -13,7 +13,7 @@ import asyncpg
 
 from gateway.core.errors import StoreError, StoreUnavailable
 from gateway.store.postgres.connection import FAILURES, Server, close, reason
-from gateway.store.postgres.queue import text
+from gateway.store.postgres.statements import text
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.sqlite.store import SqliteStore
 

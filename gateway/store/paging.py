@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from gateway.core.errors import UsageError
@@ -51,7 +51,7 @@ def is_by_delivery_kind(where: DeliveryFilter) -> bool:
     return bool(narrowed) and not (where.ids or where.event_ids)
 
 
-def dead_causes(rows: Iterable[Sequence[Any]]) -> list[DeadCause]:
+def dead_causes(rows: Iterable[Iterable[Any]]) -> list[DeadCause]:
     """The causes of dead letters, given as (route, action, reason, id, finished_at), the newest first."""
     causes: dict[tuple[str, str, str], DeadCause] = {}
     for route, action, reason, delivery_id, finished_at in rows:

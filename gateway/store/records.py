@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 from gateway.core.model import (
     Attempt,
     AttemptOutcome,
+    AuditEntry,
     ConnectionState,
     ConnectionStatus,
     Delivery,
@@ -21,25 +23,86 @@ from gateway.core.model import (
     Fetched,
     RejectedRequest,
 )
+from gateway.store.answers import Page
 
 OUTPUT_BYTES = 64 * 1024
 PURGED = "purged"  # the state of what a purge leaves of an event, which nobody sees
 
-DELIVERY = (
-    "d.seq, d.id, d.run_id, d.account, d.route, d.action, d.needs, d.state, d.held, d.due_at, d.attempts, d.created_at,"
-    " d.finished_at, d.judged, d.once_key, d.order_key, d.reason, d.last_error, d.rendered, d.output, d.claimed_at,"
-    " d.lease_until, d.runs, d.token, (SELECT id FROM events WHERE seq = d.event_seq),"
-    " (SELECT type FROM events WHERE seq = d.event_seq)"
+
+class EventRow(NamedTuple):
+    """The columns EVENT."""
+
+    seq: int
+    account: str
+    id: str
+    type: str
+    state: str
+    livemode: bool | int | None
+    received_at: int
+    created_at: int | None
+    connected_account: str | None
+    object_id: str | None
+    api_version: str | None
+    source: str
+    written_for: str | None
+    body: bytes | None
+    trace: str | None
+
+
+class DeliveryRow(NamedTuple):
+    """The columns DELIVERY."""
+
+    seq: int
+    id: str
+    run_id: str
+    account: str
+    route: str
+    action: str
+    needs: str
+    state: str
+    held: bool | int
+    due_at: int
+    attempts: int
+    created_at: int
+    finished_at: int | None
+    judged: bool | int
+    once_key: str | None
+    order_key: str | None
+    reason: str | None
+    last_error: str | None
+    rendered: str | None
+    output: str | None
+    event_id: str
+    event_type: str
+
+
+class RejectedRow(NamedTuple):
+    """The columns REJECTED."""
+
+    id: str
+    received_at: int
+    account: str | None
+    reason: str
+    address: str
+    peer: str
+    forwarded_for: str | None
+    signature: str | None
+    size: int
+    body: bytes | None
+
+
+EVENT = ", ".join(EventRow._fields)
+EVENT_LISTED = EVENT.replace("body", "NULL AS body")
+EVENT_BESIDE = "e.seq AS event_seq, " + ", ".join(f"e.{column}" for column in EventRow._fields[1:])  # beside DELIVERY
+DELIVERY = ", ".join(f"d.{column}" for column in DeliveryRow._fields[:-2]) + (
+    ", (SELECT id FROM events WHERE seq = d.event_seq) AS event_id"
+    ", (SELECT type FROM events WHERE seq = d.event_seq) AS event_type"
 )
-DELIVERY_LISTED = DELIVERY.replace("d.rendered, d.output", "NULL, NULL")
-EVENT = (
-    "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version,"
-    " source, written_for, body, trace"
-)
-EVENT_LISTED = EVENT.replace("body", "NULL")
-EVENT_BESIDE = ", ".join(f"e.{column}" for column in EVENT.split(", "))  # in a statement on deliveries d as well
-REJECTED = "id, received_at, account, reason, address, peer, forwarded_for, signature, size, body"
-REJECTED_LISTED = REJECTED.replace("body", "NULL")
+DELIVERY_LISTED = DELIVERY.replace("d.rendered, d.output", "NULL AS rendered, NULL AS output")
+REJECTED = ", ".join(RejectedRow._fields)
+REJECTED_LISTED = REJECTED.replace("body", "NULL AS body")
+ATTEMPT = "number, started_at, duration_ms, outcome, error"
+AUDIT = "seq, at, role, who, what, target, count"
 CONNECTION = "name, version, state, since, until, reason, failures, pauses, failed_delivery"
 
 
@@ -86,73 +149,83 @@ def digest_reason(delivery_id: str) -> str:
     return f"digest: {delivery_id} brings it"
 
 
-def event_of(row: Sequence[Any]) -> Event:
+def event_of(columns: Iterable[Any]) -> Event:
     """An Event from the columns EVENT."""
+    row = EventRow._make(columns)
     return Event(
-        account=row[1],
-        id=row[2],
-        type=row[3],
-        state=EventState(row[4]),
-        livemode=None if row[5] is None else bool(row[5]),
-        received_at=moment(row[6]),
-        created_at=None if row[7] is None else moment(row[7]),
-        connected_account=row[8],
-        object_id=row[9],
-        api_version=row[10],
-        source=EventSource(row[11]),
-        written_for=row[12],
-        body=row[13] or b"",
-        trace=row[14],
+        account=row.account,
+        id=row.id,
+        type=row.type,
+        state=EventState(row.state),
+        livemode=None if row.livemode is None else bool(row.livemode),
+        received_at=moment(row.received_at),
+        created_at=None if row.created_at is None else moment(row.created_at),
+        connected_account=row.connected_account,
+        object_id=row.object_id,
+        api_version=row.api_version,
+        source=EventSource(row.source),
+        written_for=row.written_for,
+        body=row.body or b"",
+        trace=row.trace,
     )
 
 
-def rejected_of(row: Sequence[Any]) -> RejectedRequest:
+def rejected_of(columns: Iterable[Any]) -> RejectedRequest:
     """A RejectedRequest from the columns REJECTED."""
-    return RejectedRequest(
-        id=row[0],
-        received_at=moment(row[1]),
-        account=row[2],
-        reason=row[3],
-        address=row[4],
-        peer=row[5],
-        forwarded_for=row[6],
-        signature=row[7],
-        size=row[8],
-        body=row[9] or b"",
-    )
+    row = RejectedRow._make(columns)
+    return RejectedRequest(**{**row._asdict(), "received_at": moment(row.received_at), "body": row.body or b""})
 
 
-def delivery_of(row: Sequence[Any]) -> Delivery:
+def delivery_of(columns: Iterable[Any]) -> Delivery:
     """A Delivery from the columns DELIVERY."""
-    state = DeliveryState(row[7])
+    row = DeliveryRow._make(columns)
+    state = DeliveryState(row.state)
     return Delivery(
-        id=row[1],
-        run_id=row[2],
-        account=row[3],
-        route=row[4],
-        action=row[5],
-        needs=() if row[6] == "[]" else tuple(json.loads(row[6])),
+        id=row.id,
+        run_id=row.run_id,
+        account=row.account,
+        route=row.route,
+        action=row.action,
+        needs=() if row.needs == "[]" else tuple(json.loads(row.needs)),
         state=state,
-        waits_for_turn=bool(row[8]) and state is DeliveryState.PENDING,
-        next_attempt_at=moment(row[9]) if state is DeliveryState.PENDING else None,
-        attempts=row[10],
-        created_at=moment(row[11]),
-        finished_at=None if row[12] is None else moment(row[12]),
-        is_judged=bool(row[13]),
-        once_key=row[14],
-        order_key=row[15],
-        reason=row[16],
-        last_error=row[17],
-        rendered=None if row[18] is None else json.loads(row[18]),
-        output=None if row[19] is None else json.loads(row[19]),
-        event_id=row[24],
-        event_type=row[25],
+        waits_for_turn=bool(row.held) and state is DeliveryState.PENDING,
+        next_attempt_at=moment(row.due_at) if state is DeliveryState.PENDING else None,
+        attempts=row.attempts,
+        created_at=moment(row.created_at),
+        finished_at=None if row.finished_at is None else moment(row.finished_at),
+        is_judged=bool(row.judged),
+        once_key=row.once_key,
+        order_key=row.order_key,
+        reason=row.reason,
+        last_error=row.last_error,
+        rendered=None if row.rendered is None else json.loads(row.rendered),
+        output=None if row.output is None else json.loads(row.output),
+        event_id=row.event_id,
+        event_type=row.event_type,
     )
 
 
-def attempt_of(row: Sequence[Any]) -> Attempt:
-    """An Attempt from number, started_at, duration_ms, outcome, error."""
-    return Attempt(row[0], moment(row[1]), row[2] / 1000, AttemptOutcome(row[3]), row[4])
+def claimed_of(columns: Iterable[Any]) -> tuple[Delivery, Event, int]:
+    """A claimed delivery, its event and the event's number, from the columns DELIVERY and then EVENT_BESIDE."""
+    cells = iter(columns)
+    delivery = delivery_of(islice(cells, len(DeliveryRow._fields)))
+    event_seq, *event = cells
+    return delivery, event_of((event_seq, *event)), event_seq
+
+
+def attempt_of(columns: Iterable[Any]) -> Attempt:
+    """An Attempt from the columns ATTEMPT."""
+    number, started_at, duration_ms, outcome, error = columns
+    return Attempt(number, moment(started_at), duration_ms / 1000, AttemptOutcome(outcome), error)
+
+
+def audit_page_of(rows: Sequence[Any], limit: int) -> Page[AuditEntry]:
+    """A page of the audit log from the columns AUDIT, of which one more than the limit were asked for."""
+    entries = [
+        AuditEntry(moment(row["at"]), row["role"], row["who"], row["what"], row["target"], row["count"])
+        for row in rows[:limit]
+    ]
+    return Page(entries, str(rows[limit - 1]["seq"]) if len(rows) > limit else None)
 
 
 def fetched_json(fetched: Fetched) -> str:
@@ -173,9 +246,9 @@ def fetched_of(text: str | None) -> Fetched | None:
     return Fetched(asked, datetime.fromtimestamp(seconds, UTC), value)
 
 
-def connection_of(row: Sequence[Any], now_ms: int) -> ConnectionStatus:
+def connection_of(columns: Iterable[Any], now_ms: int) -> ConnectionStatus:
     """A ConnectionStatus from the columns CONNECTION."""
-    name, version, state, since, until, reason, failures, pauses, failed_delivery = row
+    name, version, state, since, until, reason, failures, pauses, failed_delivery = columns
     return ConnectionStatus(
         name=name,
         state=ConnectionState(state),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,20 +52,21 @@ DELIVERY_COLUMNS = (
 CHANGED_COLUMNS = ("once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched")
 
 
-def put_together(
-    events: Sequence[Sequence[Any]], deliveries: Sequence[Sequence[Any]], errors: Sequence[Sequence[Any]]
-) -> list[EventContents]:
-    """Rows -> records. Events: seq, account, id, object_id, body; deliveries: DELIVERY_COLUMNS; errors: delivery's seq,
+def contents_page(
+    events: Sequence[Any], deliveries: Sequence[Iterable[Any]], errors: Sequence[Any], limit: int
+) -> ContentsPage:
+    """Rows -> records. Events: seq, account, id, object_id, body; deliveries: DELIVERY_COLUMNS; errors: delivery_seq,
     number, error.
     """
-    of_delivery: dict[int, list[tuple[int, str]]] = {}
-    for seq, number, error in errors:
-        of_delivery.setdefault(seq, []).append((number, error))
-    of_event: dict[int, list[DeliveryContents]] = {}
-    for event_seq, *row in deliveries:
-        texts: tuple[Any, ...] = (*row, tuple(of_delivery.get(row[0], ())))
-        of_event.setdefault(event_seq, []).append(DeliveryContents(*texts))
-    return [
-        EventContents(seq, account, event_id, object_id, bytes(body), tuple(of_event.get(seq, ())))
+    errors_of: dict[int, list[tuple[int, str]]] = {}
+    for row in errors:
+        errors_of.setdefault(row["delivery_seq"], []).append((row["number"], row["error"]))
+    deliveries_of: dict[int, list[DeliveryContents]] = {}
+    for event_seq, seq, *texts in deliveries:
+        cells: tuple[Any, ...] = (seq, *texts, tuple(errors_of.get(seq, ())))
+        deliveries_of.setdefault(event_seq, []).append(DeliveryContents(*cells))
+    items = [
+        EventContents(seq, account, event_id, object_id, bytes(body), tuple(deliveries_of.get(seq, ())))
         for seq, account, event_id, object_id, body in events
     ]
+    return ContentsPage(items, items[-1].seq if len(items) == limit else None)

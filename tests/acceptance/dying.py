@@ -53,7 +53,7 @@ def at_commit(before: Callable[[], None], after: Callable[[], None]) -> None:
 
     Writer._commit = commit_arrivals  # type: ignore[method-assign]
     Writer._answer = answer_arrivals  # type: ignore[method-assign]
-    PostgresStore.add = add_there  # type: ignore[method-assign]
+    PostgresStore.add = add_there  # type: ignore[assignment, method-assign]
 
 
 def at_attempt(before: Callable[[], None], after: Callable[[], None]) -> None:

@@ -82,7 +82,7 @@ AS_THEY_ARE_KEPT = ["contents", "replace_contents", "replace_rejected"]  # seale
 
 
 def test_a_store_s_new_method_is_sealed_or_said_to_bring_no_body() -> None:
-    methods, sealed = ({one for one in vars(kind) if not one.startswith("_")} for kind in (Store, EncryptedStore))
+    methods, sealed = ({name for name in dir(kind) if not name.startswith("_")} for kind in (Store, EncryptedStore))
     assert sorted(methods - sealed) == sorted([*BRING_NO_BODY, *AS_THEY_ARE_KEPT])
 
 

@@ -12,8 +12,8 @@ import pytest
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import EventFilter
 from gateway.store.migrations import runner as migrations
-from gateway.store.postgres import queue as work
-from gateway.store.postgres import store as postgres
+from gateway.store.postgres import database
+from gateway.store.postgres.statements import call
 from gateway.store.postgres.store import PostgresStore
 from tests.conftest import database_url
 from tests.contract.test_store import an_event, owed
@@ -21,7 +21,7 @@ from tests.integration.test_postgres_turns import stores
 from tests.integration.test_upgrade import VERSION_0_1
 from tests.waiting import until
 
-ADD_0009 = work.call(
+ADD_0009 = call(
     "add_events",
     "bigint, text[], text[], text[], text[], bool[], bigint[], text[], text[], text[], text[], text[], text[], "
     "bytea[], int[], text[], text[], text[], text[], text[], bool[], text[], text[], text[], text[], text[]",
@@ -113,8 +113,8 @@ async def test_a_step_that_never_gets_its_table_says_so(
     older: tuple[str, asyncpg.Connection[asyncpg.Record]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, old = older
-    monkeypatch.setattr(postgres, "TRIES", 2)
-    monkeypatch.setattr(postgres, "MIGRATION_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(database, "TRIES", 2)
+    monkeypatch.setattr(database, "MIGRATION_PAUSE_SECONDS", 0.0)
     async with old.transaction():
         await old.execute("SELECT count(*) FROM events")
         with pytest.raises(

@@ -7,9 +7,8 @@ import contextlib
 import re
 import ssl
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
@@ -165,7 +164,7 @@ class PgConnection:
         self._lock = asyncio.Lock()
         self._closed = False
 
-    async def fetch(self, sql: str, *args: Any) -> list[Sequence[Any]]:
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
         """The rows of one statement, which is a transaction of its own. Raises StoreUnavailable, StoreError."""
         async with self._lock:
             for tried in range(TRIES):
@@ -178,8 +177,7 @@ class PgConnection:
                     )
                 try:
                     timeout = self._statement_seconds + CALL_SECONDS - STATEMENT_SECONDS
-                    rows = await connection.fetch(sql, *args, timeout=timeout)
-                    return cast(list[Sequence[Any]], rows)  # a Record is read like a sequence, and is not one by type
+                    return await connection.fetch(sql, *args, timeout=timeout)
                 except asyncpg.PostgresError as error:
                     if error.sqlstate in _AGAIN and tried + 1 < TRIES:
                         continue

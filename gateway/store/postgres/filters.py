@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from gateway.core.model import DeliveryFilter, DeliveryState, EventFilter, RejectedFilter
-from gateway.store.postgres.queue import text
+from gateway.store.postgres.statements import text
 from gateway.store.records import milliseconds
 
 DAY_MS = 86_400_000

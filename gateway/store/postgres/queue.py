@@ -1,9 +1,12 @@
-"""What each change asks of PostgreSQL: records -> the columns that the functions of the schema take, and back."""
+"""Intake and delivery on PostgreSQL: records -> the columns that the functions of the schema take, and back."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +15,7 @@ from gateway.core.model import (
     Event,
     Fetched,
     Finish,
+    Gathered,
     Lane,
     Outcome,
     PlannedDelivery,
@@ -19,12 +23,17 @@ from gateway.core.model import (
     Released,
     SharedRate,
 )
-from gateway.store.postgres.connection import PgConnection
+from gateway.store.answers import Added, Due
+from gateway.store.group_commit import GroupCommit
+from gateway.store.postgres.database import PostgresDatabase
+from gateway.store.postgres.statements import NOW, call, text
 from gateway.store.records import (
     DELIVERY,
+    EVENT,
     EVENT_BESIDE,
     asked_prefix,
-    delivery_of,
+    claimed_of,
+    digest_reason,
     event_of,
     fetched_json,
     fetched_of,
@@ -33,15 +42,10 @@ from gateway.store.records import (
     new_ids,
 )
 
-NOW = "now_ms($1::bigint)"
-
+MOST_ADDED = 1024  # events in one commit: in an overload few would get through otherwise
+MOST_FINISHED = 256
+POLL_SECONDS = 5.0  # how late the work of a gateway that died before it could announce it is seen
 _PLANNED_TYPES = "text[], text[], text[], text[], text[], bool[], text[], text[], text[], text[]"
-
-
-def call(function: str, types: str) -> str:
-    """The statement that calls a function of the schema; its parameters have these types."""
-    marks = ", ".join(f"${i}::{one.strip()}" for i, one in enumerate(types.split(","), 1))
-    return f"SELECT {function}({marks})"
 
 
 ADD = call(
@@ -58,13 +62,8 @@ FINISH = call(
     "text[], text[]",
 )
 TAKE_OVER = call("take_over", "bigint, text")
-WAITING = """
-SELECT account, route, action, count(*) FROM deliveries WHERE state IN ('blocked', 'pending', 'running')
-GROUP BY account, route, action
-"""
 KEEP_FETCHED = call("keep_fetched", "text, text, text")
-RETRY = call("retry_afresh", "bigint, text[]")
-CANCEL = call("cancel_deliveries", "bigint, text[], text")
+GATHER = call("gather_digest", "bigint, text, text, bigint, bigint, text")
 
 DUE = f"""
 WITH RECURSIVE lane AS (
@@ -98,13 +97,6 @@ INTERRUPTED = (
 )
 
 
-def text(value: str | None) -> str | None:
-    """Text that PostgreSQL can keep: without NUL and half surrogate pairs, which a destination's answer may hold."""
-    if value is None or (value.isascii() and "\0" not in value):
-        return value
-    return value.replace("\0", "\ufffd").encode(errors="replace").decode()
-
-
 def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[str]) -> list[list[Any]]:
     """Planned deliveries of several events as columns: the event's place (1, 2, ...), then what replay_event takes; the
     last holds the ids of the unjudged alone.
@@ -131,87 +123,6 @@ def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[
     return [*columns, unjudged]
 
 
-async def add(
-    link: PgConnection, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]], now_ms: int | None, id_ms: int
-) -> list[bool]:
-    """Commits events and deliveries; whether each event was new."""
-    planned = [owed for _, owed in arrivals]
-    events = [event for event, _ in arrivals]
-    found: list[bool] = await link.value(
-        ADD,
-        now_ms,
-        [e.account for e in events],
-        [text(e.id) for e in events],
-        [text(e.type) for e in events],
-        [e.state.value for e in events],
-        [e.livemode for e in events],
-        [None if e.created_at is None else milliseconds(e.created_at) for e in events],
-        [text(e.connected_account) for e in events],
-        [text(e.object_id) for e in events],
-        [text(e.api_version) for e in events],
-        [e.source for e in events],
-        [e.written_for for e in events],
-        [text(e.twin) for e in events],
-        [e.body for e in events],
-        *planned_columns(planned, new_ids(sum(map(len, planned)), id_ms)),
-        [e.trace for e in events],
-    )
-    return found
-
-
-async def replay(
-    link: PgConnection,
-    account: str,
-    event_id: str,
-    planned: Sequence[PlannedDelivery],
-    now_ms: int | None,
-    id_ms: int,
-    force: bool,
-) -> list[str] | None:
-    """Makes new deliveries for a stored event; their ids, or None where there is no such event."""
-    if force:
-        planned = [replace(p, once_key=None) for p in planned]
-    ids = new_ids(len(planned), id_ms)
-    _, *columns = planned_columns([planned], ids)
-    return ids if await link.value(REPLAY, now_ms, account, event_id, *columns) else None
-
-
-async def claim(
-    link: PgConnection,
-    wanted: Mapping[Lane, int],
-    rates: Sequence[SharedRate],
-    token: str,
-    lease_ms: int,
-    now_ms: int | None,
-) -> list[Claim]:
-    """Takes due deliveries of each lane under that token."""
-    rate_of = {lane: place for place, rate in enumerate(rates, 1) for lane in rate.lanes}
-    seqs: list[int] = await link.value(
-        CLAIM,
-        now_ms,
-        lease_ms,
-        token,
-        [lane.account for lane in wanted],
-        [lane.route for lane in wanted],
-        [lane.action for lane in wanted],
-        list(wanted.values()),
-        [rate_of.get(lane) for lane in wanted],
-        [rate.connection for rate in rates],
-        [rate.per_second for rate in rates],
-        [rate.burst for rate in rates],
-    )
-    return await _claims_of(link, seqs, token) if seqs else []
-
-
-async def finish(
-    link: PgConnection, ended: Sequence[tuple[str, str, Outcome]], now_ms: int | None
-) -> tuple[list[bool], bool]:
-    """Records what became of claims; for each, whether its lease still held, and whether there may be work now."""
-    columns = map(list, zip(*(_ending_row(*one) for one in ended), strict=True))
-    *held, made_work = await link.value(FINISH, now_ms, *columns)
-    return held, made_work
-
-
 def _ending_row(delivery_id: str, token: str, ending: Outcome) -> tuple[Any, ...]:
     """The parameters of finish_claims for one claim."""
     if isinstance(ending, Finish):
@@ -231,29 +142,162 @@ def _ending_row(delivery_id: str, token: str, ending: Outcome) -> tuple[Any, ...
     )  # fmt: skip
 
 
-async def fetched(link: PgConnection, run_id: str) -> Fetched | None:
-    """What is kept with a run: it lies with the run's first delivery, whose id the run bears."""
-    rows = await link.fetch("SELECT fetched FROM deliveries WHERE id = $1", run_id)
-    return fetched_of(rows[0][0]) if rows else None
+class PostgresQueue(PostgresDatabase):
+    """The methods of `IntakeStore` and `QueueStore`, but for rejected requests."""
 
+    def __init__(self, url: str, now_ms: Callable[[], int] | None = None) -> None:
+        super().__init__(url, now_ms)
+        self._adds = GroupCommit(self._add_batch, MOST_ADDED)
+        self._finishes = GroupCommit(self._finish_batch, MOST_FINISHED)
 
-async def keep_fetched(link: PgConnection, run_id: str, new: Fetched) -> Fetched:
-    """Keeps an object with a run, unless the same was asked before."""
-    kept = fetched_of(await link.value(KEEP_FETCHED, run_id, asked_prefix(new.asked), fetched_json(new)))
-    return kept or new
+    async def close(self) -> None:
+        await self._adds.stop()
+        await self._finishes.stop()
+        await super().close()
 
+    # -- intake -----------------------------------------------------------------------------------------------
 
-async def _claims_of(link: PgConnection, seqs: Sequence[int], token: str) -> list[Claim]:
-    """What was just claimed, in that order, with events and outputs."""
-    rows = {row[0]: row for row in await link.fetch(CLAIMED, seqs, token)}
-    found = [(rows[seq], delivery_of(rows[seq])) for seq in seqs if seq in rows]
-    needy = [(row[26], delivery.run_id) for row, delivery in found if delivery.needs]
-    outputs: dict[str, dict[str, Any]] = {}
-    if needy:
-        event_seqs, run_ids = zip(*needy, strict=True)
-        for run_id, action, output in await link.fetch(OUTPUTS, event_seqs, run_ids):
-            outputs.setdefault(run_id, {})[action] = json.loads(output) if output else None
-    return [
-        Claim(delivery, token, event_of(row[26:]), outputs.get(delivery.run_id, {}) if delivery.needs else {})
-        for row, delivery in found
-    ]
+    async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
+        return Added(is_duplicate=not await self._adds.put((event, planned)))
+
+    async def _add_batch(self, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]]) -> Sequence[bool]:
+        events, planned = [event for event, _ in arrivals], [owed for _, owed in arrivals]
+        news: list[bool] = await self._adding.value(
+            ADD,
+            self._now(),
+            [e.account for e in events],
+            [text(e.id) for e in events],
+            [text(e.type) for e in events],
+            [e.state.value for e in events],
+            [e.livemode for e in events],
+            [None if e.created_at is None else milliseconds(e.created_at) for e in events],
+            [text(e.connected_account) for e in events],
+            [text(e.object_id) for e in events],
+            [text(e.api_version) for e in events],
+            [e.source for e in events],
+            [e.written_for for e in events],
+            [text(e.twin) for e in events],
+            [e.body for e in events],
+            *planned_columns(planned, new_ids(sum(map(len, planned)), self._id_ms())),
+            [e.trace for e in events],
+        )
+        if any(is_new and owed for is_new, owed in zip(news, planned, strict=True)):
+            await self._announce()
+        return news
+
+    async def replay(
+        self, account: str, event_id: str, planned: Sequence[PlannedDelivery], *, force: bool = False
+    ) -> list[str] | None:
+        if force:
+            planned = [replace(p, once_key=None) for p in planned]
+        ids = new_ids(len(planned), self._id_ms())
+        _, *columns = planned_columns([planned], ids)
+        if not await self._people.value(REPLAY, self._now(), account, event_id, *columns):
+            return None
+        if ids:
+            await self._announce()
+        return ids
+
+    # -- delivery ---------------------------------------------------------------------------------------------
+
+    async def due(self) -> Due:
+        due, lease_in_seconds = await self._look()
+        if lease_in_seconds is not None and lease_in_seconds < 0:
+            if await self._claiming.value(TAKE_OVER, self._now(), INTERRUPTED):
+                await self._announce()
+            due, _ = await self._look()
+        return due
+
+    async def _look(self) -> tuple[Due, float | None]:
+        """What one look at the lanes shows, and in how many seconds the first lease ends: negative where it has."""
+        rows = await self._claiming.fetch(DUE, self._now())
+        lanes = [(row["in_ms"], Lane(row["account"], row["route"], row["action"])) for row in rows if row["account"]]
+        lease = next((row["in_ms"] / 1000 for row in rows if not row["account"] and row["in_ms"] is not None), None)
+        later = [in_ms / 1000 for in_ms, _ in lanes if in_ms > 0]
+        if lease is not None:
+            later.append(max(lease + 0.001, 0.05))  # not at once where another gateway is just taking it over
+        now = sorted((in_ms, lane) for in_ms, lane in lanes if in_ms <= 0)
+        return Due([lane for _, lane in now], min(later, default=None), [-in_ms / 1000 for in_ms, _ in now]), lease
+
+    async def claim(
+        self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
+    ) -> list[Claim]:
+        lanes = {lane: count for lane, count in wanted.items() if count > 0}
+        if not lanes:
+            return []
+        token = secrets.token_hex(8)
+        rate_of = {lane: place for place, rate in enumerate(rates, 1) for lane in rate.lanes}
+        seqs: list[int] = await self._claiming.value(
+            CLAIM,
+            self._now(),
+            int(lease_seconds * 1000),
+            token,
+            [lane.account for lane in lanes],
+            [lane.route for lane in lanes],
+            [lane.action for lane in lanes],
+            list(lanes.values()),
+            [rate_of.get(lane) for lane in lanes],
+            [rate.connection for rate in rates],
+            [rate.per_second for rate in rates],
+            [rate.burst for rate in rates],
+        )
+        return await self._claims_of(seqs, token) if seqs else []
+
+    async def _claims_of(self, seqs: Sequence[int], token: str) -> list[Claim]:
+        """What was just claimed, in that order, with events and outputs."""
+        rows = {row["seq"]: claimed_of(row) for row in await self._claiming.fetch(CLAIMED, seqs, token)}
+        claimed = [rows[seq] for seq in seqs if seq in rows]
+        outputs: dict[str, dict[str, Any]] = {}
+        if needy := [(event_seq, delivery.run_id) for delivery, _, event_seq in claimed if delivery.needs]:
+            event_seqs, run_ids = zip(*needy, strict=True)
+            for row in await self._claiming.fetch(OUTPUTS, event_seqs, run_ids):
+                of_run = outputs.setdefault(row["run_id"], {})
+                of_run[row["action"]] = json.loads(row["output"]) if row["output"] else None
+        return [
+            Claim(delivery, token, event, outputs.get(delivery.run_id, {}) if delivery.needs else {})
+            for delivery, event, _ in claimed
+        ]
+
+    async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
+        ids, tokens = [delivery_id for delivery_id, _ in claims], [token for _, token in claims]
+        return set(await self._finishing.value(RENEW, self._now(), int(lease_seconds * 1000), ids, tokens))
+
+    async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
+        return await self._finishes.put((delivery_id, token, ending))
+
+    async def _finish_batch(self, ended: Sequence[tuple[str, str, Outcome]]) -> Sequence[bool]:
+        columns = map(list, zip(*(_ending_row(*claim) for claim in ended), strict=True))
+        answers: list[bool] = await self._finishing.value(FINISH, self._now(), *columns)
+        *recorded, made_work = answers
+        if made_work:
+            await self._announce()
+        return recorded
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(timeout_seconds, POLL_SECONDS)):
+                await self._changed.wait()
+        self._changed.clear()
+
+    async def fetched(self, run_id: str) -> Fetched | None:
+        rows = await self._fetching.fetch("SELECT fetched FROM deliveries WHERE id = $1", run_id)
+        return fetched_of(rows[0]["fetched"]) if rows else None  # the run bears its first delivery's id
+
+    async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
+        kept = await self._fetching.value(KEEP_FETCHED, run_id, asked_prefix(fetched.asked), fetched_json(fetched))
+        return fetched_of(kept) or fetched
+
+    async def gather(
+        self, delivery_id: str, token: str, *, wait_seconds: float, every_seconds: float, most: int
+    ) -> Gathered | float | None:
+        waits = int(wait_seconds * 1000), int(every_seconds * 1000)
+        answer: str | None = await self._fetching.value(
+            GATHER, self._now(), delivery_id, token, *waits, digest_reason(delivery_id)
+        )
+        if answer is None:
+            return None
+        if not answer.startswith("["):
+            return int(answer) / 1000
+        seqs = json.loads(answer)
+        sql = f"SELECT {EVENT} FROM events WHERE seq = ANY ($1::bigint[]) ORDER BY seq"
+        return Gathered([event_of(row) for row in await self._fetching.fetch(sql, seqs[:most])], len(seqs))

@@ -22,11 +22,22 @@ from gateway.store.paging import (
     uncountable,
     wrong_cursor,
 )
-from gateway.store.postgres.connection import Address, PgConnection
+from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.filters import Terms, delivery_kind_terms, delivery_terms, event_kind_terms, event_terms
-from gateway.store.postgres.queue import text
+from gateway.store.postgres.people import SIZE
 from gateway.store.postgres.skip_scan import PostgresSkipScanIndex
-from gateway.store.records import DELIVERY_LISTED, EVENT_LISTED, PURGED, delivery_of, event_of, milliseconds, moment
+from gateway.store.postgres.statements import text
+from gateway.store.records import (
+    AUDIT,
+    DELIVERY_LISTED,
+    EVENT_LISTED,
+    PURGED,
+    audit_page_of,
+    delivery_of,
+    event_of,
+    milliseconds,
+    moment,
+)
 
 EVENTS = PostgresSkipScanIndex("events", ("account", "type", "state"), "true", "received_at")
 DELIVERIES = PostgresSkipScanIndex(
@@ -72,11 +83,7 @@ SELECT kind.account, max((
   SELECT t.received_at FROM events t WHERE {EVENTS.of_kind("kind.{}")} ORDER BY t.seq DESC LIMIT 1
 )) FROM kind WHERE kind.state <> '{PURGED}' AND NOT starts_with(kind.type, '{PREFIX}') GROUP BY 1
 """
-SIZE = """
-SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
-WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'S')
-"""
-AUDIT = "SELECT at, role, who, what, target, count, seq FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2"
+AUDIT_PAGE = f"SELECT {AUDIT} FROM audit WHERE seq < $1 ORDER BY seq DESC LIMIT $2"
 RECORD = "INSERT INTO audit (at, role, who, what, target, count) VALUES ($1, $2, $3, $4, $5, $6)"
 
 
@@ -88,12 +95,8 @@ def _beyond(terms: Terms, column: str, after: str | None, oldest_first: bool) ->
     terms.add(f"{column} {'>' if oldest_first else '<'} {{}}", parse_cursor(after))
 
 
-class PostgresReports:
-    """The methods of `Store` under "the console"; `PostgresStore` brings the address and the connections."""
-
-    address: Address
-    _console: PgConnection
-    _people: PgConnection
+class PostgresReports(PostgresDatabase):
+    """The methods of `ReportStore`."""
 
     async def event_page(
         self, where: EventFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
@@ -120,7 +123,7 @@ class PostgresReports:
             most = bounds.mark(limit + 1)
             sql = f"SELECT {EVENT_LISTED} FROM events t WHERE {bounds} ORDER BY seq {order} LIMIT {most}"
         rows = await self._console.fetch(sql, *values)
-        return Page([event_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None)
+        return Page([event_of(row) for row in rows[:limit]], str(rows[limit - 1]["seq"]) if len(rows) > limit else None)
 
     async def _search(self, where: EventFilter, limit: int, after: str | None, oldest_first: bool) -> Page[Event]:
         """Looks through bodies, some rows at a time, until the page is full or time is up."""
@@ -131,7 +134,7 @@ class PostgresReports:
             f"SELECT (SELECT seq FROM events t WHERE {bounds} ORDER BY seq LIMIT 1),"
             f" (SELECT seq + 1 FROM events t WHERE {bounds} ORDER BY seq DESC LIMIT 1)"
         )
-        low, high = (await self._console.fetch(sql, *bounds.values))[0]
+        ((low, high),) = await self._console.fetch(sql, *bounds.values)
         terms = event_terms(where)
         span = f"seq >= {terms.mark(0)} AND seq < {terms.mark(0)}"
         sql = (
@@ -144,14 +147,14 @@ class PostgresReports:
             rows = await self._console.fetch(sql, *terms.values[:-3], *part, limit - len(items))
             items += [event_of(row) for row in rows]
             if len(items) == limit:
-                return Page(items, str(rows[-1][0]))
+                return Page(items, str(rows[-1]["seq"]))
             low, high = (part[1], high) if oldest_first else (low, part[0])
             if low < high and time.monotonic() > deadline:
                 place = part[1] - 1 if oldest_first else part[0]
                 at = await self._console.fetch(
                     "SELECT received_at FROM events WHERE seq >= $1 ORDER BY seq LIMIT 1", place
                 )
-                return Page(items, str(place), moment(at[0][0]) if at else None)
+                return Page(items, str(place), moment(at[0]["received_at"]) if at else None)
         return Page(items, None)
 
     async def delivery_page(
@@ -184,7 +187,9 @@ class PostgresReports:
             most = bounds.mark(limit + 1)
             sql = f"SELECT {DELIVERY_LISTED} FROM deliveries d WHERE {bounds} ORDER BY d.seq {order} LIMIT {most}"
         rows = await self._console.fetch(sql, *values)
-        return Page([delivery_of(row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None)
+        return Page(
+            [delivery_of(row) for row in rows[:limit]], str(rows[limit - 1]["seq"]) if len(rows) > limit else None
+        )
 
     async def arrivals(self, after: str | None, *, limit: int) -> Arrivals:
         place, missing = _parse_tail(after)
@@ -288,9 +293,8 @@ class PostgresReports:
 
     async def audit(self, *, limit: int, after: str | None = None) -> Page[AuditEntry]:
         place = parse_cursor(after)
-        rows = await self._console.fetch(AUDIT, 2**62 if place is None else place, limit + 1)
-        entries = [AuditEntry(moment(row[0]), *row[1:6]) for row in rows[:limit]]
-        return Page(entries, str(rows[limit - 1][6]) if len(rows) > limit else None)
+        rows = await self._console.fetch(AUDIT_PAGE, 2**62 if place is None else place, limit + 1)
+        return audit_page_of(rows, limit)
 
 
 def _parse_tail(cursor: str | None) -> tuple[int | None, list[int]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.store.postgres.connection import PgConnection
-from gateway.store.sweep import CHANGED_COLUMNS, DELIVERY_COLUMNS, ContentsPage, EventContents, put_together
+from gateway.store.postgres.database import PostgresDatabase
+from gateway.store.sweep import CHANGED_COLUMNS, DELIVERY_COLUMNS, ContentsPage, EventContents, contents_page
 
 EVENTS = "SELECT seq, account, id, object_id, body FROM events WHERE seq > $1 AND seq > 0 ORDER BY seq LIMIT $2"
 DELIVERIES = f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE event_seq = ANY ($1::bigint[]) ORDER BY seq"
@@ -49,37 +49,38 @@ SELECT holds FROM agreed
 REPLACE_REJECTED = "WITH done AS (UPDATE rejected SET body = $2 WHERE id = $1 RETURNING 1) SELECT count(*) FROM done"
 
 
-async def contents(link: PgConnection, after: int, limit: int) -> ContentsPage:
-    """See Store.contents."""
-    events = await link.fetch(EVENTS, after, limit)
-    deliveries = await link.fetch(DELIVERIES, [row[0] for row in events])
-    errors = await link.fetch(ERRORS, [row[1] for row in deliveries])
-    return ContentsPage(put_together(events, deliveries, errors), events[-1][0] if len(events) == limit else None)
+class PostgresSweep(PostgresDatabase):
+    """The methods of `SweepStore`."""
 
+    async def contents(self, after: int, *, limit: int) -> ContentsPage:
+        events = await self._purging.fetch(EVENTS, after, limit)
+        deliveries = await self._purging.fetch(DELIVERIES, [row["seq"] for row in events])
+        errors = await self._purging.fetch(ERRORS, [row["seq"] for row in deliveries])
+        return contents_page(events, deliveries, errors, limit)
 
-async def replace_contents(link: PgConnection, before: EventContents, after: EventContents) -> bool:
-    """See Store.replace_contents."""
-    pairs = list(zip(before.deliveries, after.deliveries, strict=True))
-    changed = [
-        (old.seq, number, error) for old, new in pairs if new.errors != old.errors for number, error in new.errors
-    ]
-    done: bool = await link.value(
-        REPLACE,
-        before.seq,
-        before.body,
-        after.object_id,
-        after.body,
-        [old.seq for old, _ in pairs],
-        [old.state for old, _ in pairs],
-        *([getattr(old, column) for old, _ in pairs] for column in CHANGED_COLUMNS),
-        *([getattr(new, column) for _, new in pairs] for column in CHANGED_COLUMNS),
-        [seq for seq, _, _ in changed],
-        [number for _, number, _ in changed],
-        [error for _, _, error in changed],
-    )
-    return done
+    async def replace_contents(self, before: EventContents, after: EventContents) -> bool:
+        pairs = list(zip(before.deliveries, after.deliveries, strict=True))
+        changed = [
+            (old.seq, number, error) for old, new in pairs if new.errors != old.errors for number, error in new.errors
+        ]
+        agreed: bool = await self._purging.value(
+            REPLACE,
+            before.seq,
+            before.body,
+            after.object_id,
+            after.body,
+            [old.seq for old, _ in pairs],
+            [old.state for old, _ in pairs],
+            *([getattr(old, column) for old, _ in pairs] for column in CHANGED_COLUMNS),
+            *([getattr(new, column) for _, new in pairs] for column in CHANGED_COLUMNS),
+            [seq for seq, _, _ in changed],
+            [number for _, number, _ in changed],
+            [error for _, _, error in changed],
+        )
+        return agreed
 
+    async def replace_rejected(self, rejected_id: str, body: bytes) -> bool:
+        return bool(await self._purging.value(REPLACE_REJECTED, rejected_id, body))
 
-async def replace_rejected(link: PgConnection, rejected_id: str, body: bytes) -> bool:
-    """See Store.replace_rejected."""
-    return bool(await link.value(REPLACE_REJECTED, rejected_id, body))
+    async def scrub(self) -> str | None:
+        return LEFT_TO_DO

@@ -1,15 +1,20 @@
-"""Upkeep inside one SQLite transaction: how connections stand, what is purged, and space given back."""
+"""Upkeep on SQLite: how connections stand, marks, leases and notes, what is purged, space given back."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from itertools import takewhile
+from typing import Any
 
 from gateway.core.model import ConnectionChange, ConnectionStatus
-from gateway.store.answers import Purged
+from gateway.store.answers import Note, Purged
 from gateway.store.protocol import REMEMBERED_SECONDS
-from gateway.store.records import CONNECTION, PURGED, connection_of
+from gateway.store.records import CONNECTION, PURGED, connection_of, moment
+from gateway.store.sqlite.file import SqliteFile
+from gateway.store.sqlite.writer import pragma
 
 PAGES_A_STEP = 200  # moved to free the file's end: about 2 ms
 LEAST_FREE_PAGES = 256  # 1 MiB, and a twentieth of the file: kept for what comes next
@@ -17,24 +22,18 @@ LEAST_FREE_PAGES = 256  # 1 MiB, and a twentieth of the file: kept for what come
 # -- connections ----------------------------------------------------------------------------------------------
 
 
-def connections(connection: sqlite3.Connection, now_ms: int) -> dict[str, ConnectionStatus]:
-    """Every connection that was ever changed."""
-    rows = connection.execute(f"SELECT {CONNECTION} FROM connections ORDER BY name")
-    return {row[0]: connection_of(row, now_ms) for row in rows}
-
-
-def change_connection(
+def _change_connection(
     connection: sqlite3.Connection, name: str, version: int, change: ConnectionChange, now_ms: int
 ) -> ConnectionStatus | None:
     """Compares the version, then sets."""
     row = connection.execute("SELECT version, state, since FROM connections WHERE name = ?", (name,)).fetchone()
-    if (0 if row is None else row[0]) != version:
+    if (0 if row is None else row["version"]) != version:
         return None
     new = (
         name,
         version + 1,
         change.state.value,
-        row[2] if row is not None and row[1] == change.state.value else now_ms,
+        row["since"] if row is not None and row["state"] == change.state.value else now_ms,
         None if change.for_seconds is None else now_ms + round(change.for_seconds * 1000),
         change.reason,
         change.failures,
@@ -43,6 +42,21 @@ def change_connection(
     )
     connection.execute(f"INSERT OR REPLACE INTO connections ({CONNECTION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
     return connection_of(new, now_ms)
+
+
+def mark(connection: sqlite3.Connection, name: str, every_ms: int, now_ms: int) -> int:
+    """See Store.mark."""
+    marked_at = marked(connection, name)
+    if marked_at and marked_at + every_ms > now_ms:
+        return marked_at
+    connection.execute("INSERT OR REPLACE INTO marks (name, marked_at) VALUES (?, ?)", (name, now_ms))
+    return now_ms
+
+
+def marked(connection: sqlite3.Connection, name: str) -> int:
+    """When; 0: never."""
+    row = connection.execute("SELECT marked_at FROM marks WHERE name = ?", (name,)).fetchone()
+    return 0 if row is None else int(row["marked_at"])
 
 
 # -- purging --------------------------------------------------------------------------------------------------
@@ -60,7 +74,7 @@ _KEPT = """
 """
 
 
-def purge(
+def _purge(
     connection: sqlite3.Connection, cursor: int, limit: int, ended_before: int, dead_before: int | None, now_ms: int
 ) -> Purged:
     """Removes those of the next events that are old and done; after the last, forgets ids, then shrinks the file."""
@@ -68,7 +82,7 @@ def purge(
     rows = connection.execute(
         "SELECT seq, received_at FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (cursor, limit)
     ).fetchall()
-    old = [seq for seq, _ in takewhile(lambda row: row[1] < ended_before, rows)]
+    old = [seq for seq, _ in takewhile(lambda row: row["received_at"] < ended_before, rows)]
     if old:
         deliveries, attempts, events = _remove(connection, old, ended_before, dead_before, remembered_since)
         return Purged(events, deliveries, attempts, old[-1])
@@ -80,37 +94,37 @@ def _remove(
     connection: sqlite3.Connection, seqs: Sequence[int], ended: int, dead: int | None, remembered_since: int
 ) -> tuple[int, int, int]:
     """Removes what may go among these events: deliveries, attempts, events."""
-    found = connection.execute(
+    going = connection.execute(
         "SELECT e.seq, e.received_at FROM events e WHERE e.seq BETWEEN :first AND :last AND NOT EXISTS (" + _KEPT + ")",
         {"first": seqs[0], "last": seqs[-1], "ended": ended, "dead": dead},
     ).fetchall()
-    gone = [(seq,) for seq, _ in found]
+    gone = [(seq,) for seq, _ in going]
     connection.executemany(
         "INSERT OR REPLACE INTO done_once (once_key, delivery_id, done_at) SELECT once_key, id, finished_at"
         " FROM deliveries WHERE event_seq = ? AND state = 'succeeded' AND once_key IS NOT NULL AND finished_at > ?",
-        [(seq, remembered_since) for seq, _ in found],
+        [(seq, remembered_since) for seq, _ in going],
     )
     attempts = connection.executemany(
         "DELETE FROM attempts WHERE delivery_seq IN (SELECT seq FROM deliveries WHERE event_seq = ?)", gone
     ).rowcount
     deliveries = connection.executemany("DELETE FROM deliveries WHERE event_seq = ?", gone).rowcount
-    forgotten = [(seq,) for seq, received_at in found if received_at <= remembered_since]
+    forgotten = [(seq,) for seq, received_at in going if received_at <= remembered_since]
     connection.executemany("DELETE FROM events WHERE seq = ?", forgotten)
     (lowest,) = connection.execute(
         "SELECT min(seq, 0) FROM (SELECT coalesce(min(seq), 0) AS seq FROM events)"
     ).fetchone()
-    kept = [seq for seq, received_at in found if received_at > remembered_since]
+    kept = [seq for seq, received_at in going if received_at > remembered_since]
     connection.executemany(
         f"UPDATE events SET seq = ?, type = '', state = '{PURGED}', body = x'', object_id = NULL WHERE seq = ?",
         [(lowest - number, seq) for number, seq in enumerate(kept, 1)],
     )
-    return max(0, deliveries), max(0, attempts), len(found)
+    return max(0, deliveries), max(0, attempts), len(going)
 
 
 def _forget(connection: sqlite3.Connection, limit: int, remembered_since: int) -> bool:
     """Forgets ids and once keys that are remembered no longer. Whether there may be more."""
     rows = connection.execute("SELECT seq, received_at FROM events WHERE seq < 0 ORDER BY seq DESC LIMIT ?", (limit,))
-    old = [(seq,) for seq, _ in takewhile(lambda row: row[1] <= remembered_since, rows.fetchall())]
+    old = [(seq,) for seq, _ in takewhile(lambda row: row["received_at"] <= remembered_since, rows.fetchall())]
     connection.executemany("DELETE FROM events WHERE seq = ?", old)
     keys = connection.execute(
         "DELETE FROM done_once WHERE once_key IN (SELECT once_key FROM done_once WHERE done_at <= ? LIMIT ?)",
@@ -121,15 +135,68 @@ def _forget(connection: sqlite3.Connection, limit: int, remembered_since: int) -
 
 def _shrink(connection: sqlite3.Connection) -> bool:
     """Gives a little of the file's free space back. Whether there is more; never, in a file without auto_vacuum."""
-    free = _pragma(connection, "freelist_count")
-    spare = free - max(LEAST_FREE_PAGES, _pragma(connection, "page_count") // 20)
+    free = pragma(connection, "freelist_count")
+    spare = free - max(LEAST_FREE_PAGES, pragma(connection, "page_count") // 20)
     if spare <= 0:
         return False
     for _ in range(min(spare, PAGES_A_STEP)):
         connection.execute("PRAGMA incremental_vacuum(1)")  # of more, Python's sqlite3 does only the first
-    return _pragma(connection, "freelist_count") < free
+    return pragma(connection, "freelist_count") < free
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    found: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
-    return found
+class SqliteMaintenance(SqliteFile):
+    """The methods of `ConnectionStore`, `PurgeStore` and `SharedStore`."""
+
+    async def connections(self) -> Mapping[str, ConnectionStatus]:
+        sql = f"SELECT {CONNECTION} FROM connections ORDER BY name"
+        return await self._read(lambda c: {row["name"]: connection_of(row, self._now_ms()) for row in c.execute(sql)})
+
+    async def change_connection(self, name: str, version: int, change: ConnectionChange) -> ConnectionStatus | None:
+        return await self._do(lambda c: _change_connection(c, name, version, change, self._now_ms()))
+
+    async def mark(self, name: str, every_seconds: float) -> datetime:
+        return moment(await self._do(lambda c: mark(c, name, int(every_seconds * 1000), self._now_ms())))
+
+    async def purge(
+        self,
+        *,
+        retention_seconds: float,
+        dead_retention_seconds: float | None,
+        cursor: int = 0,
+        limit: int = 100,
+    ) -> Purged:
+        def step(connection: sqlite3.Connection) -> Purged:
+            now = self._now_ms()
+            dead = None if dead_retention_seconds is None else now - int(dead_retention_seconds * 1000)
+            return _purge(connection, cursor, limit, now - int(retention_seconds * 1000), dead, now)
+
+        return await self._do(step)
+
+    async def take_lease(self, name: str, holder: str, *, lease_seconds: float) -> bool:
+        def take(connection: sqlite3.Connection) -> bool:
+            now = self._now_ms()
+            connection.execute(
+                "INSERT INTO leases (name, holder, until_at) VALUES (?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_at = excluded.until_at"
+                " WHERE holder = excluded.holder OR until_at <= ?",
+                (name, holder, now + int(lease_seconds * 1000), now),
+            )
+            (held_by,) = connection.execute("SELECT holder FROM leases WHERE name = ?", (name,)).fetchone()
+            return bool(held_by == holder)
+
+        return await self._do(take)
+
+    async def release_lease(self, name: str, holder: str) -> None:
+        await self._do(lambda c: c.execute("DELETE FROM leases WHERE name = ? AND holder = ?", (name, holder)))
+
+    async def note(self, name: str) -> Note | None:
+        sql = "SELECT value, kept_at FROM notes WHERE name = ?"
+        row = await self._read(lambda c: c.execute(sql, (name,)).fetchone())
+        return Note(json.loads(row["value"]), (self._now_ms() - row["kept_at"]) / 1000) if row is not None else None
+
+    async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
+        if value is None:
+            await self._do(lambda c: c.execute("DELETE FROM notes WHERE name = ?", (name,)))
+            return
+        sql = "INSERT OR REPLACE INTO notes (name, value, kept_at) VALUES (?, ?, ?)"
+        await self._do(lambda c: c.execute(sql, (name, json.dumps(value), self._now_ms())))

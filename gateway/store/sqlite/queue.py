@@ -1,210 +1,51 @@
-"""What happens inside one SQLite transaction: plain functions over a connection, called by the writer's thread."""
+"""Delivery on SQLite: claims, and what becomes of them."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from gateway.core.errors import StoreUnavailable
 from gateway.core.model import (
-    DONE,
-    NEEDED,
-    Actor,
     AttemptOutcome,
-    ChangeResult,
     Claim,
     Delivery,
     DeliveryState,
-    Event,
     Fetched,
     Finish,
+    Gathered,
     Lane,
     Outcome,
-    PlannedDelivery,
-    Refusal,
     Rekeyed,
     Released,
     SharedRate,
-    sources_of,
     was_dry,
 )
+from gateway.store.answers import Due
 from gateway.store.records import (
     DELIVERY,
+    EVENT,
     EVENT_BESIDE,
-    delivery_of,
+    claimed_of,
+    digest_reason,
     event_of,
     fetched_json,
     fetched_of,
     kept_json,
-    new_ids,
+    milliseconds,
 )
+from gateway.store.sqlite.clock import bring_forward
+from gateway.store.sqlite.file import SqliteFile
+from gateway.store.sqlite.maintenance import mark, marked
+from gateway.store.sqlite.turns import done_by, hold_in_turn, pass_turn, release_dependents, skip_dependents
 
-_EVENT_COLUMNS = (
-    "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version, "
-    "source, written_for, twin, body, trace"
-)
-_DELIVERY_COLUMNS = (
-    "seq, id, event_seq, run_id, account, route, action, needs, has_dependents, state, held, due_at, created_at, "
-    "finished_at, judged, once_key, order_key, reason"
-)
-
-
-CANCELLABLE = sources_of(DeliveryState.CANCELLED, Actor.PERSON)
-
-
-def _insert(table: str, columns: str, ignore: bool = False) -> str:
-    marks = ",".join("?" * (columns.count(",") + 1))
-    return f"INSERT {'OR IGNORE ' if ignore else ''}INTO {table} ({columns}) VALUES ({marks})"
-
-
-_INSERT_EVENT = _insert("events", _EVENT_COLUMNS, ignore=True)
-_INSERT_DELIVERY = _insert("deliveries", _DELIVERY_COLUMNS)
-
-
-def _next_seq(connection: sqlite3.Connection, table: str) -> int:
-    found = connection.execute(f"SELECT max(seq) FROM {table}").fetchone()[0]
-    return max(found or 0, 0) + 1  # what purging left of an event has a negative one
-
-
-def add(
-    connection: sqlite3.Connection, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]], now_ms: int
-) -> list[bool]:
-    """Inserts events and deliveries; whether each event was new."""
-    first_seq = _next_seq(connection, "events")
-    rows = [
-        (
-            first_seq + i, e.account, e.id, e.type, e.state.value, e.livemode, now_ms,
-            None if e.created_at is None else int(e.created_at.timestamp() * 1000),
-            e.connected_account, e.object_id, e.api_version, e.source, e.written_for, e.twin, e.body,
-            e.trace,
-        )
-        for i, (e, _) in enumerate(arrivals)
-    ]  # fmt: skip
-    news = [True] * len(rows)
-    if connection.executemany(_INSERT_EVENT, rows).rowcount != len(rows):
-        stored = connection.execute("SELECT seq FROM events WHERE seq >= ?", (first_seq,))
-        written = {seq for (seq,) in stored}
-        news = [first_seq + i in written for i in range(len(rows))]
-    owed = [
-        (first_seq + i, event.account, planned) for i, (event, planned) in enumerate(arrivals) if news[i] and planned
-    ]
-    insert_deliveries(connection, owed, now_ms)
-    return news
-
-
-def insert_deliveries(
-    connection: sqlite3.Connection, owed: Sequence[tuple[int, str, Sequence[PlannedDelivery]]], now_ms: int
-) -> list[str]:
-    """Makes the deliveries of events given as (event seq, account, planned). Returns their ids."""
-    total = sum(len(planned) for _, _, planned in owed)
-    if not total:
-        return []
-    ids = new_ids(total, now_ms)
-    seq = _next_seq(connection, "deliveries")
-    plain: list[tuple[Any, ...]] = []
-    keyed: list[tuple[Any, ...]] = []
-    i = 0
-    for event_seq, account, planned in owed:
-        run_ids: dict[str, str] = {}
-        needed = {(p.route, need) for p in planned for need in p.needs}
-        for p in planned:
-            state = "dead" if p.error is not None else "blocked" if p.needs else "pending"
-            row = (
-                seq + i, ids[i], event_seq, run_ids.setdefault(p.route, ids[i]), account, p.route, p.action,
-                json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, state, 0, now_ms, now_ms,
-                now_ms if p.error is not None else None, p.is_judged and p.error is None, p.once_key,
-                p.order_key, p.error,
-            )  # fmt: skip
-            (plain if p.once_key is None and p.order_key is None else keyed).append(row)
-            i += 1
-    connection.executemany(_INSERT_DELIVERY, plain)
-    for row in keyed:
-        connection.execute(_INSERT_DELIVERY, row)
-        if row[9] == "pending":
-            hold_in_turn(connection, row[0], once_key=row[15], order_key=row[16])
-    return ids
-
-
-# -- turns and needs ------------------------------------------------------------------------------------------
-
-
-def hold_in_turn(connection: sqlite3.Connection, seq: int, *, once_key: str | None, order_key: str | None) -> None:
-    """Puts a delivery that has just become pending in its place among those with the same keys.
-
-    Each statement is one look into an index, however many wait: of a key's pending deliveries all but one are held.
-    """
-    held = 0
-    for column, key in (("order_key", order_key), ("once_key", once_key)):
-        if key is None:
-            continue
-        one = f"EXISTS (SELECT 1 FROM deliveries WHERE {column} = ?1 AND state ="
-        (others,) = connection.execute(
-            f"SELECT {one} 'running' AND seq <> ?2) OR {one} 'pending' AND held = 0 AND seq < ?2)"
-            f" OR {one} 'pending' AND held = 1 AND seq < ?2)",
-            (key, seq),
-        ).fetchone()
-        held = held or others
-        connection.execute(
-            f"UPDATE deliveries SET held = 1 WHERE {column} = ?1 AND state = 'pending' AND held = 0 AND seq > ?2",
-            (key, seq),
-        )
-    connection.execute("UPDATE deliveries SET held = ? WHERE seq = ?", (held, seq))
-
-
-def pass_turn(connection: sqlite3.Connection, *, once_key: str | None, order_key: str | None) -> None:
-    """Lets the next of those with the same keys go, after one has ended."""
-    for column, key in (("order_key", order_key), ("once_key", once_key)):
-        if key is None:
-            continue
-        following = connection.execute(
-            "SELECT seq, once_key, order_key FROM deliveries WHERE seq = (SELECT min(seq) FROM ("
-            f"SELECT min(seq) AS seq FROM deliveries WHERE {column} = ?1 AND state = 'pending' AND held = 0"
-            f" UNION ALL SELECT min(seq) FROM deliveries WHERE {column} = ?1 AND state = 'pending' AND held = 1))",
-            (key,),
-        ).fetchone()
-        if following:
-            hold_in_turn(connection, following[0], once_key=following[1], order_key=following[2])
-
-
-def release_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, now_ms: int) -> None:
-    """Makes pending the blocked deliveries of a run whose needs have all succeeded, or were dry runs."""
-    rows = connection.execute(
-        "SELECT seq, action, needs, state, once_key, order_key, reason FROM deliveries"
-        " WHERE event_seq = ? AND run_id = ?",
-        (event_seq, run_id),
-    ).fetchall()
-    done = {row[1] for row in rows if row[3] == "succeeded" or was_dry(row[3], row[6])}
-    for seq, _, needs, state, once_key, order_key, _ in rows:
-        if state == "blocked" and done.issuperset(json.loads(needs)):
-            connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, seq))
-            hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
-
-
-def skip_dependents(
-    connection: sqlite3.Connection, event_seq: int, run_id: str, action: str, what: str, now_ms: int
-) -> None:
-    """Skips the blocked deliveries of a run that need `action`, directly or through others."""
-    rows = connection.execute(
-        "SELECT seq, action, needs FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'blocked'",
-        (event_seq, run_id),
-    ).fetchall()
-    gone = {action}
-    while True:
-        more = [row for row in rows if row[1] not in gone and gone.intersection(json.loads(row[2]))]
-        if not more:
-            return
-        for seq, name, _ in more:
-            gone.add(name)
-            connection.execute(
-                "UPDATE deliveries SET state = 'skipped', reason = ?, finished_at = ? WHERE seq = ?",
-                (f"{NEEDED}{action} was {what}", now_ms, seq),
-            )
-
-
-# -- claims ---------------------------------------------------------------------------------------------------
+LANES_ON_THE_LOOP = 200  # so many are looked through in about 2 ms; more are left to the reading thread
+INTERRUPTED = "the gateway died during this attempt; whether it took effect is not known"
 
 
 def claim(
@@ -224,14 +65,14 @@ def claim(
         if rate is not None:
             limit = min(limit, int(tokens[rate]))
         rows = connection.execute(
-            "SELECT seq, once_key, order_key, id, event_seq, run_id, action FROM deliveries WHERE account = ?"
+            "SELECT seq, once_key, order_key, event_seq, run_id, action FROM deliveries WHERE account = ?"
             " AND route = ? AND action = ? AND state = 'pending' AND held = 0 AND due_at <= ? ORDER BY due_at LIMIT ?",
             (lane.account, lane.route, lane.action, now_ms, limit),
         ).fetchall()
         for row in rows:
-            if row[1] is not None and _was_done_once(connection, row, now_ms):
+            if row["once_key"] is not None and _was_done_once(connection, row, now_ms):
                 continue
-            taken.append(row[0])
+            taken.append(row["seq"])
             if rate is not None:
                 tokens[rate] -= 1
     for name, left in tokens.items():
@@ -247,17 +88,15 @@ def claim(
             f" attempts = attempts + 1, runs = runs + 1 WHERE seq IN ({marks})",
             (token, now_ms + lease_ms, now_ms, *part),
         )
-        found = connection.execute(
+        rows = connection.execute(
             f"SELECT {DELIVERY}, {EVENT_BESIDE} FROM deliveries d JOIN events e ON e.seq = d.event_seq"
             f" WHERE d.seq IN ({marks})",
             part,
         ).fetchall()
-        by_seq = {row[0]: row for row in found}
-        for seq in part:
-            row = by_seq[seq]
-            delivery = delivery_of(row[:26])
-            outputs = _outputs(connection, row[26], delivery) if delivery.needs else {}
-            claims.append(Claim(delivery, token, event_of(row[26:]), outputs))
+        claimed = {row["seq"]: claimed_of(row) for row in rows}
+        for delivery, event, event_seq in (claimed[seq] for seq in part):
+            outputs = _outputs(connection, event_seq, delivery) if delivery.needs else {}
+            claims.append(Claim(delivery, token, event, outputs))
     return claims
 
 
@@ -270,25 +109,10 @@ def _tokens(connection: sqlite3.Connection, rate: SharedRate, now_ms: int) -> fl
     return float(min(rate.burst, tokens + max(0, now_ms - filled_at) / 1000 * rate.per_second))
 
 
-def _done_by(connection: sqlite3.Connection, once_key: str, seq: int) -> str | None:
-    """The id of another delivery that succeeded on this once_key, also where it is purged and only that is known."""
-    for sql, args in (
-        (
-            "SELECT id FROM deliveries WHERE once_key = ?1 AND state = 'succeeded' AND seq <> ?2 LIMIT 1",
-            (once_key, seq),
-        ),
-        ("SELECT delivery_id FROM done_once WHERE once_key = ?", (once_key,)),
-    ):
-        row = connection.execute(sql, args).fetchone()
-        if row is not None:
-            return str(row[0])
-    return None
-
-
-def _was_done_once(connection: sqlite3.Connection, row: tuple[Any, ...], now_ms: int) -> bool:
+def _was_done_once(connection: sqlite3.Connection, row: sqlite3.Row, now_ms: int) -> bool:
     """Ends a delivery as skipped where another succeeded on its once_key. Whether it did."""
-    seq, once_key, order_key, _, event_seq, run_id, action = row
-    holder = _done_by(connection, once_key, seq)
+    seq, once_key, order_key, event_seq, run_id, action = row
+    holder = done_by(connection, once_key, seq)
     if holder is None:
         return False
     connection.execute(
@@ -306,34 +130,6 @@ def _outputs(connection: sqlite3.Connection, event_seq: int, delivery: Delivery)
         (event_seq, delivery.run_id),
     )
     return {action: json.loads(output) if output else None for action, output in rows}
-
-
-def fetched(connection: sqlite3.Connection, run_id: str) -> Fetched | None:
-    """What is kept with a run: it lies with the run's first delivery, whose id the run bears."""
-    row = connection.execute("SELECT fetched FROM deliveries WHERE id = ?", (run_id,)).fetchone()
-    return None if row is None else fetched_of(row[0])
-
-
-def keep_fetched(connection: sqlite3.Connection, run_id: str, new: Fetched) -> Fetched:
-    """Keeps an object with a run, unless the same was asked before."""
-    kept = fetched(connection, run_id)
-    if kept is not None and kept.asked == new.asked:
-        return kept
-    connection.execute("UPDATE deliveries SET fetched = ? WHERE id = ?", (fetched_json(new), run_id))
-    return new
-
-
-def renew(connection: sqlite3.Connection, claims: Sequence[tuple[str, str]], lease_ms: int, now_ms: int) -> set[str]:
-    """Extends leases; the ids of those lost."""
-    lost = set()
-    for delivery_id, token in claims:
-        cursor = connection.execute(
-            "UPDATE deliveries SET lease_until = ? WHERE id = ? AND token = ? AND state = 'running'",
-            (now_ms + lease_ms, delivery_id, token),
-        )
-        if not cursor.rowcount:
-            lost.add(delivery_id)
-    return lost
 
 
 def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending: Outcome, now_ms: int) -> bool:
@@ -375,7 +171,7 @@ def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, no
         (
             seq,
             runs,
-            int(how.attempt.started_at.timestamp() * 1000),
+            milliseconds(how.attempt.started_at),
             round(how.attempt.duration_seconds * 1000),
             how.attempt.outcome.value,
             how.attempt.error,
@@ -413,113 +209,151 @@ def recover(connection: sqlite3.Connection, now_ms: int) -> int:
     """
     rows = connection.execute("SELECT seq, runs, claimed_at FROM deliveries WHERE state = 'running'").fetchall()
     for seq, runs, claimed_at in rows:
-        error = "the gateway died during this attempt; whether it took effect is not known"
         connection.execute(
             "INSERT OR IGNORE INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (seq, runs, claimed_at, max(0, now_ms - claimed_at), AttemptOutcome.INTERRUPTED.value, error),
+            (seq, runs, claimed_at, max(0, now_ms - claimed_at), AttemptOutcome.INTERRUPTED.value, INTERRUPTED),
         )
         connection.execute(
             "UPDATE deliveries SET state = 'pending', held = 0, token = NULL, lease_until = NULL, due_at = ?,"
             " last_error = ? WHERE seq = ?",
-            (now_ms, error, seq),
+            (now_ms, INTERRUPTED, seq),
         )
     return len(rows)
 
 
-# -- people ---------------------------------------------------------------------------------------------------
+def _fetched(connection: sqlite3.Connection, run_id: str) -> Fetched | None:
+    """What is kept with a run: it lies with the run's first delivery, whose id the run bears."""
+    row = connection.execute("SELECT fetched FROM deliveries WHERE id = ?", (run_id,)).fetchone()
+    return None if row is None else fetched_of(row["fetched"])
 
 
-def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> ChangeResult:
-    """Revives one delivery."""
-    row = connection.execute(
-        "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key FROM deliveries WHERE id = ?",
-        (delivery_id,),
-    ).fetchone()
-    if row is None:
-        return Refusal("there is no such delivery")
-    seq, state, event_seq, run_id, action, needs, once_key, order_key = row
-    if state == "pending":
-        connection.execute("UPDATE deliveries SET due_at = ? WHERE seq = ?", (now_ms, seq))
-        return DONE
-    if state == "running":
-        return Refusal("it is running now")
-    if state == "succeeded":
-        return Refusal("it has succeeded; `events replay` makes new work")
-    if state == "blocked":
-        return Refusal(f"it waits for {', '.join(json.loads(needs))}; retry that")
-    if once_key is not None:
-        holder = _done_by(connection, once_key, seq)
-        if holder is not None:
-            return Refusal(f"once_per: {holder} has done it")
-    connection.execute(
-        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?", (seq,)
-    )
-    connection.execute("UPDATE deliveries SET fetched = NULL WHERE id = ? AND fetched IS NOT NULL", (run_id,))
-    _revive_dependents(connection, event_seq, run_id, action)
-    if needs == "[]":
-        connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, seq))
-        hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
-    else:
-        release_dependents(connection, event_seq, run_id, now_ms)
-    return DONE
-
-
-def _revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, action: str) -> None:
-    """Blocks again what was skipped only because `action` was skipped, cancelled or a dry run."""
-    rows = connection.execute(
-        "SELECT seq, action, needs, reason FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'skipped'",
-        (event_seq, run_id),
-    ).fetchall()
-    because = (f"{NEEDED}{action} was skipped", f"{NEEDED}{action} was cancelled")
-    revived = [row[0] for row in rows if row[3] in because]
-    dry = {row[1]: json.loads(row[2]) for row in rows if was_dry("skipped", row[3])}
-    again = {action}
-    while more := {name for name, needs in dry.items() if name not in again and again.intersection(needs)}:
-        again |= more
-    revived += [row[0] for row in rows if row[1] in again and row[1] in dry]
-    connection.executemany(
-        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?",
-        [(seq,) for seq in revived],
-    )
-
-
-def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms: int) -> ChangeResult:
-    """Ends one delivery for good."""
-    row = connection.execute(
-        "SELECT seq, state, event_seq, run_id, action, once_key, order_key FROM deliveries WHERE id = ?", (delivery_id,)
-    ).fetchone()
-    if row is None:
-        return Refusal("there is no such delivery")
-    seq, state, event_seq, run_id, action, once_key, order_key = row
-    if state not in CANCELLABLE:
-        return Refusal(f"it is {state}")
-    connection.execute(
-        "UPDATE deliveries SET state = 'cancelled', reason = ?, finished_at = ?, token = NULL, lease_until = NULL"
-        " WHERE seq = ?",
-        (reason, now_ms, seq),
-    )
-    skip_dependents(connection, event_seq, run_id, action, "cancelled", now_ms)
-    pass_turn(connection, once_key=once_key, order_key=order_key)
-    return DONE
-
-
-def replay(
+def gather(
     connection: sqlite3.Connection,
-    account: str,
-    event_id: str,
-    planned: Sequence[PlannedDelivery],
-    force: bool,
+    delivery_id: str,
+    token: str,
+    wait_ms: int,
+    every_ms: int,
+    most: int,
     now_ms: int,
-) -> list[str] | None:
-    """Makes new deliveries for a stored event; their ids, or None where there is no such event."""
+) -> Gathered | float | None:
+    """See Store.gather."""
     row = connection.execute(
-        "SELECT seq FROM events WHERE account = ? AND id = ? AND seq > 0", (account, event_id)
+        "SELECT seq, event_seq, order_key, created_at, digest FROM deliveries"
+        " WHERE id = ? AND token = ? AND state = 'running'",
+        (delivery_id, token),
     ).fetchone()
     if row is None:
         return None
-    if force:
-        planned = [replace(p, once_key=None) for p in planned]
-    if planned:
-        connection.execute("UPDATE events SET state = 'routed' WHERE seq = ?", row)
-    return insert_deliveries(connection, [(row[0], account, planned)], now_ms)
+    seq, event_seq, order_key, created_at, digest = row
+    if digest is None:
+        opens_at = max(created_at + wait_ms, marked(connection, order_key) + every_ms)
+        if opens_at > now_ms:
+            return float(opens_at - now_ms) / 1000
+        mark(connection, order_key, 0, now_ms)
+        others = "order_key = ? AND state = 'pending' AND digest IS NULL"
+        taken = connection.execute(f"SELECT event_seq FROM deliveries WHERE {others} ORDER BY seq", (order_key,))
+        digest = json.dumps([event_seq, *(row["event_seq"] for row in taken)])
+        connection.execute(
+            f"UPDATE deliveries SET state = 'skipped', held = 0, reason = ?, finished_at = ? WHERE {others}",
+            (digest_reason(delivery_id), now_ms, order_key),
+        )
+        connection.execute("UPDATE deliveries SET digest = ? WHERE seq = ?", (digest, seq))
+    seqs = json.loads(digest)
+    marks = ",".join("?" * len(seqs[:most]))
+    events = connection.execute(f"SELECT {EVENT} FROM events WHERE seq IN ({marks}) ORDER BY seq", seqs[:most])
+    return Gathered([event_of(row) for row in events], len(seqs))
+
+
+class SqliteQueue(SqliteFile):
+    """The methods of `QueueStore`."""
+
+    _lanes_seen = 0
+
+    def _recover(self, connection: sqlite3.Connection) -> int:
+        return recover(connection, self._now_ms())
+
+    async def due(self) -> Due:
+        reader = self._lane_reader
+        if reader is None:
+            raise StoreUnavailable("the store is not open")
+        if put_back := self._clock.put_back_ms():
+            await self._do(lambda c: bring_forward(c, put_back, self._now_ms()))
+        self._clock.seen()
+        try:
+            if self._lanes_seen > LANES_ON_THE_LOOP:
+                due = await asyncio.get_running_loop().run_in_executor(self._reading, self._due, reader)
+            else:
+                due = self._due(reader)
+        except sqlite3.Error as error:
+            raise self._writing().failed("read", error) from None
+        self._lanes_seen = len(due.lanes)
+        return due
+
+    def _due(self, connection: sqlite3.Connection) -> Due:
+        now = self._now_ms()
+        place = ["", "", ""]
+        lanes: list[tuple[int, Lane]] = []
+        later: int | None = None
+        while True:  # one look into the index for each lane
+            row = connection.execute(
+                # With due_at in the comparison SQLite leaps over the lane's other rows; without, it walks them all.
+                "SELECT account, route, action, due_at FROM deliveries WHERE state = 'pending' AND held = 0"
+                " AND (account, route, action, due_at) > (?, ?, ?, 9223372036854775807)"
+                " ORDER BY account, route, action, due_at LIMIT 1",
+                place,
+            ).fetchone()
+            if row is None:
+                break
+            *place, due_at = row
+            if due_at <= now:
+                lanes.append((due_at, Lane(*place)))
+            else:
+                later = due_at if later is None else min(later, due_at)
+        lanes.sort()
+        return Due(
+            lanes=[lane for _, lane in lanes],
+            next_in_seconds=None if later is None else (later - now) / 1000,
+            late_seconds=[(now - due_at) / 1000 for due_at, _ in lanes],
+        )
+
+    async def claim(
+        self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
+    ) -> list[Claim]:
+        return await self._do(lambda c: claim(c, wanted, rates, int(lease_seconds * 1000), self._now_ms()))
+
+    async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
+        def prolong(connection: sqlite3.Connection) -> set[str]:
+            until = self._now_ms() + int(lease_seconds * 1000)
+            sql = "UPDATE deliveries SET lease_until = ? WHERE id = ? AND token = ? AND state = 'running'"
+            return {id for id, token in claims if not connection.execute(sql, (until, id, token)).rowcount}
+
+        return await self._do(prolong)
+
+    async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
+        return await self._do(lambda c: finish(c, delivery_id, token, ending, self._now_ms()))
+
+    async def wait_for_work(self, timeout_seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                await self._changed.wait()
+        self._changed.clear()
+
+    async def fetched(self, run_id: str) -> Fetched | None:
+        return await self._read(lambda c: _fetched(c, run_id))
+
+    async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
+        def keep(connection: sqlite3.Connection) -> Fetched:
+            kept = _fetched(connection, run_id)
+            if kept is not None and kept.asked == fetched.asked:
+                return kept
+            connection.execute("UPDATE deliveries SET fetched = ? WHERE id = ?", (fetched_json(fetched), run_id))
+            return fetched
+
+        return await self._do(keep)
+
+    async def gather(
+        self, delivery_id: str, token: str, *, wait_seconds: float, every_seconds: float, most: int
+    ) -> Gathered | float | None:
+        wait_ms, every_ms = int(wait_seconds * 1000), int(every_seconds * 1000)
+        return await self._do(lambda c: gather(c, delivery_id, token, wait_ms, every_ms, most, self._now_ms()))

@@ -28,28 +28,28 @@ class SqliteSkipScanIndex:
         """Every kind there is, each by a leap past the one before."""
         names = ", ".join(self.columns)
         head = f"SELECT {names} FROM {self.table} WHERE {self.condition}"
-        found = connection.execute(f"{head} ORDER BY {names} LIMIT 1").fetchone()
-        while found is not None:
-            kind: Kind = tuple(found)
+        row = connection.execute(f"{head} ORDER BY {names} LIMIT 1").fetchone()
+        while row is not None:
+            kind: Kind = tuple(row)
             if kind[-1] != PURGED:
                 yield kind
             for depth in range(len(self.columns) - 1, -1, -1):  # the next last column, else the next one before it
                 same = "".join(f" AND {column} = ?" for column in self.columns[:depth])
-                found = connection.execute(
+                row = connection.execute(
                     f"{head}{same} AND {self.columns[depth]} > ? ORDER BY {names} LIMIT 1", kind[: depth + 1]
                 ).fetchone()
-                if found is not None:
+                if row is not None:
                     break
 
     def wanted(self, connection: sqlite3.Connection, wants: Callable[[Kind], bool]) -> list[Kind]:
         """The kinds that a filter wants, bounded."""
-        found: list[Kind] = []
+        wanted: list[Kind] = []
         for number, kind in enumerate(self.kinds(connection)):
             if number >= MOST_KINDS:
                 break
             if wants(kind):
-                found.append(kind)
-        return found
+                wanted.append(kind)
+        return wanted
 
     def _terms(self) -> str:
         return " AND ".join([self.condition, *(f"{column} = ?" for column in self.columns)])
@@ -83,11 +83,11 @@ class SqliteSkipScanIndex:
 
     def count(self, connection: sqlite3.Connection, kind: Kind, span: range, at_most: int) -> int:
         """How many of a kind lie inside a span, counted no further than `at_most`."""
-        row = connection.execute(
+        (count,) = connection.execute(
             f"SELECT count(*) FROM (SELECT 1 FROM {self.table} WHERE {self._terms()} AND seq >= ? AND seq < ? LIMIT ?)",
             (*kind, span.start, span.stop, at_most),
         ).fetchone()
-        return int(row[0])
+        return int(count)
 
 
 def ends(connection: sqlite3.Connection, table: str) -> tuple[int | None, int | None]:

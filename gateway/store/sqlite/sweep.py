@@ -1,11 +1,18 @@
-"""Sweeps through what a SQLite file keeps: plain functions over a connection, called by the writer's thread."""
+"""Sweeps through what a SQLite file keeps."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
+import time
 
-from gateway.store.sweep import CHANGED_COLUMNS, DELIVERY_COLUMNS, ContentsPage, EventContents, put_together
+from gateway.store.sqlite.file import SqliteFile
+from gateway.store.sqlite.writer import connect, pragma
+from gateway.store.sweep import CHANGED_COLUMNS, DELIVERY_COLUMNS, ContentsPage, EventContents, contents_page
 
+SCRUB_SECONDS = 20.0  # so long a reader of another process may keep the log from being emptied
+SCRUB_PAUSE_SECONDS = 0.1
 PAGES_A_STEP = 500  # given back in one transaction
 NO_AUTO_VACUUM = (
     "the file was made by an early version, whose free space may still hold old copies: stop the gateway and run "
@@ -18,8 +25,7 @@ class _Moved(Exception):  # noqa: N818
     """What was to be replaced has changed meanwhile."""
 
 
-def contents(connection: sqlite3.Connection, after: int, limit: int) -> ContentsPage:
-    """See Store.contents."""
+def _contents(connection: sqlite3.Connection, after: int, limit: int) -> ContentsPage:
     events = connection.execute(
         "SELECT seq, account, id, object_id, body FROM events WHERE seq > ? AND seq > 0 ORDER BY seq LIMIT ?",
         (after, limit),
@@ -27,21 +33,20 @@ def contents(connection: sqlite3.Connection, after: int, limit: int) -> Contents
     marks = ",".join("?" * len(events))
     deliveries = connection.execute(
         f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE event_seq IN ({marks}) ORDER BY seq",
-        [row[0] for row in events],
+        [row["seq"] for row in events],
     ).fetchall()
     errors = [
         row
         for delivery in deliveries
         for row in connection.execute(
             "SELECT delivery_seq, number, error FROM attempts WHERE delivery_seq = ? AND error IS NOT NULL",
-            (delivery[1],),
+            (delivery["seq"],),
         )
     ]
-    return ContentsPage(put_together(events, deliveries, errors), events[-1][0] if len(events) == limit else None)
+    return contents_page(events, deliveries, errors, limit)
 
 
-def replace_contents(connection: sqlite3.Connection, before: EventContents, after: EventContents) -> bool:
-    """See Store.replace_contents."""
+def _replace_contents(connection: sqlite3.Connection, before: EventContents, after: EventContents) -> bool:
     (was,) = connection.execute("PRAGMA secure_delete").fetchone()
     connection.execute("PRAGMA secure_delete=ON")
     connection.execute("SAVEPOINT replacing")
@@ -85,12 +90,7 @@ def _replace(connection: sqlite3.Connection, before: EventContents, after: Event
             )
 
 
-def replace_rejected(connection: sqlite3.Connection, rejected_id: str, body: bytes) -> bool:
-    """See Store.replace_rejected."""
-    return connection.execute("UPDATE rejected SET body = ? WHERE id = ?", (body, rejected_id)).rowcount > 0
-
-
-def give_back(connection: sqlite3.Connection) -> bool:
+def _give_back(connection: sqlite3.Connection) -> bool:
     """Cuts free pages, which may hold what was erased, off the file; some at a time. Whether there are more."""
     for _ in range(PAGES_A_STEP):
         connection.execute("PRAGMA incremental_vacuum(1)")  # of more, Python's sqlite3 does only the first
@@ -100,13 +100,31 @@ def give_back(connection: sqlite3.Connection) -> bool:
     return True
 
 
-def has_auto_vacuum(connection: sqlite3.Connection) -> bool:
-    """Whether the file can give pages back."""
-    mode: int = connection.execute("PRAGMA auto_vacuum").fetchone()[0]
-    return mode != 0
+class SqliteSweep(SqliteFile):
+    """The methods of `SweepStore`."""
 
+    async def contents(self, after: int, *, limit: int) -> ContentsPage:
+        return await self._read(lambda c: _contents(c, after, limit))
 
-def empty_log(connection: sqlite3.Connection) -> bool:
-    """Copies the log into the file and cuts it to nothing. False where another process is in the way."""
-    is_busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    return not is_busy
+    async def replace_contents(self, before: EventContents, after: EventContents) -> bool:
+        return await self._do(lambda c: _replace_contents(c, before, after))
+
+    async def replace_rejected(self, rejected_id: str, body: bytes) -> bool:
+        sql = "UPDATE rejected SET body = ? WHERE id = ?"
+        return await self._do(lambda c: c.execute(sql, (body, rejected_id)).rowcount > 0)
+
+    async def scrub(self) -> str | None:
+        can_give_back = await self._read(lambda c: pragma(c, "auto_vacuum"))
+        while can_give_back and await self._do(_give_back):
+            pass
+        deadline = time.monotonic() + SCRUB_SECONDS
+        while not await asyncio.to_thread(self._empty_log):
+            if time.monotonic() > deadline:
+                return LOG_IN_USE
+            await asyncio.sleep(SCRUB_PAUSE_SECONDS)
+        return None if can_give_back else NO_AUTO_VACUUM
+
+    def _empty_log(self) -> bool:
+        """Copies the log into the file and cuts it to nothing. False where another process is in the way."""
+        with contextlib.closing(connect(self.path)) as connection:
+            return not pragma(connection, "wal_checkpoint(TRUNCATE)")

@@ -43,15 +43,22 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection as every part of the store wants it. Raises StoreUnavailable."""
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=LOCK_SECONDS)
+        connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={MOST_WAL_PAGES}")
         connection.execute("PRAGMA cache_size=-16384")
-        if connection.execute("PRAGMA secure_delete").fetchone() == (0,):  # many builds of SQLite begin with ON
+        if pragma(connection, "secure_delete") == 0:  # many builds of SQLite begin with ON
             connection.execute("PRAGMA secure_delete=FAST")  # so that no page keeps what was overwritten in it
     except sqlite3.Error as error:
         raise StoreUnavailable(f"cannot open {path}: {error}") from None
     return connection
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    """The first number that SQLite answers."""
+    value, *_ = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)
 
 
 def unavailable(verb: str, path: Path, error: Exception) -> StoreUnavailable:
@@ -267,8 +274,7 @@ class Writer:
     def _data_version(self) -> int:
         """Changes when another connection has committed, and only then."""
         with contextlib.suppress(sqlite3.Error):
-            version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            return version
+            return pragma(self._connection, "data_version")
         return -1
 
     # -- the thread -------------------------------------------------------------------------------------------

@@ -1,0 +1,163 @@
+"""What people ask of PostgreSQL, and what they change; and rejected requests, which they look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gateway.core.model import (
+    DONE,
+    Attempt,
+    ChangeResult,
+    Delivery,
+    DeliveryFilter,
+    Event,
+    EventFilter,
+    Lane,
+    Refusal,
+    RejectedBounds,
+    RejectedFilter,
+    RejectedRequest,
+)
+from gateway.store.answers import Status
+from gateway.store.postgres.database import PostgresDatabase
+from gateway.store.postgres.filters import delivery_terms, event_terms, rejected_terms
+from gateway.store.postgres.statements import call, text
+from gateway.store.records import (
+    ATTEMPT,
+    DELIVERY,
+    DELIVERY_LISTED,
+    EVENT,
+    EVENT_LISTED,
+    REJECTED,
+    REJECTED_LISTED,
+    attempt_of,
+    delivery_of,
+    event_of,
+    milliseconds,
+    moment,
+    rejected_of,
+)
+
+MOST_CHANGED = 500  # deliveries that one statement of a person changes
+
+RETRY = call("retry_afresh", "bigint, text[]")
+CANCEL = call("cancel_deliveries", "bigint, text[], text")
+KEEP_REJECTED = call(
+    "keep_rejected",
+    "bigint, bigint, bigint, bigint, text[], bigint[], text[], text[], text[], text[], text[], text[], bigint[], "
+    "bytea[]",
+)
+FORGET_REJECTED = (
+    "WITH gone AS (DELETE FROM rejected WHERE id = ANY ($1::text[]) RETURNING 1) SELECT count(*) FROM gone"
+)
+WAITING = """
+SELECT account, route, action, count(*) FROM deliveries WHERE state IN ('blocked', 'pending', 'running')
+GROUP BY account, route, action
+"""
+COUNTS = """
+SELECT state, count(*) FROM deliveries GROUP BY state
+UNION ALL SELECT 'events', count(*) FROM events WHERE seq > 0
+"""
+SIZE = """
+SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
+WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'S')
+"""
+STATUS = f"""
+SELECT (SELECT version_num FROM alembic_version) AS schema,
+  (SELECT min(created_at) FROM deliveries WHERE state = 'pending') AS oldest_pending_at, ({SIZE}) AS size
+"""
+
+
+class PostgresPeople(PostgresDatabase):
+    """The methods of `PeopleStore`, and of `IntakeStore` for rejected requests."""
+
+    async def events(self, where: EventFilter, *, limit: int, newest_first: bool = True) -> list[Event]:
+        terms = event_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {EVENT_LISTED} FROM events WHERE {terms} ORDER BY seq {order} LIMIT {terms.mark(limit)}"
+        return [event_of(row) for row in await self._people.fetch(sql, *terms.values)]
+
+    async def event(self, event_id: str, account: str | None = None) -> list[Event]:
+        terms = event_terms(EventFilter(ids=(event_id,), accounts=(account,) if account else ()))
+        sql = f"SELECT {EVENT} FROM events WHERE {terms} ORDER BY seq"
+        return [event_of(row) for row in await self._people.fetch(sql, *terms.values)]
+
+    async def deliveries(self, where: DeliveryFilter, *, limit: int, newest_first: bool = True) -> list[Delivery]:
+        terms = delivery_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = (
+            f"SELECT {DELIVERY_LISTED} FROM deliveries d WHERE {terms} ORDER BY d.seq {order} LIMIT {terms.mark(limit)}"
+        )
+        return [delivery_of(row) for row in await self._people.fetch(sql, *terms.values)]
+
+    async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
+        rows = await self._people.fetch(f"SELECT {DELIVERY} FROM deliveries d WHERE d.id = $1", delivery_id)
+        if not rows:
+            return None
+        sql = f"SELECT {ATTEMPT} FROM attempts WHERE delivery_seq = $1 ORDER BY number"
+        attempts = await self._people.fetch(sql, rows[0]["seq"])
+        return delivery_of(rows[0]), [attempt_of(row) for row in attempts]
+
+    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, ChangeResult]:
+        return await self._each(RETRY, delivery_ids)
+
+    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, ChangeResult]:
+        return await self._each(CANCEL, delivery_ids, text(reason))
+
+    async def _each(self, sql: str, delivery_ids: Sequence[str], *more: str | None) -> dict[str, ChangeResult]:
+        """A change by delivery; in parts, so that none holds its locks for long."""
+        answers: dict[str, ChangeResult] = {}
+        wanted = list(dict.fromkeys(delivery_ids))
+        for start in range(0, len(wanted), MOST_CHANGED):
+            part = wanted[start : start + MOST_CHANGED]
+            reasons: list[str | None] = await self._people.value(sql, self._now(), part, *more)
+            results = (DONE if reason is None else Refusal(reason) for reason in reasons)
+            answers.update(zip(part, results, strict=True))
+        await self._announce()
+        return answers
+
+    async def waiting(self) -> Mapping[Lane, int]:
+        return {Lane(*lane): count for *lane, count in await self._people.fetch(WAITING)}
+
+    async def counts(self) -> Mapping[str, int]:
+        return {row["state"]: row["count"] for row in await self._people.fetch(COUNTS)}
+
+    async def status(self) -> Status:
+        (row,) = await self._people.fetch(STATUS, self.address.schema)
+        oldest = None if row["oldest_pending_at"] is None else moment(row["oldest_pending_at"])
+        return Status(self.address.shown, row["schema"], oldest, row["size"])
+
+    # -- rejected requests ------------------------------------------------------------------------------------
+
+    async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:
+        dropped: int = await self._people.value(
+            KEEP_REJECTED,
+            self._now(),
+            bounds.requests,
+            bounds.size,
+            round(bounds.age_seconds * 1000),
+            [r.id for r in requests],
+            [milliseconds(r.received_at) for r in requests],
+            [r.account for r in requests],
+            [r.reason for r in requests],
+            [r.address for r in requests],
+            [r.peer for r in requests],
+            [text(r.forwarded_for) for r in requests],
+            [text(r.signature) for r in requests],
+            [r.size for r in requests],
+            [r.body for r in requests],
+        )
+        return dropped
+
+    async def rejected(self, where: RejectedFilter, *, limit: int, newest_first: bool = True) -> list[RejectedRequest]:
+        terms = rejected_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {REJECTED_LISTED} FROM rejected WHERE {terms} ORDER BY seq {order} LIMIT {terms.mark(limit)}"
+        return [rejected_of(row) for row in await self._people.fetch(sql, *terms.values)]
+
+    async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
+        rows = await self._people.fetch(f"SELECT {REJECTED} FROM rejected WHERE id = $1", rejected_id)
+        return rejected_of(rows[0]) if rows else None
+
+    async def forget_rejected(self, rejected_ids: Sequence[str]) -> int:
+        return int(await self._people.value(FORGET_REJECTED, list(rejected_ids)))

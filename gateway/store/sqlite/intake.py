@@ -1,0 +1,126 @@
+"""Intake on SQLite: events with what they owe, and replays."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from gateway.core.model import Event, PlannedDelivery
+from gateway.store.answers import Added
+from gateway.store.records import milliseconds, new_ids
+from gateway.store.sqlite.file import SqliteFile
+from gateway.store.sqlite.turns import hold_in_turn
+from gateway.store.sqlite.writer import Arrival
+
+_EVENT_COLUMNS = (
+    "seq, account, id, type, state, livemode, received_at, created_at, connected_account, object_id, api_version, "
+    "source, written_for, twin, body, trace"
+)
+_DELIVERY_COLUMNS = (
+    "seq, id, event_seq, run_id, account, route, action, needs, has_dependents, state, held, due_at, created_at, "
+    "finished_at, judged, once_key, order_key, reason"
+)
+
+
+def _insert(table: str, columns: str, ignore: bool = False) -> str:
+    marks = ",".join("?" * (columns.count(",") + 1))
+    return f"INSERT {'OR IGNORE ' if ignore else ''}INTO {table} ({columns}) VALUES ({marks})"
+
+
+_INSERT_EVENT = _insert("events", _EVENT_COLUMNS, ignore=True)
+_INSERT_DELIVERY = _insert("deliveries", _DELIVERY_COLUMNS)
+
+
+def _next_seq(connection: sqlite3.Connection, table: str) -> int:
+    (highest,) = connection.execute(f"SELECT max(seq) FROM {table}").fetchone()
+    return max(highest or 0, 0) + 1  # what purging left of an event has a negative one
+
+
+def _add_events(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now_ms: int) -> list[bool]:
+    """Inserts events and deliveries; whether each event was new."""
+    first_seq = _next_seq(connection, "events")
+    rows = [
+        (
+            first_seq + i, e.account, e.id, e.type, e.state.value, e.livemode, now_ms,
+            None if e.created_at is None else milliseconds(e.created_at),
+            e.connected_account, e.object_id, e.api_version, e.source, e.written_for, e.twin, e.body,
+            e.trace,
+        )
+        for i, (e, _) in enumerate(arrivals)
+    ]  # fmt: skip
+    news = [True] * len(rows)
+    if connection.executemany(_INSERT_EVENT, rows).rowcount != len(rows):
+        stored = connection.execute("SELECT seq FROM events WHERE seq >= ?", (first_seq,))
+        written = {row["seq"] for row in stored}
+        news = [first_seq + i in written for i in range(len(rows))]
+    owed = [
+        (first_seq + i, event.account, planned) for i, (event, planned) in enumerate(arrivals) if news[i] and planned
+    ]
+    insert_deliveries(connection, owed, now_ms)
+    return news
+
+
+def insert_deliveries(
+    connection: sqlite3.Connection, owed: Sequence[tuple[int, str, Sequence[PlannedDelivery]]], now_ms: int
+) -> list[str]:
+    """Makes the deliveries of events given as (event seq, account, planned). Returns their ids."""
+    total = sum(len(planned) for _, _, planned in owed)
+    if not total:
+        return []
+    ids = new_ids(total, now_ms)
+    seq = _next_seq(connection, "deliveries")
+    plain: list[tuple[Any, ...]] = []
+    keyed: list[tuple[tuple[Any, ...], PlannedDelivery]] = []
+    i = 0
+    for event_seq, account, planned in owed:
+        run_ids: dict[str, str] = {}
+        needed = {(p.route, need) for p in planned for need in p.needs}
+        for p in planned:
+            state = "dead" if p.error is not None else "blocked" if p.needs else "pending"
+            row = (
+                seq + i, ids[i], event_seq, run_ids.setdefault(p.route, ids[i]), account, p.route, p.action,
+                json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, state, 0, now_ms, now_ms,
+                now_ms if p.error is not None else None, p.is_judged and p.error is None, p.once_key,
+                p.order_key, p.error,
+            )  # fmt: skip
+            if p.once_key is None and p.order_key is None:
+                plain.append(row)
+            else:
+                keyed.append((row, p))
+            i += 1
+    connection.executemany(_INSERT_DELIVERY, plain)
+    for row, p in keyed:
+        connection.execute(_INSERT_DELIVERY, row)
+        if p.error is None and not p.needs:
+            hold_in_turn(connection, row[0], once_key=p.once_key, order_key=p.order_key)
+    return ids
+
+
+class SqliteIntake(SqliteFile):
+    """The methods of `IntakeStore`, but for rejected requests."""
+
+    def _add(self, connection: sqlite3.Connection, arrivals: Sequence[Arrival]) -> list[bool]:
+        return _add_events(connection, arrivals, self._now_ms())
+
+    async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
+        return Added(is_duplicate=not await self._writing().add((event, planned)))
+
+    async def replay(
+        self, account: str, event_id: str, planned: Sequence[PlannedDelivery], *, force: bool = False
+    ) -> list[str] | None:
+        owed = [replace(p, once_key=None) for p in planned] if force else planned
+
+        def make(connection: sqlite3.Connection) -> list[str] | None:
+            row = connection.execute(
+                "SELECT seq FROM events WHERE account = ? AND id = ? AND seq > 0", (account, event_id)
+            ).fetchone()
+            if row is None:
+                return None
+            if owed:
+                connection.execute("UPDATE events SET state = 'routed' WHERE seq = ?", (row["seq"],))
+            return insert_deliveries(connection, [(row["seq"], account, owed)], self._now_ms())
+
+        return await self._do(make)

@@ -1,0 +1,232 @@
+"""What people ask of a SQLite store, and what they change; and rejected requests, which they look at."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from gateway.core.model import (
+    DONE,
+    Actor,
+    Attempt,
+    ChangeResult,
+    Delivery,
+    DeliveryFilter,
+    DeliveryState,
+    Event,
+    EventFilter,
+    Lane,
+    Refusal,
+    RejectedBounds,
+    RejectedFilter,
+    RejectedRequest,
+    sources_of,
+)
+from gateway.store.answers import Status
+from gateway.store.migrations.runner import HEAD
+from gateway.store.records import (
+    ATTEMPT,
+    DELIVERY,
+    DELIVERY_LISTED,
+    EVENT,
+    EVENT_LISTED,
+    REJECTED,
+    REJECTED_LISTED,
+    attempt_of,
+    delivery_of,
+    event_of,
+    milliseconds,
+    moment,
+    rejected_of,
+)
+from gateway.store.sqlite.file import SqliteFile
+from gateway.store.sqlite.filters import delivery_terms, event_terms, rejected_terms
+from gateway.store.sqlite.turns import (
+    done_by,
+    make_due,
+    pass_turn,
+    release_dependents,
+    revive_dependents,
+    skip_dependents,
+)
+
+CANCELLABLE = sources_of(DeliveryState.CANCELLED, Actor.PERSON)
+_KEEP_REJECTED = f"INSERT INTO rejected ({REJECTED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_OVER = """
+DELETE FROM rejected WHERE seq IN (
+  WITH shared AS (
+    SELECT seq, size, sum(max(size * :requests, :size)) OVER (PARTITION BY address ORDER BY seq DESC) AS share
+    FROM rejected
+  ), placed AS (
+    SELECT seq, row_number() OVER place AS requests, sum(size) OVER place AS total FROM shared
+    WINDOW place AS (ORDER BY share, seq DESC)
+  )
+  SELECT seq FROM placed WHERE requests > :requests OR total > :size
+)
+"""
+"""`share` is what an address takes with a request and its newer ones, of the number or of the bytes, whichever is more.
+Those with the smallest shares stay, as many as the bounds allow.
+"""
+
+
+def _keep_rejected(
+    connection: sqlite3.Connection, requests: Sequence[RejectedRequest], bounds: RejectedBounds, now_ms: int
+) -> int:
+    """Inserts, then drops what is over the bounds; how many."""
+    connection.executemany(
+        _KEEP_REJECTED,
+        [
+            (r.id, milliseconds(r.received_at), r.account, r.reason, r.address, r.peer, r.forwarded_for, r.signature,
+             r.size, r.body)
+            for r in requests
+        ],
+    )  # fmt: skip
+    dropped = connection.execute(
+        "DELETE FROM rejected WHERE received_at < ?", (now_ms - round(bounds.age_seconds * 1000),)
+    ).rowcount
+    count, size = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM rejected").fetchone()
+    if count > bounds.requests or size > bounds.size:
+        dropped += connection.execute(_OVER, {"requests": bounds.requests, "size": bounds.size}).rowcount
+    return dropped
+
+
+def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> ChangeResult:
+    """Revives one delivery."""
+    row = connection.execute(
+        "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key FROM deliveries WHERE id = ?",
+        (delivery_id,),
+    ).fetchone()
+    if row is None:
+        return Refusal("there is no such delivery")
+    seq, state, event_seq, run_id, action, needs, once_key, _ = row
+    if state == "pending":
+        connection.execute("UPDATE deliveries SET due_at = ? WHERE seq = ?", (now_ms, seq))
+        return DONE
+    if state == "running":
+        return Refusal("it is running now")
+    if state == "succeeded":
+        return Refusal("it has succeeded; `events replay` makes new work")
+    if state == "blocked":
+        return Refusal(f"it waits for {', '.join(json.loads(needs))}; retry that")
+    if once_key is not None:
+        holder = done_by(connection, once_key, seq)
+        if holder is not None:
+            return Refusal(f"once_per: {holder} has done it")
+    connection.execute(
+        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?", (seq,)
+    )
+    connection.execute("UPDATE deliveries SET fetched = NULL WHERE id = ? AND fetched IS NOT NULL", (run_id,))
+    revive_dependents(connection, event_seq, run_id, action)
+    if needs == "[]":
+        make_due(connection, row, now_ms)
+    else:
+        release_dependents(connection, event_seq, run_id, now_ms)
+    return DONE
+
+
+def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms: int) -> ChangeResult:
+    """Ends one delivery for good."""
+    row = connection.execute(
+        "SELECT seq, state, event_seq, run_id, action, once_key, order_key FROM deliveries WHERE id = ?", (delivery_id,)
+    ).fetchone()
+    if row is None:
+        return Refusal("there is no such delivery")
+    seq, state, event_seq, run_id, action, once_key, order_key = row
+    if state not in CANCELLABLE:
+        return Refusal(f"it is {state}")
+    connection.execute(
+        "UPDATE deliveries SET state = 'cancelled', reason = ?, finished_at = ?, token = NULL, lease_until = NULL"
+        " WHERE seq = ?",
+        (reason, now_ms, seq),
+    )
+    skip_dependents(connection, event_seq, run_id, action, "cancelled", now_ms)
+    pass_turn(connection, once_key=once_key, order_key=order_key)
+    return DONE
+
+
+class SqlitePeople(SqliteFile):
+    """The methods of `PeopleStore`, and of `IntakeStore` for rejected requests."""
+
+    async def events(self, where: EventFilter, *, limit: int, newest_first: bool = True) -> list[Event]:
+        terms, args = event_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {EVENT_LISTED} FROM events WHERE {terms} ORDER BY seq {order} LIMIT ?"
+        return await self._read(lambda c: [event_of(row) for row in c.execute(sql, (*args, limit))])
+
+    async def event(self, event_id: str, account: str | None = None) -> list[Event]:
+        terms, args = event_terms(EventFilter(ids=(event_id,), accounts=(account,) if account else ()))
+        sql = f"SELECT {EVENT} FROM events WHERE {terms} ORDER BY seq"
+        return await self._read(lambda c: [event_of(row) for row in c.execute(sql, args)])
+
+    async def deliveries(self, where: DeliveryFilter, *, limit: int, newest_first: bool = True) -> list[Delivery]:
+        terms, args = delivery_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {DELIVERY_LISTED} FROM deliveries d WHERE {terms} ORDER BY d.seq {order} LIMIT ?"
+        return await self._read(lambda c: [delivery_of(row) for row in c.execute(sql, (*args, limit))])
+
+    async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
+        def find(connection: sqlite3.Connection) -> tuple[Delivery, list[Attempt]] | None:
+            sql = f"SELECT {DELIVERY} FROM deliveries d WHERE d.id = ?"
+            row = connection.execute(sql, (delivery_id,)).fetchone()
+            if row is None:
+                return None
+            sql = f"SELECT {ATTEMPT} FROM attempts WHERE delivery_seq = ? ORDER BY number"
+            return delivery_of(row), [attempt_of(attempt) for attempt in connection.execute(sql, (row["seq"],))]
+
+        return await self._read(find)
+
+    async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, ChangeResult]:
+        return await self._each(delivery_ids, partial(retry, now_ms=self._now_ms()))
+
+    async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, ChangeResult]:
+        return await self._each(delivery_ids, partial(cancel, reason=reason, now_ms=self._now_ms()))
+
+    async def _each(
+        self, delivery_ids: Sequence[str], change: Callable[[sqlite3.Connection, str], ChangeResult]
+    ) -> dict[str, ChangeResult]:
+        return await self._do(lambda c: {delivery_id: change(c, delivery_id) for delivery_id in delivery_ids})
+
+    async def waiting(self) -> Mapping[Lane, int]:
+        sql = (
+            "SELECT account, route, action, count(*) FROM deliveries"
+            " WHERE state IN ('blocked', 'pending', 'running') GROUP BY account, route, action"
+        )
+        return await self._read(lambda c: {Lane(*lane): count for *lane, count in c.execute(sql)})
+
+    async def counts(self) -> Mapping[str, int]:
+        def count(connection: sqlite3.Connection) -> dict[str, int]:
+            counts: dict[str, int] = dict(connection.execute("SELECT state, count(*) FROM deliveries GROUP BY state"))
+            (counts["events"],) = connection.execute("SELECT count(*) FROM events WHERE seq > 0").fetchone()
+            return counts
+
+        return await self._read(count)
+
+    async def status(self) -> Status:
+        sql = (
+            "SELECT (SELECT min(created_at) FROM deliveries WHERE state = 'pending'), page_count * page_size"
+            " FROM pragma_page_count(), pragma_page_size()"
+        )
+        oldest, size = await self._read(lambda c: c.execute(sql).fetchone())
+        return Status(f"sqlite:///{self.path}", HEAD, None if oldest is None else moment(oldest), size)
+
+    # -- rejected requests ------------------------------------------------------------------------------------
+
+    async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:
+        return await self._do(lambda c: _keep_rejected(c, requests, bounds, self._now_ms()))
+
+    async def rejected(self, where: RejectedFilter, *, limit: int, newest_first: bool = True) -> list[RejectedRequest]:
+        terms, args = rejected_terms(where)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT {REJECTED_LISTED} FROM rejected WHERE {terms} ORDER BY seq {order} LIMIT ?"
+        return await self._read(lambda c: [rejected_of(row) for row in c.execute(sql, (*args, limit))])
+
+    async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
+        sql = f"SELECT {REJECTED} FROM rejected WHERE id = ?"
+        row = await self._read(lambda c: c.execute(sql, (rejected_id,)).fetchone())
+        return None if row is None else rejected_of(row)
+
+    async def forget_rejected(self, rejected_ids: Sequence[str]) -> int:
+        sql = "DELETE FROM rejected WHERE id = ?"
+        return await self._do(lambda c: sum(c.execute(sql, (rejected_id,)).rowcount for rejected_id in rejected_ids))
