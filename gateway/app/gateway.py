@@ -40,9 +40,9 @@ from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.retention import Retention
 from gateway.delivery.worker import Observer, Worker
 from gateway.intake.backfill.reconcile import Reconciler
-from gateway.intake.listener import Listener
 from gateway.intake.planning import intake_of
 from gateway.intake.rejected import Rejections
+from gateway.intake.server import PublicServer
 from gateway.intake.webhook import Handler
 from gateway.plugin import Action, ConnectionSettings
 from gateway.store import open_store
@@ -124,7 +124,7 @@ class Gateway:
         self.handler = Handler(
             store, lambda: self.intake, log, self.metrics, self._refused, self.alerts.took, self.tracer
         )
-        self.listener = Listener(self.handler, log, self.metrics.refused)
+        self.server = PublicServer(self.handler, log, self.metrics.refused)
         self.reloader = Reloader(
             self.live, options.load or _load_again, self._prepare, store.waiting, log, on_reload=self._reloaded
         )
@@ -162,7 +162,7 @@ class Gateway:
     def public_url(self) -> str:
         """Where Stripe posts."""
         scheme = "https" if self.config.settings.server.tls else "http"
-        host, port = self.listener.address
+        host, port = self.server.address
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @contextlib.asynccontextmanager
@@ -175,9 +175,9 @@ class Gateway:
     async def _public_listener(self) -> AsyncIterator[None]:
         listen = self.config.settings.server.listen
         certificate = self.certificate.listening if self.certificate is not None else None
-        async with _closed_by(lambda: self.listener.close(SHUTDOWN_SECONDS)):
+        async with _closed_by(lambda: self.server.close(SHUTDOWN_SECONDS)):
             try:
-                await self.listener.start(self.options.sockets.public or split_listen(listen), certificate)
+                await self.server.start(self.options.sockets.public or split_listen(listen), certificate)
             except OSError as error:
                 raise UsageError(f"server.listen: cannot listen on {listen}: {error.strerror}") from None
             yield
@@ -196,7 +196,7 @@ class Gateway:
     async def _stand_down(self) -> None:
         """What takes time before the end, while events are still taken."""
         self.handler.is_stopping = True
-        self.listener.stand_down()
+        self.server.is_leaving = True
         await asyncio.gather(self._drain(), asyncio.sleep(self.live.config.settings.server.shutdown_delay))
 
     async def _drain(self) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gateway.core.model import Claim, Event, Outcome
 
-Header = Callable[[bytes], str | None]
+Header = Callable[[str], str | None]
 """The value of a request's header, by its name in small letters."""
 
 

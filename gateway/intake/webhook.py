@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
+from aiohttp import hdrs, web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.client_address import Sources
@@ -20,17 +22,35 @@ from gateway.core.model import TEST_EVENT_ID, Account, Event, EventSource, Event
 from gateway.core.routing import RouteTable, route
 from gateway.core.tracing import Tracer
 from gateway.intake.api_versions import VersionWatch
-from gateway.intake.messages import UNAVAILABLE, Head, Request, Response, error
 from gateway.store.protocol import Store
 from gateway.store.records import new_ids
 from gateway.stripe.signature import find_account, verify
 from gateway.telemetry.logging import given_request_id
 from gateway.telemetry.metrics import Metrics
 
-_RECEIVED = Response(200, b'{"received": true}')
-_DUPLICATE = Response(200, b'{"received": true, "duplicate": true}')
-_ALIVE = Response(200, b'{"status": "ok"}')
-_READY = Response(200, b'{"status": "ready"}')
+Answer = Callable[[], web.Response]
+
+
+def answer(status: int, body: bytes, **headers: str) -> Answer:
+    """What makes an answer, always JSON: aiohttp's bear the state of their request, so each request gets its own."""
+    fields = {
+        hdrs.CONTENT_TYPE: "application/json",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    return partial(web.Response, status=status, body=body, headers=fields)
+
+
+def error(status: int, code: str, message: str, **headers: str) -> Answer:
+    """What answers what is refused; it tells an attacker nothing."""
+    return answer(status, f'{{"error": {{"code": "{code}", "message": "{message}"}}}}'.encode(), **headers)
+
+
+UNAVAILABLE = error(503, "unavailable", "Try again later.", Retry_After="5")
+"""For whatever passes by itself: the store cannot commit, too much waits, too many are connected."""
+_RECEIVED = answer(200, b'{"received": true}')
+_DUPLICATE = answer(200, b'{"received": true, "duplicate": true}')
+_ALIVE = answer(200, b'{"status": "ok"}')
+_READY = answer(200, b'{"status": "ready"}')
 _NOT_READY = error(503, "not_ready", "The store does not answer.")
 _STOPPING = error(503, "stopping", "The gateway is stopping.")
 _MALFORMED = error(400, "malformed", "The body is not a Stripe event.")
@@ -38,14 +58,23 @@ _BAD_SIGNATURE = error(401, "bad_signature", "The signature was not accepted.")
 _FORBIDDEN = error(403, "forbidden", "The request was not accepted.")
 _NOT_FOUND = error(404, "not_found", "There is nothing here.")
 _UNKNOWN_ACCOUNT = error(404, "unknown_account", "There is no such account.")
-_USE_POST = error(405, "method_not_allowed", "Use POST.", (("Allow", "POST"),))
-_USE_GET = error(405, "method_not_allowed", "Use GET.", (("Allow", "GET, HEAD"),))
+_USE_POST = error(405, "method_not_allowed", "Use POST.", Allow="POST")
+_USE_GET = error(405, "method_not_allowed", "Use GET.", Allow="GET, HEAD")
+REFUSALS: dict[int, tuple[str | None, Answer]] = {  # what no handler sees: the metric's reason, and the answer
+    400: ("malformed", error(400, "malformed", "The request could not be read.")),
+    404: (None, _NOT_FOUND),
+    408: ("timeout", error(408, "timeout", "The request did not arrive in time.")),
+    413: ("too_large", error(413, "too_large", "The body is too large.")),
+    431: ("headers_too_large", error(431, "headers_too_large", "The headers are too large.")),
+    500: (None, error(500, "failed", "The request could not be handled.")),
+    503: ("too_many_connections", UNAVAILABLE),
+}
 HINTS = {
     "no_match": "after the secret is mended, `gateway rejected verify` takes what is kept",
     "source": "the signature is good: maybe Stripe has new addresses (`gateway stripe-ips refresh`), or a proxy in "
     "front is not in server.trusted_proxies",
 }
-SOURCE_HEADER = b"gateway-source"  # where `gateway send` says that it made the event; what is posted is signed anyway
+SOURCE_HEADER = "gateway-source"  # where `gateway send` says that it made the event; what is posted is signed anyway
 _NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 UNMATCHED_LOG_SECONDS = 3600.0
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
@@ -98,6 +127,36 @@ def recognise_rejected(intake: Intake, request: RejectedRequest) -> Event | str:
     return replace(event, source=EventSource.REJECTED)
 
 
+class Application(Protocol):
+    """What answers the requests of a server."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes that a body may have."""
+
+    def precheck(self, request: web.BaseRequest) -> web.Response | None:
+        """The answer where the head alone says that there is nothing to do, or None."""
+
+    async def __call__(self, request: web.BaseRequest, body: bytes) -> web.Response:
+        """The answer to what `precheck` let pass."""
+
+
+def header(request: web.BaseRequest, name: str) -> str | None:
+    """The value of a header, None where it is missing. Where it was sent several times the values are joined with
+    commas, as RFC 9110 (section 5.3) reads them; a byte is a character, so that it can be stored.
+    """
+    values = request.headers.getall(name, None)
+    if values is None:
+        return None
+    text = ",".join(values)
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _path(request: web.BaseRequest) -> str:
+    """As sent, without the query: nothing is decoded."""
+    return request.raw_path.partition("?")[0]
+
+
 class Handler:
     """Answers every request of the public listener."""
 
@@ -133,76 +192,75 @@ class Handler:
         """Bytes that a body may have."""
         return self._intake().max_body
 
-    def refuse(self, head: Head) -> Response | None:
+    def precheck(self, request: web.BaseRequest) -> web.Response | None:
         """The answer where the head alone says that there is nothing to do."""
-        path = head.path
+        path = _path(request)
         if path.startswith("/webhooks"):
             if path != "/webhooks":
                 if not path.startswith("/webhooks/"):
-                    return _NOT_FOUND
+                    return _NOT_FOUND()
                 if path[len("/webhooks/") :] not in self._intake().accounts:
                     self._metrics.refused("unknown_account")
-                    return _UNKNOWN_ACCOUNT
-            return None if head.method == "POST" else _USE_POST
+                    return _UNKNOWN_ACCOUNT()
+            return None if request.method == "POST" else _USE_POST()
         if path in ("/healthz", "/readyz"):
-            return None if head.method in ("GET", "HEAD") else _USE_GET
-        return _NOT_FOUND
+            return None if request.method in ("GET", "HEAD") else _USE_GET()
+        return _NOT_FOUND()
 
-    async def __call__(self, request: Request) -> Response:
-        """The answer to what `refuse` let pass."""
-        path = request.head.path
+    async def __call__(self, request: web.BaseRequest, body: bytes) -> web.Response:
+        """The answer to what `precheck` let pass."""
+        path = _path(request)
         if path == "/healthz":
-            return _ALIVE
+            return _ALIVE()
         if path == "/readyz":
             return await self._readyz()
-        return await self._webhook(request, path[len("/webhooks/") :] or None)
+        return await self._webhook(request, body, path[len("/webhooks/") :] or None)
 
-    def _request_id(self, request: Request) -> str:
+    def _request_id(self, request: web.BaseRequest) -> str:
         """The proxy's where it gave one, else one of our own."""
-        given = given_request_id(request.head.header(b"x-request-id"))
+        given = given_request_id(header(request, "x-request-id"))
         if given is not None:
             return given
         self._requests += 1
         return f"{self._run}-{self._requests:x}"
 
-    async def _readyz(self) -> Response:
+    async def _readyz(self) -> web.Response:
         if self.is_stopping:
-            return _STOPPING
+            return _STOPPING()
         try:
             async with asyncio.timeout(5):
                 await self._store.ping()
         except (StoreUnavailable, TimeoutError):
-            return _NOT_READY
-        return _READY
+            return _NOT_READY()
+        return _READY()
 
-    async def _webhook(self, request: Request, name: str | None) -> Response:
+    async def _webhook(self, request: web.BaseRequest, body: bytes, name: str | None) -> web.Response:
         start = time.perf_counter()
         request_id = self._request_id(request)
         intake = self._intake()
-        body = request.body
         if self._waiting >= MOST_WAITING or self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
             self._metrics.refused("overloaded")
             self._log_refusal(name or "", "overloaded", request_id)
-            return UNAVAILABLE
+            return UNAVAILABLE()
         now = time.time()
         try:
-            event = recognise(intake, name, body, request.head.header(b"stripe-signature"), now)
+            event = recognise(intake, name, body, header(request, "stripe-signature"), now)
         except SignatureError as refusal:
-            return self._refuse(intake, request, name, refusal.reason, now, request_id, _BAD_SIGNATURE)
+            return self._keep_rejected(intake, request, body, name, refusal.reason, now, request_id, _BAD_SIGNATURE)
         except EnvelopeError:
-            return self._refuse(intake, request, name, "malformed_event", now, request_id, _MALFORMED)
-        except KeyError:  # a reload took the account away since `refuse`
-            return _UNKNOWN_ACCOUNT
-        if intake.sources.allowed is not None and not self._is_allowed(intake, request.head):
-            return self._refuse(intake, request, name, "source", now, request_id, _FORBIDDEN)
-        if request.head.header(SOURCE_HEADER) == EventSource.SEND:
+            return self._keep_rejected(intake, request, body, name, "malformed_event", now, request_id, _MALFORMED)
+        except KeyError:  # a reload took the account away since `precheck`
+            return _UNKNOWN_ACCOUNT()
+        if intake.sources.allowed is not None and not self._is_allowed(intake, request):
+            return self._keep_rejected(intake, request, body, name, "source", now, request_id, _FORBIDDEN)
+        if header(request, SOURCE_HEADER) == EventSource.SEND:
             event = replace(event, source=EventSource.SEND)
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
             event = replace(event, id=f"{TEST_EVENT_ID}_{secrets.token_hex(6)}")
         event, planned = intake.route(event)
         log, arrival = self._log, None
         if self._tracer is not None:
-            arrival = self._tracer.arrival(request.head.header, request.head.path, event, now)
+            arrival = self._tracer.arrival(partial(header, request), _path(request), event, now)
             event = replace(event, trace=arrival.context)
             log = log.bind(trace_id=arrival.trace_id)
         committing = time.perf_counter()
@@ -217,7 +275,7 @@ class Handler:
         except StoreUnavailable as failure:
             self._metrics.refused("unavailable")
             self._log_refusal("", "store", request_id, error=str(failure))
-            return UNAVAILABLE
+            return UNAVAILABLE()
         finally:
             self._waiting -= 1
             self._waiting_bytes -= len(body)
@@ -227,7 +285,7 @@ class Handler:
             log.info(
                 "event.duplicate", account=event.account, event_id=event.id, type=event.type, request_id=request_id
             )
-            return _DUPLICATE
+            return _DUPLICATE()
         self.versions.saw(event, now)
         self._took(event, planned)
         if event.state is EventState.UNMATCHED:
@@ -241,37 +299,37 @@ class Handler:
                 deliveries=len(planned),
                 request_id=request_id,
             )
-        return _RECEIVED
+        return _RECEIVED()
 
     @staticmethod
-    def _is_allowed(intake: Intake, head: Head) -> bool:
-        return intake.sources.allow(intake.sources.client(head.peer, head.header(b"x-forwarded-for")))
+    def _is_allowed(intake: Intake, request: web.BaseRequest) -> bool:
+        return intake.sources.allow(intake.sources.client(request.remote or "", header(request, "x-forwarded-for")))
 
-    def _refuse(
+    def _keep_rejected(
         self,
         intake: Intake,
-        request: Request,
+        request: web.BaseRequest,
+        body: bytes,
         name: str | None,
         reason: str,
         now: float,
         request_id: str,
-        answer: Response,
-    ) -> Response:
+        answer: Answer,
+    ) -> web.Response:
         """Has a request kept, unless nothing at all speaks for it: neither its signature nor its address."""
-        head = request.head
-        forwarded_for = head.header(b"x-forwarded-for")
-        client = intake.sources.client(head.peer, forwarded_for)
+        peer, forwarded_for = request.remote or "", header(request, "x-forwarded-for")
+        client = intake.sources.client(peer, forwarded_for)
         address = "" if client is None else str(client)
         if reason != "source" and not intake.sources.allow(client):
             self._metrics.refused("forbidden")
             self._log_refusal(name or "", "forbidden", request_id, address=address)
-            return _FORBIDDEN
+            return _FORBIDDEN()
         if reason in ("source", "malformed_event"):
             self._metrics.refused(reason)
         else:
             self._metrics.signature_failed(reason)
         self._log_refusal(name or "", reason, request_id, address=address)
-        signature = head.header(b"stripe-signature")
+        signature = header(request, "stripe-signature")
         self._reject(
             RejectedRequest(
                 id=new_ids(1, int(now * 1000), "rej")[0],
@@ -279,14 +337,14 @@ class Handler:
                 account=name,
                 reason=reason,
                 address=address,
-                peer=head.peer,
+                peer=peer,
                 forwarded_for=forwarded_for,
                 signature=signature,
-                size=len(request.body) + len(signature or "") + len(forwarded_for or ""),
-                body=request.body,
+                size=len(body) + len(signature or "") + len(forwarded_for or ""),
+                body=body,
             )
         )
-        return answer
+        return answer()
 
     def _log_unmatched(self, event: Event, now: float, request_id: str, log: FilteringBoundLogger) -> None:
         """Once for each type an hour, so that nothing vanishes silently and nothing floods."""

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import select
+import socket
 
+import psutil
 import pytest
 
 from gateway.testing import make_event
@@ -137,3 +140,29 @@ def test_an_old_event_sent_again_does_nothing(target: Target) -> None:
     assert b'"duplicate": true' in target.talk(sent)
     assert statuses(target.talk(request(timestamp=1_600_000_000))) == [401]
     assert target.count() == before + 1
+
+
+def test_a_trailer_without_end_is_refused_after_little_more_of_it(target: Target) -> None:
+    """Of one unsigned connection; also the lines of chunks may say anything after a semicolon."""
+    gateway = psutil.Process(target.process.pid)
+    for endless in (b"0\r\nX: ", b"0\r\nX: a\r\nY: ", b"1;"):
+        before = sum(gateway.cpu_times()[:2])
+        with socket.create_connection(("127.0.0.1", target.port), timeout=30) as connection:
+            connection.sendall(b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"\r\n1\r\n{\r\n" + endless)
+            sent, readable = 0, False
+            while not readable and sent < 64 * 1024 * 1024:
+                connection.sendall(b"a" * 1024)
+                sent += 1024
+                readable = bool(select.select([connection], [], [], 0.1 if sent > 8192 else 0)[0])
+            assert statuses(connection.recv(65536)) == [400]
+        assert sent <= 16 * 1024
+        assert sum(gateway.cpu_times()[:2]) - before < 0.1
+
+
+def test_a_trailer_is_no_header_of_the_next_request(target: Target) -> None:
+    """aiohttp's parser would take it for one: no request is answered after one that came in chunks."""
+    body = json.dumps(make_event()).encode()
+    chunked = request(b"%x\r\n%s\r\n0\r\nStripe-Signature: t=1,v1=forged\r\n\r\n" % (len(body), body), length=CHUNKED)
+    answered = target.talk(chunked + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert statuses(answered) == [401]
+    assert b"Connection: close" in answered

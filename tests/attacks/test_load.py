@@ -9,14 +9,16 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from pathlib import Path
 
+import psutil
 import pytest
 
-from gateway.intake import connection
-from gateway.intake.listener import Listener
+from gateway.intake import server as module
+from gateway.intake.server import PublicServer
 from tests.acceptance.harness import ROOT, SECRET, GatewayProcess, free_port
 from tests.attacks.conftest import CONFIG, Target, request, statuses
 from tests.integration.test_listener import POST, Echo, echo, listener
@@ -104,13 +106,45 @@ def test_idle_connections_take_no_file_descriptor_that_the_gateway_needs(tmp_pat
 
 
 def test_the_limit_of_file_descriptors_is_raised_as_far_as_it_goes() -> None:
-    raised = (
-        "import resource as r; from gateway.intake.descriptors import *; raise_limit();"
-        " print(*r.getrlimit(r.RLIMIT_NOFILE), room_for(10_000))"
-    )
+    raised = """
+import asyncio, resource as r
+from gateway.cli.commands.serve import raise_descriptor_limit
+from gateway.intake.server import PublicServer
+async def room(): return PublicServer(None, None)._room
+raise_descriptor_limit()
+print(*r.getrlimit(r.RLIMIT_NOFILE), asyncio.run(room()))
+"""
     for hard, told in ((512, "512 512 256"), (100, "100 100 64")):
         command = ["prlimit", f"--nofile=90:{hard}", sys.executable, "-c", raised]
         assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.strip() == told
+
+
+def test_bodies_in_chunks_of_two_bytes_take_little_memory_and_keep_nobody_waiting(target: Target) -> None:
+    """64 at once, of the most that a body may have: what is kept is bytes, not chunks."""
+    gateway = psutil.Process(target.process.pid)
+    head = b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    chunks, answers = b"2\r\nab\r\n" * (1024 * 1024 // 2) + b"0\r\n\r\n", []
+
+    def send() -> None:
+        with socket.create_connection(("127.0.0.1", target.port), timeout=60) as connection:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(head + chunks)
+            answers.extend(statuses(connection.recv(65536)))
+
+    before, most, longest = gateway.memory_info().rss, 0, 0.0
+    senders = [threading.Thread(target=send) for _ in range(64)]
+    for sender in senders:
+        sender.start()
+    while any(sender.is_alive() for sender in senders):
+        began = time.monotonic()
+        assert statuses(target.talk(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")) == [200]
+        longest = max(longest, time.monotonic() - began)
+        most = max(most, gateway.memory_info().rss - before)
+        time.sleep(0.02)
+    assert set(answers) <= {401, 408}
+    assert len(answers) == 64
+    assert most <= 150 * 1024 * 1024
+    assert longest < 1.0
 
 
 def test_a_flood_of_bad_signatures_floods_no_log(target: Target) -> None:
@@ -126,11 +160,11 @@ def test_a_flood_of_bad_signatures_floods_no_log(target: Target) -> None:
 
 
 async def test_a_peer_that_reads_nothing_is_let_go(
-    listener: Listener, echo: Echo, monkeypatch: pytest.MonkeyPatch
+    listener: PublicServer, echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answers can never leave, so that closing alone would wait for ever."""
-    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.5)
-    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "LINGER_SECONDS", 0.5)
     _, writer = await asyncio.open_connection(*listener.address)
     asked = POST + b"Content-Length: 900\r\n\r\n" + b"x" * 900
     with contextlib.suppress(TimeoutError, ConnectionError):
@@ -139,6 +173,6 @@ async def test_a_peer_that_reads_nothing_is_let_go(
             async with asyncio.timeout(1):
                 await writer.drain()
     async with asyncio.timeout(30):
-        while listener.connections:
+        while listener.open:
             await asyncio.sleep(0.05)
     writer.transport.abort()

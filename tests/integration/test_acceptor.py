@@ -7,15 +7,17 @@ import errno
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 import uvloop
 from structlog.testing import capture_logs
 
-from gateway.intake import acceptor as module
-from gateway.intake.acceptor import Acceptor
+from gateway.intake import server as module
+from gateway.intake.server import PublicServer
 from tests.certificates import self_signed
+from tests.integration.test_listener import Echo
 
 
 class Counted(asyncio.Protocol):
@@ -28,6 +30,16 @@ class Counted(asyncio.Protocol):
         transport.close()
 
 
+class Counting(PublicServer):
+    """Has connections of that kind."""
+
+    def __init__(self) -> None:
+        super().__init__(Echo(), structlog.get_logger())
+
+    def __call__(self) -> Any:
+        return Counted()
+
+
 @pytest.fixture(autouse=True)
 def none_made() -> None:
     Counted.made = 0
@@ -35,16 +47,16 @@ def none_made() -> None:
 
 async def turns_until_all_are_taken(count: int) -> int:
     """Opens connections at once; how many turns of the loop it takes until all are made."""
-    acceptor = Acceptor(Counted, structlog.get_logger())
-    await acceptor.start(("127.0.0.1", 0), None, 10)
+    server = Counting()
+    await server.start(("127.0.0.1", 0))
     clients = [socket.socket() for _ in range(count)]
     for client in clients:
-        client.connect(acceptor.address)
+        client.connect(server.address)
     turns = 0
     while Counted.made < count and turns < 100 * count:
         turns += 1
         await asyncio.sleep(0)
-    acceptor.stop()
+    await server.close(1)
     for client in clients:
         client.close()
     assert Counted.made == count
@@ -59,19 +71,16 @@ def test_many_connections_are_taken_in_few_turns_of_the_loop(run: object) -> Non
 
 async def is_sent_at_once() -> bool:
     """Whether what is written to an accepted connection waits for no acknowledgement of what was written before."""
-    accepted: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
-
-    class Shown(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            accepted.set_result(transport.get_extra_info("socket"))
-
-    acceptor = Acceptor(Shown, structlog.get_logger())
-    await acceptor.start(("127.0.0.1", 0), None, 10)
-    _, writer = await asyncio.open_connection(*acceptor.address)
-    is_set = (await accepted).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    server = PublicServer(Echo(), structlog.get_logger())
+    await server.start(("127.0.0.1", 0))
+    _, writer = await asyncio.open_connection(*server.address)
+    while not server.open:
+        await asyncio.sleep(0.01)
+    (transport,) = server.open.values()
+    is_set: int = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     writer.close()
-    acceptor.stop()
-    return is_set
+    await server.close(1)
+    return is_set != 0
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
@@ -90,40 +99,38 @@ async def test_without_file_descriptors_it_says_so_once_and_takes_connections_la
             raise refusals.pop()
         return accept(self)
 
-    acceptor = Acceptor(Counted, structlog.get_logger())
-    await acceptor.start(("127.0.0.1", 0), None, 10)
+    server = Counting()
+    await server.start(("127.0.0.1", 0))
     monkeypatch.setattr(socket.socket, "accept", refuse_once)
     with capture_logs() as logs:
-        _, writer = await asyncio.open_connection(*acceptor.address)
+        _, writer = await asyncio.open_connection(*server.address)
         async with asyncio.timeout(20):
             while not Counted.made:
                 await asyncio.sleep(0)
     writer.close()
-    acceptor.stop()
+    await server.close(1)
     assert logs == [{"event": "listener.accept_failed", "error": "Too many open files", "log_level": "error"}]
 
 
 async def test_an_address_in_use_is_an_error_and_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        acceptor = Acceptor(Counted, structlog.get_logger())
+        server = Counting()
         with pytest.raises(OSError, match="Address already in use"):
-            await acceptor.start(("127.0.0.1", taken.getsockname()[1]), None, 10)
-        acceptor.stop()
+            await server.start(("127.0.0.1", taken.getsockname()[1]))
+        await server.close(1)
 
 
 async def test_what_waits_is_taken_before_the_socket_closes_and_left_to_the_next_on_one_that_was_given() -> None:
-    acceptor = Acceptor(Counted, structlog.get_logger())
-    await acceptor.start(("127.0.0.1", 0), None, 10)
-    with socket.create_connection(acceptor.address):
-        acceptor.stop()  # in the same turn: the loop has not seen it
-        await acceptor.settle(10)
+    server = Counting()
+    await server.start(("127.0.0.1", 0))
+    with socket.create_connection(server.address):
+        await server.close(1)  # in the same turn: the loop has not seen it
     assert Counted.made == 1
     with socket.create_server(("127.0.0.1", 0)) as kept:
-        given = Acceptor(Counted, structlog.get_logger())
-        await given.start(kept.dup(), None, 10)
-        with socket.create_connection(given.address) as client:
-            given.stop()
-            await given.settle(10)
+        other = Counting()
+        await other.start(kept.dup())
+        with socket.create_connection(other.address) as client:
+            await other.close(1)
             assert Counted.made == 1
             taken, address = kept.accept()
             assert address == client.getsockname()
@@ -132,26 +139,25 @@ async def test_what_waits_is_taken_before_the_socket_closes_and_left_to_the_next
 
 async def silent_handshakes(tmp_path: Path) -> None:
     """Ten connections that never shake hands, where three may."""
-    given = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    given.load_cert_chain(*self_signed(tmp_path))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*self_signed(tmp_path))
     trusted = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
-    acceptor = Acceptor(Counted, structlog.get_logger())
-    acceptor._most_beginning = 3
-    await acceptor.start(("127.0.0.1", 0), given, 30)
+    server = Counting()
+    server._most_beginning = 3
+    await server.start(("127.0.0.1", 0), context)
     silent = []
     for _ in range(10):
-        silent.append(await asyncio.open_connection(*acceptor.address))
+        silent.append(await asyncio.open_connection(*server.address))
         await asyncio.sleep(0.01)
     for reader, _ in silent[:7]:
         async with asyncio.timeout(5):
             assert await reader.read() == b""
-    _, writer = await asyncio.open_connection(*acceptor.address, ssl=trusted, server_hostname="localhost")
+    _, writer = await asyncio.open_connection(*server.address, ssl=trusted, server_hostname="localhost")
     while not Counted.made:
         await asyncio.sleep(0.01)
-    acceptor.stop()
-    await acceptor.settle(0.1)
-    for _, one in [*silent, (None, writer)]:
-        one.close()
+    await server.close(1)
+    for _, opened in [*silent, (None, writer)]:
+        opened.close()
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])

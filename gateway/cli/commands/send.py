@@ -109,7 +109,7 @@ async def _post(url: str, body: bytes, secret: str) -> tuple[int, str]:
     from gateway.intake.webhook import SOURCE_HEADER
     from gateway.testing import signed_request
 
-    headers = {**signed_request(body, secret), SOURCE_HEADER.decode(): EventSource.SEND.value}
+    headers = {**signed_request(body, secret), SOURCE_HEADER: EventSource.SEND.value}
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,

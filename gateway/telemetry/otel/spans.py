@@ -63,7 +63,7 @@ class ArrivalSpans:
     """A request and its commit: `gateway.core.tracing.Arrival`."""
 
     def __init__(self, tracer: trace.Tracer, scheme: str, header: Header, path: str, event: Event, at: float) -> None:
-        names = ((name, header(name.encode())) for name in ("traceparent", "tracestate"))
+        names = ((name, header(name)) for name in ("traceparent", "tracestate"))
         given = {name: value for name, value in names if value is not None}
         route = "/webhooks" if path == "/webhooks" else "/webhooks/{account}"
         about = {"gateway.account": event.account, "gateway.event.id": event.id, "gateway.event.type": event.type}

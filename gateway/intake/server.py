@@ -1,0 +1,362 @@
+"""The public HTTP server: aiohttp's, with what an open port needs beside it.
+
+aiohttp parses (llhttp, in C), queues pipelined requests and runs the handler. Here are deadlines; bounds on
+connections, handshakes, heads and trailers; an end that loses no answer. ADR 7: what of aiohttp's inside it leans on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import socket
+import ssl
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, cast
+
+from aiohttp import EMPTY_PAYLOAD, StreamReader, hdrs, web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import InvalidURLError, LineTooLong
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from structlog.typing import FilteringBoundLogger
+
+from gateway.intake.webhook import REFUSALS, Application
+
+HEAD_BYTES = 8192  # contract, section 8; as many may come between two bytes of a body, or after its last
+HEAD_SECONDS = 10.0  # from a connection's or a request's first byte to the end of its headers; for a TLS handshake
+BODY_SECONDS = 20.0  # from there to the end of its body
+IDLE_SECONDS = 75.0  # between requests
+LINGER_SECONDS = 2.0  # after the last answer: closed with data unread, a connection takes its answer with it
+LAST_CALL_SECONDS = 0.5  # at the end, an idle connection's next request is waited for so long
+MOST_CONNECTIONS, MOST_HANDSHAKES = 10_000, 1000
+MOST_LOOKED_AT = 64  # connections, for one that gives way to a new one
+MOST_A_TURN = 256  # connections taken in one turn of the loop; uvloop's own servers take one, and the others wait
+RESERVED_DESCRIPTORS = 256  # for the inbox, destinations, and files that are read
+PAUSE_SECONDS = 0.5  # when there are no file descriptors left
+
+
+class PublicConnection(RequestHandler):
+    """One connection. Its deadline is infinite while it owes an answer."""
+
+    def __init__(self, server: PublicServer, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(server, loop=loop, **options)
+        self._server = server
+        self._body: StreamReader | None = None  # that is arriving
+        self._body_bytes = self._overhead = 0  # received of it, and since: an unfinished head, trailer or chunk's line
+        self._is_ending = False  # nothing more is understood, only read
+        self._is_last = False  # the other end sends no more
+        self._lost = loop.create_future()
+        self.deadline = loop.time() + HEAD_SECONDS
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._is_ending = True
+        self._lost.cancel()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # it keeps the transport open for answers that are due
+        self._is_last = True
+        return self.is_busy
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused:  # aiohttp's StreamReader asks at each read, and each time has the parser look for more
+            super().resume_reading(resume_parser)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is due."""
+        request = self._current_request
+        return self.deadline == float("inf") or bool(self._messages) or (request is not None and request.content.is_eof())
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), HEAD_BYTES) or (0,):  # so that a large read is beyond no bound by more
+            if not self._is_ending:
+                self._take(data[start : start + HEAD_BYTES])
+
+    def _take(self, data: bytes) -> None:
+        before, self.is_long = self._request_count, self._overhead + len(data) > HEAD_BYTES
+        super().data_received(data)
+        if self._request_count != before:
+            message, payload = self._messages[-1]
+            if isinstance(message, _ErrInfo):  # its answer is queued
+                message.exc.with_traceback(None)  # which holds the connection: it would wait for the garbage collector
+                return self._understand_no_more()
+            self._body, self._body_bytes, self._overhead = None if payload.is_eof() else payload, 0, 0
+        elif self._body is None:
+            if self._overhead == 0 and not self.is_busy:
+                self.deadline = self._loop.time() + HEAD_SECONDS
+            self._overhead += len(data)
+        elif self._body.is_eof():
+            self._body, self._overhead = None, 0
+        if self._body is not None:
+            grown = self._body.total_bytes - self._body_bytes
+            self._body_bytes += grown
+            self._overhead = max(0, len(data) - grown) if grown else self._overhead + len(data)
+        if self._overhead > HEAD_BYTES:
+            self.refuse(431)
+        return None
+
+    def _understand_no_more(self) -> None:
+        self._is_ending = True
+        if self._body is not None:  # whoever reads it is told
+            self._body.set_exception(RequestPayloadError())
+
+    def refuse(self, status: int) -> None:
+        """Queues the last answer of this connection; what arrives from now on is not looked at."""
+        self._understand_no_more()
+        self._messages.append((_ErrInfo(status, RequestPayloadError(), ""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answers what was refused or not understood, and where the application raised."""
+        if isinstance(exc, LineTooLong | InvalidURLError):
+            status = 431 if isinstance(exc, LineTooLong) else 404
+        if status in (500, 504):
+            self._server.log.error("request.failed", error=type(exc).__name__, exc_info=exc)
+        return self._server.refusal(500 if status == 504 else status)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Sends an answer; aiohttp's own writing tells its version, and answers what it could not read as HTTP/1.0."""
+        if self.transport is None:
+            return resp, True
+        message = request._message
+        stays = resp._keep_alive = (
+            resp._keep_alive is not False and not message.should_close and message.version is HttpVersion11
+            and not message.chunked  # aiohttp takes the last trailer for a header of the next request
+            and (bool(self._messages) or not (self._is_last or self._server.is_leaving))
+        )  # fmt: skip
+        body = cast(bytes, cast(web.Response, resp).body)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in resp.headers.items()])
+        end = "\r\n" if stays else "Connection: close\r\n\r\n"
+        head = (f"HTTP/1.1 {resp.status} {resp.reason}\r\n{lines}Content-Length: {len(body)}\r\n"
+                f"Date: {rfc822_formatted_time()}\r\n{end}").encode("latin-1")  # fmt: skip
+        self.transport.write(head if message.method == "HEAD" else head + body)
+        if stays:
+            self.deadline = self._loop.time() + IDLE_SECONDS
+            self._server.open[self] = self._server.open.pop(self)
+            if self._paused:
+                await self._drain_helper()
+        else:
+            self._is_ending = True
+            self.deadline = self._loop.time() + LINGER_SECONDS
+            if self.transport.can_write_eof():
+                with contextlib.suppress(OSError, asyncio.CancelledError):  # the other end has reset it
+                    self.transport.write_eof()
+                    self._resume_transport_reading()
+                    await self._lost
+        return resp, False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is due on either side."""
+        return not self.is_busy and self._body is None and self._overhead == 0
+
+    def expire(self) -> None:
+        """Its time is up. Whoever does not read the answers either gets a little more of it, and no third time."""
+        transport = self._server.open[self]
+        if self._is_ending or self._is_last or transport.is_closing():
+            return transport.abort()
+        self.deadline = self._loop.time() + LINGER_SECONDS
+        if self._current_request is not None:  # its body is awaited
+            return self._current_request.content.set_exception(TimeoutError())
+        return self.refuse(408) if self._overhead else transport.close()
+
+
+class PublicServer(web.Server):
+    """Listening sockets, connections that are just being made, and connections."""
+
+    def __init__(
+        self, application: Application, log: FilteringBoundLogger, refused: Callable[[str], None] | None = None
+    ) -> None:
+        super().__init__(
+            self._respond, request_factory=self._request, access_log=None, auto_decompress=False,
+            keepalive_timeout=1e6, lingering_time=0, max_headers=HEAD_BYTES, read_bufsize=2**12,
+        )  # fmt: skip
+        self.application, self.log = application, log
+        self.refused = refused or (lambda reason: None)  # told of each request that the application never sees
+        self.open: dict[PublicConnection, asyncio.Transport] = {}  # the one that was used last stands last
+        self.is_leaving = False  # connections end after their answers
+        self._sockets: list[socket.socket] = []
+        self._beginning: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._is_less = asyncio.Event()  # a connection has ended
+        self._timer: asyncio.TimerHandle | None = None
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        descriptors = soft if soft != resource.RLIM_INFINITY else 1_000_000
+        self._room = max(64, min(MOST_CONNECTIONS, descriptors - RESERVED_DESCRIPTORS))
+        self._most_beginning = max(16, min(MOST_HANDSHAKES, descriptors // 8))
+
+    def __call__(self) -> PublicConnection:
+        return PublicConnection(self, self._loop, **self._kwargs)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens first: host and port."""
+        return cast(tuple[str, int], self._sockets[0].getsockname()[:2])
+
+    async def start(self, at: tuple[str, int] | socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Listens on every address of the host, or on a socket that listens already. Raises OSError."""
+        self._tls, self._is_given = tls, isinstance(at, socket.socket)
+        if isinstance(at, socket.socket):
+            self._sockets.append(at)
+        else:
+            addresses = await self._loop.getaddrinfo(*at, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            try:
+                for family, _, _, _, address in dict.fromkeys(addresses):
+                    self._sockets.append(socket.create_server(address, family=family, backlog=4096))
+            except OSError as error:
+                self._stop()
+                raise OSError(error.errno, os.strerror(error.errno or 0)) from None  # without the address a second time
+        self._listen()
+        self._sweep()
+        if self._room < MOST_CONNECTIONS:
+            self.log.warning("listener.few_descriptors", connections=self._room, wanted=MOST_CONNECTIONS)
+
+    def _stop(self) -> None:
+        """Takes no more connections than are waiting; a socket that was given keeps those for its next listener."""
+        while self._sockets:
+            listening = self._sockets.pop()
+            self._loop.remove_reader(listening)
+            if not self._is_given:
+                self._accept(listening)
+            listening.close()
+
+    async def close(self, within_seconds: float) -> None:
+        """Takes no more connections, and ends each after its answer, or when the time is up. One that is idle gets a
+        moment more, because its next request may be on its way.
+        """
+        self.is_leaving = True
+        self._stop()
+        if self._beginning:
+            await asyncio.wait(self._beginning, timeout=LAST_CALL_SECONDS)
+        for task in [*self._beginning]:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                await asyncio.sleep(LAST_CALL_SECONDS if self.open else 0)
+                for connection, transport in [*self.open.items()]:
+                    if connection.is_idle:
+                        transport.close()
+                while self.open:
+                    self._is_less.clear()
+                    await self._is_less.wait()
+        for transport in [*self.open.values()]:
+            transport.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _listen(self) -> None:
+        for listening in self._sockets:
+            listening.setblocking(False)
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(MOST_A_TURN):
+            try:
+                taken, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as failure:
+                self.log.error("listener.accept_failed", error=failure.strerror)
+                self._loop.remove_reader(listening)
+                self._loop.call_later(PAUSE_SECONDS, self._listen)
+                return
+            if self._tls is not None and len(self._beginning) >= self._most_beginning:
+                oldest = next(iter(self._beginning))  # who has not shaken hands for longest gives way
+                del self._beginning[oldest]
+                oldest.cancel()
+            task = self._loop.create_task(self._begin(taken), name="gateway-accept")
+            self._beginning[task] = None
+            task.add_done_callback(lambda task: self._beginning.pop(task, None))
+
+    async def _begin(self, taken: socket.socket) -> None:
+        seconds = HEAD_SECONDS if self._tls is not None else None
+        try:
+            await self._loop.connect_accepted_socket(self, taken, ssl=self._tls, ssl_handshake_timeout=seconds)
+        except (OSError, asyncio.CancelledError):  # it is gone, speaks no TLS, or gives way
+            taken.close()
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Where there are too many, one that owes no answer gives way, of those the one that was used longest ago."""
+        connection = cast(PublicConnection, handler)
+        self.open[connection] = transport
+        if len(self.open) > min(MOST_CONNECTIONS, self._room):
+            waiting = (one for one in islice(self.open, MOST_LOOKED_AT) if one is not connection and not one.is_busy)
+            if (other := next(waiting, None)) is None:
+                return connection.refuse(503)
+            self.open.pop(other).abort()
+            self.refused("too_many_connections")
+        return None
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        self.open.pop(cast(PublicConnection, handler), None)
+        self._is_less.set()
+
+    def _sweep(self) -> None:
+        self._timer = self._loop.call_later(1.0, self._sweep)
+        now = self._loop.time()
+        for connection in [connection for connection in self.open if connection.deadline < now]:
+            connection.expire()
+
+    def refusal(self, status: int) -> web.Response:
+        """The answer to what the application never sees, or could not answer."""
+        reason, make = REFUSALS[status]
+        if reason is not None:
+            self.refused(reason)
+        answer = make()
+        if status != 500:
+            answer.force_close()
+        return answer
+
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        """Answers from the head alone where that suffices: a body that follows it is then read by nobody."""
+        connection, message = cast(PublicConnection, request.protocol), request._message
+        if message.upgrade:  # to another protocol: there is none
+            return self.refusal(400)
+        if connection.is_long and _size(message) > HEAD_BYTES:
+            return self.refusal(431)
+        answer = self.application.precheck(request)
+        if answer is None and (request.content_length or 0) > self.application.max_body:
+            answer = self.refusal(413)
+        if answer is not None:
+            if request.body_exists:
+                answer.force_close()
+            return answer
+        try:
+            body = await self._read(request, connection)
+        except TimeoutError:
+            return self.refusal(408)
+        except RequestPayloadError:
+            return self.refusal(400)
+        return self.refusal(413) if body is None else await self.application(request, body)
+
+    async def _read(self, request: web.BaseRequest, connection: PublicConnection) -> bytes | None:
+        content, most = request.content, self.application.max_body
+        if content.is_eof():  # mostly
+            return body if len(body := content.read_nowait()) <= most else None
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and connection.transport is not None:
+            connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        connection.deadline = self._loop.time() + BODY_SECONDS
+        content.set_read_chunk_size(2**16)
+        received = bytearray()
+        while part := await content.readany():
+            received += part
+            if len(received) > most:
+                return None
+            await asyncio.sleep(0)  # others have their turn, however small the chunks are
+        connection.deadline = float("inf")
+        return bytes(received)
+
+    def _request(self, message: Any, payload: Any, connection: Any, writer: Any, task: Any) -> web.BaseRequest:
+        connection.deadline = float("inf")
+        return web.BaseRequest(message, payload, connection, writer, task, self._loop)
+
+
+def _size(message: RawRequestMessage) -> int:
+    return len(message.path) + sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
