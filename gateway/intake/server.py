@@ -68,7 +68,9 @@ class PublicConnection(RequestHandler):
     def is_busy(self) -> bool:
         """Whether an answer is due."""
         request = self._current_request
-        return self.deadline == float("inf") or bool(self._messages) or (request is not None and request.content.is_eof())
+        return (
+            self.deadline == float("inf") or bool(self._messages) or (request is not None and request.content.is_eof())
+        )
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), HEAD_BYTES) or (0,):  # so that a large read is beyond no bound by more
