@@ -90,7 +90,8 @@ class Operations(Inbox):
         self.jobs = Jobs(log)
         self._log = log
 
-    async def _note(self, actor: Actor, what: str, target: str, count: int = 1) -> None:
+    async def note(self, actor: Actor, what: str, target: str, count: int = 1) -> None:
+        """Writes what is about to be done into the audit log."""
         entry = AuditEntry(datetime.now(UTC), actor.role, actor.words, what, target[:2000], count)
         await self.store.record(entry)
         self._log.info("audit", role=actor.role, who=actor.words, what=what, target=target[:200], count=count)
@@ -107,7 +108,7 @@ class Operations(Inbox):
 
     async def _change(self, what: str, actor: Actor, ids: Sequence[str]) -> list[Result]:
         ids = list(dict.fromkeys(ids))
-        await self._note(actor, f"delivery.{what}", ", ".join(ids), len(ids))
+        await self.note(actor, f"delivery.{what}", ", ".join(ids), len(ids))
         results = await self._changed(what, actor, ids)
         return [Result.of(delivery_id, result) for delivery_id, result in zip(ids, results, strict=True)]
 
@@ -125,7 +126,7 @@ class Operations(Inbox):
         self.check_routes(routes)
         if events and not dry_run:
             target = ", ".join(f"{event.account}/{event.id}" for event in events)
-            await self._note(actor, "event.replay" + (" --force" if force else ""), target, len(events))
+            await self.note(actor, "event.replay" + (" --force" if force else ""), target, len(events))
         return [await self._replay(event, routes, force=force, dry_run=dry_run) for event in events]
 
     def check_routes(self, routes: Sequence[str]) -> None:
@@ -186,7 +187,7 @@ class Operations(Inbox):
     ) -> JobAnswer:
         if self.jobs.is_full:
             raise UsageError("enough jobs are under way already; wait for one to end, or stop it")
-        await self._note(actor, noted, words, 1 if what == "forget" else count)
+        await self.note(actor, noted, words, 1 if what == "forget" else count)
         job = self.jobs.start(what, words, count, parts, step)
         return JobAnswer(count=job.total, job=JobOut.of(job))
 
@@ -274,7 +275,7 @@ class Operations(Inbox):
         change: Callable[[ConnectionStatus], ConnectionChange | None],
     ) -> list[ConnectionStatus]:
         await self.connections(names)
-        await self._note(actor, what, ", ".join(names), len(names))
+        await self.note(actor, what, ", ".join(names), len(names))
         return [await self._change_connection(name, change) for name in names]
 
     async def _change_connection(
@@ -309,7 +310,7 @@ class Operations(Inbox):
         good = [request.id for request, readmitted in judged if not isinstance(readmitted, str)]
         if good and not dry_run:
             confirm(len(good))
-            await self._note(actor, "rejected.verify", ", ".join(good), len(good))
+            await self.note(actor, "rejected.verify", ", ".join(good), len(good))
         taken: set[tuple[str, str]] = set()
         return [await self._take(request, readmitted, taken, dry_run) for request, readmitted in judged]
 
