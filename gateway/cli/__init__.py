@@ -1,5 +1,56 @@
-"""The command line: one small file per command, imported when it is used."""
+"""The command line: one small file per command."""
 
+from gateway.cli.commands import (
+    actions,
+    backfill,
+    backup,
+    check,
+    connections,
+    db,
+    deliveries,
+    dev,
+    diff,
+    doctor,
+    endpoints,
+    events,
+    explain,
+    forget,
+    init,
+    rejected,
+    reload,
+    schema,
+    send,
+    serve,
+    stripe_ips,
+    test,
+    types,
+)
 from gateway.cli.main import app, main
 
-__all__ = ["app", "main"]
+__all__ = [
+    "actions",
+    "app",
+    "backfill",
+    "backup",
+    "check",
+    "connections",
+    "db",
+    "deliveries",
+    "dev",
+    "diff",
+    "doctor",
+    "endpoints",
+    "events",
+    "explain",
+    "forget",
+    "init",
+    "main",
+    "rejected",
+    "reload",
+    "schema",
+    "send",
+    "serve",
+    "stripe_ips",
+    "test",
+    "types",
+]

@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from gateway.config.checks.stripe_fields import impossible_fields
+from gateway.config.checks.stripe_values import impossible_values
 from gateway.config.checks.template_names import Offered, unknown_names
 from gateway.config.diagnostics.problem import Problem
 from gateway.config.diagnostics.pydantic_errors import explained
@@ -218,7 +220,7 @@ class Compiling:
         except TemplateError as error:
             self._refuse(error)
             return None
-        self._check_names(compiled.references, at, offered)
+        self._check_names(compiled.references, at, offered, text, is_expression=True)
         return compiled
 
     def _part(self, part: Any, path: Path_, text: Text | None, is_top: bool, offered: Offered) -> Any:
@@ -237,7 +239,7 @@ class Compiling:
                     place=self._source.place(path),
                     first_line=self._source.first_line(path),
                 )
-                self._check_names(leaf.references, path, offered)
+                self._check_names(leaf.references, path, offered, part)
                 return part if leaf.is_constant else leaf
             if isinstance(part, dict):
                 if is_text and set(part) == {"template"} and isinstance(part["template"], str):
@@ -258,7 +260,15 @@ class Compiling:
         for refusal in (error, *error.others):
             self._problems.append(Problem(refusal.where, refusal.message, code=refusal.code))
 
-    def _check_names(self, references: tuple[Reference, ...], at: Path_, offered: Offered) -> None:
+    def _check_names(
+        self,
+        references: tuple[Reference, ...],
+        at: Path_,
+        offered: Offered,
+        text: str = "",
+        *,
+        is_expression: bool = False,
+    ) -> None:
         def locate(reference: Reference, part: int) -> Where:
             stretch = reference.stretches[part]
             if reference.file is not None:
@@ -266,6 +276,9 @@ class Compiling:
             return self._source.place(at)(*stretch)
 
         self._problems += unknown_names(references, offered, locate)
+        if offered.held is not None:
+            self._problems += impossible_fields(references, offered.held, locate)
+            self._problems += impossible_values(text, is_expression, offered.held, self._source.place(at))
 
     def _known_beforehand(
         self, model: type[Settings], written: Mapping[str, Any], tree: Mapping[str, Any], at: Path_

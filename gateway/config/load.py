@@ -92,12 +92,14 @@ class Config:
         return [*self.accounts, OWN_ACCOUNT] if wants_own else list(self.accounts)
 
 
-def load(path: Path, environ: Mapping[str, str], previous: Config | None = None) -> Config:
-    """Loads everything; contacts nothing. Actions of a `previous` config whose code is the same are taken over. Raises
-    ConfigError with all problems.
+def load(
+    path: Path, environ: Mapping[str, str], previous: Config | None = None, *, checks_fields: bool = False
+) -> Config:
+    """Loads everything; contacts nothing. Actions of a `previous` config whose code is the same are taken over.
+    `checks_fields` holds expressions and templates against Stripe's objects. Raises ConfigError with all problems.
     """
     with _uncollected():
-        return Loading(path, environ, previous=previous).load()
+        return Loading(path, environ, previous=previous, checks_fields=checks_fields).load()
 
 
 @contextlib.contextmanager
@@ -125,9 +127,11 @@ class Loading:
         *,
         previous: Config | None = None,
         only: Collection[Path] | None = None,  # the template files that may be read; None: all below the folder
+        checks_fields: bool = False,  # against Stripe's objects
     ) -> None:
         self.path = path
         self.previous = previous
+        self.checks_fields = checks_fields
         self.source = source or Source(path, environ)
         self.problems = self.source.problems
         self.templates = Templates(self.source.folder, only)
@@ -146,7 +150,9 @@ class Loading:
         settings = self._settings(value)
         declared = set(self.source.section("connections"))
         accounts = dict(self._accounts())
-        parts = LoadedParts(settings, accounts, self.actions, connections, declared, self._unfilled())
+        parts = LoadedParts(
+            settings, accounts, self.actions, connections, declared, self._unfilled(), self.checks_fields
+        )
         loading = RouteLoading(self.source, self.compiling, self.problems, parts)
         routes = []
         is_sound = True

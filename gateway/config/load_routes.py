@@ -13,6 +13,7 @@ from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.internal_events import check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events
 from gateway.config.checks.stripe import check_fetch, fetch_of
+from gateway.config.checks.stripe_fields import Held, held_by
 from gateway.config.checks.template_names import Offered
 from gateway.config.diagnostics.problem import Problem, did_you_mean, nearest
 from gateway.config.plugins import missing_packages
@@ -37,6 +38,7 @@ class LoadedParts:
     connections: Mapping[str, ConnectionSettings]
     declared: AbstractSet[str]  # the names of connections, sound or not
     unfilled: AbstractSet[str]  # where a variable has no value
+    checks_fields: bool = False  # against Stripe's objects
 
 
 class RouteLoading:
@@ -70,6 +72,7 @@ class RouteLoading:
                 if route.accounts is None or account.name in route.accounts
             },
             own_objects=own_objects(route.events),
+            held=self._held(at, route),
         )
         in_actions = dataclasses.replace(
             at_intake,
@@ -97,6 +100,16 @@ class RouteLoading:
             dry_run=route.dry_run,
             digest=digest,
         )
+
+    def _held(self, at: Path_, route: RouteSettings) -> Held | None:
+        """What Stripe's events bring, where that is asked for."""
+        if not self._parts.checks_fields or route.digest is not None:
+            return None
+        texts = [str(route.if_), *(str(action.if_) for action in route.actions.values())]
+        tells_apart = any("event.type" in text or "object.object" in text for text in texts)
+        accounts = route.accounts if route.accounts is not None else self._parts.accounts
+        versions = [self._parts.accounts[name].api_version for name in accounts if name in self._parts.accounts]
+        return held_by(route.events, fetch_of(route), tells_apart, versions)
 
     def _raw_actions(self, at: Path_) -> Mapping[str, Any]:
         """A route's actions as written, sound or not."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from jinja2 import nodes
 
+from gateway.core.errors import Where
 from gateway.templating.positions import stretch_of
 
 Key = str | int
@@ -52,6 +53,10 @@ class Reference:
     stretches: tuple[tuple[int, int], ...]  # where each part of the path stands, in characters of the text
     is_optional: bool  # the template copes without it: `is defined`, `default(...)`
     file: str | None = None  # the template file it stands in; None: the text in the YAML
+
+
+Locate = Callable[[Reference, int], Where]
+"""The place of one part of a reference's path, counted from 0."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
-from gateway.admin.api.schemas import DeliveriesQuery, DeliveriesWhere, JobAsk, Result
-from gateway.admin.console.forms import checked, fields, listing
-from gateway.admin.console.render import confirm_page, page, query_string, started
+from gateway.admin.api.schemas import DeliveriesQuery, DeliveriesWhere
+from gateway.admin.console.forms import checked, fields, first
+from gateway.admin.console.render import confirm_page, page, query_string
+from gateway.admin.operations import MOST_COUNTED
 from gateway.admin.problems import Refused
 from gateway.admin.request import actor, parts
-from gateway.core.model import DeliveryState
+from gateway.core.model import ChangeResult, DeliveryState, Refusal
+from gateway.privacy.views import shown_deliveries, shown_delivery
 
 RETRIED = (DeliveryState.DEAD, DeliveryState.CANCELLED, DeliveryState.SKIPPED, DeliveryState.PENDING)
 CANCELLED = (DeliveryState.DEAD, DeliveryState.BLOCKED, DeliveryState.PENDING, DeliveryState.RUNNING)
@@ -17,11 +21,17 @@ CANCELLED = (DeliveryState.DEAD, DeliveryState.BLOCKED, DeliveryState.PENDING, D
 
 async def listed(request: web.Request) -> web.StreamResponse:
     """Deliveries, the newest first."""
-    operations = parts(request).operations
-    config = operations.config
+    made, query = parts(request), checked(request.query, DeliveriesQuery)
+    config = made.gateway.config
+    where = query.filter(config)
+    found = await made.store.delivery_page(where, limit=query.limit, after=query.cursor or None)
+    found = replace(found, items=await shown_deliveries(made.store, found.items, made.redactions))
+    given = fields(request.query, DeliveriesQuery)
     context = {
-        "page": await operations.deliveries(checked(request.query, DeliveriesQuery)),
-        **listing(request.query, DeliveriesQuery),
+        "page": found,
+        "given": given,
+        "shown": first(given, DeliveriesQuery.model_fields),
+        "filters": {name: value for name, value in given.items() if name not in ("cursor", "limit")},
         "states": list(DeliveryState),
         "accounts": config.event_accounts,
         "connections": list(config.connections),
@@ -37,13 +47,17 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 
 async def _shown(request: web.Request, said: str | None = None, refused: str | None = None) -> web.StreamResponse:
-    operations = parts(request).operations
-    delivery = await operations.only_delivery(request.match_info["id"])
-    route = next((route for route in operations.config.routes if route.name == delivery.route), None)
+    found = await parts(request).store.delivery(request.match_info["id"])
+    if found is None:
+        raise Refused(404, "there is no such delivery")
+    delivery, attempts = await shown_delivery(parts(request).store, *found, parts(request).redactions)
+    route = next((one for one in parts(request).gateway.config.routes if one.name == delivery.route), None)
+    action = route.action(delivery.action) if route is not None else None
     context = {
         "delivery": delivery,
-        "action": route.action(delivery.action) if route is not None else None,
-        "longest": max((attempt.duration_seconds for attempt in delivery.history), default=0.0) or 1.0,
+        "attempts": attempts,
+        "action": action,
+        "longest": max((attempt.duration_seconds for attempt in attempts), default=0.0) or 1.0,
         "may_retry": delivery.state in RETRIED,
         "may_cancel": delivery.state in CANCELLED,
         "said": said,
@@ -54,39 +68,42 @@ async def _shown(request: web.Request, said: str | None = None, refused: str | N
 
 async def retry(request: web.Request) -> web.StreamResponse:
     """Revives it with today's configuration."""
-    (result,) = await parts(request).operations.retry(actor(request), [request.match_info["id"]])
-    return await _changed(request, result, "It runs again, with today's configuration.")
+    done = await parts(request).operations.retry(actor(request), [request.match_info["id"]])
+    return await _changed(request, next(iter(done.values())), "It runs again, with today's configuration.")
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
     """Ends it for good."""
-    (result,) = await parts(request).operations.cancel(actor(request), [request.match_info["id"]])
-    return await _changed(request, result, "Cancelled. A retry revives it.")
+    done = await parts(request).operations.cancel(actor(request), [request.match_info["id"]])
+    return await _changed(request, next(iter(done.values())), "Cancelled. A retry revives it.")
 
 
-async def _changed(request: web.Request, result: Result, done: str) -> web.StreamResponse:
-    return await _shown(request, done if result.done else None, result.refused)
+async def _changed(request: web.Request, result: ChangeResult, done: str) -> web.StreamResponse:
+    if isinstance(result, Refusal):
+        return await _shown(request, refused=result.reason)
+    return await _shown(request, done)
 
 
-def _ask(what: object, where: DeliveriesWhere, *, dry_run: bool) -> JobAsk:
-    if what not in ("retry", "cancel"):
+def _what(given: object) -> str:
+    if given not in ("retry", "cancel"):
         raise Refused(422, "what: retry or cancel")
-    return JobAsk(what="retry" if what == "retry" else "cancel", deliveries=where, dry_run=dry_run)
+    return str(given)
 
 
 async def confirm_many(request: web.Request) -> web.StreamResponse:
     """How many a change by filter would be about."""
-    operations, where = parts(request).operations, checked(request.query, DeliveriesWhere)
-    ask = _ask(request.query.get("what"), where, dry_run=True)
-    count = (await operations.change_many(actor(request), ask, "")).count
-    settled = operations.settled(ask.what, where.filter(lambda: operations.config))
+    made = parts(request)
+    what, where = _what(request.query.get("what")), checked(request.query, DeliveriesWhere)
+    settled = made.operations.settled(what, where.filter(made.gateway.config))
+    count = await made.store.count_deliveries(settled, at_most=MOST_COUNTED)
     given = {**fields(request.query, DeliveriesWhere), "state": list(settled.states)}
-    return confirm_page(request, ask.what, "deliveries", count, given)
+    return confirm_page(request, what, "deliveries", count, given)
 
 
 async def change_many(request: web.Request) -> web.StreamResponse:
     """Starts it."""
-    form = await request.post()
-    ask = _ask(form.get("what"), checked(form, DeliveriesWhere), dry_run=False)
+    made, form = parts(request), await request.post()
+    what, where = _what(form.get("what")), checked(form, DeliveriesWhere)
     words = query_string(fields(form, DeliveriesWhere))
-    return started(await parts(request).operations.change_many(actor(request), ask, words))
+    job = await made.operations.start_deliveries(actor(request), what, where.filter(made.gateway.config), words)
+    return web.Response(status=303, headers={"Location": f"/jobs/{job.id}"})

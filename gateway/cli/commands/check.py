@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.main import app, load_config, options
-from gateway.cli.output import has_colours, print_json
+from gateway.cli.main import app, has_colours, load_config, options, print_json
 
 
 @app.command()
@@ -22,7 +21,7 @@ def check(
 
     config = None
     try:
-        config = load_config()
+        config = load_config(checks_fields=True)
         problems = config.warnings
     except ConfigError as error:
         problems = error.problems

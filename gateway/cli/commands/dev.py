@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.main import app, options
-from gateway.cli.output import clean
+from gateway.cli.main import app, clean, options
 
 if TYPE_CHECKING:
     from gateway.app.gateway import Ready

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.config.checks.stripe_fields import Held
 from gateway.config.diagnostics.problem import Problem, Severity, did_you_mean, nearest
-from gateway.core.errors import Where
 from gateway.core.model import Account
 from gateway.core.routing import scope_of
-from gateway.templating.references import Key, Reference
-
-Locate = Callable[[Reference, int], Where]
-"""The place of one part of a reference's path, counted from 0."""
+from gateway.templating.references import Key, Locate, Reference
 
 _METHODS = frozenset(("get", "items", "keys", "values"))
 _EVENT = frozenset(
@@ -56,6 +53,7 @@ class Offered:
     items: frozenset[str] | None = frozenset()  # names that the action itself brings, such as `item`; None: any
     own_objects: Mapping[str, frozenset[str]] = field(default_factory=dict)  # fields by type, of own events alone
     is_digest: bool = False
+    held: Held | None = None  # what Stripe's events of the route hold, where that is checked
 
 
 def roots(is_action: bool) -> frozenset[str]:

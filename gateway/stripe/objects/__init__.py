@@ -1,7 +1,7 @@
 """What Stripe's objects are made of: fields, types, nullability, values, what ids expand into; and what events hold.
 
-Read when first asked for, from objects.json, which `make stripe-objects` makes from the pinned `stripe` library, and
-events.txt; neither intake nor delivery asks. Stripe's own reference: https://docs.stripe.com/api.
+Read when first asked for, from objects.json, which `make stripe-objects` makes from the pinned `stripe` library,
+events.txt and moved.txt; neither intake nor delivery asks. Stripe's own reference: https://docs.stripe.com/api.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Stripe cuts at ten; `map` an object whose keys are the user's, such as `metadata
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """The type of a field."""
+class FieldType:
+    """The type of a field of one of Stripe's objects."""
 
     kind: Kind
     is_nullable: bool = False  # null, or left out
     values: tuple[Any, ...] = ()  # of an enum, as far as the library knows them
     objects: tuple[str, ...] = ()  # the names of the objects that it is, or expands into
     inline: Mapping[str, Any] | None = None  # fields of an object without a name of its own, unread
-    item: Field | None = None  # of a list, an array or a map
+    item: FieldType | None = None  # of a list, an array or a map
 
 
 def api_version() -> str:
@@ -53,7 +53,7 @@ def object_names() -> frozenset[str]:
 
 
 @functools.cache
-def fields(name: str) -> Mapping[str, Field]:
+def fields(name: str) -> Mapping[str, FieldType]:
     """The fields of an object. Raises KeyError where Stripe has none of that name."""
     return _read(_data()["objects"][name])
 
@@ -70,9 +70,37 @@ def objects_of(event_type: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def data_of(event_type: str) -> Mapping[str, Field]:
+def data_of(event_type: str) -> Mapping[str, FieldType]:
     """The fields of a thin event's own `data`; nothing where it has none."""
     return _read(_data()["thin_events"].get(event_type, {}).get("data", {}))
+
+
+OLDEST = "2023-10-16"
+"""The oldest version of Stripe's API that `moved` tells of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A field that an object has no more."""
+
+    version: str  # of Stripe's API, the first without it
+    where: str | None  # the path, in the same object, of what stands for it now; None: nothing does
+    note: str | None  # what to do instead, where that is no path
+
+
+@functools.cache
+def moved(name: str) -> Mapping[str, Moved]:
+    """The fields that an object had in versions since `OLDEST` and has no more, by path without indexes. Read from the
+    differences between the `stripe` library's major versions; what stands for them now, from Stripe's changelog
+    (https://docs.stripe.com/changelog).
+    """
+    fields = {}
+    for line in _lines("moved.txt"):
+        version, owner, path, where = line.split(" ", 3)
+        if owner == name:
+            note = where[1:].strip() if where.startswith("-") else None
+            fields[path] = Moved(version, None if where.startswith("-") else where, note or None)
+    return fields
 
 
 def event_types() -> frozenset[str]:
@@ -80,7 +108,7 @@ def event_types() -> frozenset[str]:
     return frozenset(_snapshot_events()) | frozenset(_data()["thin_events"])
 
 
-def fields_in(field: Field, *, is_expanded: bool = False) -> Mapping[str, Field] | None:
+def fields_in(field: FieldType, *, is_expanded: bool = False) -> Mapping[str, FieldType] | None:
     """What a field's value holds in turn, of all the objects that it may be; None where it holds nothing that is known:
     a plain value, a map, or an id that is not expanded.
     """
@@ -89,7 +117,7 @@ def fields_in(field: Field, *, is_expanded: bool = False) -> Mapping[str, Field]
     if field.kind == "object" or (field.kind == "expandable" and is_expanded):
         if field.inline is not None:
             return _read(field.inline)
-        merged: dict[str, Field] = {}
+        merged: dict[str, FieldType] = {}
         for name in field.objects:
             for key, value in fields(name).items():
                 merged.setdefault(key, value)
@@ -97,12 +125,12 @@ def fields_in(field: Field, *, is_expanded: bool = False) -> Mapping[str, Field]
     return None
 
 
-_LIST: Mapping[str, Field] = {
-    "object": Field("enum", values=("list",)),
-    "data": Field("array"),
-    "has_more": Field("boolean"),
-    "total_count": Field("integer", is_nullable=True),
-    "url": Field("string"),
+_LIST: Mapping[str, FieldType] = {
+    "object": FieldType("enum", values=("list",)),
+    "data": FieldType("array"),
+    "has_more": FieldType("boolean"),
+    "total_count": FieldType("integer", is_nullable=True),
+    "url": FieldType("string"),
 }
 
 
@@ -114,26 +142,30 @@ def _data() -> Mapping[str, Any]:
 
 @functools.cache
 def _snapshot_events() -> Mapping[str, tuple[str, ...]]:
-    lines = (files(__package__) / "events.txt").read_text(encoding="utf-8").splitlines()
-    return {event_type: tuple(names.split("|")) for event_type, names in (line.split(" ") for line in lines)}
+    rows = (line.split(" ") for line in _lines("events.txt"))
+    return {event_type: tuple(names.split("|")) for event_type, names in rows}
 
 
-def _read(specs: Mapping[str, Any]) -> Mapping[str, Field]:
+def _lines(name: str) -> list[str]:
+    return (files(__package__) / name).read_text(encoding="utf-8").splitlines()
+
+
+def _read(specs: Mapping[str, Any]) -> Mapping[str, FieldType]:
     return {name: _field(spec) for name, spec in specs.items()}
 
 
-def _field(spec: Any) -> Field:
+def _field(spec: Any) -> FieldType:
     """One type, as tests/docs/stripe_objects.py writes it."""
     if isinstance(spec, str):
-        return Field(spec.rstrip("?"), is_nullable=spec.endswith("?"))  # type: ignore[arg-type]  # by the generator
+        return FieldType(spec.rstrip("?"), is_nullable=spec.endswith("?"))  # type: ignore[arg-type]  # by the generator
     is_nullable = "null" in spec
     if "values" in spec:
-        return Field("enum", is_nullable, values=tuple(spec["values"]))
+        return FieldType("enum", is_nullable, values=tuple(spec["values"]))
     if "expands" in spec:
-        return Field("expandable", is_nullable, objects=tuple(spec["expands"]), inline=spec.get("fields"))
+        return FieldType("expandable", is_nullable, objects=tuple(spec["expands"]), inline=spec.get("fields"))
     if "fields" in spec:
-        return Field("object", is_nullable, inline=spec["fields"])
+        return FieldType("object", is_nullable, inline=spec["fields"])
     if "object" in spec or "any_of" in spec:
-        return Field("object", is_nullable, objects=tuple(spec.get("any_of") or [spec["object"]]))
+        return FieldType("object", is_nullable, objects=tuple(spec.get("any_of") or [spec["object"]]))
     (kind,) = {"list", "array", "map"} & set(spec)
-    return Field(kind, is_nullable, item=_field(spec[kind]))  # type: ignore[arg-type]  # one of these three
+    return FieldType(kind, is_nullable, item=_field(spec[kind]))  # type: ignore[arg-type]  # one of these three

@@ -45,7 +45,10 @@ def test_the_kinds_of_fields() -> None:
     assert invoice["amount_due"].kind == "amount"
     assert invoice["created"].kind == "time"
     assert (invoice["customer"].kind, invoice["customer"].objects) == ("expandable", ("customer",))
-    assert (invoice["lines"].kind, invoice["lines"].item) == ("list", objects.Field("object", objects=("line_item",)))
+    assert (invoice["lines"].kind, invoice["lines"].item) == (
+        "list",
+        objects.FieldType("object", objects=("line_item",)),
+    )
     assert invoice["metadata"].kind == "map"
     assert invoice["status"].is_nullable
     assert set(invoice["status"].values) == {"draft", "open", "paid", "uncollectible", "void"}
