@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 SCRATCH := $(shell df -k --output=avail,target /dev/shm 2>/dev/null | awk '$$1 > 4194304 && $$2 == "/dev/shm" {print $$2}')
 PYTEST := $(if $(SCRATCH),TMPDIR=$(SCRATCH) )$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers pins event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean model
+.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean model
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -109,6 +109,11 @@ bench: bench-peers
 bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r bench/requirements.txt
+
+# What was found in others' software, seen again: findings/README.md. By hand: needs the network, takes two minutes.
+findings:
+	@status=0; for script in $(filter-out findings/common.sh,$(wildcard findings/*.sh)); do \
+	    echo "== $$script"; bash $$script; case $$? in 0|77) ;; *) status=1 ;; esac; done; exit $$status
 
 # Pins: names, versions and hashes only, never an index address.
 pins:
