@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -16,14 +16,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.config.load import Config
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
-from gateway.core.errors import (
-    EnvelopeError,
-    StripeApiError,
-    StripeKeyRefused,
-    StripeUnavailable,
-    TemplateError,
-    place_of,
-)
+from gateway.core.errors import EnvelopeError
 from gateway.core.masking import Masker, Maskers
 from gateway.core.model import (
     ActionUse,
@@ -39,12 +32,13 @@ from gateway.core.model import (
 )
 from gateway.core.routing import RouteTable, evaluate_condition, keys_for, scope_of, with_fetched
 from gateway.core.tracing import AttemptTrace
+from gateway.delivery.attempt_errors import AttemptError, Phase, explained
 from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.resources import Resources, connection_of
-from gateway.plugin import UNTIL_RESUMED, Context, Reject, Retry
-from gateway.privacy.redaction import RedactedPath, masker_for
+from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context
+from gateway.privacy.redaction import masker_for
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
 UNKNOWN_WAIT_SECONDS = 15.0
@@ -61,6 +55,11 @@ class AttemptResult:
     is_failure: bool = False  # of the connection: a Retry that is, a timeout or a network error of the action
 
 
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptContext:
     """What an attempt works with."""
@@ -74,30 +73,30 @@ class AttemptContext:
     trace: AttemptTrace | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     gatherer: Gatherer = field(default_factory=NobodyElse)
+    is_cut_off: Callable[[], bool] = _is_cancelled  # by whoever runs the attempt; else a cancellation is the action's
 
 
-class _Done(Exception):  # noqa: N818
-    """Ends an attempt before the action runs."""
+class _Settled(Exception):  # noqa: N818
+    """Ends an attempt whose action is not asked: skipped, handed back, or judged anew."""
 
     def __init__(self, ending: Outcome) -> None:
         super().__init__()
         self.ending = ending
 
 
-async def run_attempt(claim: Claim, bench: AttemptContext) -> AttemptResult:
+async def run_attempt(claim: Claim, context: AttemptContext) -> AttemptResult:
     """Runs a claimed delivery once and says how it ended, in words without secrets (a plugin's error may hold some) and
-    without what its account redacts. Raises nothing but CancelledError.
+    without what its account redacts. Whatever the action raises is such an end, whether it is an Exception or not.
+    Raises CancelledError where the attempt is cut off, and nothing else.
     """
-    brought: list[Mapping[str, Any]] = []
-    ended = await _run(claim, bench, brought)
-    ending = ended.ending
+    run = _Run(claim, context)
+    result = await run.result()
+    ending = result.ending
     if not isinstance(ending, Finish) or (ending.reason is None and ending.attempt.error is None):
-        return ended
-    account = bench.config.accounts.get(claim.delivery.account)
-    fetched = brought[0] if brought else None
-    masker = Maskers(bench.config.masker, _hidden(claim, fetched, account.redact if account is not None else ()))
+        return result
+    masker = Maskers(context.config.masker, run.redacted())
     attempt = replace(ending.attempt, error=masker.mask(ending.attempt.error))
-    return replace(ended, ending=replace(ending, reason=masker.mask(ending.reason), attempt=attempt))
+    return replace(result, ending=replace(ending, reason=masker.mask(ending.reason), attempt=attempt))
 
 
 def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
@@ -111,141 +110,192 @@ def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
     return replace(result, ending=replace(ending, rendered=rendered, output=output))
 
 
-def _hidden(claim: Claim, fetched: Mapping[str, Any] | None, paths: Sequence[RedactedPath]) -> Masker:
-    """Hides what the account redacts."""
-    try:
-        return masker_for(parse_json(claim.event.body), fetched, paths) if paths else Masker(())
-    except EnvelopeError:
-        return Masker(())
+class _Run:
+    """One attempt: its phases, and what they have brought for whatever ends it."""
 
+    def __init__(self, claim: Claim, context: AttemptContext) -> None:
+        self._claim = claim
+        self._delivery = claim.delivery
+        self._context = context
+        self._phase = Phase.PREPARE
+        self._started_at, self._start = context.now(), time.monotonic()
+        self._scope: dict[str, Any] = {}
+        self._body = claim.event.body
+        self._dry: str | None = None  # why nothing is to be sent
+        self._fetched: Mapping[str, Any] | None = None
+        self._kept: Any = None  # of the rendered `with`
 
-async def _run(claim: Claim, bench: AttemptContext, brought: list[Mapping[str, Any]]) -> AttemptResult:
-    """The attempt. What `fetch` brings is put into `brought`."""
-    started_at, start = bench.now(), time.monotonic()
-    delivery = claim.delivery
+    async def result(self) -> AttemptResult:
+        """The phases in their order, to the end of the attempt."""
+        try:
+            self._route, self._use = find(self._claim, self._context)
+        except _Settled as settled:
+            return AttemptResult(settled.ending)
+        try:
+            await self._prepare()
+            async with self._context.trace or _NOT_TRACED, asyncio.timeout(self._use.timeout_seconds):
+                await self._fetch()
+                settings = self._render()
+                output = await self._act(settings)
+            await _settle(self._context.is_cut_off)
+            return self._succeeded(output)
+        except _Settled as settled:
+            return AttemptResult(settled.ending)
+        except asyncio.CancelledError as error:
+            if self._context.is_cut_off():
+                raise
+            await _settle(self._context.is_cut_off)
+            return self._failed(explained(error, self._phase, self._use))
+        except BaseException as error:
+            return self._failed(explained(error, self._phase, self._use))
 
-    def attempt(outcome: AttemptOutcome, error: str | None = None) -> Attempt:
-        text = error[:_ERROR_CHARACTERS] if error else None
-        return Attempt(delivery.attempts, started_at, time.monotonic() - start, outcome, text)
+    # -- phases -----------------------------------------------------------------------------------------------
 
-    def failed_for_good(error: str) -> Finish:
-        if dry is not None:
-            return dry_finish(dry, attempt(AttemptOutcome.SKIPPED), kept, steps, error)
-        return Finish(DeliveryState.DEAD, attempt(AttemptOutcome.DEAD, error), reason=error, rendered=kept)
-
-    dry: str | None = None
-    steps: Mapping[str, Any] = {}
-    kept: Any = None
-    action: ActionUse | None = None
-    pause: float | None = None
-    is_failure = is_at_action = False
-    is_asking = False
-    try:
-        route, action = find(claim, bench)
+    async def _prepare(self) -> None:
+        """What templates will see, from the event and the store alone."""
+        claim, route, allowed = self._claim, self._route, self._use.retry.attempts
+        begun, last_error = self._delivery.attempts - 1, self._delivery.last_error
+        if begun >= allowed and last_error is not None:  # whoever ran it did not live to tell how the last one ended
+            message = f"no attempt is left: {begun} have begun, and `retry` allows {allowed}; the last: {last_error}"
+            raise AttemptError(message, is_final=True)
         if is_forgotten(claim.event.body):
-            return AttemptResult(
-                failed_for_good("the event was forgotten (`gateway forget`): what it said is gone; cancel this")
+            raise AttemptError(
+                "the event was forgotten (`gateway forget`): what it said is gone; cancel this", is_final=True
             )
-        dry = why_dry(claim, route, action)
-        scope = scope_for(claim, bench, route)
-        steps = scope["steps"]
-        if not delivery.is_judged:
-            raise _Done(_judge_late(claim, route, action, scope, attempt))
-        body = claim.event.body
+        self._dry = why_dry(claim, route, self._use)
+        self._scope = scope_for(claim, self._context, route)
+        if not self._delivery.is_judged:
+            raise _Settled(self._judged_late())
         if route.digest is not None:
-            gathered = await gathered_for(claim, route.digest, bench.gatherer)
+            gathered = await gathered_for(claim, route.digest, self._context.gatherer)
             if isinstance(gathered, Released):
-                raise _Done(gathered)
-            scope, body = {**scope, **digest_scope(gathered)}, digest_body(gathered)
-        async with bench.trace or _NOT_TRACED, asyncio.timeout(action.timeout_seconds):
-            if route.fetch is not None:
-                is_asking = True
-                account = bench.config.accounts[delivery.account]
-                brought.append(await bench.fetcher.fetch(claim, scope["event"], account, route.fetch))
-                scope = with_fetched(scope, brought[0])
-                is_asking = False
-            if action.condition is not None and not action.condition.evaluate(scope):
-                reason = f"its `if` is false: {action.condition.source}"
-                raise _Done(Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason=reason))
-            rendered = action.settings.render(scope)
-            kept = rendered.kept
-            plugin = bench.config.actions[action.uses]
-            connection = connection_of(bench.config.connections, action.connection)
-            context = Context(
-                delivery_id=delivery.id,
-                attempt=delivery.attempts,
-                account=delivery.account,
-                route=delivery.route,
-                action=delivery.action,
-                event=scope["event"],
-                body=body,
-                connection=connection,
-                resource=None,
-                timeout_seconds=action.timeout_seconds,
-                now=bench.now,
-                log=bench.log.bind(delivery_id=delivery.id, event_id=delivery.event_id, action=delivery.action),
-                base_folder=str(bench.config.folder),
-                trace_headers=bench.trace.headers if bench.trace is not None else {},
-                attempts_left=max(0, action.retry.attempts - delivery.attempts),
-            )
-            if dry is not None:
-                plugin.rehearse(rendered.settings, context)
-                return AttemptResult(dry_finish(dry, attempt(AttemptOutcome.SKIPPED), kept, steps, None))
-            is_at_action = True
-            async with bench.resources.use(plugin, action.connection, connection, context.base_folder) as resource:
-                output = await plugin.run(rendered.settings, replace(context, resource=resource))
-        return AttemptResult(
-            Finish(
-                DeliveryState.SUCCEEDED,
-                attempt(AttemptOutcome.SUCCEEDED),
-                rendered=kept,
-                output=dict(output) if output is not None else None,
-            )
+                raise _Settled(gathered)
+            self._scope |= digest_scope(gathered)
+            self._body = digest_body(gathered)
+
+    async def _fetch(self) -> None:
+        """The object as it is at Stripe, where the route asks for it."""
+        if self._route.fetch is None:
+            return
+        self._phase = Phase.FETCH
+        account = self._context.config.accounts[self._delivery.account]
+        event = self._scope["event"]
+        self._fetched = await self._context.fetcher.fetch(self._claim, event, account, self._route.fetch)
+        self._scope = with_fetched(self._scope, self._fetched)
+
+    def _render(self) -> Any:
+        """The action's settings, where its `if` holds."""
+        self._phase = Phase.RENDER
+        condition = self._use.condition
+        if condition is not None and not condition.evaluate(self._scope):
+            reason = f"its `if` is false: {condition.source}"
+            raise _Settled(Finish(DeliveryState.SKIPPED, self._attempt(AttemptOutcome.SKIPPED), reason=reason))
+        rendered = self._use.settings.render(self._scope)
+        self._kept = rendered.kept
+        return rendered.settings
+
+    async def _act(self, settings: Any) -> Mapping[str, Any] | None:
+        """Asks the action to act, or in a dry run whether it could."""
+        context, use = self._context, self._use
+        plugin = context.config.actions[use.uses]
+        connection = connection_of(context.config.connections, use.connection)
+        told = self._action_context(connection)
+        if self._dry is not None:
+            plugin.rehearse(settings, told)
+            raise _Settled(self._dry_finish(self._dry, None))
+        self._phase = Phase.RUN
+        async with context.resources.use(plugin, use.connection, connection, told.base_folder) as resource:
+            output = await plugin.run(settings, replace(told, resource=resource))
+        return dict(output) if output is not None else None
+
+    def _action_context(self, connection: ConnectionSettings | None) -> Context:
+        context, delivery = self._context, self._delivery
+        return Context(
+            delivery_id=delivery.id,
+            attempt=delivery.attempts,
+            account=delivery.account,
+            route=delivery.route,
+            action=delivery.action,
+            event=self._scope["event"],
+            body=self._body,
+            connection=connection,
+            resource=None,
+            timeout_seconds=self._use.timeout_seconds,
+            now=context.now,
+            log=context.log.bind(delivery_id=delivery.id, event_id=delivery.event_id, action=delivery.action),
+            base_folder=str(context.config.folder),
+            trace_headers=context.trace.headers if context.trace is not None else {},
+            attempts_left=max(0, self._use.retry.attempts - delivery.attempts),
         )
-    except _Done as done:
-        return AttemptResult(done.ending)
-    except (TemplateError, EnvelopeError) as error:
-        return AttemptResult(failed_for_good(str(error)))
-    except Reject as error:
-        return AttemptResult(failed_for_good(error.message), error.pause_seconds)
-    except StripeUnavailable as error:
-        message, after = str(error), error.after_seconds
-    except StripeKeyRefused as error:
-        message, after = str(error), None
-    except StripeApiError as error:
-        return AttemptResult(failed_for_good(str(error)))
-    except Retry as error:
-        message, after, pause = error.message, error.after_seconds, error.pause_seconds
-        is_failure = is_at_action and error.of_connection
-    except TimeoutError:
-        seconds = action.timeout_seconds if action else 0
-        what = "Stripe did not bring the object; the action has not begun"
-        what = what if is_asking else "whether it took effect is not known"
-        message, after = f"no end after {seconds:g} s (its timeout); {what}", None
-        is_failure = is_at_action
-    except OSError as error:
-        message, after, is_failure = f"{type(error).__name__}: {error}", None, is_at_action
-    except Exception as error:
-        # A fault of the action itself. Its place helps its author; its values could hold secrets.
-        uses = action.uses if action else "?"
-        message, after = f"the action {uses} failed at {place_of(error)}: {type(error).__name__}: {error}", None
-    assert action is not None
-    if pause is not None and pause != UNTIL_RESUMED:
-        pause = min(pause, action.retry.max_seconds)
-    wait = next_wait(action.retry, delivery.attempts, bench.rng, after)
-    if wait is None:
-        last = f"{message} (attempt {delivery.attempts} of {action.retry.attempts}, the last)"
-        return AttemptResult(failed_for_good(last), pause, is_failure)
-    failed = attempt(AttemptOutcome.RETRY, message)
-    return AttemptResult(Finish(DeliveryState.PENDING, failed, wait_seconds=wait, rendered=kept), pause, is_failure)
+
+    def _judged_late(self) -> Outcome:
+        """Judges the route's `if` where routing could not, from the event alone."""
+        values = evaluate_condition(self._route, self._delivery.account, self._scope)
+        if values is None:
+            reason = "the route's `if` is false"
+            return Finish(DeliveryState.SKIPPED, self._attempt(AttemptOutcome.SKIPPED), reason=reason)
+        return Rekeyed(*keys_for(self._route, self._use.name, self._delivery.account, values))
+
+    # -- how it ended -----------------------------------------------------------------------------------------
+
+    def _attempt(self, outcome: AttemptOutcome, error: str | None = None) -> Attempt:
+        text = error[:_ERROR_CHARACTERS] if error else None
+        return Attempt(self._delivery.attempts, self._started_at, time.monotonic() - self._start, outcome, text)
+
+    def _succeeded(self, output: Mapping[str, Any] | None) -> AttemptResult:
+        attempt = self._attempt(AttemptOutcome.SUCCEEDED)
+        return AttemptResult(Finish(DeliveryState.SUCCEEDED, attempt, rendered=self._kept, output=output))
+
+    def _dry_finish(self, why: str, error: str | None) -> Finish:
+        return dry_finish(why, self._attempt(AttemptOutcome.SKIPPED), self._kept, self._scope.get("steps", {}), error)
+
+    def _dead(self, error: str) -> Finish:
+        if self._dry is not None:
+            return self._dry_finish(self._dry, error)
+        return Finish(DeliveryState.DEAD, self._attempt(AttemptOutcome.DEAD, error), reason=error, rendered=self._kept)
+
+    def _failed(self, error: AttemptError) -> AttemptResult:
+        retry, pause = self._use.retry, error.pause_seconds
+        if error.is_final:
+            return AttemptResult(self._dead(error.message), pause)
+        if pause is not None and pause != UNTIL_RESUMED:
+            pause = min(pause, retry.max_seconds)
+        wait = next_wait(retry, self._delivery.attempts, self._context.rng, error.after_seconds)
+        if wait is None:
+            last = f"{error.message} (attempt {self._delivery.attempts} of {retry.attempts}, the last)"
+            return AttemptResult(self._dead(last), pause, error.is_of_connection)
+        attempt = self._attempt(AttemptOutcome.RETRY, error.message)
+        ending = Finish(DeliveryState.PENDING, attempt, wait_seconds=wait, rendered=self._kept)
+        return AttemptResult(ending, pause, error.is_of_connection)
+
+    def redacted(self) -> Masker:
+        """Hides what the account redacts of the event and of what was fetched."""
+        account = self._context.config.accounts.get(self._delivery.account)
+        if account is None or not account.redact:
+            return Masker(())
+        try:
+            return masker_for(parse_json(self._claim.event.body), self._fetched, account.redact)
+        except EnvelopeError:
+            return Masker(())
 
 
-def find(claim: Claim, bench: AttemptContext) -> tuple[Route, ActionUse]:
+async def _settle(is_cut_off: Callable[[], bool]) -> None:
+    """Takes back a cancellation that the action asked for itself: what comes now is no part of it."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling() or is_cut_off():
+        return
+    with contextlib.suppress(asyncio.CancelledError):  # it may be still to come
+        await asyncio.sleep(0)
+    while task.cancelling() and not is_cut_off():
+        task.uncancel()
+
+
+def find(claim: Claim, context: AttemptContext) -> tuple[Route, ActionUse]:
     """The route and action of a claim in today's config. Ends the attempt where they are gone."""
     delivery = claim.delivery
-    route = bench.table.by_name.get(delivery.route)
+    route = context.table.by_name.get(delivery.route)
     action = route.action(delivery.action) if route is not None else None
-    if route is not None and action is not None and bench.config.account(delivery.account) is not None:
+    if route is not None and action is not None and context.config.account(delivery.account) is not None:
         return route, action
     missing = (
         f"route {delivery.route}"
@@ -255,39 +305,24 @@ def find(claim: Claim, bench: AttemptContext) -> tuple[Route, ActionUse]:
         else f"account {delivery.account}"
     )
     begins = f"waits for {missing} since "
-    since = bench.now()
+    since = context.now()
     if delivery.reason is not None and delivery.reason.startswith(begins):
         since = datetime.fromisoformat(delivery.reason.removeprefix(begins))
-    if (bench.now() - since).total_seconds() < UNKNOWN_SECONDS:  # another gateway, or the next reload, may know it
+    if (context.now() - since).total_seconds() < UNKNOWN_SECONDS:  # another gateway, or the next reload, may know it
         reason = begins + since.isoformat(timespec="seconds")
-        raise _Done(Released(reason, UNKNOWN_WAIT_SECONDS))
+        raise _Settled(Released(reason, UNKNOWN_WAIT_SECONDS))
     error = f"gateway.yaml has no {missing} any more; put it back and retry, or cancel"
-    attempt = Attempt(delivery.attempts, bench.now(), 0.0, AttemptOutcome.DEAD, error)
-    raise _Done(Finish(DeliveryState.DEAD, attempt, reason=error))
+    attempt = Attempt(delivery.attempts, context.now(), 0.0, AttemptOutcome.DEAD, error)
+    raise _Settled(Finish(DeliveryState.DEAD, attempt, reason=error))
 
 
-def scope_for(claim: Claim, bench: AttemptContext, route: Route) -> dict[str, Any]:
+def scope_for(claim: Claim, context: AttemptContext, route: Route) -> dict[str, Any]:
     """What an action's templates see. Raises EnvelopeError."""
     delivery = claim.delivery
-    account = bench.config.account(delivery.account)
+    account = context.config.account(delivery.account)
     assert account is not None  # `find` has seen it
-    scope = scope_of(parse_json(claim.event.body), account, bench.config.vars)
+    scope = scope_of(parse_json(claim.event.body), account, context.config.vars)
     needed = route.needed_by(delivery.action) if delivery.needs else frozenset()
     scope["steps"] = steps_of(claim, needed)
     scope["delivery"] = {"id": delivery.id, "attempt": delivery.attempts}
     return scope
-
-
-def _judge_late(
-    claim: Claim,
-    route: Route,
-    action: ActionUse,
-    scope: Mapping[str, Any],
-    attempt: Callable[[AttemptOutcome], Attempt],
-) -> Outcome:
-    """Judges the route's `if` where routing could not, from the event alone."""
-    values = evaluate_condition(route, claim.delivery.account, scope)
-    if values is None:
-        reason = "the route's `if` is false"
-        return Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason=reason)
-    return Rekeyed(*keys_for(route, action.name, claim.delivery.account, values))

@@ -94,7 +94,9 @@ class Resources:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await entry.action.close(entry.resource)
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # also what would end the gateway: a plugin's code says it
             self._log.warning("resource.close_failed", action=entry.action.name, error=type(error).__name__)
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config.load import Config
-from gateway.core.errors import StoreError
+from gateway.core.errors import StoreError, place_of
 from gateway.core.model import (
     Attempt,
     AttemptOutcome,
@@ -46,6 +46,7 @@ SHORTEST_SECONDS = 0.005  # of a sleep
 MANY_LANES = 200  # looking through so many takes a millisecond or two
 LOOK_SHARE = 0.1  # of the time at most goes into looking for lanes with work, where they are many
 LOOK_SECONDS = 0.3  # ... but no look is older
+OWN_FAULT_SECONDS = 60.0  # until another attempt, where not the action failed but the gateway
 Observer = Callable[[Claim, Outcome], None]
 
 
@@ -78,6 +79,7 @@ class Worker:
         self._groups = Groups(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts: dict[str, asyncio.Task[None]] = {}  # by delivery id, until they end; then comes recording
+        self._cut_off: set[str] = set()  # attempts that were cancelled here: an action may cancel itself as well
         self._leases = Leases(store)
         self._with_work: dict[str, tuple[Group, list[Lane]]] = {}  # by the last look
         self._next_due_at = math.inf  # monotonic
@@ -260,26 +262,41 @@ class Worker:
         config, table = self._config()
         trace = None if self._tracer is None else self._tracer.attempt(claim)
         log = self._log if trace is None else self._log.bind(trace_id=trace.trace_id)
+        delivery_id = claim.delivery.id
         context = AttemptContext(
-            config, table, self._resources, self._fetcher, self._rng, log, trace, gatherer=self._gatherer
+            config,
+            table,
+            self._resources,
+            self._fetcher,
+            self._rng,
+            log,
+            trace,
+            gatherer=self._gatherer,
+            is_cut_off=lambda: delivery_id in self._cut_off,
         )
         start, started_at = time.monotonic(), context.now()
         seconds: float | None = None
+
+        def unfinished(outcome: AttemptOutcome, error: str, wait_seconds: float) -> AttemptResult:
+            attempt = Attempt(claim.delivery.attempts, started_at, time.monotonic() - start, outcome, error)
+            return AttemptResult(Finish(DeliveryState.PENDING, attempt, wait_seconds=wait_seconds))
+
         try:
             ended = for_keeping(await run_attempt(claim, context), config)
             seconds = time.monotonic() - start
         except asyncio.CancelledError:  # by drain, or because its lease is lost: handed back, its attempt recorded
             why = "the gateway stopped" if self._draining else "the gateway lost its lease"
             error = f"{why} during this attempt; whether it took effect is not known"
-            attempt = Attempt(
-                claim.delivery.attempts, started_at, time.monotonic() - start, AttemptOutcome.INTERRUPTED, error
-            )
-            ended = AttemptResult(Finish(DeliveryState.PENDING, attempt))
+            ended = unfinished(AttemptOutcome.INTERRUPTED, error, 0.0)
+        except Exception as fault:  # of ours: neither its slot is lost nor the others' time
+            error = f"the gateway itself failed at {place_of(fault)}: {type(fault).__name__}"
+            ended = unfinished(AttemptOutcome.RETRY, error, OWN_FAULT_SECONDS)
         finally:
-            self._attempts.pop(claim.delivery.id, None)
+            self._attempts.pop(delivery_id, None)
+            self._cut_off.discard(delivery_id)
+            group.running -= 1
         if trace is not None:
             trace.ended(ended.ending)
-        group.running -= 1
         if group.connection is not None:
             await self._connections.report(group.connection, evidence_of(claim.delivery.id, ended), group.breaker)
         if not self._draining:
@@ -351,6 +368,7 @@ class Worker:
                 wait = 1.0
             for delivery_id in list(self._attempts):
                 if delivery_id in lost or self._leases.is_lost(delivery_id):
+                    self._cut_off.add(delivery_id)
                     self._attempts.pop(delivery_id).cancel()
 
     # -- the end ----------------------------------------------------------------------------------------------
@@ -367,6 +385,7 @@ class Worker:
             await asyncio.gather(*(self._hand_back(group, claim) for claim in ready))
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=within_seconds)
+        self._cut_off.update(self._attempts)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:

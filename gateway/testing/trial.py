@@ -105,8 +105,8 @@ class Trial:
         assert self._resources is not None
         routes = [replace(route, dry_run=is_dry) for route in self._config.routes]
         table, log = RouteTable(routes), structlog.get_logger()
-        bench = AttemptContext(self._config, table, self._resources, _NoFetch(), _Even(), log, now=self._now)
-        ended = await run_attempt(self._claim(), bench)
+        context = AttemptContext(self._config, table, self._resources, _NoFetch(), _Even(), log, now=self._now)
+        ended = await run_attempt(self._claim(), context)
         finish = ended.ending
         assert isinstance(finish, Finish)  # the route is known, and was judged
         is_pending = finish.state is DeliveryState.PENDING

@@ -59,9 +59,9 @@ def at_commit(before: Callable[[], None], after: Callable[[], None]) -> None:
 def at_attempt(before: Callable[[], None], after: Callable[[], None]) -> None:
     """Around an attempt: with the claim committed, and with its action done but not recorded."""
 
-    async def run(claim: Any, bench: Any) -> Any:
+    async def run(claim: Any, context: Any) -> Any:
         before()
-        ended = await attempt.run_attempt(claim, bench)
+        ended = await attempt.run_attempt(claim, context)
         after()
         return ended
 

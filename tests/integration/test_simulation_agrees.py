@@ -72,13 +72,13 @@ async def really(config: Config, store: SqliteStore, envelope: dict[str, Any]) -
     log = structlog.get_logger()
     resources = Resources(lambda *_: True, log)
     actions = dict.fromkeys(config.actions, Succeeds())
-    bench = AttemptContext(
+    context = AttemptContext(
         replace(config, actions=actions), RouteTable(config.routes), resources, NoFetcher(), Random(0), log
     )
     lanes = {Lane("acme", config.routes[0].name, name): 10 for name in NAMES}
     while claims := await store.claim(lanes, lease_seconds=30):
         for claim in claims:
-            await store.finish(claim.delivery.id, claim.token, (await run_attempt(claim, bench)).ending)
+            await store.finish(claim.delivery.id, claim.token, (await run_attempt(claim, context)).ending)
     await resources.close()
     found = await store.deliveries(DeliveryFilter(event_ids=[event.id]), limit=100)
     return {one.action: (one.state.value, told(one.state, one.reason)) for one in found}

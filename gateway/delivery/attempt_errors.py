@@ -1,0 +1,99 @@
+"""Why an attempt did not succeed: whatever a phase raises, in words and with what is to be done about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from gateway.core.errors import (
+    EnvelopeError,
+    StripeApiError,
+    StripeKeyRefused,
+    StripeUnavailable,
+    TemplateError,
+    place_of,
+)
+from gateway.core.model import ActionUse
+from gateway.plugin import Reject, Retry
+
+
+class AttemptError(Exception):
+    """Why an attempt did not succeed, as its phase knows it, and what is to be done about it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_final: bool = False,  # a dead letter, whatever attempts are left
+        after_seconds: float | None = None,  # asked for by the destination, or by Stripe
+        pause_seconds: float | None = None,  # of the whole connection
+        is_of_connection: bool = False,  # which is paused after several in a row
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.is_final = is_final
+        self.after_seconds = after_seconds
+        self.pause_seconds = pause_seconds
+        self.is_of_connection = is_of_connection
+
+
+class Phase(StrEnum):
+    """How far an attempt has come."""
+
+    PREPARE = "prepare"
+    FETCH = "fetch"
+    RENDER = "render"
+    RUN = "run"  # from here on it may have taken effect
+
+
+def explained(error: BaseException, phase: Phase, use: ActionUse) -> AttemptError:
+    """What to make of something that was raised in a phase."""
+    raised, error, is_running = error, _deciding(error), phase is Phase.RUN
+    match error:
+        case AttemptError():
+            return error
+        case TemplateError() | EnvelopeError():
+            return AttemptError(str(error), is_final=True)
+        case Reject():
+            return AttemptError(_text(error.message), is_final=True, pause_seconds=error.pause_seconds)
+        case StripeUnavailable():
+            return AttemptError(str(error), after_seconds=error.after_seconds)
+        case StripeApiError():  # a key that was rolled is mended in gateway.yaml; nothing else passes
+            return AttemptError(str(error), is_final=not isinstance(error, StripeKeyRefused))
+        case Retry():
+            return AttemptError(
+                _text(error.message),
+                after_seconds=error.after_seconds,
+                pause_seconds=error.pause_seconds,
+                is_of_connection=is_running and error.of_connection,
+            )
+        case TimeoutError():
+            what = "whether it took effect is not known"
+            if phase is Phase.FETCH:
+                what = "Stripe did not bring the object; the action has not begun"
+            message = f"no end after {use.timeout_seconds:g} s (its timeout); {what}"
+            return AttemptError(message, is_of_connection=is_running)
+        case OSError():
+            return AttemptError(f"{type(error).__name__}: {_text(error)}", is_of_connection=is_running)
+    # A fault of the action itself. Its place helps its author; its values could hold secrets.
+    where = f"the action {use.uses} failed at {place_of(error) or place_of(raised)}"
+    return AttemptError(f"{where}: {type(error).__name__}: {_text(error)}")
+
+
+def _text(value: object) -> str:
+    """As text, whatever it does when it is asked for that."""
+    try:
+        return str(value)
+    except BaseException as error:
+        return f"(its text cannot be had: {type(error).__name__})"
+
+
+def _deciding(error: BaseException) -> BaseException:
+    """Of a group of exceptions, as task groups raise them, the one that says what to do; any other is that itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    return min((_deciding(member) for member in error.exceptions), key=_weight)
+
+
+def _weight(error: BaseException) -> int:
+    """Who knows the most comes first: what is final, then what asks for a retry, then faults."""
+    return 0 if isinstance(error, Reject) else 1 if isinstance(error, Retry) else 2
