@@ -19,7 +19,7 @@ from gateway.admin.auth import NOBODY, Person, Role, csrf_is_good
 from gateway.admin.console.render import error_page, setup_templates
 from gateway.admin.login import COOKIE, SIGN_IN
 from gateway.admin.login import ENTRIES as SIGN_IN_ENTRIES
-from gateway.admin.problems import Refused, problem
+from gateway.admin.problems import PROBLEM_TYPE, Refused, title_of
 from gateway.admin.reports import overview
 from gateway.admin.request import PARTS, PERSON, REQUEST_ID, AdminParts, Entry, parts, person, wants_json
 from gateway.core.errors import StoreError, UsageError, place_of
@@ -194,5 +194,12 @@ _WORDS = {
 
 def _refusal(request: web.Request, error: Refused) -> web.Response:
     if wants_json(request) or request.path == "/metrics":
-        return problem(error.status, error.detail, error.headers)
+        problem = {
+            "type": "about:blank",
+            "title": title_of(error.status),
+            "status": error.status,
+            "detail": error.detail,
+        }
+        body = json.dumps(problem).encode()
+        return web.Response(status=error.status, body=body, content_type=PROBLEM_TYPE, headers=error.headers)
     return error_page(request, error)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.admin.problems import Refused
 from gateway.core.errors import GatewayError
 from gateway.core.model import ChangeResult, Refusal
 
@@ -19,6 +20,8 @@ STEP = 50  # changed in one transaction: intake and deliveries go on between
 REMEMBERED = 50
 MOST_AT_ONCE = 4
 State = Literal["running", "paused", "finished", "stopped", "failed"]
+Parts = AsyncIterator[Sequence[str]]
+"""Ids of what is to be changed, some at a time."""
 Step = Callable[[Sequence[str]], Awaitable[Sequence[ChangeResult]]]
 """Changes some, by id, and says what came of each."""
 
@@ -57,26 +60,29 @@ class Jobs:
         """The newest first."""
         return list(reversed(self._jobs.values()))
 
-    def get(self, job_id: str) -> Job | None:
-        """The job of that id, or None."""
-        return self._jobs.get(job_id)
+    def get(self, job_id: str) -> Job:
+        """The job of that id. Raises Refused."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise Refused(404, "there is no such job since the gateway's start")
+        return job
 
     @property
     def is_full(self) -> bool:
         """Whether no further one may start now."""
         return sum(not job.is_over for job in self._jobs.values()) >= MOST_AT_ONCE
 
-    def start(self, what: str, target: str, total: int, parts: AsyncIterator[Sequence[str]], step: Step) -> Job:
+    def start(self, what: str, target: str, total: int, parts: Parts, step: Step) -> Job:
         """Begins one."""
         job = Job(secrets.token_hex(6), what, target, total, datetime.now(UTC))
         job._go.set()
         job._task = asyncio.create_task(self._run(job, parts, step), name=f"gateway-job {job.id}")
         self._jobs[job.id] = job
-        for old in [one for one in self._jobs.values() if one.is_over][: max(0, len(self._jobs) - REMEMBERED)]:
+        for old in [known for known in self._jobs.values() if known.is_over][: max(0, len(self._jobs) - REMEMBERED)]:
             del self._jobs[old.id]
         return job
 
-    async def _run(self, job: Job, parts: AsyncIterator[Sequence[str]], step: Step) -> None:
+    async def _run(self, job: Job, parts: Parts, step: Step) -> None:
         try:
             async for part in parts:
                 await job._go.wait()
@@ -97,6 +103,17 @@ class Jobs:
     def _end(self, job: Job, state: State) -> None:
         job.state, job.ended_at = state, datetime.now(UTC)
         self._log.info("job.ended", job_id=job.id, what=job.what, state=state, done=job.done, refused=job.refused)
+
+    async def change(self, job_id: str, what: str) -> Job:
+        """Pauses, resumes or stops one. Raises Refused."""
+        job = self.get(job_id)
+        if what == "pause":
+            self.pause(job)
+        elif what == "resume":
+            self.resume(job)
+        else:
+            await self.stop(job)
+        return job
 
     def pause(self, job: Job) -> None:
         """Nothing more is changed until `resume`."""

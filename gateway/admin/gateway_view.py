@@ -9,6 +9,7 @@ from typing import Literal
 from gateway.config.load import Config
 from gateway.config.runtime import Reload, RuntimeConfig
 from gateway.core.model import ConnectionState
+from gateway.core.routing import RouteTable
 from gateway.delivery.worker import Worker
 
 SLOW_SECONDS = 5.0  # a connection whose attempts take longer, on average, is called slow
@@ -26,6 +27,10 @@ class GatewayView:
     def config(self) -> Config:
         """The configuration in force."""
         return self.runtime.config
+
+    def in_force(self) -> tuple[Config, RouteTable]:
+        """The same, with the table of its routes."""
+        return self.runtime.config, self.runtime.table
 
     @property
     def reload_error(self) -> str | None:

@@ -1,8 +1,10 @@
-"""What a person can do from the console or the API: everything that changes something, each noted in the audit log."""
+"""What a person can do, from the console, the API or the command line. Each change is noted in the audit log before it
+is made: what was asked for is known even where it did not come to it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -10,200 +12,323 @@ from typing import Protocol, TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
-from gateway.admin.auth import Person
-from gateway.admin.bulk_jobs import STEP, Job, Jobs
-from gateway.admin.gateway_view import GatewayView
-from gateway.core.errors import UsageError
+from gateway.admin.api.schemas import EventOut, ForgetAsk, JobAnswer, JobAsk, JobOut, Replayed, Result
+from gateway.admin.bulk_jobs import STEP, Jobs, Parts, Step
+from gateway.admin.inbox import Inbox, InForce
+from gateway.admin.problems import Refused
+from gateway.core.errors import UnknownName, UsageError
 from gateway.core.model import (
     DONE,
     AuditEntry,
     ChangeResult,
+    ConnectionChange,
+    ConnectionStatus,
     DeliveryFilter,
     Event,
     EventFilter,
-    PlannedDelivery,
     Refusal,
+    RejectedFilter,
+    RejectedRequest,
 )
-from gateway.intake.planning import intake_of, replan
+from gateway.delivery.circuit_breaker import paused_by_hand, resumed
+from gateway.intake.planning import Readmitted, intake_of, readmission, replan
 from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
 from gateway.privacy.erasure import pages as event_pages
+from gateway.privacy.views import Redactions
 from gateway.store.answers import Page
 from gateway.store.protocol import Store
 
 T = TypeVar("T")
 MOST_COUNTED = 1_000_000
+MOST_TRIES = 20  # against gateways that change the same connection at the same instant
 NAMED = "named:"  # before the place of an event that names the customer who is to be forgotten
 RETRIED = ("dead",)
 CANCELLED = ("blocked", "pending", "dead")
+TAKEN = "taken"
+DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks, from where."""
 
-    person: Person
-    address: str
+    role: str  # `viewer`, `operator`; `cli`: whoever sits at the terminal
+    name: str = ""  # as the person, or the terminal, gives it; it proves nothing
+    address: str = ""  # empty at a terminal
 
     @property
     def words(self) -> str:
         """For the audit log."""
-        return f"{self.person.name} ({self.address})" if self.person.name else self.address
+        return f"{self.name} ({self.address})" if self.name and self.address else self.name or self.address
+
+    @property
+    def reason(self) -> str:
+        """Why a delivery that they cancel is cancelled."""
+        return f"cancelled by {self.name or 'an operator'}"
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """What a replay of one event did, or would do."""
+class Verified:
+    """A rejected request that was looked at again."""
 
-    event: Event
-    planned: Sequence[PlannedDelivery]
-    made: Sequence[str]
-    refused: str | None = None
+    request: RejectedRequest
+    outcome: str  # TAKEN, DUPLICATE, or why it stays rejected
+    event: Event | None = None  # that it brings into the inbox
 
 
-class Operations:
-    """One a gateway."""
+class Operations(Inbox):
+    """One a gateway; or one a command, which then works on the store itself."""
 
-    def __init__(self, gateway: GatewayView, store: Store, log: FilteringBoundLogger) -> None:
-        self.gateway = gateway
-        self.store = store
+    def __init__(
+        self,
+        store: Store,
+        in_force: InForce,
+        log: FilteringBoundLogger,
+        redactions: Callable[[], Redactions] | None = None,
+    ) -> None:
+        super().__init__(store, in_force, redactions)
         self.jobs = Jobs(log)
         self._log = log
 
-    async def _note(self, actor: Actor, what: str, target: str, count: int = 1) -> None:
-        """Before the change: what was asked for is known even where it did not come to it."""
-        role = actor.person.role.word
-        await self.store.record(AuditEntry(datetime.now(UTC), role, actor.words, what, target[:2000], count))
-        self._log.info("audit", role=role, who=actor.words, what=what, target=target[:200], count=count)
+    async def note(self, actor: Actor, what: str, target: str, count: int = 1) -> None:
+        """Writes what is about to be done into the audit log."""
+        entry = AuditEntry(datetime.now(UTC), actor.role, actor.words, what, target[:2000], count)
+        await self.store.record(entry)
+        self._log.info("audit", role=actor.role, who=actor.words, what=what, target=target[:200], count=count)
 
     # -- deliveries -------------------------------------------------------------------------------------------
 
-    async def retry(self, actor: Actor, ids: Sequence[str]) -> dict[str, ChangeResult]:
-        """Revives deliveries; by id, what came of each."""
-        ids = list(dict.fromkeys(ids))
-        await self._note(actor, "delivery.retry", ", ".join(ids), len(ids))
-        return dict(await self.store.retry(ids))
+    async def retry(self, actor: Actor, ids: Sequence[str]) -> list[Result]:
+        """Revives deliveries."""
+        return await self._change("retry", actor, ids)
 
-    async def cancel(self, actor: Actor, ids: Sequence[str]) -> dict[str, ChangeResult]:
-        """Ends deliveries for good; by id, what came of each."""
-        ids = list(dict.fromkeys(ids))
-        await self._note(actor, "delivery.cancel", ", ".join(ids), len(ids))
-        return dict(await self.store.cancel(ids, self._reason(actor)))
+    async def cancel(self, actor: Actor, ids: Sequence[str]) -> list[Result]:
+        """Ends deliveries for good."""
+        return await self._change("cancel", actor, ids)
 
-    def _reason(self, actor: Actor) -> str:
-        return f"cancelled by {actor.person.name or 'an operator'}"
+    async def _change(self, what: str, actor: Actor, ids: Sequence[str]) -> list[Result]:
+        ids = list(dict.fromkeys(ids))
+        await self.note(actor, f"delivery.{what}", ", ".join(ids), len(ids))
+        results = await self._changed(what, actor, ids)
+        return [Result.of(delivery_id, result) for delivery_id, result in zip(ids, results, strict=True)]
+
+    async def _changed(self, what: str, actor: Actor, ids: Sequence[str]) -> list[ChangeResult]:
+        store = self.store
+        results = await (store.retry(ids) if what == "retry" else store.cancel(ids, actor.reason))
+        return [results[delivery_id] for delivery_id in ids]
 
     # -- events -----------------------------------------------------------------------------------------------
 
     async def replay(
-        self, actor: Actor, events: Sequence[Event], routes: Sequence[str] = (), *, force: bool, dry_run: bool
-    ) -> list[Replay]:
-        """Routes whole events through today's configuration. Raises UsageError for an unknown route."""
+        self, actor: Actor, events: Sequence[EventOut], routes: Sequence[str] = (), *, force: bool, dry_run: bool
+    ) -> list[Replayed]:
+        """Routes stored events through today's configuration. Raises UnknownName for an unknown route."""
         self.check_routes(routes)
-        if not dry_run:
+        if events and not dry_run:
             target = ", ".join(f"{event.account}/{event.id}" for event in events)
-            await self._note(actor, "event.replay" + (" --force" if force else ""), target, len(events))
-        return [await self._replay(event, routes, force, dry_run) for event in events]
+            await self.note(actor, "event.replay" + (" --force" if force else ""), target, len(events))
+        return [await self._replay(event, routes, force=force, dry_run=dry_run) for event in events]
 
     def check_routes(self, routes: Sequence[str]) -> None:
-        """Raises UsageError for a route that is not there."""
-        unknown = set(routes) - {route.name for route in self.gateway.config.routes}
-        if unknown:
-            raise UsageError(f"no such route: {', '.join(sorted(unknown))}")
+        """Raises UnknownName for a route that is not there."""
+        if routes and (unknown := set(routes) - {route.name for route in self.config.routes}):
+            raise UnknownName(f"no such route: {', '.join(sorted(unknown))}")
 
-    async def _replay(self, event: Event, routes: Sequence[str], force: bool, dry_run: bool) -> Replay:
-        intake = intake_of(self.gateway.config, self.gateway.runtime.table)
+    async def _replay(self, event: EventOut, routes: Sequence[str], *, force: bool, dry_run: bool) -> Replayed:
+        replayed = Replayed(
+            event_id=event.id, account=event.account, type=event.type, owed=[], deliveries=[], refused=None
+        )
         try:
-            planned = [p for p in replan(intake, event) if not routes or p.route in routes]
+            whole = await self.only_event(event.id, event.account)
+            planned = replan(intake_of(*self.in_force()), whole)
         except UsageError as error:
-            return Replay(event, (), (), str(error))
-        made: Sequence[str] | None = ()
+            replayed.refused = str(error)
+            return replayed
+        planned = tuple(delivery for delivery in planned if not routes or delivery.route in routes)
+        replayed.owed = [f"{delivery.route}/{delivery.action}" for delivery in planned]
         if planned and not dry_run:
-            made = await self.store.replay(event.account, event.id, planned, force=force)
-        return Replay(event, planned, made or ())
+            ids = await self.store.replay(event.account, event.id, planned, force=force)
+            replayed.deliveries = list(ids or ())
+        return replayed
 
     # -- many -------------------------------------------------------------------------------------------------
 
-    async def start_deliveries(self, actor: Actor, what: str, where: DeliveryFilter, words: str) -> Job:
-        """Retries or cancels all that a filter finds now. Raises UsageError where too much is under way."""
-        where = self.settled(what, where)
-        total = await self.store.count_deliveries(where, at_most=MOST_COUNTED)
-        self._not_too_many()
-        await self._note(actor, f"delivery.{what} (many)", words, total)
+    async def change_many(self, actor: Actor, ask: JobAsk, words: str) -> JobAnswer:
+        """Starts a change to all that a filter, in `words`, finds now; or only counts them. Raises UsageError."""
+        if ask.what == "replay":
+            if ask.events is None or ask.deliveries is not None:
+                raise Refused(422, "replay takes events")
+            self.check_routes(ask.routes)
+            events = ask.events.filter()
+            events = replace(events, until=events.until or datetime.now(UTC))
+            count = await self.store.count_events(events, at_most=MOST_COUNTED)
+            parts, step = self._replays(events, ask.routes)
+            noted = "event.replay (many)"
+        else:
+            if ask.deliveries is None or ask.events is not None:
+                raise Refused(422, f"{ask.what} takes deliveries")
+            where = self.settled(ask.what, ask.deliveries.filter(lambda: self.config))
+            count = await self.store.count_deliveries(where, at_most=MOST_COUNTED)
+            parts, step = self._changes(ask.what, where, actor)
+            noted = f"delivery.{ask.what} (many)"
+        if ask.dry_run:
+            return JobAnswer(count=count, job=None)
+        return await self._start(actor, noted, ask.what, words, count, parts, step)
 
-        async def step(ids: Sequence[str]) -> Sequence[ChangeResult]:
-            store = self.store
-            done = await (store.retry(ids) if what == "retry" else store.cancel(ids, self._reason(actor)))
-            return [done[one] for one in ids]
-
-        async def parts() -> AsyncIterator[Sequence[str]]:
-            async for found in _each(partial(self.store.delivery_page, where, limit=STEP, oldest_first=True)):
-                yield [delivery.id for delivery in found]
-
-        return self.jobs.start(what, words, total, parts(), step)
+    async def _start(
+        self,
+        actor: Actor,
+        noted: str,
+        what: str,
+        words: str,
+        count: int,
+        parts: AsyncIterator[Sequence[str]],
+        step: Step,
+    ) -> JobAnswer:
+        if self.jobs.is_full:
+            raise UsageError("enough jobs are under way already; wait for one to end, or stop it")
+        await self.note(actor, noted, words, 1 if what == "forget" else count)
+        job = self.jobs.start(what, words, count, parts, step)
+        return JobAnswer(count=job.total, job=JobOut.of(job))
 
     def settled(self, what: str, where: DeliveryFilter) -> DeliveryFilter:
         """A filter that new deliveries cannot enter while its job runs, and that names states that can be changed."""
         states = where.states or (RETRIED if what == "retry" else CANCELLED)
         return replace(where, states=states, until=where.until or datetime.now(UTC))
 
-    async def start_replay(self, actor: Actor, where: EventFilter, routes: Sequence[str], words: str) -> Job:
-        """Replays all events that a filter finds now, the oldest first. Raises UsageError."""
-        self.check_routes(routes)
-        where = replace(where, until=where.until or datetime.now(UTC))
-        total = await self.store.count_events(where, at_most=MOST_COUNTED)
-        self._not_too_many()
-        await self._note(actor, "event.replay (many)", words, total)
-        whole: dict[str, Event] = {}
+    def _changes(self, what: str, where: DeliveryFilter, actor: Actor) -> tuple[Parts, Step]:
+        async def parts() -> AsyncIterator[Sequence[str]]:
+            async for deliveries in _each(partial(self.store.delivery_page, where, limit=STEP, oldest_first=True)):
+                yield [delivery.id for delivery in deliveries]
 
-        async def step(keys: Sequence[str]) -> Sequence[ChangeResult]:
-            results: list[ChangeResult] = []
-            for key in keys:
-                (event,) = await self.store.event(whole[key].id, whole[key].account)
-                refused = (await self._replay(event, routes, False, False)).refused
-                results.append(DONE if refused is None else Refusal(refused))
-            whole.clear()
-            return results
+        return parts(), lambda ids: self._changed(what, actor, ids)
+
+    def _replays(self, where: EventFilter, routes: Sequence[str]) -> tuple[Parts, Step]:
+        listed: dict[str, EventOut] = {}
 
         async def parts() -> AsyncIterator[Sequence[str]]:
-            async for found in _each(partial(self.store.event_page, where, limit=STEP, oldest_first=True)):
-                whole.update({f"{event.account}/{event.id}": event for event in found})
-                yield list(whole)
+            async for events in _each(partial(self.store.event_page, where, limit=STEP, oldest_first=True)):
+                listed.update({f"{event.account}/{event.id}": EventOut.of(event) for event in events})
+                yield list(listed)
 
-        return self.jobs.start("replay", words, total, parts(), step)
+        async def step(keys: Sequence[str]) -> Sequence[ChangeResult]:
+            replayed = [await self._replay(listed[key], routes, force=False, dry_run=False) for key in keys]
+            listed.clear()
+            return [DONE if one.refused is None else Refusal(one.refused) for one in replayed]
+
+        return parts(), step
 
     # -- a customer -------------------------------------------------------------------------------------------
 
-    async def count_of_customer(self, customer: str, account: str) -> int:
-        """How many events and rejected requests name a customer. Raises UsageError where that is no customer's id."""
-        found = await find(self.store, naming(self.store, customer, account or None), lambda seen: None)
-        return len(found.events) + len(found.rejected)
-
-    async def start_forget(self, actor: Actor, customer: str, account: str, *, cancel: bool) -> Job:
-        """Erases what is kept of a customer. Raises UsageError."""
-        who = naming(self.store, customer, account or None)
-        self._not_too_many()
-        await self._note(actor, "customer.forget" + (" --cancel" if cancel else ""), customer, 1)
-        total = (await self.store.counts())["events"]
+    async def forget(self, actor: Actor, ask: ForgetAsk) -> JobAnswer:
+        """Erases what is kept of a customer, or only counts it. Raises UsageError where that is no customer's id."""
+        who = naming(self.store, ask.customer, ask.account or None)
+        if ask.dry_run:
+            named = await find(self.store, who, lambda seen: None)
+            return JobAnswer(count=len(named.events) + len(named.rejected), job=None)
 
         async def step(seqs: Sequence[str]) -> Sequence[ChangeResult]:
-            named = [one.removeprefix(NAMED) for one in seqs if one.startswith(NAMED)]
+            named = [seq.removeprefix(NAMED) for seq in seqs if seq.startswith(NAMED)]
             now = datetime.now(UTC)
-            told = [await forget_event(self.store, who, int(seq), cancel=cancel, now=now) for seq in named]
-            return [*told, *[DONE] * (len(seqs) - len(named))]
+            results = [await forget_event(self.store, who, int(seq), cancel=ask.cancel, now=now) for seq in named]
+            return [*results, *[DONE] * (len(seqs) - len(named))]
 
         async def parts() -> AsyncIterator[Sequence[str]]:
-            async for items in event_pages(self.store):
-                yield [f"{NAMED if who.in_event(event) else ''}{event.seq}" for event in items]
+            async for events in event_pages(self.store):
+                yield [f"{NAMED if who.in_event(event) else ''}{event.seq}" for event in events]
             await forget_rejected(self.store, who)
             left = await self.store.scrub()
             if left is not None:
                 self._log.warning("customer.forgotten", left_to_do=left)
 
-        return self.jobs.start("forget", customer, total, parts(), step)
+        noted = "customer.forget" + (" --cancel" if ask.cancel else "")
+        total = (await self.store.counts())["events"]
+        return await self._start(actor, noted, "forget", ask.customer, total, parts(), step)
 
-    def _not_too_many(self) -> None:
-        if self.jobs.is_full:
-            raise UsageError("enough jobs are under way already; wait for one to end, or stop it")
+    # -- connections ------------------------------------------------------------------------------------------
+
+    async def pause(self, actor: Actor, names: Sequence[str], reason: str = "") -> list[ConnectionStatus]:
+        """Pauses connections until they are resumed. Raises UnknownName."""
+        text = "paused by a person" + (f": {reason}" if reason else "")
+        change = partial(paused_by_hand, reason=text)
+        return await self._change_connections(actor, "connection.pause", names, change)
+
+    async def resume(self, actor: Actor, names: Sequence[str]) -> list[ConnectionStatus]:
+        """Lets the deliveries of paused connections run again at once. Raises UnknownName."""
+        return await self._change_connections(actor, "connection.resume", names, resumed)
+
+    async def connections(self, names: Sequence[str] = ()) -> Mapping[str, ConnectionStatus]:
+        """How all connections stand that ever stood otherwise than working. Raises UnknownName where one of `names` is
+        not among them, nor in the configuration.
+        """
+        statuses, known = await self.store.connections(), self.config.connections
+        for name in names:
+            if name not in known and name not in statuses:
+                raise UnknownName(f"no such connection: {name}; known: {', '.join(known)}")
+        return statuses
+
+    async def _change_connections(
+        self,
+        actor: Actor,
+        what: str,
+        names: Sequence[str],
+        change: Callable[[ConnectionStatus], ConnectionChange | None],
+    ) -> list[ConnectionStatus]:
+        await self.connections(names)
+        await self.note(actor, what, ", ".join(names), len(names))
+        return [await self._change_connection(name, change) for name in names]
+
+    async def _change_connection(
+        self, name: str, change: Callable[[ConnectionStatus], ConnectionChange | None]
+    ) -> ConnectionStatus:
+        for _ in range(MOST_TRIES):
+            status = (await self.store.connections()).get(name, ConnectionStatus(name))
+            wanted = change(status)
+            changed = status if wanted is None else await self.store.change_connection(name, status.version, wanted)
+            if changed is not None:
+                return changed
+        raise UsageError(f"{name} is changed by gateways again and again just now; try once more")
+
+    # -- rejected requests ------------------------------------------------------------------------------------
+
+    async def verify(
+        self, actor: Actor, where: RejectedFilter, *, limit: int, dry_run: bool, confirm: Callable[[int], object]
+    ) -> list[Verified]:
+        """Checks rejected requests again, the oldest first, with today's secrets; those that are good go into the
+        inbox, and are rejected no more. `confirm` is told how many before any does, and may raise. Raises UsageError.
+        """
+        readmit = readmission(self.config)
+        listed = await self.store.rejected(where, limit=limit, newest_first=False)
+        missing = set(where.ids) - {request.id for request in listed}
+        if missing:
+            named = ", ".join(name for name in where.ids if name in missing)
+            raise UsageError(f"not rejected, or not among what the filters ask for: {named}")
+        judged: list[tuple[RejectedRequest, Readmitted | str]] = []
+        for request in listed:
+            whole = await self.store.rejected_request(request.id)
+            judged.append((request, "gone" if whole is None else readmit(whole)))
+        good = [request.id for request, readmitted in judged if not isinstance(readmitted, str)]
+        if good and not dry_run:
+            confirm(len(good))
+            await self.note(actor, "rejected.verify", ", ".join(good), len(good))
+        taken: set[tuple[str, str]] = set()
+        return [await self._take(request, readmitted, taken, dry_run) for request, readmitted in judged]
+
+    async def _take(
+        self, request: RejectedRequest, readmitted: Readmitted | str, taken: set[tuple[str, str]], dry_run: bool
+    ) -> Verified:
+        """Adds the event, then forgets the request: what is broken off between is a duplicate at the next try."""
+        if isinstance(readmitted, str):
+            return Verified(request, readmitted)
+        event, planned = readmitted
+        key = (event.account, event.id)
+        if dry_run:
+            is_duplicate = key in taken or bool(await self.store.event(event.id, event.account))
+        else:
+            is_duplicate = (await self.store.add(event, planned)).is_duplicate
+            await self.store.forget_rejected([request.id])
+        taken.add(key)
+        return Verified(request, DUPLICATE if is_duplicate else TAKEN, event)
 
 
 class _Pages(Protocol[T]):

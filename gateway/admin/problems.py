@@ -1,18 +1,18 @@
-"""Errors of the admin listener: problem+json (RFC 9457) for programs; the same words for pages."""
+"""Why something is not done: the same words for pages, programs (RFC 9457) and the command line."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from aiohttp import web
 from pydantic import ValidationError
+
+from gateway.core.errors import UsageError
 
 PROBLEM_TYPE = "application/problem+json"
 
 
-class Refused(Exception):  # noqa: N818 - reads as what it is
+class Refused(UsageError):  # noqa: N818 - reads as what it is
     """A request that is not done, and why."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -30,16 +30,10 @@ def title_of(status: int) -> str:
         return "Error"
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """The answer."""
-    body = {"type": "about:blank", "title": title_of(status), "status": status, "detail": detail}
-    return web.Response(status=status, body=json.dumps(body).encode(), content_type=PROBLEM_TYPE, headers=headers)
-
-
 def words_of(error: ValidationError) -> str:
     """Every complaint about a request, in one line."""
-    told = []
-    for one in error.errors(include_url=False, include_input=False, include_context=False):
-        place = ".".join(str(part) for part in one["loc"])
-        told.append(f"{place}: {one['msg']}" if place else one["msg"])
-    return "; ".join(told[:20])
+    complaints = []
+    for detail in error.errors(include_url=False, include_input=False, include_context=False):
+        place = ".".join(str(part) for part in detail["loc"])
+        complaints.append(f"{place}: {detail['msg']}" if place else detail["msg"])
+    return "; ".join(complaints[:20])

@@ -14,7 +14,6 @@ from gateway.admin.live_tail import Tail
 from gateway.admin.operations import Actor, Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
-from gateway.privacy.views import Redactions, redactions_of
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics
 
@@ -33,11 +32,6 @@ class AdminParts:
     tail: Tail
     history: History
     outbox: Outbox | None  # only in `gateway dev`
-
-    @property
-    def redactions(self) -> Redactions:
-        """What nobody is shown."""
-        return redactions_of(self.gateway.config.accounts, self.gateway.config.references)
 
 
 PARTS = web.AppKey("parts", AdminParts)
@@ -69,7 +63,8 @@ def person(request: web.Request) -> Person:
 
 def actor(request: web.Request) -> Actor:
     """Who asks, from where."""
-    return Actor(person(request), request.remote or "unknown")
+    asker = person(request)
+    return Actor(asker.role.word, asker.name, request.remote or "unknown")
 
 
 def wants_json(request: web.Request) -> bool:

@@ -65,7 +65,7 @@ async def admin_listener(
     UsageError where the address is in use, or open to others without a token.
     """
     tokens, made = tokens_of(gateway)
-    operations, tail = Operations(gateway, store, log), Tail(store, log)
+    operations, tail = Operations(store, gateway.in_force, log), Tail(store, log)
     parts = AdminParts(gateway, store, operations, Access(tokens), metrics, tail, History(store), outbox)
     runner = web.AppRunner(make_app(parts, log), access_log=None, shutdown_timeout=2.0, max_line_size=LONGEST_LINE)
     await runner.setup()

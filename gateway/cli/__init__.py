@@ -1,56 +1,5 @@
-"""The command line: one small file per command."""
+"""The command line: one small file per command, imported when it is used."""
 
-from gateway.cli.commands import (
-    actions,
-    backfill,
-    backup,
-    check,
-    connections,
-    db,
-    deliveries,
-    dev,
-    diff,
-    doctor,
-    endpoints,
-    events,
-    explain,
-    forget,
-    init,
-    rejected,
-    reload,
-    schema,
-    send,
-    serve,
-    stripe_ips,
-    test,
-    types,
-)
 from gateway.cli.main import app, main
 
-__all__ = [
-    "actions",
-    "app",
-    "backfill",
-    "backup",
-    "check",
-    "connections",
-    "db",
-    "deliveries",
-    "dev",
-    "diff",
-    "doctor",
-    "endpoints",
-    "events",
-    "explain",
-    "forget",
-    "init",
-    "main",
-    "rejected",
-    "reload",
-    "schema",
-    "send",
-    "serve",
-    "stripe_ips",
-    "test",
-    "types",
-]
+__all__ = ["app", "main"]

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
+import importlib
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from gateway import __version__
-from gateway.core.errors import GatewayError, UsageError
+from gateway.cli.commands import COMMANDS, EVERY_MODULE
+from gateway.cli.output import told
+from gateway.core.errors import GatewayError, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from gateway.cli.inbox import Inbox
+    from gateway.admin.operations import Operations
+    from gateway.cli.api_client import RemoteOperations
     from gateway.config.load import Config
     from gateway.config.partial import StoreAddress
     from gateway.store.encryption.keyring import Keyring
     from gateway.store.protocol import Store
 
 T = TypeVar("T")
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+class LazyCommands(TyperGroup):
+    """The commands of `gateway.cli.commands`, each imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._load(EVERY_MODULE)
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands:
+            self._load(COMMANDS.get(cmd_name, EVERY_MODULE))  # all of them, to name the one that may be meant
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, modules: Sequence[str]) -> None:
+        for module in modules:
+            importlib.import_module(f"gateway.cli.commands.{module}")
+        self.commands.update(typer.main.get_group(app).commands)
+
+
+app = typer.Typer(
+    cls=LazyCommands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
 
 
 class BadUsage(UsageError):  # noqa: N818 - reads as what it is
@@ -137,31 +162,37 @@ async def attach_store() -> Store:
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs a command's coroutine."""
+    import asyncio
+
     return asyncio.run(main())
 
 
-def with_inbox(work: Callable[[Inbox], Coroutine[Any, Any, T]]) -> T:
+def with_inbox(work: Callable[[Operations | RemoteOperations], Coroutine[Any, Any, T]]) -> T:
     """Runs `work` on the inbox: through the console's API where `--url` is given, else on the store itself."""
+    if not options.url:
+        return with_operations(work)
 
     async def main() -> T:
-        if not options.url:
-            from gateway.cli.inbox import LocalInbox
-            from gateway.config.partial import load_redactions
+        from gateway.cli.api_client import RemoteOperations
 
-            store = await attach_store()
-            try:
-                return await work(LocalInbox(store, load_redactions(options.config, environment())))
-            finally:
-                await store.close()
-        from gateway.cli.api_client import RemoteInbox
-
-        remote = RemoteInbox(options.url, options.token)
+        remote = RemoteOperations(options.url, options.token)
         try:
             return await work(remote)
         finally:
             await remote.close()
 
     return run(main)
+
+
+def with_operations(work: Callable[[Operations], Coroutine[Any, Any, T]]) -> T:
+    """Runs `work` on the store itself, as whoever sits at this terminal may."""
+
+    async def on_store(store: Store) -> T:
+        from gateway.cli.inbox import operations_on
+
+        return await work(operations_on(store))
+
+    return with_store(on_store)
 
 
 def with_store(work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
@@ -177,60 +208,13 @@ def with_store(work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
     return run(main)
 
 
-def clean(value: object) -> str:
-    """Text for a terminal: nothing in it can move the cursor or colour the screen."""
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in str(value))
-
-
-def print_json(value: Any) -> None:
-    """Machine-readable output."""
-    print(json.dumps(value, default=str, indent=2, ensure_ascii=True))
-
-
-def print_table(columns: list[str], rows: list[list[object]]) -> None:
-    """A table for people; what it holds is shown as text, never as markup."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(table)
-
-
-def has_colours(stream: TextIO) -> bool:
-    """Whether colours are welcome: on a terminal that can show them, unless NO_COLOR is set."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def told(error: GatewayError) -> str:
-    """An error's text for a terminal: each problem of a configuration with its source line."""
-    from gateway.config.diagnostics.problem import ConfigError
-
-    if not isinstance(error, ConfigError):
-        return clean(error)
-    from gateway.config.diagnostics.render import report
-
-    return report(error.problems, error.file, colours=has_colours(sys.stderr))
-
-
-def fail(message: str, code: int = 1) -> typer.Exit:
-    """Says what is wrong on standard error; to be raised."""
-    print(clean(message), file=sys.stderr)
-    return typer.Exit(code)
-
-
 def main() -> None:
     """The program `gateway`: exit 0 done, 1 the thing asked about is wrong, 2 bad usage."""
     try:
         app()
     except GatewayError as error:
         print(told(error), file=sys.stderr)
-        sys.exit(2 if isinstance(error, BadUsage) else 1)
+        sys.exit(2 if isinstance(error, (BadUsage, UnknownName)) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -1,9 +1,79 @@
-"""A bar on standard error for what looks through the whole inbox."""
+"""What the program prints: text made safe for a terminal, tables, JSON, errors, and bars for what takes long."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+import typer
+
+from gateway.core.errors import GatewayError
+
+
+def clean(value: object) -> str:
+    """Text for a terminal: nothing in it can move the cursor or colour the screen."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in str(value))
+
+
+def print_json(value: Any) -> None:
+    """Machine-readable output."""
+    print(json.dumps(value, default=str, indent=2, ensure_ascii=True))
+
+
+def print_table(columns: list[str], rows: list[list[object]]) -> None:
+    """A table for people; what it holds is shown as text, never as markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, highlight=False).print(table)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: list[str], *, as_json: bool) -> None:
+    """A list: whole for programs, some of its fields for people."""
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(columns, [[row[column] for column in columns] for row in rows])
+
+
+def print_fields(record: Mapping[str, object], width: int) -> None:
+    """The fields of one thing, a line each."""
+    for key, value in record.items():
+        shown = json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+        print(f"{key:{width}} {clean('' if shown is None else shown)}")
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether colours are welcome: on a terminal that can show them, unless NO_COLOR is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def told(error: GatewayError) -> str:
+    """An error's text for a terminal: each problem of a configuration with its source line."""
+    from gateway.config.diagnostics.problem import ConfigError
+
+    if not isinstance(error, ConfigError):
+        return clean(error)
+    from gateway.config.diagnostics.render import report
+
+    return report(error.problems, error.file, colours=has_colours(sys.stderr))
+
+
+def fail(message: str, code: int = 1) -> typer.Exit:
+    """Says what is wrong on standard error; to be raised."""
+    print(clean(message), file=sys.stderr)
+    return typer.Exit(code)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,10 @@ class UsageError(GatewayError):
     """What was asked cannot be done as asked: a wrong argument, a file that is not there."""
 
 
+class UnknownName(UsageError):  # noqa: N818 - reads as what it is
+    """Something is named, such as a route or a connection, that is not there."""
+
+
 class SignatureError(GatewayError):
     """A request did not prove that it comes from Stripe.
 

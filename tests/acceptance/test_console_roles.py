@@ -110,7 +110,7 @@ def parts_of(folder: Path, store: SqliteStore, text: str, outbox: Outbox | None)
         store, lambda: (loaded, RouteTable(loaded.routes)), Resources(lambda *_: True, log), DevFetcher(), log
     )
     gateway = GatewayView(RuntimeConfig(loaded, datetime.now(UTC)), worker)
-    operations, access = Operations(gateway, store, log), Access({V: VIEWER, O: OPERATOR})
+    operations, access = Operations(store, gateway.in_force, log), Access({V: VIEWER, O: OPERATOR})
     return AdminParts(gateway, store, operations, access, Metrics(), Tail(store, log), History(store), outbox)
 
 

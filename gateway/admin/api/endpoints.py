@@ -30,25 +30,18 @@ from gateway.admin.api.schemas import (
     ListOf,
     Model,
     ReplayAsk,
-    Replayed,
     ReplayedList,
     Result,
     Results,
     Shown,
 )
 from gateway.admin.auth import Role
-from gateway.admin.bulk_jobs import Job
-from gateway.admin.operations import MOST_COUNTED, Actor, Operations, Replay
+from gateway.admin.operations import Actor, Operations
 from gateway.admin.playground import PlaygroundResult, TrialAsk, try_out
 from gateway.admin.problems import Refused, words_of
 from gateway.admin.reports import overview
 from gateway.admin.request import AdminParts, Entry, actor, parts
 from gateway.config.secrets.masked_yaml import masked_settings
-from gateway.core.envelope import parse_json
-from gateway.core.errors import EnvelopeError
-from gateway.core.model import ChangeResult, DeliveryFilter, Event, Refusal
-from gateway.privacy.views import shown_deliveries, shown_delivery, shown_event
-from gateway.store.protocol import Store
 
 Q = TypeVar("Q", bound=Model)
 B = TypeVar("B", bound=Model)
@@ -68,13 +61,8 @@ class Call(Generic[Q, B]):
 
     @property
     def operations(self) -> Operations:
-        """What changes things."""
+        """What there is, and what changes it."""
         return self.parts.operations
-
-    @property
-    def store(self) -> Store:
-        """What is asked."""
-        return self.parts.store
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,179 +123,86 @@ async def _json_of(request: web.Request) -> Any:
         raise Refused(400, f"the body is not JSON: {error}"[:300]) from None
 
 
-# -- events ---------------------------------------------------------------------------------------------------
+# -- events and deliveries ------------------------------------------------------------------------------------
 
 
 async def list_events(call: Call[EventsQuery, Empty]) -> ListOf[EventOut]:
-    query = call.query
-    page = await call.store.event_page(
-        query.filter(query.text), limit=query.limit, after=query.cursor or None, oldest_first=query.oldest_first
-    )
-    return ListOf(
-        items=[EventOut.of(event) for event in page.items], next=page.next, searched_until=page.searched_until
-    )
-
-
-async def one_event(store: Store, event_id: str, account: str) -> Event:
-    """The event of that id. Raises Refused where there is none, or several accounts have it."""
-    found = await store.event(event_id, account or None)
-    if not found:
-        raise Refused(404, "there is no such event in the inbox")
-    if len(found) > 1:
-        raise Refused(409, f"several accounts have it: say account={' or '.join(event.account for event in found)}")
-    return found[0]
+    return await call.operations.events(call.query)
 
 
 async def show_event(call: Call[AccountQuery, Empty]) -> EventWhole:
-    event = await one_event(call.store, call.names["id"], call.query.account)
-    return await whole_event(call.parts, event)
-
-
-async def whole_event(parts: AdminParts, event: Event) -> EventWhole:
-    """An event with its body as JSON and its deliveries, as they may be shown."""
-    store, event = parts.store, shown_event(event, parts.redactions)
-    where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,))
-    page = await store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)
-    try:
-        body: Any = parse_json(event.body)
-    except EnvelopeError:
-        body = event.body.decode("utf-8", "replace")
-    listed = EventOut.of(event).model_dump()
-    owed = await shown_deliveries(store, page.items, parts.redactions)
-    return EventWhole(**listed, body=body, deliveries=[DeliveryOut.of(one) for one in owed])
-
-
-def replayed(done: Replay) -> Replayed:
-    """What came of one, for the answer."""
-    return Replayed(
-        event_id=done.event.id,
-        account=done.event.account,
-        type=done.event.type,
-        owed=[f"{planned.route}/{planned.action}" for planned in done.planned],
-        deliveries=list(done.made),
-        refused=done.refused,
-    )
+    return await call.operations.whole(await call.operations.only_event(call.names["id"], call.query.account))
 
 
 async def replay_events(call: Call[Empty, ReplayAsk]) -> ReplayedList:
     ask = call.body
-    events = [await one_event(call.store, named.id, named.account) for named in ask.events]
-    done = await call.operations.replay(call.actor, events, ask.routes, force=ask.force, dry_run=ask.dry_run)
-    return ReplayedList(results=[replayed(one) for one in done])
-
-
-# -- deliveries -----------------------------------------------------------------------------------------------
+    events = [EventOut.of(await call.operations.only_event(event.id, event.account)) for event in ask.events]
+    results = await call.operations.replay(call.actor, events, ask.routes, force=ask.force, dry_run=ask.dry_run)
+    return ReplayedList(results=results)
 
 
 async def list_deliveries(call: Call[DeliveriesQuery, Empty]) -> ListOf[DeliveryOut]:
-    query = call.query
-    where = query.filter(call.parts.gateway.config)
-    page = await call.store.delivery_page(
-        where, limit=query.limit, after=query.cursor or None, oldest_first=query.oldest_first
-    )
-    shown = await shown_deliveries(call.store, page.items, call.parts.redactions)
-    return ListOf(items=[DeliveryOut.of(delivery) for delivery in shown], next=page.next)
+    return await call.operations.deliveries(call.query)
 
 
 async def show_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
-    found = await call.store.delivery(call.names["id"])
-    if found is None:
-        raise Refused(404, "there is no such delivery")
-    return DeliveryWhole.whole(*await shown_delivery(call.store, *found, call.parts.redactions))
-
-
-def _results(done: dict[str, ChangeResult]) -> Results:
-    return Results(results=[Result.of(key, result) for key, result in done.items()])
+    return await call.operations.only_delivery(call.names["id"])
 
 
 async def retry_deliveries(call: Call[Empty, Ids]) -> Results:
-    return _results(await call.operations.retry(call.actor, call.body.ids))
+    return Results(results=await call.operations.retry(call.actor, call.body.ids))
 
 
 async def cancel_deliveries(call: Call[Empty, Ids]) -> Results:
-    return _results(await call.operations.cancel(call.actor, call.body.ids))
+    return Results(results=await call.operations.cancel(call.actor, call.body.ids))
 
 
 async def retry_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
-    return await _one(call, await call.operations.retry(call.actor, [call.names["id"]]))
+    return await _changed(call, *await call.operations.retry(call.actor, [call.names["id"]]))
 
 
 async def cancel_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
-    return await _one(call, await call.operations.cancel(call.actor, [call.names["id"]]))
+    return await _changed(call, *await call.operations.cancel(call.actor, [call.names["id"]]))
 
 
-async def _one(call: Call[Empty, Empty], done: dict[str, ChangeResult]) -> DeliveryWhole:
-    result = next(iter(done.values()))
-    if isinstance(result, Refusal) and await call.store.delivery(call.names["id"]) is not None:
-        raise Refused(409, result.reason)
-    return await show_delivery(call)
+async def _changed(call: Call[Empty, Empty], result: Result) -> DeliveryWhole:
+    delivery = await show_delivery(call)
+    if result.refused is not None:
+        raise Refused(409, result.refused)
+    return delivery
 
 
-# -- people ---------------------------------------------------------------------------------------------------
+# -- many, and people -----------------------------------------------------------------------------------------
 
 
 async def forget_customer(call: Call[Empty, ForgetAsk]) -> JobAnswer:
-    ask = call.body
-    if ask.dry_run:
-        return JobAnswer(count=await call.operations.count_of_customer(ask.customer, ask.account), job=None)
-    job = await call.operations.start_forget(call.actor, ask.customer, ask.account, cancel=ask.cancel)
-    return JobAnswer(count=job.total, job=JobOut.of(job))
-
-
-# -- many -----------------------------------------------------------------------------------------------------
+    return await call.operations.forget(call.actor, call.body)
 
 
 async def start_job(call: Call[Empty, JobAsk]) -> JobAnswer:
-    ask, operations = call.body, call.operations
-    if ask.what == "replay":
-        if ask.events is None or ask.deliveries is not None:
-            raise Refused(422, "replay takes events")
-        where = ask.events.filter()
-        if ask.dry_run:
-            operations.check_routes(ask.routes)
-            return JobAnswer(count=await call.store.count_events(where, at_most=MOST_COUNTED), job=None)
-        words = ask.events.model_dump_json(exclude_defaults=True)
-        job = await operations.start_replay(call.actor, where, ask.routes, words)
-    else:
-        if ask.deliveries is None or ask.events is not None:
-            raise Refused(422, f"{ask.what} takes deliveries")
-        narrowed = ask.deliveries.filter(call.parts.gateway.config)
-        if ask.dry_run:
-            settled = operations.settled(ask.what, narrowed)
-            return JobAnswer(count=await call.store.count_deliveries(settled, at_most=MOST_COUNTED), job=None)
-        words = ask.deliveries.model_dump_json(exclude_defaults=True)
-        job = await operations.start_deliveries(call.actor, ask.what, narrowed, words)
-    return JobAnswer(count=job.total, job=JobOut.of(job))
+    narrowed = call.body.events or call.body.deliveries
+    words = narrowed.model_dump_json(exclude_defaults=True) if narrowed is not None else ""
+    return await call.operations.change_many(call.actor, call.body, words)
 
 
 async def list_jobs(call: Call[Empty, Empty]) -> ListOf[JobOut]:
     return ListOf(items=[JobOut.of(job) for job in call.operations.jobs.all()], next=None)
 
 
-def _job(call: Call[Any, Any]) -> Job:
-    job = call.operations.jobs.get(call.names["id"])
-    if job is None:
-        raise Refused(404, "there is no such job since the gateway's start")
-    return job
-
-
 async def show_job(call: Call[Empty, Empty]) -> JobOut:
-    return JobOut.of(_job(call))
+    return JobOut.of(call.operations.jobs.get(call.names["id"]))
 
 
 async def pause_job(call: Call[Empty, Empty]) -> JobOut:
-    call.operations.jobs.pause(_job(call))
-    return JobOut.of(_job(call))
+    return JobOut.of(await call.operations.jobs.change(call.names["id"], "pause"))
 
 
 async def resume_job(call: Call[Empty, Empty]) -> JobOut:
-    call.operations.jobs.resume(_job(call))
-    return JobOut.of(_job(call))
+    return JobOut.of(await call.operations.jobs.change(call.names["id"], "resume"))
 
 
 async def stop_job(call: Call[Empty, Empty]) -> JobOut:
-    await call.operations.jobs.stop(_job(call))
-    return JobOut.of(_job(call))
+    return JobOut.of(await call.operations.jobs.change(call.names["id"], "stop"))
 
 
 # -- the rest -------------------------------------------------------------------------------------------------
@@ -334,7 +229,7 @@ async def list_connections(call: Call[Empty, Empty]) -> ListOf[overview.Connecti
 
 
 async def list_audit(call: Call[Cut, Empty]) -> ListOf[AuditOut]:
-    page = await call.store.audit(limit=call.query.limit, after=call.query.cursor or None)
+    page = await call.parts.store.audit(limit=call.query.limit, after=call.query.cursor or None)
     return ListOf(items=[AuditOut.of(entry) for entry in page.items], next=page.next)
 
 

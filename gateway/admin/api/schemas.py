@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.config.load import Config
 from gateway.core.model import (
@@ -16,7 +16,6 @@ from gateway.core.model import (
     Delivery,
     DeliveryFilter,
     DeliveryState,
-    Event,
     EventFilter,
     EventState,
     Refusal,
@@ -62,8 +61,6 @@ def _moment(value: Any) -> Any:
     """`2h` means two hours ago."""
     if isinstance(value, str):
         try:
-            from datetime import UTC, timedelta
-
             return datetime.now(UTC) - timedelta(seconds=parse_duration(value.strip()))
         except (ValueError, OverflowError):
             return value.strip() or None
@@ -112,11 +109,11 @@ class DeliveriesWhere(Model):
     since: When = Field(None, description="Made at or after: a time, or `2h` for two hours ago.")
     until: When = None
 
-    def filter(self, config: Config) -> DeliveryFilter:
+    def filter(self, config: Callable[[], Config]) -> DeliveryFilter:
         """The same for the store: a connection is the actions that use it in today's configuration."""
         lanes = None
         if self.connection:
-            lanes = [(r.name, a.name) for r in config.routes for a in r.actions if a.connection in self.connection]
+            lanes = [(r.name, a.name) for r in config().routes for a in r.actions if a.connection in self.connection]
         return DeliveryFilter(
             event_ids=self.event,
             accounts=self.account,
@@ -131,8 +128,6 @@ class DeliveriesWhere(Model):
 
 def aware(moment: datetime | None) -> datetime | None:
     """UTC where a time does not say otherwise."""
-    from datetime import UTC
-
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
@@ -191,7 +186,7 @@ class ListOf(Shown, Generic[T]):
     searched_until: datetime | None = Field(None, description="A search by text has looked back so far.")
 
 
-class EventOut(Shown):
+class EventOut(OfRecord):
     """An event in a list."""
 
     id: str
@@ -204,37 +199,18 @@ class EventOut(Shown):
     object_id: str | None
     connected_account: str | None
     source: str = Field(description="What brought it: webhook, or a command.")
-    test: bool = Field(description="Made up by Stripe's Dashboard.")
+    test: bool = Field(validation_alias=AliasChoices("test", "is_test"), description="Made up by Stripe's Dashboard.")
     api_version: str | None
     written_for: str | None = Field(description="The version that templates expect, where it is another.")
 
-    @classmethod
-    def of(cls, event: Event) -> EventOut:
-        """From the record."""
-        return cls(
-            id=event.id,
-            type=event.type,
-            account=event.account,
-            state=event.state,
-            livemode=event.livemode,
-            received_at=event.received_at,
-            created_at=event.created_at,
-            object_id=event.object_id,
-            connected_account=event.connected_account,
-            source=event.source,
-            test=event.is_test,
-            api_version=event.api_version,
-            written_for=event.written_for,
-        )
 
-
-class DeliveryOut(Shown):
+class DeliveryOut(OfRecord):
     """A delivery in a list."""
 
     id: str
     event_id: str
     account: str
-    type: str
+    type: str = Field(validation_alias=AliasChoices("type", "event_type"))
     route: str
     action: str
     state: DeliveryState
@@ -246,31 +222,6 @@ class DeliveryOut(Shown):
     finished_at: datetime | None
     reason: str | None
     last_error: str | None
-
-    @classmethod
-    def of(cls, delivery: Delivery) -> DeliveryOut:
-        """From the record."""
-        return cls(**_delivery(delivery))
-
-
-def _delivery(delivery: Delivery) -> dict[str, Any]:
-    return {
-        "id": delivery.id,
-        "event_id": delivery.event_id,
-        "account": delivery.account,
-        "type": delivery.event_type,
-        "route": delivery.route,
-        "action": delivery.action,
-        "state": delivery.state,
-        "attempts": delivery.attempts,
-        "needs": list(delivery.needs),
-        "waits_for_turn": delivery.waits_for_turn,
-        "created_at": delivery.created_at,
-        "next_attempt_at": delivery.next_attempt_at,
-        "finished_at": delivery.finished_at,
-        "reason": delivery.reason,
-        "last_error": delivery.last_error,
-    }
 
 
 class AttemptOut(OfRecord):
@@ -293,12 +244,9 @@ class DeliveryWhole(DeliveryOut):
     @classmethod
     def whole(cls, delivery: Delivery, attempts: Sequence[Attempt]) -> DeliveryWhole:
         """From the records."""
-        return cls(
-            **_delivery(delivery),
-            rendered=delivery.rendered,
-            output=delivery.output,
-            history=[AttemptOut.of(attempt) for attempt in attempts],
-        )
+        history = [AttemptOut.of(attempt) for attempt in attempts]
+        listed = DeliveryOut.of(delivery).model_dump()
+        return cls(**listed, rendered=delivery.rendered, output=delivery.output, history=history)
 
 
 class EventWhole(EventOut):

@@ -11,20 +11,16 @@ from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionResetError
 from multidict import MultiMapping
 
-from gateway.admin.api.endpoints import MOST_DELIVERIES_OF_AN_EVENT, one_event
-from gateway.admin.api.schemas import EventsQuery, EventsWhere
+from gateway.admin.api.schemas import EventOut, EventsQuery, EventsWhere, JobAsk
 from gateway.admin.console.charts import Box
-from gateway.admin.console.forms import checked, fields, first
-from gateway.admin.console.render import confirm_page, page, query_string
-from gateway.admin.operations import MOST_COUNTED
+from gateway.admin.console.forms import checked, fields, listing
+from gateway.admin.console.render import confirm_page, page, query_string, started
+from gateway.admin.inbox import body_of
 from gateway.admin.playground import explained
 from gateway.admin.problems import Refused
 from gateway.admin.request import actor, parts
-from gateway.core.envelope import parse_json
-from gateway.core.errors import EnvelopeError
-from gateway.core.model import Delivery, DeliveryFilter, Event, EventFilter
+from gateway.core.model import Delivery, Event, EventFilter
 from gateway.core.routing import names
-from gateway.privacy.views import shown_deliveries, shown_event
 
 SIBLINGS = 20
 
@@ -40,18 +36,14 @@ class Run:
 
 async def listed(request: web.Request) -> web.StreamResponse:
     """Events, the newest first."""
-    made, query = parts(request), checked(request.query, EventsQuery)
-    found = await made.store.event_page(query.filter(query.text), limit=query.limit, after=query.cursor or None)
-    given = fields(request.query, EventsQuery)
-    kinds = await made.store.event_kinds()
+    admin = parts(request)
+    kinds = await admin.store.event_kinds()
     context = {
-        "page": found,
-        "given": given,
-        "shown": first(given, EventsQuery.model_fields),
-        "accounts": sorted({kind.account for kind in kinds} | set(made.gateway.config.accounts)),
+        "page": await admin.operations.events(checked(request.query, EventsQuery)),
+        **listing(request.query, EventsQuery),
+        "accounts": sorted({kind.account for kind in kinds} | set(admin.gateway.config.accounts)),
         "types": sorted({kind.type for kind in kinds})[:500],
         "is_live": "live" in request.query,
-        "filters": {name: value for name, value in given.items() if name not in ("cursor", "limit")},
     }
     return page(request, "events.html", context)
 
@@ -67,8 +59,8 @@ def _wants(event: Event, query: EventsQuery) -> bool:
 
 async def live(request: web.Request) -> web.StreamResponse:
     """What comes in from now on, as server-sent events of table rows."""
-    made, query = parts(request), checked(request.query, EventsQuery)
-    if made.tail.is_full:
+    tail, query = parts(request).tail, checked(request.query, EventsQuery)
+    if tail.is_full:
         raise Refused(503, "too many are watching already")
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -77,7 +69,7 @@ async def live(request: web.Request) -> web.StreamResponse:
     try:
         await response.write(b"retry: 3000\n\n")
         is_live = False
-        async for arrived in made.tail.watch():
+        async for arrived in tail.watch():
             if not is_live:  # after the first look nothing is missed any more
                 is_live = True
                 await response.write(b"event: state\ndata: Live.\n\n")
@@ -95,7 +87,7 @@ async def live(request: web.Request) -> web.StreamResponse:
 
 
 async def _event(request: web.Request) -> Event:
-    return await one_event(parts(request).store, request.match_info["id"], request.query.get("account", ""))
+    return await parts(request).operations.only_event(request.match_info["id"], request.query.get("account", ""))
 
 
 async def show(request: web.Request) -> web.StreamResponse:
@@ -104,26 +96,19 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 
 async def _shown(request: web.Request, event: Event, said: str | None = None) -> web.StreamResponse:
-    made = parts(request)
-    where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,))
-    found_owed = await made.store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)
-    owed = await shown_deliveries(made.store, found_owed.items, made.redactions)
+    operations = parts(request).operations
+    deliveries = await operations.deliveries_of(event)
     siblings = []
     if event.object_id is not None:
-        found = await made.store.event_page(EventFilter(object_id=event.object_id), limit=SIBLINGS + 1)
-        siblings = [one for one in found.items if (one.account, one.id) != (event.account, event.id)][:SIBLINGS]
-    shown = shown_event(event, made.redactions)
-    try:
-        body: object = parse_json(shown.body)
-    except EnvelopeError:
-        body = shown.body.decode("utf-8", "replace")
+        listed = await operations.store.event_page(EventFilter(object_id=event.object_id), limit=SIBLINGS + 1)
+        siblings = [other for other in listed.items if (other.account, other.id) != (event.account, event.id)]
     context = {
         "event": event,
-        "body": body,
-        "deliveries": owed,
-        "runs": _runs(owed),
-        "siblings": siblings,
-        "routes": await explained(made.gateway.config, event),
+        "body": body_of(operations.shown(event)),
+        "deliveries": deliveries,
+        "runs": _runs(deliveries),
+        "siblings": siblings[:SIBLINGS],
+        "routes": await explained(operations.config, event),
         "said": said,
     }
     return page(request, "event.html", context)
@@ -158,7 +143,7 @@ def _runs(owed: Sequence[Delivery]) -> list[Run]:
 
 async def raw(request: web.Request) -> web.StreamResponse:
     """The event exactly as posted, but for what its account redacts, as a file: never shown by the browser."""
-    event = shown_event(await _event(request), parts(request).redactions)
+    event = parts(request).operations.shown(await _event(request))
     return web.Response(
         body=event.body,
         headers={"Content-Type": "application/json", "Content-Disposition": 'attachment; filename="event.json"'},
@@ -169,31 +154,32 @@ async def replay(request: web.Request) -> web.StreamResponse:
     """Routes one event through today's configuration."""
     event = await _event(request)
     force = (await request.post()).get("force") == "yes"
-    (done,) = await parts(request).operations.replay(actor(request), [event], force=force, dry_run=False)
-    if done.refused is not None:
-        raise Refused(409, done.refused)
-    owed = ", ".join(f"{planned.route}/{planned.action}" for planned in done.planned)
-    said = f"Made {len(done.made)} new deliveries: {owed}." if done.made else "Nothing to do: no route wants it today."
+    listed = [EventOut.of(event)]
+    (replayed,) = await parts(request).operations.replay(actor(request), listed, force=force, dry_run=False)
+    if replayed.refused is not None:
+        raise Refused(409, replayed.refused)
+    count, owed = len(replayed.deliveries), ", ".join(replayed.owed)
+    said = f"Made {count} new deliveries: {owed}." if count else "Nothing to do: no route wants it today."
     return await _shown(request, event, said)
 
 
 async def confirm_many(request: web.Request) -> web.StreamResponse:
     """How many a replay by filter would be about."""
-    where, given = _narrowed(request.query)
-    count = await parts(request).store.count_events(where.filter(), at_most=MOST_COUNTED)
-    return confirm_page(request, "replay", "events", count, given)
+    ask = _ask(request.query, dry_run=True)
+    answer = await parts(request).operations.change_many(actor(request), ask, "")
+    return confirm_page(request, "replay", "events", answer.count, fields(request.query, EventsWhere))
 
 
 async def replay_many(request: web.Request) -> web.StreamResponse:
     """Starts it."""
-    where, given = _narrowed(await request.post())
-    job = await parts(request).operations.start_replay(actor(request), where.filter(), (), query_string(given))
-    return web.Response(status=303, headers={"Location": f"/jobs/{job.id}"})
+    form = await request.post()
+    ask, words = _ask(form, dry_run=False), query_string(fields(form, EventsWhere))
+    return started(await parts(request).operations.change_many(actor(request), ask, words))
 
 
-def _narrowed(values: MultiMapping[Any]) -> tuple[EventsWhere, dict[str, list[str]]]:
-    """The filter of a replay, and its fields. Raises Refused where it leaves nothing out."""
-    where, given = checked(values, EventsWhere), fields(values, EventsWhere)
-    if not given:
+def _ask(values: MultiMapping[Any], *, dry_run: bool) -> JobAsk:
+    """The replay of all that a filter finds. Raises Refused where it leaves nothing out."""
+    where = checked(values, EventsWhere)
+    if not fields(values, EventsWhere):
         raise Refused(422, "narrow the list first: this would replay the whole inbox")
-    return where, given
+    return JobAsk(what="replay", events=where, dry_run=dry_run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from multidict import MultiMapping
@@ -35,6 +34,13 @@ def checked(values: MultiMapping[Any], model: type[M]) -> M:
         raise Refused(422, words_of(error)) from None
 
 
-def first(values: dict[str, list[str]], names: Iterable[str]) -> dict[str, str]:
-    """For the fields of a form: what each shows."""
-    return {name: ", ".join(values.get(name, [])) for name in names}
+def listing(values: MultiMapping[Any], model: type[Model]) -> dict[str, Any]:
+    """What the page of a list is told of its query: all that was given, what each field of the form shows, and what
+    narrows it.
+    """
+    given = fields(values, model)
+    return {
+        "given": given,
+        "shown": {name: ", ".join(given.get(name, [])) for name in model.model_fields},
+        "filters": {name: value for name, value in given.items() if name not in ("cursor", "limit")},
+    }

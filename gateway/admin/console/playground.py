@@ -7,14 +7,12 @@ import json
 from aiohttp import web
 from pydantic import ValidationError
 
-from gateway.admin.api.endpoints import one_event
 from gateway.admin.console.render import page
+from gateway.admin.inbox import body_of
 from gateway.admin.playground import PlaygroundResult, TrialAsk, try_out
 from gateway.admin.problems import Refused, words_of
 from gateway.admin.request import parts
 from gateway.config.secrets.masked_yaml import routes_text
-from gateway.core.envelope import parse_json
-from gateway.core.errors import EnvelopeError
 
 SHOWN_CHARACTERS = 200_000
 
@@ -23,12 +21,9 @@ async def show(request: web.Request) -> web.StreamResponse:
     """The form; `event` picks one of the inbox."""
     text, account = "", request.query.get("account", "")
     if picked := request.query.get("event"):
-        event = await one_event(parts(request).store, picked, account)
-        account = event.account
-        try:
-            text = json.dumps(parse_json(event.body), indent=2, ensure_ascii=False)
-        except EnvelopeError:
-            text = event.body.decode("utf-8", "replace")
+        event = await parts(request).operations.only_event(picked, account)
+        account, body = event.account, body_of(event)
+        text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
         if len(text) > SHOWN_CHARACTERS:
             raise Refused(422, "this event is too long to edit in a page; use `gateway explain --id`")
     return _page(request, text, account, routes_text(parts(request).gateway.config), None)

@@ -13,6 +13,7 @@ from aiohttp import web
 from jinja2 import PackageLoader, StrictUndefined
 
 from gateway import __version__
+from gateway.admin.api.schemas import JobAnswer
 from gateway.admin.auth import Role
 from gateway.admin.console import escaping as text
 from gateway.admin.console.charts import bars, graph
@@ -61,15 +62,15 @@ def page(
     request: web.Request, template: str, context: Mapping[str, Any] | None = None, *, status: int = 200
 ) -> web.Response:
     """A page, or a part of one."""
-    asker, made = person(request), parts(request)
+    asker, admin = person(request), parts(request)
     common: dict[str, Any] = {
         "asker": asker,
         "may_change": asker.role >= Role.OPERATOR,
         "signed_in": asker.role >= Role.VIEWER,
         "csrf": asker.csrf,
         "path": request.path,
-        "has_outbox": made.outbox is not None,
-        "reload_error": made.gateway.reload_error if asker.role >= Role.VIEWER else None,
+        "has_outbox": admin.outbox is not None,
+        "reload_error": admin.gateway.reload_error if asker.role >= Role.VIEWER else None,
     }
     body = aiohttp_jinja2.render_string(template, request, {**common, **(context or {})})
     return web.Response(status=status, text=body, content_type="text/html")
@@ -81,6 +82,11 @@ def confirm_page(
     """Asks before a change to many of a list, `noun`, that the fields in `given` narrow."""
     context = {"what": what, "noun": noun, "count": count, "given": given, "back": f"/{noun}", "to": request.path}
     return page(request, "confirm.html", context)
+
+
+def started(answer: JobAnswer) -> web.Response:
+    """On to the page of a change to many."""
+    return web.Response(status=303, headers={"Location": f"/jobs/{answer.job.id}" if answer.job else "/jobs"})
 
 
 def error_page(request: web.Request, error: Refused) -> web.Response:

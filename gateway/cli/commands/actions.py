@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.main import app, fail, options, print_json, print_table
+from gateway.cli.main import app, options
+from gateway.cli.output import fail, print_json, print_table
 
 _WORDS = {str: "text", int: "integer", float: "number", bool: "boolean", dict: "mapping", list: "list", Any: "any"}
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, clean, fail, load_config, options, print_json, print_table, with_store
+from gateway.cli.main import BadUsage, app, load_config, options, with_store
 from gateway.cli.options import moment
+from gateway.cli.output import clean, fail, print_json, print_table
 from gateway.core.errors import GatewayError
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.commands.db import db
-from gateway.cli.commands.events import Json
-from gateway.cli.main import BadUsage, clean, fail, named_store, print_json
+from gateway.cli.main import BadUsage, named_store
+from gateway.cli.options import Json
+from gateway.cli.output import clean, fail, print_json
 
 if TYPE_CHECKING:
     from gateway.store.postgres.connection import Address

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.main import app, has_colours, load_config, options, print_json
+from gateway.cli.main import app, load_config, options
+from gateway.cli.output import has_colours, print_json
 
 
 @app.command()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.commands.events import Json
-from gateway.cli.main import BadUsage, app, clean, named_keyring, named_store, print_json, run, with_store
+from gateway.cli.main import BadUsage, app, named_keyring, named_store, run, with_store
+from gateway.cli.options import Json
+from gateway.cli.output import clean, print_json
 
 if TYPE_CHECKING:
     from gateway.store.answers import Status

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.commands.events import ALL, ASK_ABOVE, Json, Limit, Many, One
-from gateway.cli.main import BadUsage, app, clean, fail, load_config, options, print_json, print_table, with_inbox
-from gateway.cli.options import moment
+from gateway.cli.main import BadUsage, app, load_config, options, with_inbox
+from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, moment
+from gateway.cli.output import fail, print_fields, print_json, print_rows, print_table
 
 if TYPE_CHECKING:
-    from gateway.cli.inbox import Asked, Inbox
-    from gateway.core.model import ChangeResult, Delivery
+    from gateway.admin.api.schemas import DeliveriesQuery, DeliveryOut, Result
+    from gateway.admin.operations import Operations
+    from gateway.cli.api_client import RemoteOperations
 
 deliveries = typer.Typer(no_args_is_help=True, help="Deliveries and dead letters: list, show, retry, cancel.")
 app.add_typer(deliveries, name="deliveries")
 
 
-def row(delivery: Delivery) -> dict[str, Any]:
+def row(delivery: DeliveryOut) -> dict[str, Any]:
     """What --json shows of a delivery in a list."""
     due = delivery.next_attempt_at
     return {
@@ -34,8 +34,7 @@ def row(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _filter(
-    ids: list[str] | None,
+def _query(
     state: list[str] | None,
     route: list[str] | None,
     action: list[str] | None,
@@ -44,32 +43,29 @@ def _filter(
     event: list[str] | None,
     since: str | None,
     until: str | None,
-) -> Asked:
-    from gateway.cli.inbox import Asked
-    from gateway.core.model import DeliveryFilter, DeliveryState
+    *,
+    oldest_first: bool = False,
+) -> DeliveriesQuery:
+    from gateway.admin.api.schemas import DeliveriesQuery
+    from gateway.core.model import DeliveryState
 
-    for name in state or ():
-        if name not in set(DeliveryState):
-            raise BadUsage(f"--state {name}: one of {', '.join(DeliveryState)}")
-    lanes = None
+    check_words("--state", state, list(DeliveryState))
     if connection and not options.url:
-        config = load_config()
-        unknown = set(connection) - set(config.connections)
+        known = load_config().connections
+        unknown = set(connection) - set(known)
         if unknown:
-            raise BadUsage(f"no such connection: {', '.join(sorted(unknown))}; known: {', '.join(config.connections)}")
-        lanes = [(r.name, a.name) for r in config.routes for a in r.actions if a.connection in connection]
-    where = DeliveryFilter(
-        ids=tuple(dict.fromkeys(ids or ())),
-        event_ids=event or (),
-        accounts=account or (),
-        routes=route or (),
-        actions=action or (),
-        lanes=lanes,
-        states=state or (),
+            raise BadUsage(f"no such connection: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+    return DeliveriesQuery.model_construct(  # not bounded as a console's is
+        state=[DeliveryState(word) for word in state or ()],
+        route=route or [],
+        action=action or [],
+        account=account or [],
+        connection=connection or [],
+        event=event or [],
         since=moment(since, "--since"),
         until=moment(until, "--until"),
+        oldest_first=oldest_first,
     )
-    return Asked(where, connection or ())
 
 
 @deliveries.command("list")
@@ -86,27 +82,25 @@ def list_deliveries(
     as_json: Json = False,
 ) -> None:
     """List deliveries, the newest first."""
-    where = _filter(None, state, route, action, account, connection, event, since, until)
-    found = [row(one) for one in with_inbox(lambda inbox: inbox.deliveries(where, limit=limit))]
-    if as_json:
-        print_json(found)
-        return
+    from gateway.cli.inbox import listed
+
+    query = _query(state, route, action, account, connection, event, since, until)
+    rows = [row(delivery) for delivery in with_inbox(lambda inbox: listed(inbox.deliveries, query, limit))]
     columns = ["id", "event_id", "route", "action", "state", "attempts", "next_attempt_at", "last_error"]
-    print_table(columns, [[one[column] for column in columns] for one in found])
+    print_rows(rows, columns, as_json=as_json)
 
 
 @deliveries.command("show")
 def show_delivery(delivery_id: str, as_json: Json = False) -> None:
     """Show one delivery: what it rendered, what came of it, every attempt."""
-    found = with_inbox(lambda inbox: inbox.delivery(delivery_id))
-    if found is None:
+    delivery = with_inbox(lambda inbox: inbox.delivery(delivery_id))
+    if delivery is None:
         raise fail(f"there is no delivery {delivery_id}")
-    delivery, attempts = found
     whole = {
         **row(delivery),
         "account": delivery.account,
-        "type": delivery.event_type,
-        "needs": list(delivery.needs),
+        "type": delivery.type,
+        "needs": delivery.needs,
         "waits_for_turn": delivery.waits_for_turn,
         "reason": delivery.reason,
         "created_at": delivery.created_at.isoformat(timespec="milliseconds"),
@@ -114,60 +108,41 @@ def show_delivery(delivery_id: str, as_json: Json = False) -> None:
         "rendered": delivery.rendered,
         "output": delivery.output,
     }
-    told = [
+    attempts = [
         {
-            "number": one.number,
-            "started_at": one.started_at.isoformat(timespec="milliseconds"),
-            "duration_seconds": one.duration_seconds,
-            "outcome": one.outcome.value,
-            "error": one.error,
+            **attempt.model_dump(),
+            "started_at": attempt.started_at.isoformat(timespec="milliseconds"),
+            "outcome": attempt.outcome.value,
         }
-        for one in attempts
+        for attempt in delivery.history
     ]
     if as_json:
-        print_json({**whole, "attempts": told})
+        print_json({**whole, "attempts": attempts})
         return
-    for key, value in whole.items():
-        shown = json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, (dict, list)) else value
-        print(f"{key:16} {clean('' if shown is None else shown)}")
-    columns = ["number", "started_at", "duration_seconds", "outcome", "error"]
-    print_table(columns, [[one[column] for column in columns] for one in told])
+    print_fields(whole, 16)
+    print_rows(attempts, ["number", "started_at", "duration_seconds", "outcome", "error"], as_json=False)
 
 
-def _change(what: str, asked: Asked, limit: int, dry_run: bool, yes: bool, as_json: bool) -> None:
+def _change(what: str, ids: list[str], query: DeliveriesQuery, limit: int, dry_run: bool, yes: bool) -> list[Result]:
     """Retries or cancels what the filter finds, the oldest first, and says for each what came of it."""
-    from gateway.core.model import DONE, Refusal
+    from gateway.admin.api.schemas import Result
+    from gateway.cli.inbox import listed, this_person
 
-    async def work(inbox: Inbox) -> dict[str, ChangeResult]:
-        found = [one.id for one in await inbox.deliveries(asked, limit=limit, newest_first=False)]
-        missing = [one for one in asked.where.ids if one not in set(found)]
+    async def work(inbox: Operations | RemoteOperations) -> list[Result]:
+        found = [one.id for one in await listed(lambda page: inbox.deliveries(page, ids), query, limit)]
+        missing = [delivery_id for delivery_id in ids if delivery_id not in set(found)]
         if missing:
             raise fail(f"no such delivery, or not among what the filters ask for: {', '.join(missing)}")
         if dry_run or not found:
-            return dict.fromkeys(found, DONE)
-        if len(found) > ASK_ABOVE and not yes:
-            typer.confirm(f"{what.capitalize()} {len(found)} deliveries?", abort=True, err=True)
-        if what == "retry":
-            return await inbox.retry(found)
-        return await inbox.cancel(found)
+            return [Result(id=delivery_id, done=False, refused=None) for delivery_id in found]
+        confirm(f"{what.capitalize()} {len(found)} deliveries?", len(found), yes=yes)
+        return await (inbox.retry if what == "retry" else inbox.cancel)(this_person(), found)
 
-    done = {key: result.reason if isinstance(result, Refusal) else None for key, result in with_inbox(work).items()}
-    if as_json:
-        print_json(
-            [{"id": key, "done": value is None and not dry_run, "refused": value} for key, value in done.items()]
-        )
-    elif done:
-        good = f"would {what}" if dry_run else "done"
-        print_table(["id", what], [[key, value or good] for key, value in done.items()])
-    else:
-        print("nothing matches")
-    if any(done.values()):
-        raise typer.Exit(1)
+    return with_inbox(work)
 
 
 Ids = Annotated[list[str] | None, typer.Argument()]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only show which.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than 10.")]
 
 
 def _register(what: str, text: str, default_states: list[str]) -> None:
@@ -190,8 +165,17 @@ def _register(what: str, text: str, default_states: list[str]) -> None:
             filters = "--state --route --action --account --connection --event --since --until"
             raise BadUsage(f"say which: delivery ids, or {filters}")
         states = state if ids else state or default_states
-        where = _filter(ids, states, route, action, account, connection, event, since, until)
-        _change(what, where, limit, dry_run, yes, as_json)
+        query = _query(states, route, action, account, connection, event, since, until, oldest_first=True)
+        results = _change(what, list(dict.fromkeys(ids or ())), query, limit, dry_run, yes)
+        if as_json:
+            print_json([result.model_dump() for result in results])
+        elif results:
+            good = f"would {what}" if dry_run else "done"
+            print_table(["id", what], [[result.id, result.refused or good] for result in results])
+        else:
+            print("nothing matches")
+        if any(result.refused for result in results):
+            raise typer.Exit(1)
 
     command.__doc__ = text
     deliveries.command(what)(command)

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.main import app, clean, options
+from gateway.cli.main import app, options
+from gateway.cli.output import clean
 
 if TYPE_CHECKING:
     from gateway.app.gateway import Ready

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gateway.cli.commands.reload import control_socket, print_changes, print_refusal
-from gateway.cli.main import app, print_json
+from gateway.cli.main import app
+from gateway.cli.output import print_json
 
 
 @app.command()

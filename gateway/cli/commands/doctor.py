@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, clean, load_config, print_json, run
+from gateway.cli.main import BadUsage, app, load_config, run
+from gateway.cli.output import clean, print_json
 
 if TYPE_CHECKING:
     from gateway.cli.doctor.run import Line

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, clean, fail, load_config, options, print_json, print_table, run
+from gateway.cli.main import BadUsage, app, load_config, options, run
+from gateway.cli.output import clean, fail, print_json, print_table
 from gateway.core.errors import StripeApiError, StripeUnavailable
 
 if TYPE_CHECKING:

@@ -7,25 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, clean, fail, print_json, print_table, with_inbox
-from gateway.cli.options import moment
+from gateway.cli.main import app, with_inbox
+from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, moment
+from gateway.cli.output import clean, fail, print_json, print_table
+from gateway.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from gateway.cli.inbox import Inbox
-    from gateway.core.model import Event, EventFilter
+    from gateway.admin.api.schemas import EventOut, EventsQuery, Replayed
+    from gateway.admin.operations import Operations
+    from gateway.cli.api_client import RemoteOperations
 
 events = typer.Typer(no_args_is_help=True, help="The inbox: list, show, replay.")
 app.add_typer(events, name="events")
 
-Many = Annotated[list[str] | None, typer.Option()]
-One = Annotated[str | None, typer.Option()]
-Json = Annotated[bool, typer.Option("--json")]
-Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
-ALL = 1_000_000
-ASK_ABOVE = 10
 
-
-def row(event: Event) -> dict[str, Any]:
+def row(event: EventOut) -> dict[str, Any]:
     """What --json shows of an event in a list."""
     return {
         "id": event.id,
@@ -37,40 +33,40 @@ def row(event: Event) -> dict[str, Any]:
     }
 
 
-def details(event: Event) -> dict[str, Any]:
+def details(event: EventOut) -> dict[str, Any]:
     """What `show` tells of an event beside `row`."""
     return {
         **row(event),
         "connected_account": event.connected_account,
         "source": event.source,
-        "test": event.is_test,
+        "test": event.test,
         "api_version": event.api_version,
         "written_for": event.written_for,
     }
 
 
-def _filter(
-    ids: list[str] | None,
+def _query(
     type: list[str] | None,
     account: list[str] | None,
     state: list[str] | None,
     object: str | None,
     since: str | None,
     until: str | None,
-) -> EventFilter:
-    from gateway.core.model import EventFilter, EventState
+    *,
+    oldest_first: bool = False,
+) -> EventsQuery:
+    from gateway.admin.api.schemas import EventsQuery
+    from gateway.core.model import EventState
 
-    for name in state or ():
-        if name not in set(EventState):
-            raise BadUsage(f"--state {name}: one of {', '.join(EventState)}")
-    return EventFilter(
-        ids=tuple(dict.fromkeys(ids or ())),
-        accounts=account or (),
-        types=type or (),
-        states=state or (),
-        object_id=object,
+    check_words("--state", state, list(EventState))
+    return EventsQuery.model_construct(  # not bounded as a console's is
+        account=account or [],
+        type=type or [],
+        state=[EventState(word) for word in state or ()],
+        object=object or "",
         since=moment(since, "--since"),
         until=moment(until, "--until"),
+        oldest_first=oldest_first,
     )
 
 
@@ -86,49 +82,37 @@ def list_events(
     as_json: Json = False,
 ) -> None:
     """List events, the newest first."""
-    where = _filter(None, type, account, state, object, since, until)
-    found = [row(event) for event in with_inbox(lambda inbox: inbox.events(where, limit=limit))]
+    from gateway.cli.inbox import listed
+
+    query = _query(type, account, state, object, since, until)
+    rows = [row(event) for event in with_inbox(lambda inbox: listed(inbox.events, query, limit))]
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
-    print_table(
-        ["received", "id", "type", "account", "state"],
-        [[e["received_at"], e["id"], e["type"], e["account"], e["state"]] for e in found],
-    )
+    columns = ["received_at", "id", "type", "account", "state"]
+    print_table(["received", *columns[1:]], [[event[column] for column in columns] for event in rows])
 
 
 @events.command("show")
 def show_event(event_id: str, account: One = None, as_json: Json = False) -> None:
     """Show one event, whole, and its deliveries."""
     from gateway.cli.commands.deliveries import row as delivery_row
-    from gateway.cli.inbox import Asked
-    from gateway.core.model import DeliveryFilter
+    from gateway.cli.inbox import only
 
-    async def work(inbox: Inbox) -> tuple[list[Event], list[Any]]:
-        found = await inbox.event(event_id, account)
-        asked = Asked(DeliveryFilter(event_ids=(event_id,)))
-        return found, await inbox.deliveries(asked, limit=1000, newest_first=False)
-
-    found, deliveries = with_inbox(work)
-    if not found:
-        raise fail(f"there is no event {event_id} in the inbox")
-    if len(found) > 1:
-        raise fail(f"several accounts have {event_id}: say --account {' or '.join(e.account for e in found)}", 2)
-    event = found[0]
-    own = [delivery_row(d) for d in deliveries if d.account == event.account]
-    body = json.loads(event.body)
+    event = only(with_inbox(lambda inbox: inbox.event(event_id, account or "")), event_id)
+    deliveries = [delivery_row(delivery) for delivery in event.deliveries]
     if as_json:
-        print_json({**details(event), "body": body, "deliveries": own})
+        print_json({**details(event), "body": event.body, "deliveries": deliveries})
         return
     for key, value in details(event).items():
         if value is not None and value is not False:
             print(f"{key:17} {clean(value)}")
     if event.written_for is not None:
         print(f"the templates were written for {clean(event.written_for)}: fields may have moved since")
-    print_table(["delivery", "route", "action", "state", "attempts", "last error"], [
-        [d["id"], d["route"], d["action"], d["state"], d["attempts"], d["last_error"]] for d in own
-    ])  # fmt: skip
-    print("\n".join(clean(line) for line in json.dumps(body, indent=2, ensure_ascii=False).splitlines()))
+    columns = ["id", "route", "action", "state", "attempts", "last_error"]
+    rows = [[delivery[column] for column in columns] for delivery in deliveries]
+    print_table(["delivery", *columns[1:-1], "last error"], rows)
+    print("\n".join(clean(line) for line in json.dumps(event.body, indent=2, ensure_ascii=False).splitlines()))
 
 
 @events.command("replay")
@@ -144,32 +128,37 @@ def replay(
     force: Annotated[bool, typer.Option("--force", help="Even where once_per says it was done.")] = False,
     limit: Limit = ALL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than 10.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Route stored events through today's config and make new deliveries, the oldest event first."""
+    from gateway.cli.inbox import listed, this_person
+
     if not (ids or type or account or state or object or since or until):
         raise fail("say which: event ids, or --type --account --object --state --since --until", 2)
-    where = _filter(ids, type, account, state, object, since, until)
+    query = _query(type, account, state, object, since, until, oldest_first=True)
+    names = list(dict.fromkeys(ids or ()))
 
-    async def work(inbox: Inbox) -> list[dict[str, Any]]:
-        await inbox.check_routes(route or ())
-        listed = await inbox.events(where, limit=limit, newest_first=False)
-        missing = [one for one in where.ids if one not in {event.id for event in listed}]
+    async def work(inbox: Operations | RemoteOperations) -> list[Replayed]:
+        inbox.check_routes(route or ())
+        found = await listed(lambda page: inbox.events(page, names), query, limit)
+        missing = [name for name in names if name not in {event.id for event in found}]
         if missing:
             raise fail(f"not in the inbox, or not among what the filters ask for: {', '.join(missing)}")
-        if len(listed) > ASK_ABOVE and not dry_run and not yes:
-            typer.confirm(f"Replay {len(listed)} events?", abort=True, err=True)
-        return await inbox.replay(listed, route or (), force=force, dry_run=dry_run)
+        confirm(f"Replay {len(found)} events?", len(found), yes=yes or dry_run)
+        return await inbox.replay(this_person(), found, route or (), force=force, dry_run=dry_run)
 
-    done = with_inbox(work)
+    results = with_inbox(work)
+    for result in results:
+        if result.refused is not None:
+            raise UsageError(result.refused)
     if as_json:
-        print_json(done)
+        print_json([result.model_dump(include={"event_id", "type", "owed", "deliveries"}) for result in results])
         return
-    if not done:
+    if not results:
         print("nothing matches")
         return
     print_table(
         ["event", "type", "would make" if dry_run else "made"],
-        [[d["event_id"], d["type"], ", ".join(d["owed"]) or "nothing: no route wants it"] for d in done],
+        [[one.event_id, one.type, ", ".join(one.owed) or "nothing: no route wants it"] for one in results],
     )

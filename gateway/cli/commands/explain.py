@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import app, clean, fail, load_config, options, print_json, run, with_store
+from gateway.cli.main import app, load_config, options, run, with_store
+from gateway.cli.output import clean, fail, print_json
 
 if TYPE_CHECKING:
     from gateway.config.load import Config
@@ -67,14 +68,12 @@ def _given(config: Config, file: str, account: str | None) -> Event:
 
 def _stored(config: Config, event_id: str, account: str | None) -> Event:
     """An event of the inbox."""
-    found = with_store(lambda store: store.event(event_id, account))
-    if not found:
-        raise fail(f"there is no event {event_id} in the inbox")
-    if len(found) > 1:
-        raise fail(f"several accounts have {event_id}: say --account {' or '.join(e.account for e in found)}", 2)
-    if config.account(found[0].account) is None:
-        raise fail(f"{options.config} has no account {found[0].account} any more")
-    return found[0]
+    from gateway.cli.inbox import only
+
+    event = only(with_store(lambda store: store.event(event_id, account)), event_id)
+    if config.account(event.account) is None:
+        raise fail(f"{options.config} has no account {event.account} any more")
+    return event
 
 
 def _route_lines(route: ExplainedRoute) -> Iterator[str]:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.commands.events import Json, One
-from gateway.cli.main import BadUsage, app, clean, fail, options, print_json, with_store
+from gateway.cli.main import BadUsage, app, options, with_operations
+from gateway.cli.options import Json, One
+from gateway.cli.output import clean, fail, print_json
 
 if TYPE_CHECKING:
+    from gateway.admin.operations import Operations
     from gateway.privacy.erasure import Found
-    from gateway.store.protocol import Store
 
 MOST_SHOWN = 20
 
@@ -31,7 +32,7 @@ def forget(
     """Erase a customer's data from events, deliveries, attempts and rejected requests. Ids, types, times and states
     stay, so that a duplicate stays one and `once_per` stays done. There is no way back.
     """
-    from gateway.cli.inbox import note
+    from gateway.cli.inbox import this_person
     from gateway.cli.output import counting
     from gateway.core.model import Refusal
     from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
@@ -41,7 +42,8 @@ def forget(
             "forget: --url is for events and deliveries; a console is asked by POST /api/v1/customers/forget"
         )
 
-    async def work(store: Store) -> dict[str, Any]:
+    async def work(operations: Operations) -> dict[str, Any]:
+        store = operations.store
         who = naming(store, customer, account)
         total = (await store.counts())["events"]
         with counting("looking", total) as told:
@@ -54,7 +56,7 @@ def forget(
             _print_plan(found)
         if not yes:
             typer.confirm(f"Erase all that is kept of {customer}? There is no way back.", abort=True, err=True)
-        await note(store, "customer.forget", [customer])
+        await operations.note(this_person(), "customer.forget", customer)
         refused: list[str] = []
         with counting("erasing", len(found.events)) as told:
             for number, (_, _, seq) in enumerate(found.events, 1):
@@ -64,7 +66,7 @@ def forget(
         await forget_rejected(store, who)
         return {**told_plan, "refused": refused, "left_to_do": await store.scrub()}
 
-    done = with_store(work)
+    done = with_operations(work)
     if as_json:
         print_json(done)
     else:

@@ -13,7 +13,8 @@ from typing import Annotated, cast
 import typer
 
 from gateway.cli.init_files import ENV_FILE, Choices, Secrets, Sells, starter
-from gateway.cli.main import BadUsage, app, fail, options
+from gateway.cli.main import BadUsage, app, options
+from gateway.cli.output import fail
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _LISTEN = re.compile(r"[^\s:#'\"{}\[\],&*!|>%@`]+:\d{1,5}")

@@ -8,31 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.commands.events import ALL, ASK_ABOVE, Json, Limit, Many, One
-from gateway.cli.main import (
-    BadUsage,
-    app,
-    clean,
-    environment,
-    fail,
-    load_config,
-    options,
-    print_json,
-    print_table,
-    with_store,
-)
-from gateway.cli.options import moment
+from gateway.cli.main import BadUsage, app, environment, options, with_operations, with_store
+from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, moment
+from gateway.cli.output import clean, fail, print_fields, print_json, print_rows, print_table
 
 if TYPE_CHECKING:
+    from gateway.admin.operations import Operations, Verified
     from gateway.core.model import RejectedFilter, RejectedRequest
-    from gateway.intake.planning import Readmitted
-    from gateway.store.protocol import Store
 
 rejected = typer.Typer(invoke_without_command=True, help="Requests that were refused: list, show, verify.")
 app.add_typer(rejected, name="rejected")
-
-TAKEN = "taken"
-DUPLICATE = "duplicate"
 
 
 def row(request: RejectedRequest) -> dict[str, Any]:
@@ -52,9 +37,7 @@ def _filter(
 ) -> RejectedFilter:
     from gateway.core.model import REJECTED_REASONS, RejectedFilter
 
-    for name in reason or ():
-        if name not in REJECTED_REASONS:
-            raise BadUsage(f"--reason {name}: one of {', '.join(REJECTED_REASONS)}")
+    check_words("--reason", reason, REJECTED_REASONS)
     return RejectedFilter(
         ids=tuple(dict.fromkeys(ids or ())),
         accounts=account or (),
@@ -82,12 +65,8 @@ def list_rejected(
             raise BadUsage(f"put the options after `rejected {context.invoked_subcommand}`")
         return
     where = _filter(None, account, reason, since, until)
-    found = [row(one) for one in with_store(lambda store: store.rejected(where, limit=limit))]
-    if as_json:
-        print_json(found)
-        return
-    columns = ["received_at", "id", "account", "reason", "address", "size"]
-    print_table(columns, [[one[column] for column in columns] for one in found])
+    rows = [row(request) for request in with_store(lambda store: store.rejected(where, limit=limit))]
+    print_rows(rows, ["received_at", "id", "account", "reason", "address", "size"], as_json=as_json)
 
 
 @rejected.command("show")
@@ -114,8 +93,7 @@ def show_rejected(rejected_id: str, as_json: Json = False) -> None:
     if as_json:
         print_json({**whole, **_body(request.body)})
         return
-    for key, value in whole.items():
-        print(f"{key:14} {clean('' if value is None else value)}")
+    print_fields(whole, 14)
     print()
     print("\n".join(clean(line) for line in request.body.decode("utf-8", "backslashreplace").split("\n")))
 
@@ -144,81 +122,45 @@ def verify_rejected(
     until: One = None,
     limit: Limit = ALL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than 10.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Check rejected requests again, the oldest first, with today's secrets and the time at which each came. Those that
     are good go into the inbox by the ordinary way, and are rejected no more.
     """
-    from gateway.cli.inbox import note
-    from gateway.intake.planning import readmission
+    from gateway.admin.operations import DUPLICATE, TAKEN
+    from gateway.cli.inbox import this_person
 
     where = _filter(ids, account, reason, since, until)
-    readmit = readmission(load_config())
 
-    async def work(store: Store) -> list[dict[str, Any]]:
-        listed = await store.rejected(where, limit=limit, newest_first=False)
-        missing = [one for one in where.ids if one not in {request.id for request in listed}]
-        if missing:
-            raise fail(f"not rejected, or not among what the filters ask for: {', '.join(missing)}")
-        judged: list[tuple[RejectedRequest, Readmitted | str]] = []
-        for request in listed:
-            whole = await store.rejected_request(request.id)
-            judged.append((request, "gone" if whole is None else readmit(whole)))
-        good = sum(not isinstance(found, str) for _, found in judged)
-        if good > ASK_ABOVE and not dry_run and not yes:
-            typer.confirm(f"Take {good} events into the inbox?", abort=True, err=True)
-        if good and not dry_run:
-            ids = [request.id for request, found in judged if not isinstance(found, str)]
-            await note(store, "rejected.verify", ids)
-        taken: set[tuple[str, str]] = set()
-        return [await _take(store, request, found, taken, dry_run) for request, found in judged]
+    async def work(operations: Operations) -> list[Verified]:
+        def ask(good: int) -> None:
+            confirm(f"Take {good} events into the inbox?", good, yes=yes)
 
-    done = with_store(work)
+        return await operations.verify(this_person(), where, limit=limit, dry_run=dry_run, confirm=ask)
+
+    results = [_verified(request) for request in with_operations(work)]
     if as_json:
-        print_json(done)
-    elif not done:
+        print_json(results)
+    elif not results:
         print("nothing matches")
     else:
-        good_word = "would be taken" if dry_run else TAKEN
-        print_table(
-            ["id", "received", "outcome", "event", "type"],
-            [
-                [
-                    d["id"],
-                    d["received_at"],
-                    good_word if d["outcome"] == TAKEN else d["outcome"],
-                    d["event_id"],
-                    d["type"],
-                ]
-                for d in done
-            ],
-        )
-    if ids and any(one["outcome"] not in (TAKEN, DUPLICATE) for one in done):
+        good = "would be taken" if dry_run else TAKEN
+        shown = [{**result, "outcome": good if result["outcome"] == TAKEN else result["outcome"]} for result in results]
+        columns = ["id", "received_at", "outcome", "event_id", "type"]
+        rows = [[result[column] for column in columns] for result in shown]
+        print_table(["id", "received", "outcome", "event", "type"], rows)
+    if ids and any(result["outcome"] not in (TAKEN, DUPLICATE) for result in results):
         raise typer.Exit(1)
 
 
-async def _take(
-    store: Store, request: RejectedRequest, found: Readmitted | str, taken: set[tuple[str, str]], dry_run: bool
-) -> dict[str, Any]:
-    """Adds the event first and forgets the request then: what is broken off between is a duplicate at the next try."""
-    event = None
-    if isinstance(found, str):
-        outcome = found
-    else:
-        event, planned = found
-        key = (event.account, event.id)
-        if dry_run:
-            is_duplicate = key in taken or bool(await store.event(event.id, event.account))
-        else:
-            is_duplicate = (await store.add(event, planned)).is_duplicate
-            await store.forget_rejected([request.id])
-        taken.add(key)
-        outcome = DUPLICATE if is_duplicate else TAKEN
+def _verified(verified: Verified) -> dict[str, Any]:
+    """What --json shows of a request that was looked at again."""
+    event, request = verified.event, verified.request
     return {
         "id": request.id,
         "received_at": row(request)["received_at"],
-        "outcome": outcome,
+        "outcome": verified.outcome,
         "event_id": event.id if event is not None else None,
         "type": event.type if event is not None else None,
         "account": event.account if event is not None else request.account,

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.main import app, clean, environment, options, print_json
+from gateway.cli.main import app, environment, options
+from gateway.cli.output import clean, print_json
 
 
 def control_socket() -> Path:

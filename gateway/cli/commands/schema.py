@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.main import app, options, print_json
+from gateway.cli.main import app, options
+from gateway.cli.output import print_json
 
 
 @app.command()

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, clean, fail, load_config, run
+from gateway.cli.main import BadUsage, app, load_config, run
+from gateway.cli.output import clean, fail
 
 
 def assign(event: dict[str, Any], assignment: str) -> None:

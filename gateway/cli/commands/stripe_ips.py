@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.commands.events import Json
-from gateway.cli.main import BadUsage, app, clean, environment, fail, options, print_json, run
+from gateway.cli.main import BadUsage, app, environment, options, run
+from gateway.cli.options import Json
+from gateway.cli.output import clean, fail, print_json
 
 stripe_ips = typer.Typer(no_args_is_help=True, help="The addresses that Stripe sends webhooks from: refresh, show.")
 app.add_typer(stripe_ips, name="stripe-ips")

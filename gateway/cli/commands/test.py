@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.cli.dev.environment import DevEnvironment
-from gateway.cli.main import BadUsage, app, clean, options, print_json, run
+from gateway.cli.main import BadUsage, app, options, run
+from gateway.cli.output import clean, print_json
 from gateway.core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.main import app, fail, print_json, print_table
+from gateway.cli.main import app
+from gateway.cli.output import fail, print_json, print_table
 
 
 @app.command()

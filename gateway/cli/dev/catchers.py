@@ -15,7 +15,7 @@ from email.policy import default
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from gateway.cli.main import clean
+from gateway.cli.output import clean
 
 if TYPE_CHECKING:
     from aiohttp import web
