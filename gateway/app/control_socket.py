@@ -58,15 +58,15 @@ async def controlled(path: Path, reloader: Reloader, log: FilteringBoundLogger) 
 async def _answer(reloader: Reloader, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         async with asyncio.timeout(LINE_SECONDS):
-            what = (await reader.readline()).strip()
+            what, _, named = (await reader.readline()).strip().partition(b" ")
         was = reloader.live.config.version
         if what == b"reload":
             result = await reloader.reload("gateway reload")
         elif what == b"diff":
-            result = await reloader.preview("gateway diff")
+            result = await reloader.preview("gateway diff", Path(os.fsdecode(named)) if named else None)
         else:
             return
-        answer = as_json(result, reloader.live, was)
+        answer = as_json(result, reloader.live, was, os.fsdecode(named) or str(reloader.live.config.path))
         writer.write(json.dumps(answer).encode() + b"\n")
         await writer.drain()
     except (OSError, ValueError, TimeoutError):
@@ -75,8 +75,8 @@ async def _answer(reloader: Reloader, reader: asyncio.StreamReader, writer: asyn
         writer.close()
 
 
-def as_json(result: Reload, live: RuntimeConfig, was: str) -> dict[str, Any]:
-    """A reload as `--json` shows it."""
+def as_json(result: Reload, live: RuntimeConfig, was: str, file: str) -> dict[str, Any]:
+    """A reload, of a file, as `--json` shows it."""
     return {
         "outcome": result.outcome.value,
         "version": result.version,
@@ -85,7 +85,7 @@ def as_json(result: Reload, live: RuntimeConfig, was: str) -> dict[str, Any]:
         "orphans": [{**asdict(orphan), "text": str(orphan)} for orphan in result.orphans],
         "needs_restart": list(live.needs_restart()),  # what the process runs without, of the configuration in force
         "problems": rows(result.problems),
-        "report": report(result.problems, str(live.config.path)) if result.problems else "",  # the same, to be read
+        "report": report(result.problems, file) if result.problems else "",  # the same, to be read
     }
 
 
@@ -97,7 +97,7 @@ def ask(path: Path, what: str) -> dict[str, Any]:
         try:
             with _short(path) as address:
                 connection.connect(address)
-            connection.sendall(what.encode() + b"\n")
+            connection.sendall(os.fsencode(what) + b"\n")
             with connection.makefile("rb") as answer:
                 line = answer.readline()
         except OSError as error:

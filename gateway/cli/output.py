@@ -13,6 +13,10 @@ import typer
 
 from gateway.core.errors import GatewayError
 
+ID_COLUMNS = frozenset({"id", "event_id", "event", "delivery"})
+NARROW = 12  # characters that a column needs to be read, folded: a state, a stretch of a time
+GAP = 2  # between two columns
+
 
 def clean(value: object) -> str:
     """Text for a terminal: nothing in it can move the cursor or colour the screen."""
@@ -25,18 +29,35 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[object]]) -> None:
-    """A table for people; what it holds is shown as text, never as markup."""
+    """A table for people; what it holds is shown as text, never as markup. Ids stay whole, so that they can be copied:
+    where they leave the other columns no room, each row is shown as fields, a line each.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    cells = [["" if cell is None else clean(cell) for cell in row] for row in rows]
+    if _narrowest(columns, cells) > console.width:
+        for row in cells:
+            print_fields(dict(zip(columns, row, strict=True)), max(map(len, columns)))
+            print()
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(table)
+        table.add_column(column, overflow="fold", no_wrap=column in ID_COLUMNS)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _narrowest(columns: list[str], rows: list[list[str]]) -> int:
+    """The least width at which a table can be read."""
+    width = GAP * (len(columns) - 1)
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=False):
+        longest = max(map(len, cells))
+        width += max(len(column), longest if column in ID_COLUMNS else min(longest, NARROW))
+    return width
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: list[str], *, as_json: bool) -> None:

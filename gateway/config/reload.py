@@ -70,27 +70,31 @@ class Reloader:
             self._tell(result)
             return result
 
-    async def preview(self, asked_by: str) -> Reload:
-        """What a reload would do. Changes nothing; `version` is the one that it would put into force."""
+    async def preview(self, asked_by: str, path: Path | None = None) -> Reload:
+        """What a reload would do; or what it would do were gateway.yaml the file at `path`. Changes nothing; `version`
+        is the one that it would put into force.
+        """
         async with self._lock:
+            if path is not None and await asyncio.to_thread(_is_same_file, path, self.live.config.path):
+                path = None
             inputs, stamps = self.inputs, self.stamps
-            result, _ = await self._read(asked_by)
+            result, _ = await self._read(asked_by, path)
             self.inputs, self.stamps = inputs, stamps
             forget_all_but(self.live.config.actions)
             return result
 
-    async def _read(self, asked_by: str) -> tuple[Reload, Callable[[], None] | None]:
+    async def _read(self, asked_by: str, path: Path | None = None) -> tuple[Reload, Callable[[], None] | None]:
         """What the files say, and what puts it into force."""
         live, at = self.live, self._now()
         before = await asyncio.to_thread(self.inputs.stamps)
         try:
-            config = await self._load(live.config)
+            config = await self._load(live.config if path is None else replace(live.config, path=path))
             table, apply, changes = await asyncio.to_thread(self._prepared, config)
         except Exception as error:  # plugins' code runs here as well; nothing in a file may end the gateway
             files = error.files if isinstance(error, ConfigError) else ()
             await self._remember(inputs_of(live.config, files), before)
             forget_all_but(live.config.actions)
-            problems = _problems(error, live.config.path)
+            problems = _problems(error, path or live.config.path)
             return Reload(at, asked_by, ReloadOutcome.REFUSED, live.config.version, problems=problems), None
         await self._remember(inputs_of(config), before)
         is_same = config.version == live.config.version and not changes
@@ -151,6 +155,13 @@ class Reloader:
                 action=orphan.action,
                 waiting=orphan.waiting,
             )
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 def _problems(error: Exception, path: Path) -> tuple[Problem, ...]:

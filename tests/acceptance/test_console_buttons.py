@@ -86,6 +86,7 @@ def test_retry_and_cancel_of_one_delivery(page: Page, console: Console) -> None:
     console.until(lambda: len(console.api(f"/deliveries/{delivery}")["history"]) == 2)
     console.until(lambda: console.api(f"/deliveries/{delivery}")["state"] == "dead")
     page.reload()
+    assert console.api(f"/deliveries/{delivery}")["state"] == "dead"  # it was not retried again
     page.goto(f"{console.url}/deliveries/{delivery}")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("status")).to_have_text("Cancelled. A retry revives it.")
@@ -119,6 +120,11 @@ def test_replay_of_one_event_and_of_all_that_match(page: Page, console: Console)
     expect(page.locator("svg.graph a")).to_have_count(3)
     page.get_by_role("button", name="Replay with today's config").click()
     expect(page.get_by_role("status")).to_have_text("Made 3 new deliveries: fulfil/save, fulfil/ship, fulfil/after.")
+    for _ in range(2):
+        page.reload()
+        assert len(console.api(f"/deliveries?event={event}")["items"]) == 6
+    page.goto(f"{console.url}/events/{event}?said=Nothing+was+made&signed={'0' * 32}")
+    expect(page.get_by_role("status")).to_have_count(0)
     page.goto(f"{console.url}/events?type=checkout.*")
     page.get_by_role("link", name="Replay all that match").click()
     page.get_by_role("button", name="Yes, replay").click()

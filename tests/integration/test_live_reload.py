@@ -22,6 +22,7 @@ from gateway.config.reload import Reloader
 from gateway.config.runtime import ReloadOutcome
 from gateway.testing import make_event
 from tests.certificates import self_signed
+from tests.cli import CommandLine
 from tests.integration.live_gateway import NOTE_PLUGIN, SECRET, live_gateway
 from tests.waiting import until
 
@@ -228,6 +229,28 @@ async def test_the_socket_brings_outcome_and_preview_back(folder: Path) -> None:
         NobodyAnswersError, match=r"no gateway answers at .*gateway\.sock \(No such file or directory\)"
     ):
         ask(path, "reload")
+
+
+async def test_a_draft_is_compared_in_the_place_of_the_file_in_force(
+    folder: Path, gateway_cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = config() + "reload: {watch: false}\n"
+    async with live_gateway(folder, start) as gateway:
+        version = gateway.live.config.version
+        (folder / "draft.yaml").write_text(config("two") + "reload: {watch: false}\n")
+        (folder / "wrong.yaml").write_text(start + "nonsense: 1\n")
+        monkeypatch.chdir(folder)
+        draft = await asyncio.to_thread(gateway_cli, "--config", "draft.yaml", "diff", "--exit-code")
+        assert (draft.code, draft.out.splitlines()[1:]) == (1, ["  ~ action noted.note changed: with.text"])
+        wrong = await asyncio.to_thread(gateway_cli, "--config", "wrong.yaml", "diff")
+        assert wrong.code == 1
+        assert f"{folder}/wrong.yaml:" in wrong.err
+        assert f"1 error in {folder}/wrong.yaml" in wrong.err
+        for same in ("gateway.yaml", f"{folder}/gateway.yaml"):
+            own = await asyncio.to_thread(gateway_cli, "--config", same, "diff", "--exit-code")
+            assert (own.code, own.out) == (0, f"nothing would change: {version} is in force\n")
+        assert gateway.live.config.version == version
+        assert len(gateway.live.history) == 1
 
 
 async def test_a_socket_that_a_killed_gateway_left_is_replaced_and_a_living_one_is_not(folder: Path) -> None:

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from gateway.admin.api.schemas import DeliveriesQuery, DeliveriesWhere, JobAsk, Result
 from gateway.admin.console.forms import checked, fields, listing
-from gateway.admin.console.render import confirm_page, page, query_string, started
+from gateway.admin.console.notices import go_back, notices, started
+from gateway.admin.console.render import confirm_page, page, query_string
 from gateway.admin.problems import Refused
 from gateway.admin.request import actor, parts
 from gateway.core.model import DeliveryState
@@ -33,10 +34,6 @@ async def listed(request: web.Request) -> web.StreamResponse:
 
 async def show(request: web.Request) -> web.StreamResponse:
     """One delivery: attempts, rendered values, output, errors."""
-    return await _shown(request)
-
-
-async def _shown(request: web.Request, said: str | None = None, refused: str | None = None) -> web.StreamResponse:
     operations = parts(request).operations
     delivery = await operations.only_delivery(request.match_info["id"])
     route = next((route for route in operations.config.routes if route.name == delivery.route), None)
@@ -46,26 +43,26 @@ async def _shown(request: web.Request, said: str | None = None, refused: str | N
         "longest": max((attempt.duration_seconds for attempt in delivery.history), default=0.0) or 1.0,
         "may_retry": delivery.state in RETRIED,
         "may_cancel": delivery.state in CANCELLED,
-        "said": said,
-        "refused": refused,
+        **notices(request),
     }
-    return page(request, "delivery.html", context, status=409 if refused else 200)
+    return page(request, "delivery.html", context)
 
 
 async def retry(request: web.Request) -> web.StreamResponse:
     """Revives it with today's configuration."""
     (result,) = await parts(request).operations.retry(actor(request), [request.match_info["id"]])
-    return await _changed(request, result, "It runs again, with today's configuration.")
+    return _changed(request, result, "It runs again, with today's configuration.")
 
 
 async def cancel(request: web.Request) -> web.StreamResponse:
     """Ends it for good."""
     (result,) = await parts(request).operations.cancel(actor(request), [request.match_info["id"]])
-    return await _changed(request, result, "Cancelled. A retry revives it.")
+    return _changed(request, result, "Cancelled. A retry revives it.")
 
 
-async def _changed(request: web.Request, result: Result, done: str) -> web.StreamResponse:
-    return await _shown(request, done if result.done else None, result.refused)
+def _changed(request: web.Request, result: Result, done: str) -> web.Response:
+    kind, text = ("said", done) if result.refused is None else ("refused", result.refused)
+    return go_back(request, f"/deliveries/{result.id}", kind, text)
 
 
 def _ask(what: object, where: DeliveriesWhere, *, dry_run: bool) -> JobAsk:

@@ -14,7 +14,8 @@ from multidict import MultiMapping
 from gateway.admin.api.schemas import EventOut, EventsQuery, EventsWhere, JobAsk
 from gateway.admin.console.charts import Box
 from gateway.admin.console.forms import checked, fields, listing
-from gateway.admin.console.render import confirm_page, page, query_string, started
+from gateway.admin.console.notices import go_back, notices, started
+from gateway.admin.console.render import confirm_page, page, query_string
 from gateway.admin.inbox import body_of
 from gateway.admin.playground import explained
 from gateway.admin.problems import Refused
@@ -92,11 +93,7 @@ async def _event(request: web.Request) -> Event:
 
 async def show(request: web.Request) -> web.StreamResponse:
     """One event: its JSON, what matched and why not, its deliveries, its siblings."""
-    return await _shown(request, await _event(request))
-
-
-async def _shown(request: web.Request, event: Event, said: str | None = None) -> web.StreamResponse:
-    operations = parts(request).operations
+    event, operations = await _event(request), parts(request).operations
     deliveries = await operations.deliveries_of(event)
     siblings = []
     if event.object_id is not None:
@@ -109,7 +106,7 @@ async def _shown(request: web.Request, event: Event, said: str | None = None) ->
         "runs": _runs(deliveries),
         "siblings": siblings[:SIBLINGS],
         "routes": await explained(operations.config, event),
-        "said": said,
+        **notices(request),
     }
     return page(request, "event.html", context)
 
@@ -156,11 +153,10 @@ async def replay(request: web.Request) -> web.StreamResponse:
     force = (await request.post()).get("force") == "yes"
     listed = [EventOut.of(event)]
     (replayed,) = await parts(request).operations.replay(actor(request), listed, force=force, dry_run=False)
-    if replayed.refused is not None:
-        raise Refused(409, replayed.refused)
     count, owed = len(replayed.deliveries), ", ".join(replayed.owed)
     said = f"Made {count} new deliveries: {owed}." if count else "Nothing to do: no route wants it today."
-    return await _shown(request, event, said)
+    kind, text = ("said", said) if replayed.refused is None else ("refused", replayed.refused)
+    return go_back(request, f"/events/{event.id}", kind, text, account=event.account)
 
 
 async def confirm_many(request: web.Request) -> web.StreamResponse:

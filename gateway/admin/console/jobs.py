@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from gateway.admin.console.notices import go_to
 from gateway.admin.console.render import page
 from gateway.admin.request import parts
 
@@ -22,4 +23,4 @@ async def show(request: web.Request) -> web.StreamResponse:
 async def change(request: web.Request) -> web.StreamResponse:
     """Pauses, resumes or stops it."""
     job = await parts(request).operations.jobs.change(request.match_info["id"], request.match_info["what"])
-    return web.Response(status=303, headers={"Location": f"/jobs/{job.id}"})
+    return go_to(f"/jobs/{job.id}")

@@ -13,7 +13,6 @@ from aiohttp import web
 from jinja2 import PackageLoader, StrictUndefined
 
 from gateway import __version__
-from gateway.admin.api.schemas import JobAnswer
 from gateway.admin.auth import Role
 from gateway.admin.console import escaping as text
 from gateway.admin.console.charts import bars, graph
@@ -82,11 +81,6 @@ def confirm_page(
     """Asks before a change to many of a list, `noun`, that the fields in `given` narrow."""
     context = {"what": what, "noun": noun, "count": count, "given": given, "back": f"/{noun}", "to": request.path}
     return page(request, "confirm.html", context)
-
-
-def started(answer: JobAnswer) -> web.Response:
-    """On to the page of a change to many."""
-    return web.Response(status=303, headers={"Location": f"/jobs/{answer.job.id}" if answer.job else "/jobs"})
 
 
 def error_page(request: web.Request, error: Refused) -> web.Response:

@@ -104,7 +104,7 @@ def dev() -> None:
         async with catching(outbox) as catchers:
 
             async def load_again(previous: Config) -> Config:
-                found = await asyncio.to_thread(load, options.config, environ, previous)
+                found = await asyncio.to_thread(load, previous.path, environ, previous)
                 return await catchers.lead(overlay(found))
 
             def observer(claim: Claim, ending: Outcome) -> None:

@@ -37,9 +37,14 @@ def is_file(source: str) -> bool:
 def event_from(source: str, *, thin: bool = False) -> dict[str, Any]:
     """An event from a file, or a plausible one of a type; `thin`: in its thin form. Raises BadUsage."""
     if not is_file(source):
-        from gateway.stripe.event_types import is_thin
+        from gateway.stripe.event_types import every_type, is_thin, nearest
         from gateway.testing import make_event, thin_event
 
+        if source not in every_type() and (near := nearest(source)) is not None:
+            raise BadUsage(
+                f"there is no event type {source}; did you mean {near}? One that is newer than this gateway can be "
+                "sent as a file"
+            )
         if is_thin(source):
             return thin_event(source)
         return thin_event(f"v1.{source}") if thin else make_event(source)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.dev.environment import DevEnvironment
+from gateway.cli.dev.environment import Placeholders
 from gateway.cli.main import BadUsage, app, options, run
 from gateway.cli.output import clean, print_json
 from gateway.core.errors import UsageError
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
 
 CASES = "config/tests/*.yaml"
 _STYLES = {"head": "bold red", "expected": "green", "found": "red", "plain": ""}
-
-
-class CaseEnvironment(DevEnvironment):
-    """What a case says, and a harmless value for every other variable without a default, and for every secret file:
-    the machine's own environment plays no part, so that a case ends the same everywhere.
-    """
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name.startswith("file:") or super().__contains__(name))
-
-    def __getitem__(self, name: str) -> str:
-        return self.get(name) if name.startswith("file:") else super().__getitem__(name)
 
 
 class Configs:
@@ -51,7 +39,7 @@ class Configs:
 
         key = frozenset(env.items())
         if key not in self._loaded:
-            environ = CaseEnvironment(env)
+            environ = Placeholders(env)  # the machine's own environment plays no part: a case ends the same everywhere
             try:
                 self._loaded[key] = load(self._path, environ)
             except ConfigError as error:

@@ -67,6 +67,16 @@ class DevEnvironment(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
+class Placeholders(DevEnvironment):
+    """The same, for secret files too: for what reads a configuration and reaches nobody."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (name.startswith("file:") or super().__contains__(name))
+
+    def __getitem__(self, name: str) -> str:
+        return self.get(name) if name.startswith("file:") else super().__getitem__(name)
+
+
 def overlay(config: Config) -> Config:
     """The same config, away from every real inbox and database. Accounts take both modes and requests come from
     anywhere, since what is sent while developing is not live and not Stripe's.

@@ -197,3 +197,32 @@ def action(name: str, *needs: str) -> ExplainedAction:
 )
 def test_the_order_is_drawn_as_a_tree(actions: Sequence[ExplainedAction], expected: list[str]) -> None:
     assert list(drawn(tuple(actions))) == expected
+
+
+def test_secrets_that_are_not_here_are_not_needed(
+    config: Path, gateway_cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("API_TOKEN")
+    config.write_text(config.read_text().replace("vars: {", "vars: {file: '${file:/run/secrets/none}', "))
+    ran = gateway_cli("--config", config, "explain", "charge.refunded", "--json")
+    assert (ran.code, ran.err) == (0, "not set, so a stand-in: API_TOKEN, file:/run/secrets/none\n")
+    refunds = json.loads(ran.out)[-1]
+    assert (refunds["route"], refunds["matched"]) == ("refunds", True)
+    stored = gateway_cli("--config", config, "explain", "--id", "evt_1")
+    assert stored.code == 1
+    assert "API_TOKEN is not set" in stored.err
+
+
+@pytest.mark.parametrize("command", ["explain", "send"])
+def test_a_mistyped_type_is_told_with_the_right_one(config: Path, gateway_cli: CommandLine, command: str) -> None:
+    ran = gateway_cli("--config", config, command, "invoice.payed")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith(
+        "there is no event type invoice.payed; did you mean invoice.paid? "
+        "One that is newer than this gateway can be sent as a file\n"
+    )
+
+
+def test_a_type_that_nothing_is_like_is_taken_at_its_word(config: Path, gateway_cli: CommandLine) -> None:
+    ran = gateway_cli("--config", config, "explain", "zzz")
+    assert (ran.code, ran.out.partition(" ")[2].partition("\n")[0]) == (0, "zzz for account acme")
