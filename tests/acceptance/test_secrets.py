@@ -197,6 +197,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "stripe-ips show": [[]],
     "test": [[], ["--verbose", "--json"]],
     "types": [["checkout"]],
+    "fields": [["invoice.paid", "status"]],
 }
 
 

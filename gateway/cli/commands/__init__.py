@@ -9,6 +9,7 @@ COMMANDS = {
     "diff": ("diff",),
     "doctor": ("doctor",),
     "explain": ("explain",),
+    "fields": ("fields",),
     "forget": ("forget",),
     "init": ("init",),
     "schema": ("schema",),

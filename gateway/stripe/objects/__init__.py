@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
@@ -169,3 +169,30 @@ def _field(spec: Any) -> FieldType:
         return FieldType("object", is_nullable, objects=tuple(spec.get("any_of") or [spec["object"]]))
     (kind,) = {"list", "array", "map"} & set(spec)
     return FieldType(kind, is_nullable, item=_field(spec[kind]))  # type: ignore[arg-type]  # one of these three
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPath:
+    """A field and the way to it, as templates write it below `object`, such as `lines.data[0].amount`."""
+
+    path: str
+    type: FieldType
+
+
+def every_path(name: str) -> list[FieldPath]:
+    """The fields of an object and of what it holds, in the order of the alphabet, each object before what is in it. Ids
+    are not followed into what they name. Raises KeyError where Stripe has no such object.
+    """
+    return list(_paths("", fields(name), (name,)))
+
+
+def _paths(before: str, inside: Mapping[str, FieldType], within: tuple[str, ...]) -> Iterator[FieldPath]:
+    for key in sorted(inside):
+        field = inside[key]
+        yield FieldPath(before + key, field)
+        step, holder = before + key, field
+        while holder.item is not None and holder.kind in ("list", "array"):
+            step, holder = step + (".data[0]" if holder.kind == "list" else "[0]"), holder.item
+        below = fields_in(holder) if not set(holder.objects) & set(within) else None
+        if below is not None:
+            yield from _paths(f"{step}.", below, (*within, *holder.objects))
