@@ -74,7 +74,9 @@ _OBJECTS: dict[str, dict[str, Any]] = {
     },
     "customer.subscription": {
         "id": "sub_",
+        "cancel_at": None,
         "cancel_at_period_end": False,
+        "canceled_at": None,
         "currency": "eur",
         "customer": "cus_TQITf9plmxy5yC",
         "items": {

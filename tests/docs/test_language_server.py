@@ -45,7 +45,7 @@ def test_nothing_is_marked_in_good_configs(editor: LanguageServer, path: Path) -
         ("ensure_table: true", 'ensure_table: "{{ vars.make_tables }}"'),
         ('key: {session_id: "{{ object.id }}"}', 'key: "{{ vars.key }}"'),
         ("          table: orders", '          for_each: "{{ object.line_items.data }}"\n          table: orders'),
-        ("if: object.payment_status != 'unpaid'", "if: false"),
+        ("if: object.mode == 'payment' and object.payment_status != 'unpaid'", "if: false"),
         ("checkout.session.completed, ", "checkout.session.*, "),
         (
             'to: "{{ object.customer_details.email }}"',
