@@ -23,7 +23,7 @@ from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
 from gateway.core.model import Delivery, DeliveryFilter, Event
 from gateway.core.routing import RouteTable
-from gateway.privacy.views import Redactions, redactions_of, shown_deliveries, shown_delivery, shown_event
+from gateway.privacy.views import Redactions, shown_deliveries, shown_delivery, shown_event
 from gateway.store.protocol import Store
 
 MOST_DELIVERIES_OF_AN_EVENT = 1000
@@ -39,7 +39,7 @@ class Inbox:
         """`redactions`, where they may not be asked of the configuration in force: it may not load."""
         self.store = store
         self.in_force = in_force
-        self._redactions = redactions or (lambda: redactions_of(self.config.accounts, self.config.references))
+        self._redactions = redactions or (lambda: self.config.redactions)
 
     @property
     def config(self) -> Config:
@@ -75,13 +75,13 @@ class Inbox:
         """An event as people may see it, with its body as JSON and its deliveries."""
         return EventWhole(
             **EventOut.of(event).model_dump(),
-            body=body_of(self.shown(event)),
+            body=body_of(await self.shown(event)),
             deliveries=[DeliveryOut.of(delivery) for delivery in await self.deliveries_of(event)],
         )
 
-    def shown(self, event: Event) -> Event:
+    async def shown(self, event: Event) -> Event:
         """An event with the body that people may see."""
-        return shown_event(event, self._redactions())
+        return await shown_event(self.store, event, self._redactions())
 
     async def deliveries_of(self, event: Event) -> list[Delivery]:
         """An event's deliveries as people may see them, the oldest first."""

@@ -235,7 +235,10 @@ class Operations(Inbox):
 
         async def parts() -> AsyncIterator[Sequence[str]]:
             async for events in event_pages(self.store):
-                yield [f"{NAMED if who.in_event(event) else ''}{event.seq}" for event in events]
+                yield [str(event.seq) for event in events if not who.in_event(event)]
+            seqs = [f"{NAMED}{seq}" for seq in (*who.digests, *who.named)]  # digests first: events tell which they are
+            for start in range(0, len(seqs), STEP):
+                yield seqs[start : start + STEP]
             await forget_rejected(self.store, who)
             left = await self.store.scrub()
             if left is not None:

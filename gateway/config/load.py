@@ -40,6 +40,7 @@ from gateway.core.masking import Masker
 from gateway.core.model import Account, Route
 from gateway.plugin import Action, ConnectionSettings
 from gateway.privacy.redaction import parse_path
+from gateway.privacy.views import Redactions
 from gateway.templating.compiler import Templates
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -65,6 +66,11 @@ class Config:
     version: str  # changes whenever anything that was read changes
     warnings: tuple[Problem, ...] = ()
     secrets: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)  # see Source.secrets
+
+    @functools.cached_property
+    def redactions(self) -> Redactions:
+        """What nobody is shown of what the store keeps."""
+        return Redactions({name: account.redact for name, account in self.accounts.items()}, self.references)
 
     @functools.cached_property
     def hidden(self) -> Mapping[str, str]:

@@ -130,6 +130,16 @@ def excluded_connection(envelope: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def subject_of(envelope: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Account and id of the event whose delivery an own event tells of; None for any other event."""
+    if envelope.get("type") != DELIVERY_DEAD:
+        return None
+    data = envelope.get("data")
+    value = data.get("object") if isinstance(data, Mapping) else None
+    names = (value.get("account"), value.get("event")) if isinstance(value, Mapping) else ()
+    return (str(names[0]), str(names[1])) if len(names) == 2 and all(names) else None
+
+
 @dataclass(frozen=True, slots=True)
 class OwnEvent:
     """Something that happened to the gateway. The same key makes the same event, whichever gateway saw it.

@@ -12,7 +12,17 @@ from typing import Any
 from gateway.core.envelope import THIN, connected_account, parse_json
 from gateway.core.errors import TemplateError
 from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, excluded_connection, is_own
-from gateway.core.model import EVERY_CONNECTED, OWN, Account, ActionUse, Event, EventState, PlannedDelivery, Route
+from gateway.core.model import (
+    EVERY_CONNECTED,
+    OWN,
+    Account,
+    ActionUse,
+    Delivery,
+    Event,
+    EventState,
+    PlannedDelivery,
+    Route,
+)
 
 Scope = Mapping[str, Any]
 _GLOB = re.compile(r"[*?\[]")
@@ -161,6 +171,11 @@ def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -
         None if route.once_per is None else key_of(account, route.name, action, once),
         None if route.order_by is None else key_of(route.name, action, order),
     )
+
+
+def is_digest(delivery: Delivery) -> bool:
+    """Whether a delivery was planned to gather events."""
+    return delivery.order_key == digest_key(delivery.route, delivery.action)
 
 
 def digest_key(route: str, action: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -16,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 from gateway.config.load import Config
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
-from gateway.core.errors import EnvelopeError
 from gateway.core.masking import Masker, Maskers
 from gateway.core.model import (
     ActionUse,
@@ -24,6 +23,7 @@ from gateway.core.model import (
     AttemptOutcome,
     Claim,
     DeliveryState,
+    Event,
     Finish,
     Outcome,
     Rekeyed,
@@ -38,10 +38,11 @@ from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context
-from gateway.privacy.redaction import masker_for
+from gateway.privacy.redaction import hidden_in
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
 UNKNOWN_WAIT_SECONDS = 15.0
+FORGOTTEN = "the event was forgotten (`gateway forget`): what it said is gone; cancel this"
 _ERROR_CHARACTERS = 2000
 _NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 
@@ -122,6 +123,7 @@ class _Run:
         self._scope: dict[str, Any] = {}
         self._body = claim.event.body
         self._dry: str | None = None  # why nothing is to be sent
+        self._events: Sequence[Event] = [claim.event]  # that it brings
         self._fetched: Mapping[str, Any] | None = None
         self._kept: Any = None  # of the rendered `with`
 
@@ -158,10 +160,8 @@ class _Run:
         if begun >= allowed and last_error is not None:  # whoever ran it did not live to tell how the last one ended
             message = f"no attempt is left: {begun} have begun, and `retry` allows {allowed}; the last: {last_error}"
             raise AttemptError(message, is_final=True)
-        if is_forgotten(claim.event.body):
-            raise AttemptError(
-                "the event was forgotten (`gateway forget`): what it said is gone; cancel this", is_final=True
-            )
+        if route.digest is None and is_forgotten(claim.event.body):
+            raise AttemptError(FORGOTTEN, is_final=True)
         self._dry = why_dry(claim, route, self._use)
         self._scope = scope_for(claim, self._context, route)
         if not self._delivery.is_judged:
@@ -170,6 +170,11 @@ class _Run:
             gathered = await gathered_for(claim, route.digest, self._context.gatherer)
             if isinstance(gathered, Released):
                 raise _Settled(gathered)
+            if not gathered.events:
+                raise AttemptError(FORGOTTEN, is_final=True)
+            self._events = gathered.events
+            if is_forgotten(claim.event.body):  # the others are not: the first of them stands for it
+                self._scope = scope_for(replace(claim, event=gathered.events[0]), self._context, route)
             self._scope |= digest_scope(gathered)
             self._body = digest_body(gathered)
 
@@ -269,14 +274,8 @@ class _Run:
         return AttemptResult(ending, pause, error.is_of_connection)
 
     def redacted(self) -> Masker:
-        """Hides what the account redacts of the event and of what was fetched."""
-        account = self._context.config.accounts.get(self._delivery.account)
-        if account is None or not account.redact:
-            return Masker(())
-        try:
-            return masker_for(parse_json(self._claim.event.body), self._fetched, account.redact)
-        except EnvelopeError:
-            return Masker(())
+        """Hides what accounts redact of the events that it brings and of what was fetched."""
+        return hidden_in(self._events, self._context.config.redactions.paths, self._fetched)
 
 
 async def _settle(is_cut_off: Callable[[], bool]) -> None:

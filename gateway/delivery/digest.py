@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from gateway.core.envelope import parse_json
+from gateway.core.envelope import is_forgotten, parse_json
 from gateway.core.errors import StoreError
 from gateway.core.model import Claim, Digest, Gathered, Released
-from gateway.core.routing import digest_key
+from gateway.core.routing import is_digest
 from gateway.store.protocol import Store
 
 MOST_EVENTS = 500  # that templates see; the others are counted
@@ -57,10 +57,14 @@ class NobodyElse:
 
 
 async def gathered_for(claim: Claim, digest: Digest, gatherer: Gatherer) -> Gathered | Released:
-    """What a delivery of a route with `digest` brings. One that was planned before the route had it stays alone."""
-    delivery = claim.delivery
-    is_planned_so = delivery.order_key == digest_key(delivery.route, delivery.action)
-    return await (gatherer if is_planned_so else NobodyElse()).gather(claim, digest)
+    """What a delivery of a route with `digest` brings, without what was forgotten. One that was planned before the
+    route had it stays alone.
+    """
+    gathered = await (gatherer if is_digest(claim.delivery) else NobodyElse()).gather(claim, digest)
+    if isinstance(gathered, Released):
+        return gathered
+    left = [event for event in gathered.events if not is_forgotten(event.body)]
+    return Gathered(left, gathered.count - (len(gathered.events) - len(left)))
 
 
 def digest_scope(gathered: Gathered) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from gateway.core.envelope import FORGOTTEN, parse_json
+from gateway.core.envelope import FORGOTTEN, is_forgotten, parse_json
 from gateway.core.errors import EnvelopeError, StoreError, UsageError
+from gateway.core.internal_events import DELIVERY_DEAD, subject_of
 from gateway.core.model import DONE, ChangeResult, ConnectionChange, DeliveryState, Refusal, RejectedFilter
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.encryption.store import bound_to, keyring_of, open_value
@@ -43,6 +44,7 @@ class Found:
     """What the store keeps of a customer."""
 
     events: tuple[tuple[str, str, int], ...]  # account, id, and the place in the store
+    digests: tuple[int, ...]  # the places of other events, whose digests bring some of these along
     deliveries: int
     waiting: tuple[WaitingDelivery, ...]
     rejected: tuple[str, ...]  # ids of rejected requests that name the customer
@@ -52,7 +54,7 @@ Progress = Callable[[int], None]  # events looked at
 
 
 class Naming:
-    """Recognises what names a customer."""
+    """Recognises what names a customer, and remembers it: what was seen of an event tells what brings it along."""
 
     def __init__(self, customer: str, keyring: Keyring, account: str | None = None) -> None:
         """Raises UsageError where it is no customer's id."""
@@ -63,17 +65,57 @@ class Naming:
         self.keyring = keyring
         self._text = re.compile(rf"(?<![A-Za-z0-9_]){customer}(?![A-Za-z0-9_])")
         self._bytes = re.compile(self._text.pattern.encode())
+        self._named: dict[int, tuple[str, str]] = {}  # account and id of each event, by its place
+        self._erased: set[int] = set()  # events that were forgotten before
+        self._digests: dict[int, set[int]] = {}  # what the digests of each event bring, by its place
 
     def in_event(self, event: EventContents) -> bool:
-        """Whether an event, or anything kept of its deliveries, names the customer. Raises StoreKeyMissing."""
+        """Whether an event, or anything kept of its deliveries, names the customer; so does the gateway's own event
+        that tells of such a one. What a digest says of others does not count. Raises StoreKeyMissing.
+        """
+        for delivery in event.deliveries:
+            self._digests.setdefault(event.seq, set()).update(_digest_of(delivery))
         if self.account is not None and event.account != self.account:
             return False
-        if event.object_id == self.customer:
-            return True
         body = self.keyring.open(event.body, "event", event.account, event.id)
-        return self._bytes.search(body) is not None or any(
-            self._in_delivery(event, delivery) for delivery in event.deliveries
-        )
+        if is_forgotten(body):
+            self._erased.add(event.seq)
+        is_named = event.object_id == self.customer or self._in_contents(event, body)
+        if is_named:
+            self._named[event.seq] = (event.account, event.id)
+        return is_named
+
+    @property
+    def named(self) -> list[int]:
+        """The places of the events seen that name the customer."""
+        return sorted(self._named)
+
+    @property
+    def digests(self) -> list[int]:
+        """The places of the other events seen whose digests bring one of these along."""
+        return sorted(seq for seq, brought in self._digests.items() if seq not in self._named and self.is_in(brought))
+
+    def is_in(self, seqs: Iterable[int]) -> bool:
+        """Whether one of these events names the customer."""
+        return not self._named.keys().isdisjoint(seqs)
+
+    def brings_others(self, delivery: DeliveryContents) -> bool:
+        """Whether a digest brings events that do not name the customer, and that there still are."""
+        return not self._named.keys() | self._erased >= _digest_of(delivery)
+
+    def _in_contents(self, event: EventContents, body: bytes) -> bool:
+        if self._bytes.search(body) is not None or self._is_subject(body):
+            return True
+        own = (delivery for delivery in event.deliveries if len(_digest_of(delivery)) < 2)
+        return any(self._in_delivery(event, delivery) for delivery in own)
+
+    def _is_subject(self, body: bytes) -> bool:
+        """Whether the body is that of an own event which tells of an event that names the customer."""
+        try:
+            subject = subject_of(parse_json(body)) if DELIVERY_DEAD.encode() in body else None
+        except EnvelopeError:
+            return False
+        return subject is not None and subject in self._named.values()
 
     def _in_delivery(self, event: EventContents, delivery: DeliveryContents) -> bool:
         own = (event.account, event.id, delivery.action)
@@ -124,39 +166,47 @@ async def pages(store: Store) -> AsyncIterator[Sequence[EventContents]]:
 async def find(store: Store, who: Naming, progress: Progress) -> Found:
     """Looks through all that is kept; changes nothing. Raises StoreError."""
     events: list[tuple[str, str, int]] = []
-    waiting: list[WaitingDelivery] = []
+    owed: list[tuple[str, DeliveryContents]] = []
     seen = deliveries = 0
     async for items in pages(store):
         for event in filter(who.in_event, items):
             events.append((event.account, event.id, event.seq))
             deliveries += len(event.deliveries)
-            waiting += [
-                WaitingDelivery(d.id, event.id, d.action, d.state) for d in event.deliveries if d.state in _WAITING
-            ]
+            owed += [(event.id, delivery) for delivery in event.deliveries if delivery.state in _WAITING]
         seen += len(items)
         progress(seen)
-    return Found(tuple(events), deliveries, tuple(waiting), tuple(await who.rejected(store)))
+    waiting = [
+        WaitingDelivery(delivery.id, event_id, delivery.action, delivery.state)
+        for event_id, delivery in owed
+        if delivery.state == DeliveryState.RUNNING or not who.brings_others(delivery)
+    ]
+    return Found(tuple(events), tuple(who.digests), deliveries, tuple(waiting), tuple(await who.rejected(store)))
 
 
 async def forget_event(store: Store, who: Naming, seq: int, *, cancel: bool, now: datetime) -> ChangeResult:
-    """Erases one event's contents, and overwrites them where the store can. `cancel`: ends for good what is still owed
-    for it.
+    """Erases one event's contents, and overwrites them where the store can; of an event that `who` has not seen to name
+    the customer, what its digests said. `cancel`: ends for good what is still owed for it. A digest that brings others
+    along is not ended: from now on it goes without this event.
     """
     for _ in range(TRIES):
         contents = (await store.contents(seq - 1, limit=1)).items
         if not contents or contents[0].seq != seq:
             return DONE  # purged meanwhile
         event = contents[0]
-        waiting = [delivery for delivery in event.deliveries if delivery.state in _WAITING]
-        if any(delivery.state == DeliveryState.RUNNING for delivery in waiting):
+        is_named = who.is_in([seq])
+        concerned = [d for d in event.deliveries if d.state in _WAITING and (is_named or who.is_in(_digest_of(d)))]
+        if any(delivery.state == DeliveryState.RUNNING for delivery in concerned):
             return Refusal(f"{event.id}: a delivery runs just now; forget again once it has ended")
+        waiting = [delivery for delivery in concerned if not who.brings_others(delivery)]
         if waiting and not cancel:
             return Refusal(f"{event.id}: {len(waiting)} of its deliveries are still owed, or dead letters")
         if waiting:
             await store.cancel([delivery.id for delivery in waiting], "the customer was forgotten")
             continue
-        if await store.replace_contents(event, _emptied(event, who.keyring, now)):
-            await _forget_failures(store, {delivery.id for delivery in event.deliveries})
+        emptied = _emptied(event, who, now) if is_named else _without_lines(event, who)
+        if await store.replace_contents(event, emptied):
+            pairs = zip(event.deliveries, emptied.deliveries, strict=True)
+            await _forget_failures(store, {old.id for old, new in pairs if is_named or new != old})
             return DONE
     raise StoreError(f"the deliveries of event {seq} change all the time; forget again later")
 
@@ -181,11 +231,26 @@ async def _forget_failures(store: Store, deliveries: set[str]) -> None:
             await store.change_connection(name, status.version, change)
 
 
-def _emptied(event: EventContents, keyring: Keyring, now: datetime) -> EventContents:
-    body = json.dumps(_stub(event, keyring, now)).encode()
-    if keyring.ids:
-        body = keyring.seal(body, "event", event.account, event.id)
-    return replace(event, object_id=None, body=body, deliveries=tuple(map(_emptied_delivery, event.deliveries)))
+def _emptied(event: EventContents, who: Naming, now: datetime) -> EventContents:
+    body = json.dumps(_stub(event, who.keyring, now)).encode()
+    if who.keyring.ids:
+        body = who.keyring.seal(body, "event", event.account, event.id)
+    deliveries = (_emptied_delivery(delivery, who.brings_others(delivery)) for delivery in event.deliveries)
+    return replace(event, object_id=None, body=body, deliveries=tuple(deliveries))
+
+
+def _without_lines(event: EventContents, who: Naming) -> EventContents:
+    """Another's event without what its digests said of the customer."""
+    deliveries = (
+        _emptied_delivery(delivery, True) if who.is_in(_digest_of(delivery)) else delivery
+        for delivery in event.deliveries
+    )
+    return replace(event, deliveries=tuple(deliveries))
+
+
+def _digest_of(delivery: DeliveryContents) -> set[int]:
+    """The places of the events that a delivery has gathered."""
+    return set() if delivery.digest is None else set(json.loads(delivery.digest))
 
 
 def _stub(event: EventContents, keyring: Keyring, now: datetime) -> dict[str, Any]:
@@ -200,11 +265,11 @@ def _stub(event: EventContents, keyring: Keyring, now: datetime) -> dict[str, An
     return {**kept, FORGOTTEN: envelope.get(FORGOTTEN) or now.isoformat(timespec="seconds")}
 
 
-def _emptied_delivery(delivery: DeliveryContents) -> DeliveryContents:
+def _emptied_delivery(delivery: DeliveryContents, is_others_too: bool) -> DeliveryContents:
     return replace(
         delivery,
         once_key=delivery.once_key if delivery.state == DeliveryState.SUCCEEDED else None,
-        order_key=None,
+        order_key=delivery.order_key if is_others_too else None,  # by which it knows what it has gathered
         reason=None if delivery.reason is None else ERASED,
         last_error=None if delivery.last_error is None else ERASED,
         rendered=None,

@@ -8,10 +8,13 @@ leads to is hidden whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gateway.core.envelope import parse_json
+from gateway.core.errors import EnvelopeError
 from gateway.core.masking import Masker
+from gateway.core.model import Event
 
 REDACTED = "[redacted]"
 _PATH = re.compile(r"(?:[A-Za-z0-9_\-]+|\*\*?)(?:\.(?:[A-Za-z0-9_\-]+|\*\*?))*")
@@ -77,9 +80,18 @@ def _texts(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def masker_for(event: Any, fetched: Mapping[str, Any] | None, paths: Sequence[RedactedPath]) -> Masker:
-    """Hides in other texts what the paths hide in an event, and in the object that was fetched in its place."""
-    texts = hidden_texts(event, paths)
-    if fetched is not None:
-        texts |= hidden_texts({"data": {"object": fetched}}, paths)
+def hidden_in(
+    events: Iterable[Event],
+    paths_by_account: Mapping[str, Sequence[RedactedPath]],
+    fetched: Mapping[str, Any] | None = None,
+) -> Masker:
+    """Hides in other texts what each event's account redacts in it; where it is no JSON, nothing tells what that is."""
+    texts: set[str] = set()
+    for event in events:
+        paths = paths_by_account.get(event.account, ())
+        try:
+            texts |= hidden_texts(parse_json(event.body), paths) if paths else set()
+        except EnvelopeError:
+            continue
+        texts |= set() if fetched is None else hidden_texts({"data": {"object": fetched}}, paths)
     return Masker(texts, REDACTED)

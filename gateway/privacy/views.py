@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
+from gateway.core.internal_events import is_own, subject_of
 from gateway.core.masking import Masker, Maskers
-from gateway.core.model import Account, Attempt, Delivery, Event, RejectedRequest
-from gateway.privacy.redaction import REDACTED, RedactedPath, masker_for, redacted
+from gateway.core.model import Attempt, Delivery, Event, RejectedRequest
+from gateway.core.routing import is_digest
+from gateway.privacy.redaction import REDACTED, RedactedPath, hidden_in, redacted
 from gateway.store.protocol import Store
 
 
@@ -25,21 +27,31 @@ class Redactions:
     secrets: Masker = field(default=Masker(()), repr=False)
 
 
-def redactions_of(accounts: Mapping[str, Account], secrets: Masker) -> Redactions:
-    """Those of a configuration."""
-    return Redactions({name: account.redact for name, account in accounts.items()}, secrets)
-
-
-def shown_event(event: Event, redactions: Redactions) -> Event:
-    """The event with the body that may be shown: as posted where nothing is to be hidden."""
-    paths = redactions.paths.get(event.account)
-    if not paths or not event.body:
+async def shown_event(store: Store, event: Event, redactions: Redactions) -> Event:
+    """The event with the body that may be shown: as posted where nothing is to be hidden. What an own event says of
+    another is hidden as the other's account asks.
+    """
+    paths = redactions.paths.get(event.account, ())
+    subject = await _subject(store, event) if any(redactions.paths.values()) else []
+    if not event.body or not (paths or subject):
         return event
     try:
-        body = json.dumps(redacted(parse_json(event.body), paths), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        value = hidden_in(subject, redactions.paths).mask(redacted(parse_json(event.body), paths))
+        body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
     except EnvelopeError:
         body = json.dumps(REDACTED).encode()  # where nothing is found, nothing may be shown
     return replace(event, body=body)
+
+
+async def _subject(store: Store, event: Event) -> list[Event]:
+    """The event that an own event tells of; empty for others, and where that is gone."""
+    if not is_own(event.type):
+        return []
+    try:
+        subject = subject_of(parse_json(event.body))
+    except EnvelopeError:
+        return []
+    return [] if subject is None else await store.event(subject[1], subject[0])
 
 
 def shown_rejected(request: RejectedRequest, redactions: Redactions) -> RejectedRequest:
@@ -66,11 +78,11 @@ async def shown_delivery(
 
 async def shown_deliveries(store: Store, deliveries: Sequence[Delivery], redactions: Redactions) -> list[Delivery]:
     """The same for a list. Only those that say anything in words cost a look at their event."""
-    maskers: dict[tuple[str, str, str], Masker] = {}
+    maskers: dict[tuple[str, ...], Masker] = {}
     shown = []
     for delivery in deliveries:
         if delivery.reason is not None or delivery.last_error is not None:
-            key = (delivery.account, delivery.event_id, delivery.run_id)
+            key = (delivery.account, delivery.event_id, delivery.id if is_digest(delivery) else delivery.run_id)
             if key not in maskers:
                 maskers[key] = await _masker(store, delivery, redactions)
             delivery = _masked(delivery, Maskers(redactions.secrets, maskers[key]))
@@ -79,17 +91,18 @@ async def shown_deliveries(store: Store, deliveries: Sequence[Delivery], redacti
 
 
 async def _masker(store: Store, delivery: Delivery, redactions: Redactions) -> Masker:
-    """Hides what the delivery's account redacts in its event."""
-    paths = redactions.paths.get(delivery.account)
-    if not paths:
+    """Hides what accounts redact in the events that a delivery brings, in each as its own account asks: its event, or
+    those of its digest, and those that own events among them tell of.
+    """
+    if not any(redactions.paths.values()):
         return Masker(())
-    stored = await store.event(delivery.event_id, delivery.account)
+    brought = await store.gathered(delivery.id) if is_digest(delivery) else []
+    brought = brought or await store.event(delivery.event_id, delivery.account)
+    events = list(brought)
+    for event in brought:
+        events += await _subject(store, event)
     fetched = await store.fetched(delivery.run_id)
-    try:
-        event = parse_json(stored[0].body) if stored else {}
-    except EnvelopeError:
-        event = {}
-    return masker_for(event, None if fetched is None else fetched.object, paths)
+    return hidden_in(events, redactions.paths, None if fetched is None else fetched.object)
 
 
 def _masked(delivery: Delivery, masker: Maskers) -> Delivery:

@@ -13,7 +13,7 @@ from gateway.core.errors import TemplateError
 from gateway.core.masking import Maskers
 from gateway.core.model import DeliveryState, Event, EventState, Expression, Route
 from gateway.core.routing import matching_pattern, scope_of, wants_connected
-from gateway.privacy.redaction import masker_for
+from gateway.privacy.redaction import hidden_in
 from gateway.simulation.engine import Assumed, SimulatedDelivery, Simulator
 from gateway.templating.condition_trace import decided_by
 
@@ -49,7 +49,7 @@ async def explain(config: Config, event: Event, assumed: Assumed | None = None) 
     """Every route, in the order of the file. Raises EnvelopeError."""
     result = await Simulator(config).simulate(event, assumed)
     fetched = assumed.fetched if assumed is not None else None
-    hidden = masker_for(parse_json(event.body), fetched, config.accounts[event.account].redact)
+    hidden = hidden_in([event], config.redactions.paths, fetched)
     masker = Maskers(config.masker, hidden)
     is_known = fetched is not None
     return [

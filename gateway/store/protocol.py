@@ -265,6 +265,9 @@ class PeopleStore(Protocol):
     async def event(self, event_id: str, account: str | None = None) -> list[Event]:
         """The events of that id, whole: several where several accounts have it, none where nobody has."""
 
+    async def gathered(self, delivery_id: str) -> list[Event]:
+        """The events that a digest brings, whole, in order of arrival; none where the delivery has gathered none."""
+
     async def deliveries(self, where: DeliveryFilter, *, limit: int, newest_first: bool = True) -> list[Delivery]:
         """Deliveries in order of arrival. Their `rendered` and `output` are left None."""
 

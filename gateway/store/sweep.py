@@ -23,6 +23,7 @@ class DeliveryContents:
     rendered: str | None = field(repr=False)
     output: str | None = field(repr=False)
     fetched: str | None = field(repr=False)
+    digest: str | None = None  # JSON: the numbers of the events that it brings; None: it has gathered none
     errors: tuple[tuple[int, str], ...] = field(default=(), repr=False)  # attempts' numbers and errors
 
 
@@ -47,7 +48,8 @@ class ContentsPage:
 
 
 DELIVERY_COLUMNS = (
-    "event_seq, seq, id, run_id, action, state, once_key, order_key, reason, last_error, rendered, output, fetched"
+    "event_seq, seq, id, run_id, action, state, once_key, order_key, reason, last_error, rendered, output, fetched,"
+    " digest"
 )
 CHANGED_COLUMNS = ("once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched")
 

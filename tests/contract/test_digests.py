@@ -50,6 +50,10 @@ async def test_a_delivery_waits_for_others_and_then_takes_them_along(store: Stor
     assert ids(gathered) == ["evt_1", "evt_2", "evt_3"]
     assert isinstance(gathered, Gathered)
     assert (gathered.count, gathered.events[1].body) == (3, b'{"id": "evt_2"}')
+    assert [(event.id, event.body) for event in await store.gathered(held[0])] == [
+        (event.id, event.body) for event in gathered.events
+    ]
+    assert await store.gathered("dlv_none") == []
     brings = f"digest: {held[0]} brings it"
     assert await states(store) == {
         "evt_1": ("running", "digest: gathers"),

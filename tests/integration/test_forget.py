@@ -14,7 +14,19 @@ import pytest
 
 from gateway.core.envelope import parse_event
 from gateway.core.errors import UsageError
-from gateway.core.model import DeliveryFilter, DeliveryState, Event, Fetched, Refusal, RejectedFilter
+from gateway.core.internal_events import DELIVERY_DEAD, OwnEvent
+from gateway.core.model import (
+    Claim,
+    DeliveryFilter,
+    DeliveryState,
+    Digest,
+    Event,
+    Fetched,
+    Gathered,
+    Refusal,
+    RejectedFilter,
+)
+from gateway.delivery.digest import StoreGatherer, gathered_for
 from gateway.privacy.erasure import Found, Naming, find, forget_event, forget_rejected, naming
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.encryption.store import with_keys
@@ -64,7 +76,8 @@ async def forget(
 ) -> tuple[Found, list[str], str | None]:
     who = naming(store, customer)
     found = await find(store, who, lambda seen: None)
-    results = [await forget_event(store, who, seq, cancel=cancel, now=NOW) for _, _, seq in found.events]
+    seqs = (*found.digests, *(seq for _, _, seq in found.events))
+    results = [await forget_event(store, who, seq, cancel=cancel, now=NOW) for seq in seqs]
     await forget_rejected(store, who)
     return found, [result.reason for result in results if isinstance(result, Refusal)], await store.scrub()
 
@@ -140,6 +153,77 @@ async def test_what_is_still_owed_is_refused_or_cancelled(inbox: Store) -> None:
     assert refused == []
     assert set((await states(inbox)).values()) <= {"cancelled", "skipped"}
     assert EMAIL.encode() not in (await inbox.event("evt_jo"))[0].body
+
+
+NAME = "Jo Needle"
+DIGEST = '["digest","fulfil","save"]'
+
+
+def a_notice_of(event_id: str) -> Event:
+    """The gateway's own event about a dead letter, in which the customer's id is not."""
+    fields = {"account": "acme", "event": event_id, "reason": f"no such mailbox: {NAME}", "summary": f"dead: {NAME}"}
+    return OwnEvent(DELIVERY_DEAD, "acme", (event_id,), NOW, fields).event()
+
+
+async def a_digest(store: Store, *events: Event) -> Claim:
+    """One digest that brings all of them, after an attempt that failed."""
+    for event in events:
+        await store.add(event, [owed(order=DIGEST)])
+    (claim,) = await claim_all(store)
+    gathered = await store.gather(claim.delivery.id, claim.token, wait_seconds=0, every_seconds=0, most=100)
+    assert isinstance(gathered, Gathered)
+    assert gathered.count == len(events)
+    failed = replace(later(0), attempt=replace(later(0).attempt, error=f"refused: {NAME}"), rendered={"to": NAME})
+    assert await store.finish(claim.delivery.id, claim.token, failed)
+    return claim
+
+
+async def left_of(store: Store) -> list[str]:
+    """The events that the digest brings at its next attempt."""
+    (claim,) = await claim_all(store)
+    gathered = await gathered_for(claim, Digest(0.0, 0.0), StoreGatherer(store))
+    assert isinstance(gathered, Gathered)
+    assert gathered.count == len(gathered.events)
+    return [event.id for event in gathered.events]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_digest_goes_on_without_the_lines_of_whom_is_forgotten(inbox: Store, is_first: bool) -> None:
+    jo, kim = an_event_of("cus_Jo", EMAIL, "evt_jo"), an_event_of("cus_Kim", OTHER, "evt_kim")
+    events = [jo, kim] if is_first else [kim, jo]
+    claim = await a_digest(inbox, *events, a_notice_of("evt_jo"), a_notice_of("evt_kim"))
+    found, refused, _ = await forget(inbox)
+    assert refused == []
+    assert found.waiting == ()
+    assert [event_id for _, event_id, _ in found.events] == ["evt_jo", a_notice_of("evt_jo").id]
+    whole = await inbox.delivery(claim.delivery.id)
+    assert whole is not None
+    assert (whole[0].state, whole[0].rendered, whole[0].last_error) == (DeliveryState.PENDING, None, "forgotten")
+    assert [attempt.error for attempt in whole[1]] == ["forgotten"]
+    assert OTHER.encode() in (await inbox.event("evt_kim"))[0].body
+    assert NAME.encode() not in (await inbox.event(a_notice_of("evt_jo").id))[0].body
+    assert await left_of(inbox) == ["evt_kim", a_notice_of("evt_kim").id]
+
+
+async def test_a_digest_that_brings_nobody_else_is_owed_for_whom_is_forgotten(inbox: Store) -> None:
+    await a_digest(inbox, an_event_of("cus_Jo", EMAIL, "evt_jo"), a_notice_of("evt_jo"))
+    found, refused, _ = await forget(inbox)
+    assert ([one.event_id for one in found.waiting], len(refused)) == (["evt_jo"], 1)
+    assert (await forget(inbox, cancel=True))[1] == []
+    assert set((await states(inbox)).values()) == {"cancelled", "skipped"}
+
+
+async def test_nobody_is_forgotten_beside_a_customer_whom_a_digest_names_too(inbox: Store) -> None:
+    claim = await a_digest(inbox, an_event_of("cus_Kim", OTHER, "evt_kim"), an_event_of("cus_Jo", EMAIL, "evt_jo"))
+    (again,) = await claim_all(inbox)
+    done = replace(SUCCEEDED, rendered={"text": "cus_Kim paid; cus_Jo paid"})
+    assert await inbox.finish(claim.delivery.id, again.token, done)
+    found, refused, _ = await forget(inbox)
+    assert ([event_id for _, event_id, _ in found.events], refused) == (["evt_jo"], [])
+    whole = await inbox.delivery(claim.delivery.id)
+    assert whole is not None
+    assert whole[0].rendered is None
+    assert OTHER.encode() in (await inbox.event("evt_kim"))[0].body
 
 
 async def test_the_bytes_are_gone_from_the_files(tmp_path: Path) -> None:

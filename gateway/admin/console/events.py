@@ -101,7 +101,7 @@ async def show(request: web.Request) -> web.StreamResponse:
         siblings = [other for other in listed.items if (other.account, other.id) != (event.account, event.id)]
     context = {
         "event": event,
-        "body": body_of(operations.shown(event)),
+        "body": body_of(await operations.shown(event)),
         "deliveries": deliveries,
         "runs": _runs(deliveries),
         "siblings": siblings[:SIBLINGS],
@@ -140,7 +140,7 @@ def _runs(owed: Sequence[Delivery]) -> list[Run]:
 
 async def raw(request: web.Request) -> web.StreamResponse:
     """The event exactly as posted, but for what its account redacts, as a file: never shown by the browser."""
-    event = parts(request).operations.shown(await _event(request))
+    event = await parts(request).operations.shown(await _event(request))
     return web.Response(
         body=event.body,
         headers={"Content-Type": "application/json", "Content-Disposition": 'attachment; filename="event.json"'},

@@ -58,8 +58,9 @@ def forget(
             typer.confirm(f"Erase all that is kept of {customer}? There is no way back.", abort=True, err=True)
         await operations.note(this_person(), "customer.forget", customer)
         refused: list[str] = []
-        with counting("erasing", len(found.events)) as told:
-            for number, (_, _, seq) in enumerate(found.events, 1):
+        seqs = (*found.digests, *(seq for _, _, seq in found.events))  # digests first: events tell which they are
+        with counting("erasing", len(seqs)) as told:
+            for number, seq in enumerate(seqs, 1):
                 result = await forget_event(store, who, seq, cancel=cancel, now=datetime.now(UTC))
                 refused += [result.reason] if isinstance(result, Refusal) else []
                 told(number)

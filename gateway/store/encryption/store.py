@@ -170,6 +170,9 @@ class EncryptedStore:
     async def event(self, event_id: str, account: str | None = None) -> list[Event]:
         return [self._opened_event(one) for one in await self.inner.event(event_id, account)]
 
+    async def gathered(self, delivery_id: str) -> list[Event]:
+        return [self._opened_event(event) for event in await self.inner.gathered(delivery_id)]
+
     def _opened_event(self, event: Event) -> Event:
         return replace(event, body=self.keyring.open(event.body, "event", event.account, event.id))
 

@@ -82,6 +82,11 @@ class PostgresPeople(PostgresDatabase):
         sql = f"SELECT {EVENT} FROM events WHERE {terms} ORDER BY seq"
         return [event_of(row) for row in await self._people.fetch(sql, *terms.values)]
 
+    async def gathered(self, delivery_id: str) -> list[Event]:
+        digest = "SELECT jsonb_array_elements(digest::jsonb)::bigint FROM deliveries WHERE id = $1"
+        sql = f"SELECT {EVENT} FROM events WHERE seq IN ({digest}) ORDER BY seq"
+        return [event_of(row) for row in await self._people.fetch(sql, delivery_id)]
+
     async def deliveries(self, where: DeliveryFilter, *, limit: int, newest_first: bool = True) -> list[Delivery]:
         terms = delivery_terms(where)
         order = "DESC" if newest_first else "ASC"

@@ -160,6 +160,11 @@ class SqlitePeople(SqliteFile):
         sql = f"SELECT {EVENT} FROM events WHERE {terms} ORDER BY seq"
         return await self._read(lambda c: [event_of(row) for row in c.execute(sql, args)])
 
+    async def gathered(self, delivery_id: str) -> list[Event]:
+        digest = "SELECT value FROM json_each((SELECT digest FROM deliveries WHERE id = ?))"
+        sql = f"SELECT {EVENT} FROM events WHERE seq IN ({digest}) ORDER BY seq"
+        return await self._read(lambda c: [event_of(row) for row in c.execute(sql, (delivery_id,))])
+
     async def deliveries(self, where: DeliveryFilter, *, limit: int, newest_first: bool = True) -> list[Delivery]:
         terms, args = delivery_terms(where)
         order = "DESC" if newest_first else "ASC"

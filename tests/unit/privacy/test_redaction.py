@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from gateway.privacy.redaction import masker_for, parse_path, redacted
+from gateway.core.masking import Masker
+from gateway.core.model import Event, EventState
+from gateway.privacy.redaction import hidden_in, parse_path, redacted
 
 EVENT: dict[str, Any] = {
     "id": "evt_1",
@@ -19,6 +23,12 @@ EVENT: dict[str, Any] = {
         }
     },
 }
+
+
+def masker_for(envelope: dict[str, Any], *paths: str, fetched: dict[str, Any] | None = None) -> Masker:
+    now, body = datetime(2026, 11, 24, tzinfo=UTC), json.dumps(envelope).encode()
+    event = Event("acme", "evt_1", "checkout.session.completed", EventState.ROUTED, False, now, body)
+    return hidden_in([event], {"acme": tuple(map(parse_path, paths))}, fetched)
 
 
 def hidden(*paths: str) -> Any:
@@ -56,7 +66,7 @@ def test_the_event_itself_is_not_changed() -> None:
 
 
 def test_hidden_values_are_found_in_other_texts() -> None:
-    masker = masker_for(EVENT, None, [parse_path("data.object.customer_details"), parse_path("data.object.**.amount")])
+    masker = masker_for(EVENT, "data.object.customer_details", "data.object.**.amount")
     shown = masker.mask({"text": "Dear Jo Smith <jo@example.com>", "amount": 12345, "one": 1, "of": "1 of 12"})
     assert shown == {
         "text": "Dear [redacted] <[redacted]>", "amount": "[redacted]", "one": "[redacted]", "of": "1 of 12"
@@ -64,7 +74,7 @@ def test_hidden_values_are_found_in_other_texts() -> None:
 
 
 def test_what_was_fetched_is_hidden_by_the_same_paths() -> None:
-    masker = masker_for(EVENT, {"shipping": {"name": "Aunt Jane"}}, [parse_path("data.object.shipping")])
+    masker = masker_for(EVENT, "data.object.shipping", fetched={"shipping": {"name": "Aunt Jane"}})
     assert masker.mask("to Aunt Jane") == "to [redacted]"
 
 
