@@ -233,6 +233,62 @@ async def test_what_cannot_be_retried_or_cancelled_says_why(store: Store) -> Non
     assert await store.cancel([id], "no") == {id: Refusal("it is succeeded")}
 
 
+def by_key(name: str) -> dict[str, str]:
+    """An order key or a once key."""
+    return {name: "sub_1"}
+
+
+@pytest.mark.parametrize("key", ["order", "once"])
+async def test_one_that_is_pending_again_takes_its_turn_anew(
+    place: Callable[[], Store], store: Store, clock: Clock, key: str
+) -> None:
+    """Beside one that came before it and was revived meanwhile: for a retry, a release, and a gateway that died."""
+    await store.add(an_event("evt_1"), [owed(**by_key(key))])
+    await store.add(an_event("evt_2"), [owed(**by_key(key))])
+    (first,) = await claim_all(store)
+    await store.finish(first.delivery.id, first.token, DEAD)
+    for how in (later(0), Released("full"), None):
+        (second,) = await claim_all(store)
+        assert second.event.id == "evt_2"
+        await store.retry([first.delivery.id])
+        assert await claim_all(store) == []  # the second runs
+        if how is not None:
+            assert await store.finish(second.delivery.id, second.token, how)
+        elif store.is_shared:
+            clock.forward(61)
+        else:
+            await store.close()
+            store = place()
+            await store.start()
+        (again,) = await claim_all(store)
+        assert again.event.id == "evt_1"
+        assert await store.finish(again.delivery.id, again.token, DEAD)
+    (second,) = await claim_all(store)
+    assert second.event.id == "evt_2"
+    await store.close()
+
+
+@pytest.mark.parametrize("key", ["order", "once"])
+async def test_nobody_waits_for_ever_for_a_turn(store: Store, key: str) -> None:
+    """Three of a key, of which the first and the second are revived while the third runs and then is pending again."""
+    for number in (1, 2, 3):
+        await store.add(an_event(f"evt_{number}"), [owed(**by_key(key))])
+    for _ in (1, 2):
+        (claim,) = await claim_all(store)
+        await store.finish(claim.delivery.id, claim.token, DEAD)
+    (third,) = await claim_all(store)
+    dead = await store.deliveries(DeliveryFilter(states=("dead",)), limit=9, newest_first=False)
+    await store.retry([dead[0].id])
+    await store.finish(third.delivery.id, third.token, later(0))
+    await store.retry([dead[1].id])
+    ran = []
+    while claims := await claim_all(store):
+        (claim,) = claims
+        ran.append(claim.event.id)
+        await store.finish(claim.delivery.id, claim.token, DEAD)
+    assert ran == ["evt_1", "evt_2", "evt_3"]
+
+
 async def test_order_by_runs_one_at_a_time_in_order_of_arrival(store: Store, clock: Clock) -> None:
     for i in range(3):
         await store.add(an_event(f"evt_{i}"), [owed(order="sub_1")])

@@ -42,7 +42,7 @@ from gateway.store.records import (
 from gateway.store.sqlite.clock import bring_forward
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.maintenance import mark, marked
-from gateway.store.sqlite.turns import done_by, hold_in_turn, pass_turn, release_dependents, skip_dependents
+from gateway.store.sqlite.turns import done_by, pass_turn, release_dependents, skip_dependents, take_turn_anew
 
 LANES_ON_THE_LOOP = 200  # so many are looked through in about 2 ms; more are left to the reading thread
 INTERRUPTED = "the gateway died during this attempt; whether it took effect is not known"
@@ -142,21 +142,23 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending:
     if row is None:
         return False
     seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs = row
-    if isinstance(ending, Released):
-        _hand_back(connection, seq, ending, now_ms)
-        return True
+    if isinstance(ending, Finish):
+        _record(connection, seq, runs, ending, now_ms)
+        is_pending = not ending.state.is_final
+    else:
+        _hand_back(connection, seq, ending if isinstance(ending, Released) else Released(), now_ms)
+        is_pending = True
     if isinstance(ending, Rekeyed):
-        _hand_back(connection, seq, Released(), now_ms)
-        connection.execute(
-            "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?",
-            (ending.once_key, ending.order_key, seq),
-        )
-        hold_in_turn(connection, seq, once_key=ending.once_key, order_key=ending.order_key)
-        return True
-    _record(connection, seq, runs, ending, now_ms)
-    if ending.state.is_final and (once_key is not None or order_key is not None):
         pass_turn(connection, once_key=once_key, order_key=order_key)
-    if has_dependents:
+        once_key, order_key = ending.once_key, ending.order_key
+        sql = "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?"
+        connection.execute(sql, (once_key, order_key, seq))
+    if once_key is not None or order_key is not None:
+        if is_pending:
+            take_turn_anew(connection, seq, once_key=once_key, order_key=order_key)
+        else:
+            pass_turn(connection, once_key=once_key, order_key=order_key)
+    if has_dependents and isinstance(ending, Finish):
         if ending.state is DeliveryState.SUCCEEDED or was_dry(ending.state, ending.reason):
             release_dependents(connection, event_seq, run_id, now_ms)
         elif ending.state is DeliveryState.SKIPPED:
@@ -207,8 +209,10 @@ def recover(connection: sqlite3.Connection, now_ms: int) -> int:
     """Takes over what a gateway that is gone left running: each such attempt is recorded as interrupted, and the
     delivery is due now. How many there were.
     """
-    rows = connection.execute("SELECT seq, runs, claimed_at FROM deliveries WHERE state = 'running'").fetchall()
-    for seq, runs, claimed_at in rows:
+    rows = connection.execute(
+        "SELECT seq, runs, claimed_at, once_key, order_key FROM deliveries WHERE state = 'running'"
+    ).fetchall()
+    for seq, runs, claimed_at, _, _ in rows:
         connection.execute(
             "INSERT OR IGNORE INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -219,6 +223,8 @@ def recover(connection: sqlite3.Connection, now_ms: int) -> int:
             " last_error = ? WHERE seq = ?",
             (now_ms, INTERRUPTED, seq),
         )
+    for row in rows:
+        take_turn_anew(connection, row["seq"], once_key=row["once_key"], order_key=row["order_key"])
     return len(rows)
 
 

@@ -46,6 +46,12 @@ def pass_turn(connection: sqlite3.Connection, *, once_key: str | None, order_key
             hold_in_turn(connection, following["seq"], once_key=following["once_key"], order_key=following["order_key"])
 
 
+def take_turn_anew(connection: sqlite3.Connection, seq: int, *, once_key: str | None, order_key: str | None) -> None:
+    """Asks again whose turn it is, after one that ran has become pending: one that came before it may wait now."""
+    hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
+    pass_turn(connection, once_key=once_key, order_key=order_key)
+
+
 def make_due(connection: sqlite3.Connection, row: sqlite3.Row, now_ms: int) -> None:
     """Makes a delivery, of which `row` has seq and keys, pending and due now, in its turn."""
     connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, row["seq"]))
