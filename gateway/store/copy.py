@@ -12,8 +12,8 @@ from typing import Any
 import asyncpg
 
 from gateway.core.errors import StoreError, StoreUnavailable
+from gateway.store.keeping import kept_text
 from gateway.store.postgres.connection import FAILURES, Server, close, reason
-from gateway.store.postgres.statements import text
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.sqlite.store import SqliteStore
 
@@ -189,4 +189,4 @@ def _part(reader: sqlite3.Connection, table: _Table, after: Sequence[int | str])
 def _cell(cell: Any, is_boolean: bool) -> Any:
     if is_boolean:
         return None if cell is None else bool(cell)
-    return text(cell) if isinstance(cell, str) else cell
+    return kept_text(cell) if isinstance(cell, str) else cell

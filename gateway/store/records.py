@@ -25,7 +25,6 @@ from gateway.core.model import (
 )
 from gateway.store.answers import Page
 
-OUTPUT_BYTES = 64 * 1024
 PURGED = "purged"  # the state of what a purge leaves of an event, which nobody sees
 
 
@@ -120,28 +119,6 @@ def new_ids(count: int, now_ms: int, kind: str = "dlv") -> list[str]:
     """Ids of deliveries or another kind: 48 bits of time and 80 random ones, in hex; those made later sort later."""
     noise = os.urandom(10 * count).hex()
     return [f"{kind}_{now_ms:012x}{noise[i : i + 20]}" for i in range(0, 20 * count, 20)]
-
-
-class KeptText(str):
-    """What `kept_json` made before, and is kept as it is."""
-
-
-def kept_json(value: Any) -> str | None:
-    """JSON of a value to keep, cut and marked past the limit."""
-    if value is None or isinstance(value, KeptText):
-        return value
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    if not text.isascii():
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can name and no database can keep
-            text = json.dumps(value, default=str)
-            size = len(text)
-    else:
-        size = len(text)
-    if size > OUTPUT_BYTES:
-        text = json.dumps({"cut": True, "bytes": size, "begins": text[: OUTPUT_BYTES // 4]})
-    return text
 
 
 def digest_reason(delivery_id: str) -> str:

@@ -35,8 +35,8 @@ from gateway.core.model import (
 )
 from gateway.store.answers import Added, Page
 from gateway.store.encryption.keyring import Keyring
+from gateway.store.keeping import KeptText, kept_json, kept_text
 from gateway.store.protocol import Store
-from gateway.store.records import KeptText, kept_json
 
 NOTE = "store.encrypt"  # the ids of the keys that ever sealed anything here
 _LEASE_SECONDS = 10.0
@@ -101,7 +101,7 @@ class EncryptedStore:
     # -- intake -----------------------------------------------------------------------------------------------
 
     async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
-        body = self.keyring.seal(event.body, "event", event.account, event.id)
+        body = self.keyring.seal(event.body, "event", event.account, kept_text(event.id) or "")
         return await self.inner.add(replace(event, body=body), planned)
 
     async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:

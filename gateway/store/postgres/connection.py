@@ -183,6 +183,8 @@ class PgConnection:
                         continue
                     raise self._told(error) from None
                 except FAILURES as error:
+                    if isinstance(error, ValueError):  # asyncpg's own: a value that it cannot send
+                        raise StoreError(f"PostgreSQL: {type(error).__name__}") from None
                     self._drop()
                     raise StoreUnavailable(f"PostgreSQL: {reason(error)}") from None
                 except asyncio.CancelledError:

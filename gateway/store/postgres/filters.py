@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from gateway.core.model import DeliveryFilter, DeliveryState, EventFilter, RejectedFilter
-from gateway.store.postgres.statements import text
+from gateway.store.keeping import kept_text
 from gateway.store.records import milliseconds
 
 DAY_MS = 86_400_000
@@ -22,8 +22,8 @@ class Terms:
     def mark(self, value: Any) -> str:
         """Binds a value; its mark."""
         if isinstance(value, (list, tuple)):
-            value = [text(one) if isinstance(one, str) else one for one in value]
-        self.values.append(text(value) if isinstance(value, str) else value)
+            value = [kept_text(one) if isinstance(one, str) else one for one in value]
+        self.values.append(kept_text(value) if isinstance(value, str) else value)
         return f"${len(self.values)}"
 
     def add(self, template: str, value: Any) -> None:

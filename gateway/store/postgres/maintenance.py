@@ -9,8 +9,9 @@ from typing import Any
 
 from gateway.core.model import ConnectionChange, ConnectionStatus
 from gateway.store.answers import Note, Purged
+from gateway.store.keeping import kept_text
 from gateway.store.postgres.database import PostgresDatabase
-from gateway.store.postgres.statements import NOW, call, text
+from gateway.store.postgres.statements import NOW, call
 from gateway.store.protocol import REMEMBERED_SECONDS
 from gateway.store.records import CONNECTION, connection_of, moment
 
@@ -48,7 +49,7 @@ class PostgresMaintenance(PostgresDatabase):
             version,
             change.state.value,
             None if change.for_seconds is None else round(change.for_seconds * 1000),
-            text(change.reason),
+            kept_text(change.reason),
             change.failures,
             change.pauses,
             change.failed_delivery,

@@ -19,9 +19,10 @@ from gateway.core.model import (
     RejectedRequest,
 )
 from gateway.store.answers import Status
+from gateway.store.keeping import kept_text
 from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.filters import delivery_terms, event_terms, rejected_terms
-from gateway.store.postgres.statements import call, text
+from gateway.store.postgres.statements import call
 from gateway.store.records import (
     ATTEMPT,
     DELIVERY,
@@ -107,7 +108,7 @@ class PostgresPeople(PostgresDatabase):
         return await self._each(RETRY, delivery_ids)
 
     async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, ChangeResult]:
-        return await self._each(CANCEL, delivery_ids, text(reason))
+        return await self._each(CANCEL, delivery_ids, kept_text(reason))
 
     async def _each(self, sql: str, delivery_ids: Sequence[str], *more: str | None) -> dict[str, ChangeResult]:
         """A change by delivery; in parts, so that none holds its locks for long."""
@@ -147,8 +148,8 @@ class PostgresPeople(PostgresDatabase):
             [r.reason for r in requests],
             [r.address for r in requests],
             [r.peer for r in requests],
-            [text(r.forwarded_for) for r in requests],
-            [text(r.signature) for r in requests],
+            [kept_text(r.forwarded_for) for r in requests],
+            [kept_text(r.signature) for r in requests],
             [r.size for r in requests],
             [r.body for r in requests],
         )

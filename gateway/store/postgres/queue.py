@@ -25,8 +25,9 @@ from gateway.core.model import (
 )
 from gateway.store.answers import Added, Due
 from gateway.store.group_commit import GroupCommit
+from gateway.store.keeping import kept_json, kept_key, kept_ms, kept_text
 from gateway.store.postgres.database import PostgresDatabase
-from gateway.store.postgres.statements import NOW, call, text
+from gateway.store.postgres.statements import NOW, call
 from gateway.store.records import (
     DELIVERY,
     EVENT,
@@ -37,7 +38,6 @@ from gateway.store.records import (
     event_of,
     fetched_json,
     fetched_of,
-    kept_json,
     milliseconds,
     new_ids,
 )
@@ -113,8 +113,9 @@ def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[
             delivery_id = next(made)
             row = (
                 place, delivery_id, run_ids.setdefault(p.route, delivery_id), p.route, p.action,
-                json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, p.once_key, p.order_key,
-                text(p.error),
+                json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, kept_key(p.once_key),
+                kept_key(p.order_key),
+                kept_text(p.error),
             )  # fmt: skip
             for column, cell in zip(columns, row, strict=True):
                 column.append(cell)
@@ -128,14 +129,14 @@ def _ending_row(delivery_id: str, token: str, ending: Outcome) -> tuple[Any, ...
     if isinstance(ending, Finish):
         tried = ending.attempt
         return (
-            delivery_id, token, ending.state.value, max(0, round(ending.wait_seconds * 1000)), text(ending.reason),
+            delivery_id, token, ending.state.value, kept_ms(ending.wait_seconds), kept_text(ending.reason),
             kept_json(ending.rendered), kept_json(ending.output), tried.outcome.value, milliseconds(tried.started_at),
-            round(tried.duration_seconds * 1000), text(tried.error), False, None, None,
+            kept_ms(tried.duration_seconds), kept_text(tried.error), False, None, None,
         )  # fmt: skip
     wait_ms = reason = None
     if isinstance(ending, Released):
-        wait_ms, reason = round(ending.wait_seconds * 1000) or None, text(ending.reason)
-    keys = (ending.once_key, ending.order_key) if isinstance(ending, Rekeyed) else (None, None)
+        wait_ms, reason = kept_ms(ending.wait_seconds) or None, kept_text(ending.reason)
+    keys = (kept_key(ending.once_key), kept_key(ending.order_key)) if isinstance(ending, Rekeyed) else (None, None)
     return (
         delivery_id, token, "pending", wait_ms, reason, None, None, None, None, None, None, isinstance(ending, Rekeyed),
         *keys,
@@ -166,17 +167,17 @@ class PostgresQueue(PostgresDatabase):
             ADD,
             self._now(),
             [e.account for e in events],
-            [text(e.id) for e in events],
-            [text(e.type) for e in events],
+            [kept_text(e.id) for e in events],
+            [kept_text(e.type) for e in events],
             [e.state.value for e in events],
             [e.livemode for e in events],
             [None if e.created_at is None else milliseconds(e.created_at) for e in events],
-            [text(e.connected_account) for e in events],
-            [text(e.object_id) for e in events],
-            [text(e.api_version) for e in events],
+            [kept_text(e.connected_account) for e in events],
+            [kept_text(e.object_id) for e in events],
+            [kept_text(e.api_version) for e in events],
             [e.source for e in events],
             [e.written_for for e in events],
-            [text(e.twin) for e in events],
+            [kept_text(e.twin) for e in events],
             [e.body for e in events],
             *planned_columns(planned, new_ids(sum(map(len, planned)), self._id_ms())),
             [e.trace for e in events],

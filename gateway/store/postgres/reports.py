@@ -11,6 +11,7 @@ from typing import Any
 from gateway.core.internal_events import PREFIX
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
 from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
+from gateway.store.keeping import kept_text
 from gateway.store.paging import (
     SEARCH_ROWS,
     SEARCH_SECONDS,
@@ -26,7 +27,6 @@ from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.filters import Terms, delivery_kind_terms, delivery_terms, event_kind_terms, event_terms
 from gateway.store.postgres.people import SIZE
 from gateway.store.postgres.skip_scan import PostgresSkipScanIndex
-from gateway.store.postgres.statements import text
 from gateway.store.records import (
     AUDIT,
     DELIVERY_LISTED,
@@ -289,7 +289,7 @@ class PostgresReports(PostgresDatabase):
 
     async def record(self, entry: AuditEntry) -> None:
         words = (entry.role, entry.who, entry.what, entry.target)
-        await self._people.fetch(RECORD, milliseconds(entry.at), *map(text, words), entry.count)
+        await self._people.fetch(RECORD, milliseconds(entry.at), *map(kept_text, words), entry.count)
 
     async def audit(self, *, limit: int, after: str | None = None) -> Page[AuditEntry]:
         place = parse_cursor(after)

@@ -9,10 +9,3 @@ def call(function: str, types: str) -> str:
     """The statement that calls a function of the schema; its parameters have these types."""
     marks = ", ".join(f"${place}::{type_.strip()}" for place, type_ in enumerate(types.split(","), 1))
     return f"SELECT {function}({marks})"
-
-
-def text(value: str | None) -> str | None:
-    """Text that PostgreSQL can keep: without NUL and half surrogate pairs, which a destination's answer may hold."""
-    if value is None or (value.isascii() and "\0" not in value):
-        return value
-    return value.replace("\0", "\ufffd").encode(errors="replace").decode()

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.core.model import Event, PlannedDelivery
 from gateway.store.answers import Added
+from gateway.store.keeping import kept_key, kept_text
 from gateway.store.records import milliseconds, new_ids
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.turns import hold_in_turn
@@ -42,7 +43,7 @@ def _next_seq(connection: sqlite3.Connection, table: str) -> int:
 def _add_events(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now_ms: int) -> list[bool]:
     """Inserts events and deliveries; whether each event was new."""
     first_seq = _next_seq(connection, "events")
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             first_seq + i, e.account, e.id, e.type, e.state.value, e.livemode, now_ms,
             None if e.created_at is None else milliseconds(e.created_at),
@@ -52,7 +53,13 @@ def _add_events(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now
         for i, (e, _) in enumerate(arrivals)
     ]  # fmt: skip
     news = [True] * len(rows)
-    if connection.executemany(_INSERT_EVENT, rows).rowcount != len(rows):
+    try:
+        count = connection.executemany(_INSERT_EVENT, rows).rowcount
+    except UnicodeEncodeError:  # half of a surrogate pair: all are written again, and those that are there stay
+        count = -1
+        rows = [tuple(kept_text(cell) if isinstance(cell, str) else cell for cell in row) for row in rows]
+        connection.executemany(_INSERT_EVENT, rows)
+    if count != len(rows):
         stored = connection.execute("SELECT seq FROM events WHERE seq >= ?", (first_seq,))
         written = {row["seq"] for row in stored}
         news = [first_seq + i in written for i in range(len(rows))]
@@ -73,29 +80,30 @@ def insert_deliveries(
     ids = new_ids(total, now_ms)
     seq = _next_seq(connection, "deliveries")
     plain: list[tuple[Any, ...]] = []
-    keyed: list[tuple[tuple[Any, ...], PlannedDelivery]] = []
+    keyed: list[tuple[tuple[Any, ...], str, tuple[str | None, str | None]]] = []
     i = 0
     for event_seq, account, planned in owed:
         run_ids: dict[str, str] = {}
         needed = {(p.route, need) for p in planned for need in p.needs}
         for p in planned:
             state = "dead" if p.error is not None else "blocked" if p.needs else "pending"
+            keys = kept_key(p.once_key), kept_key(p.order_key)
             row = (
                 seq + i, ids[i], event_seq, run_ids.setdefault(p.route, ids[i]), account, p.route, p.action,
                 json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, state, 0, now_ms, now_ms,
-                now_ms if p.error is not None else None, p.is_judged and p.error is None, p.once_key,
-                p.order_key, p.error,
+                now_ms if p.error is not None else None, p.is_judged and p.error is None, *keys,
+                kept_text(p.error),
             )  # fmt: skip
-            if p.once_key is None and p.order_key is None:
+            if keys == (None, None):
                 plain.append(row)
             else:
-                keyed.append((row, p))
+                keyed.append((row, state, keys))
             i += 1
     connection.executemany(_INSERT_DELIVERY, plain)
-    for row, p in keyed:
+    for row, state, (once_key, order_key) in keyed:
         connection.execute(_INSERT_DELIVERY, row)
-        if p.error is None and not p.needs:
-            hold_in_turn(connection, row[0], once_key=p.once_key, order_key=p.order_key)
+        if state == "pending":
+            hold_in_turn(connection, row[0], once_key=once_key, order_key=order_key)
     return ids
 
 

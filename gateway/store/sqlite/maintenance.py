@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway.core.model import ConnectionChange, ConnectionStatus
 from gateway.store.answers import Note, Purged
+from gateway.store.keeping import kept_text
 from gateway.store.protocol import REMEMBERED_SECONDS
 from gateway.store.records import CONNECTION, PURGED, connection_of, moment
 from gateway.store.sqlite.file import SqliteFile
@@ -35,7 +36,7 @@ def _change_connection(
         change.state.value,
         row["since"] if row is not None and row["state"] == change.state.value else now_ms,
         None if change.for_seconds is None else now_ms + round(change.for_seconds * 1000),
-        change.reason,
+        kept_text(change.reason),
         change.failures,
         change.pauses,
         change.failed_delivery,

@@ -25,6 +25,7 @@ from gateway.core.model import (
     sources_of,
 )
 from gateway.store.answers import Status
+from gateway.store.keeping import kept_text
 from gateway.store.migrations.runner import HEAD
 from gateway.store.records import (
     ATTEMPT,
@@ -78,7 +79,8 @@ def _keep_rejected(
     connection.executemany(
         _KEEP_REJECTED,
         [
-            (r.id, milliseconds(r.received_at), r.account, r.reason, r.address, r.peer, r.forwarded_for, r.signature,
+            (r.id, milliseconds(r.received_at), r.account, r.reason, r.address, r.peer, kept_text(r.forwarded_for),
+             kept_text(r.signature),
              r.size, r.body)
             for r in requests
         ],
@@ -139,7 +141,7 @@ def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms
     connection.execute(
         "UPDATE deliveries SET state = 'cancelled', reason = ?, finished_at = ?, token = NULL, lease_until = NULL"
         " WHERE seq = ?",
-        (reason, now_ms, seq),
+        (kept_text(reason), now_ms, seq),
     )
     skip_dependents(connection, event_seq, run_id, action, "cancelled", now_ms)
     pass_turn(connection, once_key=once_key, order_key=order_key)

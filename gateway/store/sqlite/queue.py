@@ -27,6 +27,7 @@ from gateway.core.model import (
     was_dry,
 )
 from gateway.store.answers import Due
+from gateway.store.keeping import kept_json, kept_key, kept_ms, kept_text
 from gateway.store.records import (
     DELIVERY,
     EVENT,
@@ -36,7 +37,6 @@ from gateway.store.records import (
     event_of,
     fetched_json,
     fetched_of,
-    kept_json,
     milliseconds,
 )
 from gateway.store.sqlite.clock import bring_forward
@@ -150,7 +150,7 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending:
         is_pending = True
     if isinstance(ending, Rekeyed):
         pass_turn(connection, once_key=once_key, order_key=order_key)
-        once_key, order_key = ending.once_key, ending.order_key
+        once_key, order_key = kept_key(ending.once_key), kept_key(ending.order_key)
         sql = "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?"
         connection.execute(sql, (once_key, order_key, seq))
     if once_key is not None or order_key is not None:
@@ -174,9 +174,9 @@ def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, no
             seq,
             runs,
             milliseconds(how.attempt.started_at),
-            round(how.attempt.duration_seconds * 1000),
+            kept_ms(how.attempt.duration_seconds),
             how.attempt.outcome.value,
-            how.attempt.error,
+            kept_text(how.attempt.error),
         ),
     )
     connection.execute(
@@ -185,10 +185,10 @@ def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, no
         " WHERE seq = ?",
         (
             how.state.value,
-            now_ms + max(0, round(how.wait_seconds * 1000)),
+            now_ms + kept_ms(how.wait_seconds),
             now_ms if how.state.is_final else None,
-            how.reason,
-            how.attempt.error,
+            kept_text(how.reason),
+            kept_text(how.attempt.error),
             kept_json(how.rendered),
             kept_json(how.output),
             seq,
@@ -197,11 +197,11 @@ def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, no
 
 
 def _hand_back(connection: sqlite3.Connection, seq: int, how: Released, now_ms: int) -> None:
-    due_at = now_ms + round(how.wait_seconds * 1000) if how.wait_seconds > 0 else None
+    due_at = now_ms + kept_ms(how.wait_seconds) if how.wait_seconds > 0 else None
     connection.execute(
         "UPDATE deliveries SET state = 'pending', token = NULL, lease_until = NULL, due_at = COALESCE(?, due_at),"
         " reason = ?, attempts = attempts - 1, runs = runs - 1 WHERE seq = ?",
-        (due_at, how.reason, seq),
+        (due_at, kept_text(how.reason), seq),
     )
 
 

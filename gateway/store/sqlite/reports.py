@@ -9,6 +9,7 @@ from datetime import datetime
 from gateway.core.internal_events import is_own
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
 from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
+from gateway.store.keeping import kept_text
 from gateway.store.paging import dead_causes, parse_cursor
 from gateway.store.records import AUDIT, audit_page_of, milliseconds, moment
 from gateway.store.sqlite import pages
@@ -123,7 +124,8 @@ class SqliteReports(SqliteFile):
         return sum(path.stat().st_size for path in paths if path.exists())
 
     async def record(self, entry: AuditEntry) -> None:
-        values = (milliseconds(entry.at), entry.role, entry.who, entry.what, entry.target, entry.count)
+        words = map(kept_text, (entry.role, entry.who, entry.what, entry.target))
+        values = (milliseconds(entry.at), *words, entry.count)
         sql = "INSERT INTO audit (at, role, who, what, target, count) VALUES (?, ?, ?, ?, ?, ?)"
         await self._do(lambda c: c.execute(sql, values))
 
