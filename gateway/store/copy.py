@@ -125,8 +125,10 @@ async def _copy(
             "drop the target's schema and copy again"
         )
     async with writer.transaction():
+        purged = dict(reader.execute("SELECT name, last FROM numbers"))
         for name in ("events", "deliveries", "audit", "rejected"):
-            await writer.execute(f"SELECT setval('{name}_seq', (SELECT greatest(max(seq), 0) + 1 FROM {name}), false)")
+            highest = f"(SELECT greatest(max(seq), {purged.get(name, 0)}) + 1 FROM {name})"
+            await writer.execute(f"SELECT setval('{name}_seq', {highest}, false)")
         await writer.execute("SELECT setval('remembered_seq', (SELECT 1 - least(min(seq), 0) FROM events), false)")
         await writer.execute("DELETE FROM facts WHERE name = 'copying_from'")
     await writer.execute("ANALYZE events; ANALYZE deliveries; ANALYZE attempts; ANALYZE audit; ANALYZE rejected")

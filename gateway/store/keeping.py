@@ -11,6 +11,7 @@ from typing import Any
 OUTPUT_BYTES = 64 * 1024
 LONGEST_KEY_BYTES = 2000  # PostgreSQL's indexes take 2,704 bytes with what else is in an entry
 DEEPEST = 100
+AHEAD_MS = 60_000  # a time further ahead than this is of a clock that was wrong, and is taken for now
 _LONGEST_SECONDS = 10 * 366 * 86400.0
 
 

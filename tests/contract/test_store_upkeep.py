@@ -15,6 +15,7 @@ from gateway.core.model import (
     EventFilter,
     EventState,
     Finish,
+    Gathered,
     Lane,
     Refusal,
     SharedRate,
@@ -309,6 +310,95 @@ async def test_a_turn_passes_on_in_order_of_arrival_among_a_thousand_that_wait(s
         order.append(claim.event.id)
         await store.finish(claim.delivery.id, claim.token, how)
     assert order == [f"evt_{i:04}" for i in range(20)]
+
+
+async def test_a_number_that_was_purged_is_given_to_no_other_event(store: Store, clock: Clock) -> None:
+    for number in range(3):
+        await store.add(replace(an_event(f"evt_{number}"), state=EventState.UNMATCHED), [])
+    seen = (await store.arrivals(None, limit=9)).cursor
+    clock.forward(91 * DAY)
+    assert await purge(store) == (3, 0, 0)
+    await store.add(an_event("evt_new"), [])
+    assert [event.id for event in (await store.arrivals(seen, limit=9)).events] == ["evt_new"]
+
+
+async def test_a_digest_brings_no_stranger_instead_of_what_was_purged(store: Store, clock: Clock) -> None:
+    for number in range(2):
+        await store.add(an_event(f"evt_{number}"), [owed(order="digest")])
+    (claim,) = await claim_all(store, lease_seconds=200 * DAY)
+    held = (claim.delivery.id, claim.token)
+    gathered = await store.gather(*held, wait_seconds=0, every_seconds=0, most=9)
+    assert isinstance(gathered, Gathered)
+    assert [event.id for event in gathered.events] == ["evt_0", "evt_1"]
+    clock.forward(91 * DAY)
+    assert await purge(store) == (1, 1, 0)
+    await store.add(an_event("evt_stranger"), [])
+    gathered = await store.gather(*held, wait_seconds=0, every_seconds=0, most=9)
+    assert isinstance(gathered, Gathered)
+    assert ([event.id for event in gathered.events], gathered.count) == (["evt_0"], 2)
+
+
+# -- a clock that was ahead -----------------------------------------------------------------------------------
+
+
+async def test_retention_goes_on_after_a_clock_was_a_year_ahead(store: Store, clock: Clock) -> None:
+    clock.forward(365 * DAY)
+    for number in range(3):
+        await store.add(an_event(f"evt_ahead_{number}"), [owed()])
+        await end(store, SUCCEEDED)
+    clock.forward(-365 * DAY)
+    await store.add(replace(an_event("evt_right"), state=EventState.UNMATCHED), [])
+    await purge(store)
+    clock.forward(91 * DAY)
+    assert await purge(store) == (4, 3, 3)
+
+
+async def test_what_arrived_by_a_clock_that_was_ahead_is_due(store: Store, clock: Clock) -> None:
+    clock.forward(365 * DAY)
+    await store.add(an_event(), [owed()])
+    clock.forward(-365 * DAY)
+    await purge(store)
+    assert len(await claim_all(store)) == 1
+
+
+async def test_what_was_marked_ahead_is_told_again_in_its_time(store: Store, clock: Clock) -> None:
+    clock.forward(DAY)
+    await store.mark("alert", 300)
+    clock.forward(-DAY)
+    first = await store.mark("alert", 300)
+    assert first.timestamp() * 1000 == clock()
+    clock.forward(299)
+    assert await store.mark("alert", 300) == first
+    clock.forward(1)
+    assert (await store.mark("alert", 300)).timestamp() * 1000 == clock()
+
+
+async def test_a_digest_waits_no_longer_than_it_should_after_a_clock_was_ahead(store: Store, clock: Clock) -> None:
+    clock.forward(DAY)
+    await store.mark("digest", 0)
+    await store.add(an_event(), [owed(order="digest")])
+    (claim,) = await claim_all(store, lease_seconds=2 * DAY)
+    clock.forward(-DAY)
+    held = (claim.delivery.id, claim.token)
+    assert await store.gather(*held, wait_seconds=30, every_seconds=300, most=9) == 300.0
+    clock.forward(300)
+    assert isinstance(await store.gather(*held, wait_seconds=30, every_seconds=300, most=9), Gathered)
+
+
+async def test_a_lease_and_a_rate_of_a_clock_that_was_ahead_hold_nobody_up(store: Store, clock: Clock) -> None:
+    await store.add(an_event("evt_1"), [owed()])
+    (lane,) = (await store.due()).lanes
+    rate = SharedRate("shop", frozenset([lane]), per_second=1.0, burst=1.0)
+    clock.forward(DAY)
+    assert await store.take_lease("reconcile", "somebody", lease_seconds=60)
+    assert len(await store.claim({lane: 9}, lease_seconds=60, rates=[rate])) == 1
+    clock.forward(-DAY)
+    assert await store.take_lease("reconcile", "another", lease_seconds=60)
+    assert not await store.take_lease("reconcile", "somebody", lease_seconds=60)
+    await store.add(an_event("evt_2"), [owed()])
+    assert await store.claim({lane: 9}, lease_seconds=60, rates=[rate]) == []
+    clock.forward(1)
+    assert len(await store.claim({lane: 9}, lease_seconds=60, rates=[rate])) == 1
 
 
 async def test_the_console_sees_nothing_of_what_was_purged(store: Store, clock: Clock) -> None:

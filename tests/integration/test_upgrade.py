@@ -18,7 +18,7 @@ import pytest
 from gateway.core.errors import StoreOutdated
 from gateway.core.model import DeliveryState
 from gateway.store.backup import restore
-from gateway.store.copy import TABLES
+from gateway.store.copy import TABLES, copy_store
 from gateway.store.migrations.runner import BASE, HEAD
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
@@ -231,7 +231,7 @@ class PostgresPlace:
                 await connection.copy_records_to_table(
                     name, records=[tuple(row.values()) for row in rows], columns=list(rows[0])
                 )
-            for name in ("events", "deliveries", "audit", "rejected"):
+            for name in {"events", "deliveries", "audit", "rejected"} & inbox.tables.keys():
                 await connection.execute(f"SELECT setval('{name}_seq', (SELECT max(seq) FROM {name}))")
             await connection.execute("SELECT setval('remembered_seq', 1000)")
 
@@ -361,6 +361,50 @@ async def test_of_a_thousand_events_nothing_is_lost_and_nothing_runs_twice(older
     assert set(before["attempts"]) <= set(after["attempts"])
     for name in columns.keys() - {"deliveries", "attempts", "rates"}:
         assert after[name] == before[name]
+
+
+async def test_keys_that_no_index_takes_are_kept_as_new_ones_are(older: Place, clock: Clock) -> None:
+    """PostgreSQL took those that its compression made short enough; SQLite took all."""
+    long = "k" * (2001 if isinstance(older, PostgresPlace) else 5000)
+    inbox = Inbox(clock())
+    inbox.event(1)
+    inbox.delivery(1, "save", "pending", order_key=long)
+    inbox.delivery(1, "mail", "succeeded", once_key=long)
+    inbox.delivery(1, "ship", "pending", order_key="straße")
+    inbox.tables["done_once"].append({"once_key": long + "k", "delivery_id": "dlv_old", "done_at": clock()})
+    inbox.tables = {name: rows for name, rows in inbox.tables.items() if rows}
+    await older.fill(inbox)
+    store = older.store()
+    await store.start()
+    await store.add(an_event("evt_2"), [owed(order=long), owed("mail", once=long), owed("tell", once=long + "k")])
+    claims = [claim for lane in (await store.due()).lanes for claim in await store.claim({lane: 9}, lease_seconds=60)]
+    assert sorted(claim.delivery.id for claim in claims) == ["dlv_1", "dlv_3"]
+    assert (await store.counts())["skipped"] == 2
+    await store.close()
+    keys = {key for (key, _) in await older.rows("deliveries", ("order_key", "id")) if key}
+    assert {key for key in keys if len(key) < 99} == keys
+    assert "straße" in keys
+
+
+async def test_an_inbox_with_long_keys_and_purged_numbers_is_copied(
+    tmp_path: Path, inbox_url: str, clock: Clock
+) -> None:
+    source = SqliteStore(tmp_path / "inbox.db", clock)
+    await source.start()
+    await source.add(an_event("evt_1"), [])
+    clock.forward(10)
+    assert (await source.purge(retention_seconds=1, dead_retention_seconds=None)).events == 1
+    await source.add(an_event("evt_2"), [owed(order="".join(map(str, range(3000))))])
+    await source.close()
+    with contextlib.closing(sqlite3.connect(source.path)) as connection, connection:
+        connection.execute("UPDATE numbers SET last = 70 WHERE name = 'events'")
+    target = PostgresStore(inbox_url, clock)
+    await copy_store(SqliteStore(source.path, clock), target, lambda table, copied, rows: None)
+    await target.add(an_event("evt_3"), [])
+    await target.close()
+    async with connected(inbox_url) as reader:
+        rows = await reader.fetch("SELECT id, seq FROM events ORDER BY id")
+    assert [tuple(row) for row in rows] == [("evt_1", -1), ("evt_2", 2), ("evt_3", 71)]
 
 
 async def test_who_comes_from_before_is_told_which_version_to_step_through(older: Place, tmp_path: Path) -> None:

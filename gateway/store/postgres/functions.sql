@@ -24,6 +24,13 @@ CREATE OR REPLACE FUNCTION now_ms(given bigint) RETURNS bigint LANGUAGE sql STAB
 $$;
 
 
+-- Whether a time is further ahead than gateways differ: a clock was wrong, and the time is taken for now. Otherwise all
+-- that is counted from it would wait for the clock to catch up.
+CREATE OR REPLACE FUNCTION is_ahead(at bigint, now_at bigint) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT at > now_at + 60000
+$$;
+
+
 -- Locks the buckets of keys until the transaction ends: at most 64, so that the server's table of locks, which has room
 -- for 64 a connection, cannot fill up.
 CREATE OR REPLACE FUNCTION lock_keys(keys text[]) RETURNS void LANGUAGE plpgsql AS $$
@@ -342,7 +349,8 @@ BEGIN
   INSERT INTO rates (name, tokens, filled_at)
   SELECT g.name, 1, now_at FROM unnest(rate_names) AS g(name) ORDER BY g.name ON CONFLICT (name) DO NOTHING;
   PERFORM FROM rates r WHERE r.name = ANY (rate_names) ORDER BY r.name FOR UPDATE;
-  UPDATE rates r SET filled_at = greatest(r.filled_at, now_at),
+  UPDATE rates r SET
+    filled_at = CASE WHEN is_ahead(r.filled_at, now_at) THEN now_at ELSE greatest(r.filled_at, now_at) END,
     tokens = least(g.burst, r.tokens + greatest(0, now_at - r.filled_at) / 1000.0 * g.per_second)
   FROM unnest(rate_names, per_second, bursts) AS g(name, per_second, burst) WHERE r.name = g.name;
   RETURN ARRAY(
@@ -596,7 +604,8 @@ DECLARE
 BEGIN
   INSERT INTO marks AS m (name, marked_at) VALUES (of_name, now_at)
   ON CONFLICT (name) DO UPDATE
-  SET marked_at = CASE WHEN m.marked_at + every_ms > now_at THEN m.marked_at ELSE now_at END
+  SET marked_at = CASE
+    WHEN m.marked_at + every_ms > now_at AND NOT is_ahead(m.marked_at, now_at) THEN m.marked_at ELSE now_at END
   RETURNING m.marked_at INTO kept;
   RETURN kept;
 END
@@ -624,6 +633,11 @@ BEGIN
   IF d.digest IS NOT NULL THEN
     RETURN d.digest;
   END IF;
+  IF is_ahead(d.created_at, now_at) THEN
+    UPDATE deliveries f SET created_at = now_at WHERE f.seq = d.seq AND f.state = 'running';
+    d.created_at := now_at;
+  END IF;
+  UPDATE marks m SET marked_at = now_at WHERE m.name = d.order_key AND is_ahead(m.marked_at, now_at);
   opens_at := greatest(
     d.created_at + wait_ms, (SELECT m.marked_at + every_ms FROM marks m WHERE m.name = d.order_key)
   );
@@ -754,6 +768,31 @@ END
 $$;
 
 
+-- Takes for now what a clock that was ahead has left in the future; what others hold just now, later.
+CREATE OR REPLACE FUNCTION bound_times(now_at bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  ahead bigint[];
+BEGIN
+  ahead := ARRAY(SELECT e.seq FROM events e WHERE e.received_at > now_at + 60000 FOR UPDATE SKIP LOCKED);
+  IF ahead <> '{}' THEN
+    UPDATE deliveries d SET created_at = least(d.created_at, now_at), due_at = least(d.due_at, now_at)
+    WHERE d.seq = ANY (ARRAY(
+      SELECT f.seq FROM deliveries f WHERE f.event_seq = ANY (ahead) AND f.state <> 'running' FOR UPDATE SKIP LOCKED
+    )) AND d.state <> 'running';
+    UPDATE events e SET received_at = now_at WHERE e.seq = ANY (ahead);
+  END IF;
+  UPDATE deliveries_finished d SET finished_at = now_at WHERE d.seq = ANY (ARRAY(
+    SELECT f.seq FROM deliveries_finished f WHERE f.finished_at > now_at + 60000 FOR UPDATE SKIP LOCKED
+  ));
+  UPDATE done_once p SET done_at = now_at WHERE p.done_at > now_at + 60000;
+  UPDATE marks m SET marked_at = now_at WHERE m.name IN (
+    SELECT n.name FROM marks n WHERE n.marked_at > now_at + 60000 FOR UPDATE SKIP LOCKED
+  );
+  UPDATE notes n SET kept_at = now_at WHERE n.kept_at > now_at + 60000;
+END
+$$;
+
+
 -- One step of a purge: of the next events after `place`, removes those that are old and done, with their deliveries and
 -- attempts; after the last, forgets ids and once keys that are remembered no longer. Returns how many events, deliveries
 -- and attempts went, and where to go on; null: nowhere.
@@ -773,6 +812,9 @@ DECLARE
   gone_attempts bigint;
 BEGIN
   PERFORM pg_advisory_xact_lock(1734440825, 67);  -- gateways purge one step after another
+  IF place = 0 THEN
+    PERFORM bound_times(now_at);
+  END IF;
   SELECT array_agg(n.seq ORDER BY n.seq) INTO old FROM (
     SELECT e.seq, bool_and(e.received_at < ended) OVER (ORDER BY e.seq) AS is_old FROM (
       SELECT f.seq, f.received_at FROM events f WHERE f.seq > place AND f.seq > 0 ORDER BY f.seq LIMIT most

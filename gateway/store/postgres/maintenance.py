@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.core.model import ConnectionChange, ConnectionStatus
 from gateway.store.answers import Note, Purged
-from gateway.store.keeping import kept_text
+from gateway.store.keeping import AHEAD_MS, kept_text
 from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.statements import NOW, call
 from gateway.store.protocol import REMEMBERED_SECONDS
@@ -25,7 +25,7 @@ PURGE = call("purge_events", "bigint, bigint, int, bigint, bigint, bigint")
 _TAKE = f"""
 INSERT INTO leases AS l (name, holder, until_at) VALUES ($2, $3, {NOW} + $4::bigint)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_at = excluded.until_at
-WHERE l.holder = excluded.holder OR l.until_at <= {NOW}
+WHERE l.holder = excluded.holder OR l.until_at NOT BETWEEN {NOW} + 1 AND excluded.until_at + {AHEAD_MS}
 RETURNING name
 """
 _KEEP = f"""

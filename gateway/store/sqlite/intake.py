@@ -36,8 +36,12 @@ _INSERT_DELIVERY = _insert("deliveries", _DELIVERY_COLUMNS)
 
 
 def _next_seq(connection: sqlite3.Connection, table: str) -> int:
-    (highest,) = connection.execute(f"SELECT max(seq) FROM {table}").fetchone()
-    return max(highest or 0, 0) + 1  # what purging left of an event has a negative one
+    """One that was never given. What purging left of an event has a negative one."""
+    (highest,) = connection.execute(
+        f"SELECT max((SELECT coalesce(max(seq), 0) FROM {table}),"
+        f" (SELECT coalesce(max(last), 0) FROM numbers WHERE name = '{table}'))"
+    ).fetchone()
+    return int(highest) + 1
 
 
 def _add_events(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now_ms: int) -> list[bool]:

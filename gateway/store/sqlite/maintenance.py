@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.core.model import ConnectionChange, ConnectionStatus
 from gateway.store.answers import Note, Purged
-from gateway.store.keeping import kept_text
+from gateway.store.keeping import AHEAD_MS, kept_text
 from gateway.store.protocol import REMEMBERED_SECONDS
 from gateway.store.records import CONNECTION, PURGED, connection_of, moment
 from gateway.store.sqlite.file import SqliteFile
@@ -48,7 +48,7 @@ def _change_connection(
 def mark(connection: sqlite3.Connection, name: str, every_ms: int, now_ms: int) -> int:
     """See Store.mark."""
     marked_at = marked(connection, name)
-    if marked_at and marked_at + every_ms > now_ms:
+    if marked_at and now_ms - every_ms < marked_at <= now_ms + AHEAD_MS:
         return marked_at
     connection.execute("INSERT OR REPLACE INTO marks (name, marked_at) VALUES (?, ?)", (name, now_ms))
     return now_ms
@@ -80,6 +80,8 @@ def _purge(
 ) -> Purged:
     """Removes those of the next events that are old and done; after the last, forgets ids, then shrinks the file."""
     remembered_since = now_ms - int(REMEMBERED_SECONDS * 1000)
+    if cursor == 0:
+        _bound_times(connection, now_ms)
     rows = connection.execute(
         "SELECT seq, received_at FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (cursor, limit)
     ).fetchall()
@@ -89,6 +91,26 @@ def _purge(
         return Purged(events, deliveries, attempts, old[-1])
     more = _forget(connection, limit, remembered_since) or _shrink(connection)
     return Purged(0, 0, 0, cursor if more else None)
+
+
+def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
+    """Takes for now what a clock that was ahead has left in the future: else all that is counted from it would wait for
+    the clock to catch up.
+    """
+    values = {"now": now_ms, "ahead": now_ms + AHEAD_MS}
+    connection.execute(
+        "UPDATE deliveries SET created_at = min(created_at, :now), due_at = min(due_at, :now)"
+        " WHERE event_seq IN (SELECT seq FROM events WHERE received_at > :ahead)",
+        values,
+    )
+    for table, column in (
+        ("events", "received_at"),
+        ("deliveries", "finished_at"),
+        ("done_once", "done_at"),
+        ("marks", "marked_at"),
+        ("notes", "kept_at"),
+    ):
+        connection.execute(f"UPDATE {table} SET {column} = :now WHERE {column} > :ahead", values)
 
 
 def _remove(
@@ -105,6 +127,11 @@ def _remove(
         " FROM deliveries WHERE event_seq = ? AND state = 'succeeded' AND once_key IS NOT NULL AND finished_at > ?",
         [(seq, remembered_since) for seq, _ in going],
     )
+    for table in ("events", "deliveries"):
+        connection.execute(
+            f"INSERT INTO numbers (name, last) VALUES ('{table}', (SELECT coalesce(max(seq), 0) FROM {table}))"
+            " ON CONFLICT (name) DO UPDATE SET last = max(last, excluded.last)"
+        )
     attempts = connection.executemany(
         "DELETE FROM attempts WHERE delivery_seq IN (SELECT seq FROM deliveries WHERE event_seq = ?)", gone
     ).rowcount
@@ -179,8 +206,8 @@ class SqliteMaintenance(SqliteFile):
             connection.execute(
                 "INSERT INTO leases (name, holder, until_at) VALUES (?, ?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until_at = excluded.until_at"
-                " WHERE holder = excluded.holder OR until_at <= ?",
-                (name, holder, now + int(lease_seconds * 1000), now),
+                " WHERE holder = excluded.holder OR until_at NOT BETWEEN ? AND excluded.until_at + ?",
+                (name, holder, now + int(lease_seconds * 1000), now + 1, AHEAD_MS),
             )
             (held_by,) = connection.execute("SELECT holder FROM leases WHERE name = ?", (name,)).fetchone()
             return bool(held_by == holder)

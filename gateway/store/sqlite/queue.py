@@ -27,7 +27,7 @@ from gateway.core.model import (
     was_dry,
 )
 from gateway.store.answers import Due
-from gateway.store.keeping import kept_json, kept_key, kept_ms, kept_text
+from gateway.store.keeping import AHEAD_MS, kept_json, kept_key, kept_ms, kept_text
 from gateway.store.records import (
     DELIVERY,
     EVENT,
@@ -253,7 +253,13 @@ def gather(
         return None
     seq, event_seq, order_key, created_at, digest = row
     if digest is None:
-        opens_at = max(created_at + wait_ms, marked(connection, order_key) + every_ms)
+        if created_at > now_ms + AHEAD_MS:
+            created_at = now_ms
+            connection.execute("UPDATE deliveries SET created_at = ? WHERE seq = ?", (now_ms, seq))
+        marked_at = marked(connection, order_key)
+        if marked_at > now_ms + AHEAD_MS:
+            marked_at = mark(connection, order_key, 0, now_ms)
+        opens_at = max(created_at + wait_ms, marked_at + every_ms)
         if opens_at > now_ms:
             return float(opens_at - now_ms) / 1000
         mark(connection, order_key, 0, now_ms)

@@ -98,6 +98,11 @@ CREATE TABLE attempts (
   PRIMARY KEY (delivery_seq, number)
 ) WITHOUT ROWID;
 
+CREATE TABLE numbers (  -- the highest seq that a purge has removed, by table: none is given a second time
+  name TEXT PRIMARY KEY,
+  last INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE done_once (  -- once keys that were done, after the delivery that did it was purged
   once_key TEXT PRIMARY KEY,
   delivery_id TEXT NOT NULL,
