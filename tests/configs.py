@@ -1,10 +1,73 @@
-"""Configurations for tests, written to a folder and loaded."""
+"""Configurations for tests: one builder of gateway.yaml, and one that is written to a folder and loaded."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from gateway.config.load import Config, load
+from tests.acceptance.harness import FORWARD_SECRET, SECRET
+
+SQLITE = "sqlite:///data/gateway.db"
+SHOP = 'type: database, url: "sqlite:///data/shop.db"'
+SHIP = """\
+  fulfil:
+    events: [checkout.session.completed]
+    actions:
+      ship: {uses: http_forward, with: {connection: warehouse}}
+"""
+SAVE_AND_SHIP = """\
+  fulfil:
+    events: [checkout.session.*]
+    actions:
+      save:
+        uses: db_upsert
+        with:
+          connection: shop
+          table: orders
+          ensure_table: true
+          key: {event_id: "{{ event.id }}"}
+          values: {amount: "{{ object.amount_total }}"}
+      ship: {uses: http_forward, needs: [save], with: {connection: warehouse}}
+"""
+
+
+def http(url: str, more: str = "") -> str:
+    """A connection to a service on this machine, which is signed for."""
+    return f'type: http, url: "{url}", signing_secret: {FORWARD_SECRET}, allow_private: true' + (more and f", {more}")
+
+
+def gateway_yaml(
+    *,
+    port: int = 0,
+    admin: int = 0,
+    server: str = "",
+    console: str = "",
+    secrets: str = SECRET,
+    accounts: str = "",
+    connections: Mapping[str, str] = MappingProxyType({}),
+    routes: str = "",
+    **sections: str,
+) -> str:
+    """A gateway.yaml that listens on this machine alone, at free ports where none is said, with an account `acme`.
+
+    What is inside the braces of a section or a connection is given as it stands in YAML; `server` and `console` are
+    what is beside the two addresses. `accounts` are whole lines: more of `acme`, indented by four, then other accounts.
+    """
+    flows = {
+        "server": f'listen: "127.0.0.1:{port}"{server and f", {server}"}',
+        "admin": f'listen: "127.0.0.1:{admin}"{console and f", {console}"}',
+        **sections,
+    }
+    lines = ["version: 1", *(f"{name}: {{{flow}}}" for name, flow in flows.items())]
+    signing = f"signing_secrets: [{secrets}]"
+    acme = f"  acme:\n    {signing}" if accounts.startswith("    ") else f"  acme: {{{signing}}}"
+    lines += ["accounts:", acme, *accounts.splitlines()]
+    if connections:
+        lines += ["connections:", *(f"  {name}: {{{flow}}}" for name, flow in connections.items())]
+    return "\n".join(lines) + (f"\nroutes:\n{routes}" if routes else "\n")
+
 
 HEAD = """\
 version: 1

@@ -18,6 +18,7 @@ from gateway.config.load import load
 from gateway.store import open_store
 from gateway.store.protocol import Store
 from gateway.testing import signed_request
+from tests.configs import gateway_yaml
 from tests.stripe_standin import TEST_KEY
 from tests.waiting import until
 
@@ -29,22 +30,15 @@ def config(
     routes: str, stripe_url: str, *, key: str = TEST_KEY, account: str = "", concurrency: int = 4, inbox: str = SQLITE
 ) -> str:
     """A gateway.yaml with one account `acme`, one database `shop`, and the routes given (indented by two)."""
-    return f"""\
-version: 1
-server: {{listen: "127.0.0.1:0"}}
-admin: {{listen: "127.0.0.1:0"}}
-store: {{url: "{inbox}"}}
-defaults: {{retry: {{attempts: 3, first: 50ms, factor: 1}}}}
-stripe: {{api_base: "{stripe_url}", timeout: 5s}}
-accounts:
-  acme:
-    signing_secrets: [{SECRET}]
-    api_key: {key}
-    api_rate: 100000/s
-{account}connections:
-  shop: {{type: database, url: "sqlite:///shop.db", concurrency: {concurrency}}}
-routes:
-{routes}"""
+    return gateway_yaml(
+        store=f'url: "{inbox}"',
+        defaults="retry: {attempts: 3, first: 50ms, factor: 1}",
+        stripe=f'api_base: "{stripe_url}", timeout: 5s',
+        secrets=SECRET,
+        accounts=f"    api_key: {key}\n    api_rate: 100000/s\n{account}",
+        connections={"shop": f'type: database, url: "sqlite:///shop.db", concurrency: {concurrency}'},
+        routes=routes,
+    )
 
 
 class InProcess:

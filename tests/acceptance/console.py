@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port
+from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
 from tests.waiting import wait_until
 
 OPERATOR, VIEWER = "operator-token-of-the-tests", "viewer-token-of-the-tests"
@@ -34,45 +35,25 @@ FLAGS = [
 ]
 DESKTOP, PHONE = ViewportSize(width=1280, height=800), ViewportSize(width=390, height=844)
 
-CONFIG = """\
-version: 1
-log: {{level: info, format: json}}
-server: {{listen: "127.0.0.1:{port}", max_body: 8MiB}}
-admin: {{listen: "127.0.0.1:{admin}", token: {operator}, viewer_token: {viewer}}}
-defaults: {{retry: {{attempts: 1, first: 1s}}}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-  silent: {{signing_secrets: [whsec_of_the_silent_one]}}
-connections:
-  shop: {{type: database, url: "sqlite:///data/shop.db"}}
-  warehouse:
-    type: http
-    url: "http://127.0.0.1:9/hooks"
-    signing_secret: whsec_Zm9yd2FyZCBzZWNyZXQ=
-    allow_private: true
-    breaker: false  # what ships dies at once, however often
-routes:
-  fulfil:
-    events: [checkout.session.*]
-    if: object.payment_status != 'unpaid'
-    actions:
-      save:
-        uses: db_upsert
-        with:
-          connection: shop
-          table: orders
-          ensure_table: true
-          key: {{event_id: "{{{{ event.id }}}}"}}
-          values: {{amount: "{{{{ object.amount_total }}}}", name: "{{{{ object.customer_details.name }}}}"}}
-      ship: {{uses: http_forward, needs: [save], with: {{connection: warehouse}}}}
-      after: {{uses: http_forward, needs: [ship], with: {{connection: warehouse}}}}
-"""
+ROUTES = SAVE_AND_SHIP.replace("actions:", "if: object.payment_status != 'unpaid'\n    actions:").replace(
+    "values: {", 'values: {name: "{{ object.customer_details.name }}", '
+)
+AFTER = "      after: {uses: http_forward, needs: [ship], with: {connection: warehouse}}\n"
 
 
-def config(port: int, admin: int, **more: str) -> str:
-    """Its configuration: what saves succeeds, what ships dies, what comes after waits."""
-    words = {"operator": OPERATOR, "viewer": VIEWER, "secret": SECRET, **more}
-    return CONFIG.format(port=port, admin=admin, **words)
+def config(port: int, admin: int) -> str:
+    """Its configuration: what saves succeeds, what ships dies however often, what comes after waits."""
+    return gateway_yaml(
+        port=port,
+        admin=admin,
+        server="max_body: 8MiB",
+        console=f"token: {OPERATOR}, viewer_token: {VIEWER}",
+        log="level: info, format: json",
+        defaults="retry: {attempts: 1, first: 1s}",
+        accounts="  silent: {signing_secrets: [whsec_of_the_silent_one]}",
+        connections={"shop": SHOP, "warehouse": http("http://127.0.0.1:9/hooks", "breaker: false")},
+        routes=ROUTES + AFTER,
+    )
 
 
 class Console:

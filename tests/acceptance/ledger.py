@@ -12,7 +12,8 @@ import aiohttp
 from aiohttp import web
 
 from gateway.testing import make_event, signed_request
-from tests.acceptance.harness import SECRET, GatewayProcess, free_port
+from tests.acceptance.harness import SECRET, GatewayProcess
+from tests.configs import SQLITE, gateway_yaml
 from tests.waiting import until
 
 TORTURE = int(os.environ.get("TORTURE", "1"))
@@ -20,24 +21,13 @@ TORTURE = int(os.environ.get("TORTURE", "1"))
 SENDERS = 8
 DECOY_EACH = 20
 
-CONFIG = """\
-version: 1
-log: {{level: warning, format: json}}
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-store: {{url: "{store}"}}
-defaults: {{retry: {{attempts: 40, first: 100ms, factor: 1.5, max: 1s}}}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-connections:
-  warehouse: {{type: http, url: "{sink}", allow_private: true, concurrency: 4, breaker: {{pause: 500ms, max: 1s}}}}
-{connections}routes:
+ROUTE = """\
   fulfil:
     events: [checkout.session.completed]
     if: object.metadata.decoy is not defined
     actions:
-      ship: {{uses: http_forward, with: {{connection: warehouse}}}}
-{routes}"""
+      ship: {uses: http_forward, with: {connection: warehouse}}
+"""
 
 
 class Ledger:
@@ -54,14 +44,20 @@ class Ledger:
         self.signed_at: int | None = None  # instead of now
         self.url = ""
 
-    def config(
-        self, port: int, store: str = "sqlite:///data/gateway.db", connections: str = "", routes: str = ""
-    ) -> str:
+    def config(self, port: int, store: str = SQLITE, routes: str = "", **connections: str) -> str:
         """A gateway.yaml that ships to this ledger's sink."""
-        return CONFIG.format(
-            port=port, admin=free_port(), store=store, secret=SECRET, sink=self.url,
-            connections=connections, routes=routes,
-        )  # fmt: skip
+        return gateway_yaml(
+            port=port,
+            log="level: warning, format: json",
+            store=f'url: "{store}"',
+            defaults="retry: {attempts: 40, first: 100ms, factor: 1.5, max: 1s}",
+            connections={
+                "warehouse": f'type: http, url: "{self.url}", allow_private: true, concurrency: 4,'
+                " breaker: {pause: 500ms, max: 1s}",
+                **connections,
+            },
+            routes=ROUTE + routes,
+        )
 
     async def take(self, request: web.BaseRequest) -> web.Response:
         """Notes which delivery of which event it is."""

@@ -14,41 +14,33 @@ from aiohttp import web
 from aiosmtpd.controller import Controller
 
 from gateway.testing import make_event
-from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+from tests.acceptance.harness import GatewayProcess, free_port, post
+from tests.configs import gateway_yaml, http
 from tests.http_service import Serve
 from tests.waiting import until
 
-CONFIG = """\
-version: 1
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-reload: {{watch: false}}
-defaults: {{retry: {{attempts: 50, first: 20ms, factor: 1}}}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-connections:
-  warehouse: {{type: http, url: "{url}", allow_private: true, breaker: {{failures: 3, pause: 300ms, max: 300ms}}}}
-  mail: {{type: smtp, host: 127.0.0.1, port: {smtp}, tls: none, from: gateway@acme.example}}
-routes:
+ROUTES = """\
   ship:
     events: [invoice.paid]
-    actions: {{forward: {{uses: http_forward, with: {{connection: warehouse}}}}}}
+    actions: {forward: {uses: http_forward, with: {connection: warehouse}}}
   alerts:
     events: [gateway.connection.*, gateway.reload.failed]
     actions:
-      tell: {{uses: email, with: {{connection: mail, to: ops@acme.example, subject: "{{{{ event.type }}}}", text: "{{{{ object.summary }}}}"}}}}
+      tell:
+        uses: email
+        with: {connection: mail, to: ops@acme.example, subject: "{{ event.type }}", text: "{{ object.summary }}"}
   dead-letters:
     events: [gateway.delivery.dead]
-    digest: {{every: 3s, wait: 3s}}
+    digest: {every: 3s, wait: 3s}
     actions:
       tell:
         uses: email
         with:
           connection: mail
           to: ops@acme.example
-          subject: "{{{{ count }}}} dead"
-          text: "{{% for one in events %}}{{{{ one.data.object.event }}}}\\n{{% endfor %}}"
-"""  # noqa: E501
+          subject: "{{ count }} dead"
+          text: "{% for one in events %}{{ one.data.object.event }}\\n{% endfor %}"
+"""
 
 
 class Mailbox:
@@ -99,7 +91,17 @@ async def mailbox() -> AsyncIterator[tuple[Mailbox, int]]:
 @pytest.fixture
 async def gateway(tmp_path: Path, warehouse: Warehouse, mailbox: tuple[Mailbox, int]) -> AsyncIterator[GatewayProcess]:
     port, admin = free_port(), free_port()
-    text = CONFIG.format(port=port, admin=admin, secret=SECRET, url=warehouse.url, smtp=mailbox[1])
+    text = gateway_yaml(
+        port=port,
+        admin=admin,
+        reload="watch: false",
+        defaults="retry: {attempts: 50, first: 20ms, factor: 1}",
+        connections={
+            "warehouse": http(warehouse.url, "breaker: {failures: 3, pause: 300ms, max: 300ms}"),
+            "mail": f"type: smtp, host: 127.0.0.1, port: {mailbox[1]}, tls: none, from: gateway@acme.example",
+        },
+        routes=ROUTES,
+    )
     made = GatewayProcess(tmp_path, text, port, admin)
     await made.start()
     yield made

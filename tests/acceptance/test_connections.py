@@ -11,31 +11,29 @@ import aiohttp
 import pytest
 
 from gateway.testing import make_event
-from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, free_port, post
+from tests.acceptance.harness import GatewayProcess, Sink, free_port, post
+from tests.configs import gateway_yaml, http
 from tests.waiting import until
 
 OPERATOR = "an-operator-s-token-of-some-length"
-CONFIG = """\
-version: 1
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}", token: "{token}"}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-connections:
-  warehouse: {{type: http, url: "{url}", allow_private: true, signing_secret: {forward}}}
-  spare: {{type: http, url: "{url}"}}
-routes:
+ROUTES = """\
   ship:
     events: [invoice.paid]
     actions:
-      forward: {{uses: http_forward, with: {{connection: warehouse}}}}
+      forward: {uses: http_forward, with: {connection: warehouse}}
 """
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path, sink: Sink) -> AsyncIterator[GatewayProcess]:
     port, admin = free_port(), free_port()
-    text = CONFIG.format(port=port, admin=admin, token=OPERATOR, secret=SECRET, url=sink.url, forward=FORWARD_SECRET)
+    text = gateway_yaml(
+        port=port,
+        admin=admin,
+        console=f'token: "{OPERATOR}"',
+        connections={"warehouse": http(sink.url), "spare": f'type: http, url: "{sink.url}"'},
+        routes=ROUTES,
+    )
     made = GatewayProcess(tmp_path, text, port, admin)
     await made.start()
     yield made

@@ -15,34 +15,24 @@ from aiohttp import web
 from aiosmtpd.smtp import SMTP
 
 from gateway.testing import make_event
-from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+from tests.acceptance.harness import GatewayProcess, free_port, post
+from tests.configs import gateway_yaml, http
 from tests.http_service import Serve
 from tests.waiting import until
 
-CONFIG = """\
-version: 1
-log: {{level: error}}
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-connections:
-  mail: {{type: smtp, host: 127.0.0.1, port: {mail}, tls: none, from: a@acme.example, concurrency: 4}}
-  dead: {{type: http, url: "http://127.0.0.1:{dead}/", allow_private: true}}
-  slow: {{type: http, url: "{slow}", allow_private: true}}
-routes:
+ROUTES = """\
   mail:
     events: [invoice.paid, invoice.voided]
     actions:
-      letter: {{uses: email, with: {{connection: mail, to: "{{{{ object.customer_email }}}}", subject: S, text: T}}}}
+      letter: {uses: email, with: {connection: mail, to: "{{ object.customer_email }}", subject: S, text: T}}
   dead:
     events: [invoice.voided]
     actions:
-      forward: {{uses: http_forward, with: {{connection: dead}}}}
+      forward: {uses: http_forward, with: {connection: dead}}
   slow:
     events: [product.created]
     actions:
-      forward: {{uses: http_forward, with: {{connection: slow}}}}
+      forward: {uses: http_forward, with: {connection: slow}}
 """
 
 
@@ -77,13 +67,16 @@ async def parts(tmp_path: Path, serve: Serve) -> AsyncIterator[Parts]:
         return web.Response(text="ok")
 
     port = free_port()
-    text = CONFIG.format(
+    mail_port = server.sockets[0].getsockname()[1]
+    text = gateway_yaml(
         port=port,
-        admin=free_port(),
-        secret=SECRET,
-        mail=server.sockets[0].getsockname()[1],
-        dead=free_port(),
-        slow=await serve(answer_late) + "/",
+        log="level: error",
+        connections={
+            "mail": f"type: smtp, host: 127.0.0.1, port: {mail_port}, tls: none, from: a@acme.example, concurrency: 4",
+            "dead": http(f"http://127.0.0.1:{free_port()}/"),
+            "slow": http(await serve(answer_late)),
+        },
+        routes=ROUTES,
     )
     gateway = GatewayProcess(tmp_path, text, port)
     await gateway.start()

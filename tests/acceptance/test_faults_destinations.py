@@ -55,7 +55,7 @@ async def beside(
     port = free_port()
     text = ledger.config(
         port,
-        connections=f"  bad: {{{connection}, concurrency: 8, breaker: {{pause: 200ms, max: 400ms}}}}\n",
+        bad=f"{connection}, concurrency: 8, breaker: {{pause: 200ms, max: 400ms}}",
         routes=ROUTES.format(uses=uses, words=words, timeout=timeout),
     )
     gateway = GatewayProcess(folder, text, port)

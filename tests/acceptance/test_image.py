@@ -18,15 +18,14 @@ import pytest
 from dockerfile_parse import DockerfileParser
 
 from tests.acceptance.harness import (
-    FORWARD_SECRET,
     ROOT,
-    SECRET,
     GatewayProcess,
     Sink,
     distinct_events,
     free_port,
     post,
 )
+from tests.configs import SHIP, gateway_yaml, http
 
 USER = 10001
 CONTAIN = f"""\
@@ -39,17 +38,6 @@ setpriv $user "$1" -c "open('$DATA/try', 'w')" 2>/dev/null || user=""  # others 
 rm -f "$DATA/try"
 cd "$DATA"
 exec setpriv $user --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
-"""
-CONFIG = """\
-version: 1
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-accounts: {{acme: {{signing_secrets: [{secret}]}}}}
-connections: {{warehouse: {{type: http, url: "{sink}", signing_secret: {forward}, allow_private: true}}}}
-routes:
-  fulfil:
-    events: [checkout.session.completed]
-    actions: {{ship: {{uses: http_forward, with: {{connection: warehouse}}}}}}
 """
 
 
@@ -78,7 +66,7 @@ async def test_on_a_root_that_only_reads_without_any_right_it_starts_works_and_i
     tmp_path: Path, sink: Sink
 ) -> None:
     port = free_port()
-    text = CONFIG.format(port=port, admin=free_port(), secret=SECRET, sink=sink.url, forward=FORWARD_SECRET)
+    text = gateway_yaml(port=port, connections={"warehouse": http(sink.url)}, routes=SHIP)
     gateway = Contained(tmp_path, text, port)
     gateway.environ = {"DATA": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     tmp_path.chmod(0o777)

@@ -11,19 +11,11 @@ import aiohttp
 import pytest
 
 from tests.acceptance.harness import SECRET, GatewayProcess, answers, free_port
+from tests.configs import SHOP, gateway_yaml
 from tests.waiting import until
 
 KEY = {"Authorization": "Bearer sk_test_1"}
-CONFIG = """\
-version: 1
-log: {{level: warning}}
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-connections:
-  shop: {{type: database, url: "sqlite:///data/shop.db"}}
-routes:
+ROUTES = """\
   customers:
     events: [customer.created, customer.updated]
     order_by: object.id
@@ -34,8 +26,8 @@ routes:
           connection: shop
           table: customers
           ensure_table: true
-          key: {{id: "{{{{ object.id }}}}"}}
-          values: {{email: "{{{{ object.email }}}}"}}
+          key: {id: "{{ object.id }}"}
+          values: {email: "{{ object.email }}"}
   subscriptions:
     events: [customer.subscription.*]
     actions:
@@ -45,8 +37,8 @@ routes:
           connection: shop
           table: subscriptions
           ensure_table: true
-          key: {{id: "{{{{ object.id }}}}"}}
-          values: {{status: "{{{{ object.status }}}}", price: "{{{{ object.items.data[0].plan.id }}}}"}}
+          key: {id: "{{ object.id }}"}
+          values: {status: "{{ object.status }}", price: "{{ object.items.data[0].plan.id }}"}
 """
 
 
@@ -66,7 +58,7 @@ async def stripe_url() -> AsyncIterator[str]:
 
 async def test_what_is_made_at_stripe_arrives_verifies_and_does_its_work(stripe_url: str, tmp_path: Path) -> None:
     port = free_port()
-    gateway = GatewayProcess(tmp_path, CONFIG.format(port=port, admin=free_port(), secret=SECRET), port)
+    gateway = GatewayProcess(tmp_path, gateway_yaml(port=port, connections={"shop": SHOP}, routes=ROUTES), port)
     await gateway.start()
     async with aiohttp.ClientSession(headers=KEY) as session:
 

@@ -12,44 +12,27 @@ import aiohttp
 import pytest
 
 from gateway.testing import make_event, signed_request
-from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, distinct_events, free_port, post
+from tests.acceptance.harness import SECRET, GatewayProcess, Sink, distinct_events, free_port, post
+from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
 from tests.waiting import until
 
 
-def config(port: int, admin: int, sink: str, *, route: str = "") -> str:
-    return f"""\
-version: 1
-log: {{level: warning, format: json}}
-server: {{listen: "127.0.0.1:{port}", max_body: 64KiB}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-defaults: {{retry: {{attempts: 3, first: 200ms, factor: 1}}}}
-accounts:
-  acme: {{signing_secrets: [{SECRET}]}}
-  other: {{signing_secrets: [whsec_of_other, whsec_of_other_new]}}
-connections:
-  shop: {{type: database, url: "sqlite:///data/shop.db"}}
-  warehouse: {{type: http, url: "{sink}", signing_secret: {FORWARD_SECRET}, allow_private: true}}
-routes:
-  fulfil:
-    events: [checkout.session.*]
-    actions:
-      save:
-        uses: db_upsert
-        with:
-          connection: shop
-          table: orders
-          ensure_table: true
-          key: {{event_id: "{{{{ event.id }}}}"}}
-          values: {{amount: "{{{{ object.amount_total }}}}"}}
-      ship: {{uses: http_forward, needs: [save], with: {{connection: warehouse}}}}
-{route}
-"""
+def config(port: int, sink: str, *, route: str = "") -> str:
+    return gateway_yaml(
+        port=port,
+        server="max_body: 64KiB",
+        log="level: warning, format: json",
+        defaults="retry: {attempts: 3, first: 200ms, factor: 1}",
+        accounts="  other: {signing_secrets: [whsec_of_other, whsec_of_other_new]}",
+        connections={"shop": SHOP, "warehouse": http(sink)},
+        routes=SAVE_AND_SHIP + route,
+    )
 
 
 @pytest.fixture
 async def gateway(tmp_path: Path, sink: Sink) -> AsyncIterator[GatewayProcess]:
     port = free_port()
-    made = GatewayProcess(tmp_path, config(port, free_port(), sink.url), port)
+    made = GatewayProcess(tmp_path, config(port, sink.url), port)
     await made.start()
     yield made
     made.terminate()
@@ -125,7 +108,6 @@ async def test_an_action_that_always_fails_never_fires_its_siblings_again(tmp_pa
     port, dead = free_port(), free_port()
     text = config(
         port,
-        free_port(),
         sink.url,
         route="""\
       broken: {uses: http_forward, with: {connection: nowhere}}
@@ -148,14 +130,15 @@ async def test_an_action_that_always_fails_never_fires_its_siblings_again(tmp_pa
 
 async def test_a_template_that_fails_names_its_line_and_succeeds_after_the_fix(tmp_path: Path, sink: Sink) -> None:
     port = free_port()
-    good = config(port, free_port(), sink.url)
+    good = config(port, sink.url)
     gateway = GatewayProcess(tmp_path, good.replace("object.amount_total", "object.amuont_total"), port)
     await gateway.start()
     async with aiohttp.ClientSession() as session:
         await post(session, f"{gateway.url}/webhooks/acme", make_event())
-    await gateway.until_finished()
+    await until(lambda: gateway.rows("SELECT 1 FROM deliveries WHERE state = 'dead'"))
     dead = gateway.json("deliveries", "list", "--state", "dead")
-    assert "gateway.yaml:23:" in dead[0]["last_error"]
+    line = good[: good.index("object.amount_total")].count("\n") + 1
+    assert f"gateway.yaml:{line}:" in dead[0]["last_error"]
     assert "amuont_total" in dead[0]["last_error"]
     gateway.terminate()
     gateway.config.write_text(good)
@@ -170,7 +153,7 @@ async def test_a_template_that_fails_names_its_line_and_succeeds_after_the_fix(t
 
 async def test_nothing_answered_200_is_lost_by_kill_9(tmp_path: Path, sink: Sink) -> None:
     port = free_port()
-    gateway = GatewayProcess(tmp_path, config(port, free_port(), sink.url), port)
+    gateway = GatewayProcess(tmp_path, config(port, sink.url), port)
     await gateway.start()
     waiting = distinct_events(2000)
     accepted: list[str] = []

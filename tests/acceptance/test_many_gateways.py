@@ -24,7 +24,8 @@ import pytest
 from aiohttp import web
 
 from gateway.testing import make_event
-from tests.acceptance.harness import SECRET, GatewayProcess, free_port, post
+from tests.acceptance.harness import GatewayProcess, free_port, post
+from tests.configs import gateway_yaml, http
 from tests.http_service import Serve
 from tests.postgres_server import OwnServer
 from tests.waiting import until
@@ -33,20 +34,7 @@ EVENTS = int(os.environ.get("TORTURE_EVENTS", "1000"))
 LEASE_SECONDS = 4.0
 FROZEN_SECONDS = 6.0
 
-CONFIG = """\
-version: 1
-log: {{level: warning, format: json}}
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-store: {{url: "{store}"}}
-defaults: {{retry: {{attempts: 20, first: 200ms, factor: 2, max: 2s}}}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-connections:
-  shop: {{type: database, url: "{store}"}}
-  warehouse: {{type: http, url: "{sink}/ship", allow_private: true, concurrency: 2, headers: {{x-gateway: "{name}"}}}}
-  notices: {{type: http, url: "{sink}/tell", allow_private: true, concurrency: 2, headers: {{x-gateway: "{name}"}}}}
-routes:
+ROUTES = """\
   fulfil:
     events: [checkout.session.completed]
     order_by: object.metadata.customer
@@ -56,14 +44,14 @@ routes:
         with:
           connection: shop
           table: orders
-          key: {{event_id: "{{{{ event.id }}}}"}}
-          values: {{amount: "{{{{ object.amount_total }}}}"}}
-      ship: {{uses: http_forward, needs: [save], with: {{connection: warehouse}}}}
+          key: {event_id: "{{ event.id }}"}
+          values: {amount: "{{ object.amount_total }}"}
+      ship: {uses: http_forward, needs: [save], with: {connection: warehouse}}
   notify:
     events: [checkout.session.completed]
     once_per: object.metadata.cart
     actions:
-      tell: {{uses: http_forward, with: {{connection: notices}}}}
+      tell: {uses: http_forward, with: {connection: notices}}
 """
 
 
@@ -243,8 +231,19 @@ async def test_four_gateways_killed_frozen_and_cut_off_deliver_everything_once_a
             folder = tmp_path / f"g{number}"
             folder.mkdir()
             port = free_port()
-            text = CONFIG.format(
-                port=port, admin=free_port(), store=server.url, secret=SECRET, sink=receiver.url, name=f"g{number}"
+            text = gateway_yaml(
+                port=port,
+                log="level: warning, format: json",
+                store=f'url: "{server.url}"',
+                defaults="retry: {attempts: 20, first: 200ms, factor: 2, max: 2s}",
+                connections={
+                    "shop": f'type: database, url: "{server.url}"',
+                    **{
+                        name: http(f"{receiver.url}/{path}", f"concurrency: 2, headers: {{x-gateway: g{number}}}")
+                        for name, path in (("warehouse", "ship"), ("notices", "tell"))
+                    },
+                },
+                routes=ROUTES,
             )
             gateways.append(GatewayProcess(folder, text, port))
         fleet = Fleet(gateways, server, rng)

@@ -19,38 +19,19 @@ import aiohttp
 import pytest
 
 from gateway.testing import make_event
-from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
+from tests.acceptance.harness import ROOT, GatewayProcess, Sink, free_port, post
+from tests.configs import SHIP, SQLITE, gateway_yaml, http
 from tests.stripe_standin import TEST_KEY, StripeStandin
 from tests.waiting import until
 
 EVENTS = int(os.environ.get("BACKFILL_EVENTS", "1500"))
 MISSED = 500
-CONFIG = """\
-version: 1
-log: {{level: warning, format: json}}
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:0"}}
-store: {{url: "{store}"}}
-stripe: {{api_base: "{stripe}"}}
-accounts:
-  acme:
-    signing_secrets: [{secret}]
-    api_key: {key}
-    api_rate: 100/s
-{account}connections:
-  warehouse: {{type: http, url: "{sink}", allow_private: true, concurrency: 8, signing_secret: {forward_secret}}}
-routes:
-  ship:
-    events: [checkout.session.completed]
-    actions:
-      forward: {{uses: http_forward, with: {{connection: warehouse}}}}
-"""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
-        return "sqlite:///data/gateway.db"
+        return SQLITE
     url: str = request.getfixturevalue("inbox_url")
     return url
 
@@ -65,10 +46,15 @@ def process(tmp_path: Path, standin: StripeStandin, sink: Sink) -> Iterator[Make
 
     def make(store: str, account: str = "") -> GatewayProcess:
         port = free_port()
-        text = CONFIG.format(
-            port=port, store=store, stripe=standin.url, secret=SECRET, key=TEST_KEY, account=account, sink=sink.url,
-            forward_secret=FORWARD_SECRET,
-        )  # fmt: skip
+        text = gateway_yaml(
+            port=port,
+            log="level: warning, format: json",
+            store=f'url: "{store}"',
+            stripe=f'api_base: "{standin.url}"',
+            accounts=f"    api_key: {TEST_KEY}\n    api_rate: 100/s\n{account}",
+            connections={"warehouse": http(sink.url, "concurrency: 8")},
+            routes=SHIP,
+        )
         made.append(GatewayProcess(tmp_path, text, port))
         return made[-1]
 

@@ -22,29 +22,11 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from tests.acceptance.harness import ROOT, SECRET, answers, free_port, post
+from tests.acceptance.harness import ROOT, answers, free_port, post
+from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
 from tests.waiting import until
 
 PYTHON = os.environ.get("GATEWAY_TEST_PYTHON", sys.executable)
-CONFIG = """\
-version: 1
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}", token: "{token}"}}
-accounts: {{acme: {{signing_secrets: [{secret}]}}}}
-connections: {{shop: {{type: database, url: "sqlite:///data/shop.db"}}}}
-routes:
-  fulfil:
-    events: [checkout.session.completed]
-    actions:
-      save:
-        uses: db_upsert
-        with:
-          connection: shop
-          table: orders
-          ensure_table: true
-          key: {{session_id: "{{{{ object.id }}}}"}}
-          values: {{amount: "{{{{ object.amount_total }}}}"}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +103,13 @@ def program(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
 async def test_the_installed_wheel_starts_takes_an_event_and_shows_it(program: Path, tmp_path: Path) -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GATEWAY"))}
     port, admin, token = free_port(), free_port(), "t" * 32
-    config = CONFIG.format(port=port, admin=admin, token=token, secret=SECRET)
+    config = gateway_yaml(
+        port=port,
+        admin=admin,
+        console=f"token: {token}",
+        connections={"shop": SHOP, "warehouse": http("http://127.0.0.1:9/")},
+        routes=SAVE_AND_SHIP,
+    )
     (tmp_path / "gateway.yaml").write_text(config)
     said = subprocess.run([program, "check"], cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr

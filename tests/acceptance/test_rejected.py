@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 
 from gateway.testing import make_event, signed_request
-from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, free_port, post
+from tests.acceptance.harness import SECRET, GatewayProcess, Sink, free_port, post
+from tests.configs import SHIP, gateway_yaml, http
 from tests.http_service import Serve
 from tests.waiting import until
 
@@ -22,21 +23,14 @@ WRONG = "whsec_of_another_endpoint"
 
 
 def config(port: int, sink: str, store: str, secrets: str, server: str = "") -> str:
-    return f"""
-version: 1
-server: {{listen: "127.0.0.1:{port}"{server}}}
-admin: {{listen: "127.0.0.1:0"}}
-store: {{url: "{store}"}}
-accounts:
-  acme: {{signing_secrets: {secrets}}}
-connections:
-  warehouse: {{type: http, url: "{sink}", signing_secret: "{FORWARD_SECRET}", allow_private: true}}
-routes:
-  forward:
-    events: [invoice.paid]
-    actions:
-      send: {{uses: http_forward, with: {{connection: warehouse}}}}
-"""
+    return gateway_yaml(
+        port=port,
+        server=server,
+        store=f'url: "{store}"',
+        secrets=secrets,
+        connections={"warehouse": http(sink)},
+        routes=SHIP.replace("checkout.session.completed", "invoice.paid"),
+    )
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -66,7 +60,7 @@ async def test_what_a_wrong_secret_refused_is_taken_after_it_is_mended(
     tmp_path: Path, sink: Sink, store_url: str
 ) -> None:
     port = free_port()
-    gateway = GatewayProcess(tmp_path, config(port, sink.url, store_url, f'["{WRONG}"]'), port)
+    gateway = GatewayProcess(tmp_path, config(port, sink.url, store_url, WRONG), port)
     await gateway.start()
     url = f"{gateway.url}/webhooks/acme"
     events = [make_event("invoice.paid") for _ in range(3)]
@@ -86,7 +80,7 @@ async def test_what_a_wrong_secret_refused_is_taken_after_it_is_mended(
         again = gateway.json("rejected", "verify")  # the secret is still wrong
         assert {one["outcome"] for one in again} == {"no_match"}
         assert gateway.terminate() == 0
-        gateway.config.write_text(config(port, sink.url, store_url, f'["{SECRET}"]'))
+        gateway.config.write_text(config(port, sink.url, store_url, SECRET))
         await gateway.start()
 
         would = gateway.json("rejected", "verify", "--dry-run")
@@ -116,7 +110,7 @@ async def test_what_a_wrong_secret_refused_is_taken_after_it_is_mended(
 
 async def test_show_prints_a_hostile_request_harmlessly(tmp_path: Path) -> None:
     port = free_port()
-    gateway = GatewayProcess(tmp_path, config(port, NOWHERE, SQLITE, f'["{SECRET}"]'), port)
+    gateway = GatewayProcess(tmp_path, config(port, NOWHERE, SQLITE, SECRET), port)
     await gateway.start()
     hostile = b'{"id": "\x1b]0;owned\x07\x1b[2J\xe2\x80\xae\xc2\x9b31m", "x": "\xff"}\nsecond line'
     try:
@@ -149,7 +143,7 @@ async def test_show_prints_a_hostile_request_harmlessly(tmp_path: Path) -> None:
 
 
 def test_bad_usage_is_told(tmp_path: Path) -> None:
-    gateway = GatewayProcess(tmp_path, config(free_port(), NOWHERE, SQLITE, f'["{SECRET}"]'), 9)
+    gateway = GatewayProcess(tmp_path, config(free_port(), NOWHERE, SQLITE, SECRET), 9)
     for words, said in {
         ("rejected", "--reason", "bad"): (
             "--reason bad: one of missing, malformed, no_match, too_old, too_new, malformed_event, source\n"
@@ -183,8 +177,8 @@ async def test_one_command_refreshes_stripes_addresses_and_a_bad_answer_changes_
         free_port(),
         NOWHERE,
         SQLITE,
-        '["${UNSET_HERE}"]',
-        ", allowed_ips: stripe, trusted_proxies: [127.0.0.1]",
+        '"${UNSET_HERE}"',
+        "allowed_ips: stripe, trusted_proxies: [127.0.0.1]",
     )
     gateway = GatewayProcess(tmp_path, text, 9)
     publisher = Publisher()
@@ -228,7 +222,7 @@ async def test_one_command_refreshes_stripes_addresses_and_a_bad_answer_changes_
 
 
 def test_a_missing_list_stops_the_gateway_from_starting_and_says_how_to_get_one(tmp_path: Path) -> None:
-    text = config(free_port(), NOWHERE, SQLITE, '["whsec_x"]', ", allowed_ips: [stripe, 127.0.0.1]")
+    text = config(free_port(), NOWHERE, SQLITE, "whsec_x", "allowed_ips: [stripe, 127.0.0.1]")
     gateway = GatewayProcess(tmp_path, text, 9)
     done = gateway.run("serve")
     assert done.returncode == 1

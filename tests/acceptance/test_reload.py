@@ -15,6 +15,7 @@ import pytest
 
 from gateway.testing import make_event
 from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, free_port, post
+from tests.configs import gateway_yaml, http
 from tests.waiting import until
 
 SECONDS = float(os.environ.get("GATEWAY_RELOAD_SECONDS", "15"))
@@ -24,16 +25,7 @@ NEW_SECRET = "whsec_bmV3IHNlY3JldCBvZiBhY21l"
 
 
 def config(port: int, admin: int, sink: str, *, note: str = "first", secrets: str = SECRET, more: str = "") -> str:
-    return f"""\
-version: 1
-log: {{level: info, format: json}}
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-accounts:
-  acme: {{signing_secrets: [{secrets}]}}
-connections:
-  warehouse: {{type: http, url: "{sink}", signing_secret: {FORWARD_SECRET}, allow_private: true}}
-routes:
+    route = f"""\
   fulfil:
     events: [checkout.session.*]
     actions:
@@ -41,6 +33,14 @@ routes:
         uses: http_forward
         with: {{connection: warehouse, headers: {{X-Note: "{note}"}}}}
 {more}"""
+    return gateway_yaml(
+        port=port,
+        admin=admin,
+        log="level: info, format: json",
+        secrets=secrets,
+        connections={"warehouse": http(sink)},
+        routes=route,
+    )
 
 
 class Served:

@@ -26,38 +26,27 @@ from gateway.app.systemd import HandedOver
 from gateway.config.load import load
 from gateway.core.errors import UsageError
 from gateway.testing import make_event
-from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
+from tests.acceptance.harness import ROOT, GatewayProcess, Sink, free_port, post
 from tests.certificates import self_signed
+from tests.configs import SHIP, SQLITE, gateway_yaml, http
 from tests.http_service import Serve
 from tests.postgres_server import OwnServer
 from tests.waiting import until
 
 EVENTS = 1200
 SECONDS_BETWEEN = 1 / 200
-CONFIG = """\
-version: 1
-log: {{level: info, format: json}}
-server: {{listen: "127.0.0.1:{port}"{server}}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-store: {{url: "{store}"}}
-reload: {{watch: false}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-connections:
-  warehouse: {{type: http, url: "{sink}", signing_secret: {forward}, allow_private: true, concurrency: 32}}
-routes:
-  fulfil:
-    events: [checkout.session.completed]
-    actions:
-      ship: {{uses: http_forward, with: {{connection: warehouse}}}}
-"""
 
 
-def config(sink: Sink, port: int, store: str = "sqlite:///data/gateway.db", server: str = "", admin: int = 0) -> str:
-    return CONFIG.format(
-        port=port, admin=admin or free_port(), store=store, server=server, sink=sink.url, secret=SECRET,
-        forward=FORWARD_SECRET,
-    )  # fmt: skip
+def config(sink: Sink, port: int, store: str = SQLITE, server: str = "") -> str:
+    return gateway_yaml(
+        port=port,
+        server=server,
+        log="level: info, format: json",
+        store=f'url: "{store}"',
+        reload="watch: false",
+        connections={"warehouse": http(sink.url, "concurrency: 32")},
+        routes=SHIP,
+    )
 
 
 class Load:
@@ -287,7 +276,7 @@ async def test_two_gateways_restarted_in_turn_behind_nginx_refuse_nothing_and_re
         for number, port in enumerate(ports):
             folder = tmp_path / f"g{number}"
             folder.mkdir()
-            text = config(sink, port, server.url, ", trusted_proxies: [127.0.0.1], shutdown_delay: 200ms")
+            text = config(sink, port, server.url, "trusted_proxies: [127.0.0.1], shutdown_delay: 200ms")
             gateways.append(GatewayProcess(folder, text, port))
         try:
             for one in gateways:
@@ -324,7 +313,7 @@ async def test_after_sigterm_readiness_goes_first_and_events_are_taken_until_the
     tmp_path: Path, sink: Sink
 ) -> None:
     port = free_port()
-    gateway = GatewayProcess(tmp_path, config(sink, port, server=", shutdown_delay: 5s"), port)
+    gateway = GatewayProcess(tmp_path, config(sink, port, server="shutdown_delay: 5s"), port)
     await gateway.start()
     async with aiohttp.ClientSession() as session:
         ending = asyncio.create_task(asyncio.to_thread(gateway.terminate))

@@ -10,37 +10,21 @@ from pathlib import Path
 import aiohttp
 
 from gateway.testing import make_event
-from tests.acceptance.harness import FORWARD_SECRET, ROOT, SECRET, GatewayProcess, Sink, free_port, post
+from tests.acceptance.harness import ROOT, GatewayProcess, Sink, free_port, post
 from tests.collector import Collector
+from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
 from tests.waiting import until
 
 
 def config(port: int, warehouse: str, collector: str, first: str = "50ms") -> str:
-    return f"""\
-version: 1
-log: {{format: json}}
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:0"}}
-tracing: {{endpoint: "{collector}", timeout: 1s}}
-defaults: {{retry: {{attempts: 3, first: {first}, factor: 1}}}}
-accounts: {{acme: {{signing_secrets: [{SECRET}]}}}}
-connections:
-  shop: {{type: database, url: "sqlite:///data/shop.db"}}
-  warehouse: {{type: http, url: "{warehouse}", signing_secret: {FORWARD_SECRET}, allow_private: true, breaker: false}}
-routes:
-  fulfil:
-    events: [checkout.session.*]
-    actions:
-      save:
-        uses: db_upsert
-        with:
-          connection: shop
-          table: orders
-          ensure_table: true
-          key: {{event_id: "{{{{ event.id }}}}"}}
-          values: {{amount: "{{{{ object.amount_total }}}}"}}
-      ship: {{uses: http_forward, needs: [save], with: {{connection: warehouse}}}}
-"""
+    return gateway_yaml(
+        port=port,
+        log="format: json",
+        tracing=f'endpoint: "{collector}", timeout: 1s',
+        defaults=f"retry: {{attempts: 3, first: {first}, factor: 1}}",
+        connections={"shop": SHOP, "warehouse": http(warehouse, "breaker: false")},
+        routes=SAVE_AND_SHIP,
+    )
 
 
 async def test_a_retry_after_kill_9_belongs_to_the_trace_of_the_request(

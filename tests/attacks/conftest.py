@@ -13,14 +13,7 @@ import pytest
 
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port
-
-CONFIG = """\
-version: 1
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:0"}}
-store: {{url: "sqlite:///data/gateway.db"}}
-accounts: {{acme: {{signing_secrets: ["{secret}"]}}}}
-"""
+from tests.configs import gateway_yaml
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ def statuses(answer: bytes) -> list[int]:
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     """Started once for each file of attacks."""
     port = free_port()
-    process = GatewayProcess(tmp_path_factory.mktemp("target"), CONFIG.format(port=port, secret=SECRET), port)
+    process = GatewayProcess(tmp_path_factory.mktemp("target"), gateway_yaml(port=port), port)
     asyncio.run(process.start())
     try:
         yield Target(process, port)

@@ -19,8 +19,9 @@ import pytest
 
 from gateway.intake import server as module
 from gateway.intake.server import PublicServer
-from tests.acceptance.harness import ROOT, SECRET, GatewayProcess, free_port
-from tests.attacks.conftest import CONFIG, Target, request, statuses
+from tests.acceptance.harness import ROOT, GatewayProcess, free_port
+from tests.attacks.conftest import Target, request, statuses
+from tests.configs import gateway_yaml
 from tests.integration.test_listener import POST, Echo, echo, listener
 
 __all__ = ["echo", "listener"]  # fixtures
@@ -87,7 +88,7 @@ class FewDescriptors(GatewayProcess):
 
 def test_idle_connections_take_no_file_descriptor_that_the_gateway_needs(tmp_path: Path) -> None:
     port = free_port()
-    gateway = FewDescriptors(tmp_path, CONFIG.format(port=port, secret=SECRET), port)
+    gateway = FewDescriptors(tmp_path, gateway_yaml(port=port), port)
     asyncio.run(gateway.start())
     target, idle = Target(gateway, port), []
     try:

@@ -22,29 +22,24 @@ from gateway.core.model import PlannedDelivery
 from gateway.store.backup import back_up
 from gateway.store.postgres.connection import Address
 from gateway.store.postgres.store import PostgresStore
-from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sink, distinct_events, free_port, post
+from tests.acceptance.harness import GatewayProcess, Sink, distinct_events, free_port, post
+from tests.configs import SHIP, gateway_yaml, http
 from tests.conftest import database_url
 from tests.contract.test_store import an_event, claim_all
 from tests.integration.test_db_commands import fill, filled, run
 from tests.waiting import until
 
-CONFIG = """\
-version: 1
-log: {{level: warning, format: json}}
-server: {{listen: "127.0.0.1:{port}"}}
-admin: {{listen: "127.0.0.1:{admin}"}}
-reload: {{watch: false}}
-accounts:
-  acme: {{signing_secrets: [{secret}]}}
-connections:
-  warehouse: {{type: http, url: "{sink}", signing_secret: {forward}, allow_private: true}}
-routes:
-  fulfil:
-    events: [checkout.session.completed]
-    actions:
-      ship: {{uses: http_forward, with: {{connection: warehouse}}}}
-"""
 TABLES = ("events", "deliveries", "attempts", "audit", "rejected", "done_once", "connections", "rates")
+
+
+def config(port: int, sink: Sink) -> str:
+    return gateway_yaml(
+        port=port,
+        log="level: warning, format: json",
+        reload="watch: false",
+        connections={"warehouse": http(sink.url)},
+        routes=SHIP,
+    )
 
 
 def contents(path: Path) -> dict[str, list[str]]:
@@ -55,7 +50,7 @@ def contents(path: Path) -> dict[str, list[str]]:
 
 async def test_a_backup_under_load_is_whole_and_holds_up_nobody(tmp_path: Path, sink: Sink) -> None:
     port = free_port()
-    text = CONFIG.format(port=port, admin=free_port(), secret=SECRET, sink=sink.url, forward=FORWARD_SECRET)
+    text = config(port, sink)
     gateway = GatewayProcess(tmp_path, text, port)
     await gateway.start()
     statuses: list[int] = []
@@ -101,7 +96,7 @@ async def test_what_is_restored_after_a_lost_disk_delivers_what_was_owed_and_rep
     tmp_path: Path, sink: Sink
 ) -> None:
     port = free_port()
-    text = CONFIG.format(port=port, admin=free_port(), secret=SECRET, sink=sink.url, forward=FORWARD_SECRET)
+    text = config(port, sink)
     gateway = GatewayProcess(tmp_path, text, port)
     await gateway.start()
     done, owed = distinct_events(20), distinct_events(20)

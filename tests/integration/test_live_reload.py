@@ -23,6 +23,7 @@ from gateway.config.runtime import ReloadOutcome
 from gateway.testing import make_event
 from tests.certificates import self_signed
 from tests.cli import CommandLine
+from tests.configs import gateway_yaml
 from tests.integration.live_gateway import NOTE_PLUGIN, SECRET, live_gateway
 from tests.waiting import until
 
@@ -30,20 +31,13 @@ PLUGIN = NOTE_PLUGIN.replace("OUTPUT", '{"said": "ONE " + settings.text}')
 
 
 def config(text: str = "one", more: str = "", secret: str = SECRET) -> str:
-    return f"""\
-version: 1
-include: [routes/*.yaml]
-plugins: [plugins]
-server: {{listen: "127.0.0.1:0"}}
-admin: {{listen: "127.0.0.1:0"}}
-accounts:
-  acme: {{signing_secrets: ["{secret}"]}}
-routes:
+    route = f"""\
   noted:
     events: [checkout.session.completed]
     actions:
       note: {{uses: note, with: {{text: "{text}"}}}}
 {more}"""
+    return "include: [routes/*.yaml]\nplugins: [plugins]\n" + gateway_yaml(secrets=f'"{secret}"', routes=route)
 
 
 @pytest.fixture
