@@ -19,8 +19,6 @@ from gateway.cli.output import told
 from gateway.core.errors import GatewayError, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    from gateway.admin.operations import Operations
-    from gateway.cli.api_client import RemoteOperations
     from gateway.config.load import Config
     from gateway.config.partial import StoreAddress
     from gateway.store.encryption.keyring import Keyring
@@ -165,34 +163,6 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     import asyncio
 
     return asyncio.run(main())
-
-
-def with_inbox(work: Callable[[Operations | RemoteOperations], Coroutine[Any, Any, T]]) -> T:
-    """Runs `work` on the inbox: through the console's API where `--url` is given, else on the store itself."""
-    if not options.url:
-        return with_operations(work)
-
-    async def main() -> T:
-        from gateway.cli.api_client import RemoteOperations
-
-        remote = RemoteOperations(options.url, options.token)
-        try:
-            return await work(remote)
-        finally:
-            await remote.close()
-
-    return run(main)
-
-
-def with_operations(work: Callable[[Operations], Coroutine[Any, Any, T]]) -> T:
-    """Runs `work` on the store itself, as whoever sits at this terminal may."""
-
-    async def on_store(store: Store) -> T:
-        from gateway.cli.inbox import operations_on
-
-        return await work(operations_on(store))
-
-    return with_store(on_store)
 
 
 def with_store(work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:

@@ -23,7 +23,7 @@ from jinja2.parser import Parser
 from gateway.core.errors import TemplateError, Where
 from gateway.templating.analysis import Read, TemplateReader, lone_expression, parsed_expression
 from gateway.templating.budget import Budget, under_way
-from gateway.templating.environment import Sandbox, UnknownName
+from gateway.templating.environment import Sandbox, UnknownFilter
 from gateway.templating.error_messages import UNCLOSED, compile_words, line_of, render_words, shortened
 from gateway.templating.limits import bounded_join
 from gateway.templating.positions import stretch_of, unclosed_block
@@ -354,7 +354,7 @@ def _refused(error: Exception, source: str, place: Place) -> TemplateError:
     if isinstance(error, TemplateSyntaxError):
         unclosed = UNCLOSED.search(error.message or "")
         stretch = unclosed_block(source, unclosed[1]) if unclosed else stretch_of(error.lineno)
-    code = "unknown-filter" if isinstance(error, UnknownName) else "template"
+    code = "unknown-filter" if isinstance(error, UnknownFilter) else "template"
     return TemplateError(place(*(stretch or (0, 0))), f"does not compile: {compile_words(error, source)}", code)
 
 

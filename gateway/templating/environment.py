@@ -80,7 +80,7 @@ class _MissingKey(_Missing):
     method: Callable[..., Any]
 
 
-class UnknownName(TemplateSyntaxError):  # noqa: N818
+class UnknownFilter(TemplateSyntaxError):  # noqa: N818
     """A filter or a test does not exist."""
 
 
@@ -134,7 +134,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
                         name, [candidate for candidate in known if " " not in candidate], n=1
                     )
                     guess = f"; did you mean {near[0]}?" if near else ""
-                    yield UnknownName(f"there is no {word} {name!r}{guess}", line)
+                    yield UnknownFilter(f"there is no {word} {name!r}{guess}", line)
 
     def prepare(self, tree: nodes.Template) -> nodes.Template:
         """The syntax tree that is compiled. Raises TemplateSyntaxError where a filter or a test does not exist."""

@@ -109,7 +109,7 @@ def test_idle_connections_take_no_file_descriptor_that_the_gateway_needs(tmp_pat
 def test_the_limit_of_file_descriptors_is_raised_as_far_as_it_goes() -> None:
     raised = """
 import asyncio, resource as r
-from gateway.cli.commands.serve import raise_descriptor_limit
+from gateway.cli.event_loop import raise_descriptor_limit
 from gateway.intake.server import PublicServer
 async def room(): return PublicServer(None, None)._room
 raise_descriptor_limit()

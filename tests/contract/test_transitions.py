@@ -11,7 +11,7 @@ from gateway.core.model import (
     DONE,
     DRY_RUN,
     TRANSITIONS,
-    Actor,
+    ChangedBy,
     Claim,
     Delivery,
     DeliveryFilter,
@@ -23,7 +23,7 @@ from gateway.store.protocol import Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
 
-Change = tuple[DeliveryState | None, DeliveryState, Actor]
+Change = tuple[DeliveryState | None, DeliveryState, ChangedBy]
 TABLE: set[Change] = {(row.source, row.target, row.by) for row in TRANSITIONS}
 
 
@@ -36,12 +36,14 @@ class Scene:
         self._states: dict[str, DeliveryState] = {}
         self._events = 0
 
-    async def note(self, by: Actor, whose: Collection[str] | None = None) -> None:
+    async def note(self, by: ChangedBy, whose: Collection[str] | None = None) -> None:
         """Lays what has changed to somebody; where deliveries are named, what changed of others to the store."""
         for delivery in await self._all():
             before = self._states.get(delivery.id)
             if before is not delivery.state:
-                self.seen.add((before, delivery.state, by if whose is None or delivery.id in whose else Actor.STORE))
+                self.seen.add(
+                    (before, delivery.state, by if whose is None or delivery.id in whose else ChangedBy.STORE)
+                )
                 self._states[delivery.id] = delivery.state
 
     async def _all(self) -> list[Delivery]:
@@ -52,7 +54,7 @@ class Scene:
         self._events += 1
         planned = [replace(owed(*action, once=once), error=error) for action in actions]
         await self.store.add(an_event(f"evt_{self._events}"), planned)
-        await self.note(Actor.INTAKE)
+        await self.note(ChangedBy.INTAKE)
 
     async def id(self, action: str) -> str:
         """Of the newest delivery of that action."""
@@ -61,24 +63,24 @@ class Scene:
     async def claim(self) -> list[Claim]:
         """All that is due."""
         claims = await claim_all(self.store)
-        await self.note(Actor.GATEWAY, [claim.delivery.id for claim in claims])
+        await self.note(ChangedBy.GATEWAY, [claim.delivery.id for claim in claims])
         return claims
 
     async def run(self, action: str, how: Outcome) -> None:
         """Claims what is due and ends the attempt of that action."""
         (claim,) = [claim for claim in await self.claim() if claim.delivery.action == action]
         assert await self.store.finish(claim.delivery.id, claim.token, how)
-        await self.note(Actor.GATEWAY, [claim.delivery.id])
+        await self.note(ChangedBy.GATEWAY, [claim.delivery.id])
 
     async def retry(self, action: str) -> None:
         id = await self.id(action)
         assert await self.store.retry([id]) == {id: DONE}
-        await self.note(Actor.PERSON, [id])
+        await self.note(ChangedBy.PERSON, [id])
 
     async def cancel(self, action: str) -> None:
         id = await self.id(action)
         assert await self.store.cancel([id], "no") == {id: DONE}
-        await self.note(Actor.PERSON, [id])
+        await self.note(ChangedBy.PERSON, [id])
 
 
 async def test_every_transition_of_the_table_happens_and_no_other(
@@ -122,7 +124,7 @@ async def test_every_transition_of_the_table_happens_and_no_other(
         scene.store = store = place()
         await store.start()
     await store.due()
-    await scene.note(Actor.STORE)
+    await scene.note(ChangedBy.STORE)
     await scene.cancel("j")
     assert scene.seen == TABLE
     await store.close()

@@ -1,7 +1,4 @@
-"""How large a file and a function may be, names that are there once, and no circle of imports.
-
-What breaks a rule today stands in a set here, which may only become smaller: a name that needs it no longer fails too.
-"""
+"""How large a file and a function may be, names that are there once, and no circle of imports."""
 
 from __future__ import annotations
 
@@ -13,21 +10,6 @@ import grimp
 from tests.acceptance.harness import ROOT
 
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 70
-LARGE_FILES = {
-    "gateway/admin/api/schemas.py",
-    "gateway/store/postgres/store.py",
-    "gateway/store/sqlite/queue.py",
-    "gateway/store/sqlite/reports.py",
-    "gateway/store/sqlite/store.py",
-}
-LARGE_FUNCTIONS = {"gateway/delivery/attempt.py:_run"}
-SHARED_NAMES = {"Actor", "Connection", "Field"}
-CIRCLES = {
-    ("gateway.cli.api_client", "gateway.cli.inbox", "gateway.cli.main"),
-    ("gateway.cli.commands.deliveries", "gateway.cli.commands.events"),
-    ("gateway.cli.commands.dev", "gateway.cli.commands.serve"),
-}
-
 SOURCES = {
     str(path.relative_to(ROOT)): path.read_text()
     for folder in ("gateway", "actions")
@@ -38,22 +20,22 @@ NODES = [(name, node) for name, text in SOURCES.items() if name.endswith(".py") 
 
 
 def test_no_file_is_too_long() -> None:
-    assert {name for name, text in SOURCES.items() if len(text.splitlines()) > MOST_LINES} == LARGE_FILES
+    assert [name for name, text in SOURCES.items() if len(text.splitlines()) > MOST_LINES] == []
 
 
 def test_no_function_is_too_long() -> None:
-    large = {
+    large = [
         f"{name}:{node.name}"
         for name, node in NODES
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno >= MOST_LINES_OF_A_FUNCTION
-    }
-    assert large == LARGE_FUNCTIONS
+    ]
+    assert large == []
 
 
 def test_no_class_has_the_name_of_another() -> None:
     classes = Counter(node.name for _, node in NODES if isinstance(node, ast.ClassDef))
-    assert {name for name, count in classes.items() if count > 1} == SHARED_NAMES
+    assert [name for name, count in classes.items() if count > 1] == []
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -61,7 +43,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     both_ways = {
         module: graph.find_upstream_modules(module) & graph.find_downstream_modules(module) for module in graph.modules
     }
-    assert {tuple(sorted(others | {module})) for module, others in both_ways.items() if others} == CIRCLES
+    assert {tuple(sorted(others | {module})) for module, others in both_ways.items() if others} == set()
 
 
 def test_who_writes_a_plugin_sees_the_types() -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import app, with_operations
+from gateway.cli.main import app
+from gateway.cli.on_inbox import with_operations
 from gateway.cli.options import Json
 from gateway.cli.output import clean, print_fields, print_json, print_rows
 

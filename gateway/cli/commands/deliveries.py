@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, load_config, options, with_inbox
+from gateway.cli.main import BadUsage, app, load_config, options
+from gateway.cli.on_inbox import with_inbox
 from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, moment
 from gateway.cli.output import fail, print_fields, print_json, print_rows, print_table
 

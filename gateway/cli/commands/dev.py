@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli.event_loop import run_loop
 from gateway.cli.main import app, options
 from gateway.cli.output import clean
 
@@ -72,7 +73,6 @@ def dev() -> None:
     """Run the gateway with catchers for mail, HTTP and Slack. No account needed."""
     from gateway.admin.outbox import Outbox
     from gateway.app.gateway import GatewayOptions, serve
-    from gateway.cli.commands.serve import run_loop
     from gateway.cli.dev.catchers import catching, show
     from gateway.cli.dev.environment import DevEnvironment, DevFetcher, overlay
     from gateway.config.load import load

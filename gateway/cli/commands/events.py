@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import app, with_inbox
+from gateway.cli.main import app
+from gateway.cli.on_inbox import with_inbox
 from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, moment
 from gateway.cli.output import clean, fail, print_json, print_table
 from gateway.core.errors import UsageError

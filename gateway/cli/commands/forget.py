@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, options, with_operations
+from gateway.cli.main import BadUsage, app, options
+from gateway.cli.on_inbox import with_operations
 from gateway.cli.options import Json, One
 from gateway.cli.output import clean, fail, print_json
 

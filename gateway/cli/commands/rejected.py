@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, environment, options, with_operations, with_store
+from gateway.cli.main import BadUsage, app, environment, options, with_store
+from gateway.cli.on_inbox import with_operations
 from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, moment
 from gateway.cli.output import clean, fail, print_fields, print_json, print_rows, print_table
 

@@ -31,7 +31,7 @@ class DeliveryState(StrEnum):
 FINAL_STATES = frozenset({DeliveryState.SUCCEEDED, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.DEAD})
 
 
-class Actor(StrEnum):
+class ChangedBy(StrEnum):
     """Who changes a delivery's state."""
 
     INTAKE = "intake"  # routing of what arrives, or of what a person replays
@@ -46,36 +46,36 @@ class Transition:
 
     source: DeliveryState | None  # None: the delivery is made
     target: DeliveryState
-    by: Actor
+    by: ChangedBy
     when: str
 
 
 TRANSITIONS = tuple(
     Transition(DeliveryState(source) if source else None, DeliveryState(target), by, when)
     for source, target, by, when in (
-        ("", "pending", Actor.INTAKE, "an event is routed or replayed"),
-        ("", "blocked", Actor.INTAKE, "it needs others of its run"),
-        ("", "dead", Actor.INTAKE, "routing raised an error"),
-        ("blocked", "pending", Actor.STORE, "all that it needs has succeeded"),
-        ("blocked", "skipped", Actor.STORE, "one that it needs was skipped or cancelled"),
-        ("blocked", "cancelled", Actor.PERSON, "cancels it"),
-        ("pending", "running", Actor.GATEWAY, "claims it, when due and in its turn"),
-        ("pending", "skipped", Actor.STORE, "its once_per is done, or a digest brings it"),
-        ("pending", "cancelled", Actor.PERSON, "cancels it"),
-        ("running", "succeeded", Actor.GATEWAY, "its action is done"),
-        ("running", "skipped", Actor.GATEWAY, "its if is false, or it is a dry run"),
-        ("running", "pending", Actor.GATEWAY, "will try again, or gives it back"),
-        ("running", "dead", Actor.GATEWAY, "failed for good, or too often"),
-        ("running", "pending", Actor.STORE, "its lease ended"),
-        ("running", "cancelled", Actor.PERSON, "cancels it"),
-        ("skipped", "pending", Actor.PERSON, "retries it"),
-        ("skipped", "blocked", Actor.PERSON, "retries it, and its needs are not done"),
-        ("skipped", "blocked", Actor.STORE, "one that it needs is retried"),
-        ("cancelled", "pending", Actor.PERSON, "retries it"),
-        ("cancelled", "blocked", Actor.PERSON, "retries it, and its needs are not done"),
-        ("dead", "pending", Actor.PERSON, "retries it"),
-        ("dead", "blocked", Actor.PERSON, "retries it, and its needs are not done"),
-        ("dead", "cancelled", Actor.PERSON, "cancels it"),
+        ("", "pending", ChangedBy.INTAKE, "an event is routed or replayed"),
+        ("", "blocked", ChangedBy.INTAKE, "it needs others of its run"),
+        ("", "dead", ChangedBy.INTAKE, "routing raised an error"),
+        ("blocked", "pending", ChangedBy.STORE, "all that it needs has succeeded"),
+        ("blocked", "skipped", ChangedBy.STORE, "one that it needs was skipped or cancelled"),
+        ("blocked", "cancelled", ChangedBy.PERSON, "cancels it"),
+        ("pending", "running", ChangedBy.GATEWAY, "claims it, when due and in its turn"),
+        ("pending", "skipped", ChangedBy.STORE, "its once_per is done, or a digest brings it"),
+        ("pending", "cancelled", ChangedBy.PERSON, "cancels it"),
+        ("running", "succeeded", ChangedBy.GATEWAY, "its action is done"),
+        ("running", "skipped", ChangedBy.GATEWAY, "its if is false, or it is a dry run"),
+        ("running", "pending", ChangedBy.GATEWAY, "will try again, or gives it back"),
+        ("running", "dead", ChangedBy.GATEWAY, "failed for good, or too often"),
+        ("running", "pending", ChangedBy.STORE, "its lease ended"),
+        ("running", "cancelled", ChangedBy.PERSON, "cancels it"),
+        ("skipped", "pending", ChangedBy.PERSON, "retries it"),
+        ("skipped", "blocked", ChangedBy.PERSON, "retries it, and its needs are not done"),
+        ("skipped", "blocked", ChangedBy.STORE, "one that it needs is retried"),
+        ("cancelled", "pending", ChangedBy.PERSON, "retries it"),
+        ("cancelled", "blocked", ChangedBy.PERSON, "retries it, and its needs are not done"),
+        ("dead", "pending", ChangedBy.PERSON, "retries it"),
+        ("dead", "blocked", ChangedBy.PERSON, "retries it, and its needs are not done"),
+        ("dead", "cancelled", ChangedBy.PERSON, "cancels it"),
     )
 )
 """Every change of state there is; all else a store refuses. The contract's tests see each of them happen on each store,
@@ -84,7 +84,7 @@ is blocked by a dead one.
 """
 
 
-def sources_of(target: DeliveryState, by: Actor) -> frozenset[DeliveryState]:
+def sources_of(target: DeliveryState, by: ChangedBy) -> frozenset[DeliveryState]:
     """The states from which somebody may bring a delivery to another."""
     return frozenset(row.source for row in TRANSITIONS if row.source and (row.target, row.by) == (target, by))
 

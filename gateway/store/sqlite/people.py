@@ -9,8 +9,8 @@ from functools import partial
 
 from gateway.core.model import (
     DONE,
-    Actor,
     Attempt,
+    ChangedBy,
     ChangeResult,
     Delivery,
     DeliveryFilter,
@@ -53,7 +53,7 @@ from gateway.store.sqlite.turns import (
     skip_dependents,
 )
 
-CANCELLABLE = sources_of(DeliveryState.CANCELLED, Actor.PERSON)
+CANCELLABLE = sources_of(DeliveryState.CANCELLED, ChangedBy.PERSON)
 _KEEP_REJECTED = f"INSERT INTO rejected ({REJECTED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _OVER = """
 DELETE FROM rejected WHERE seq IN (
