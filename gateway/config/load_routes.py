@@ -94,6 +94,7 @@ class RouteLoading:
             condition=self._expression((*at, "if"), route.if_, at_intake),
             once_per=self._expression((*at, "once_per"), route.once_per, at_intake),
             order_by=self._expression((*at, "order_by"), route.order_by, at_intake),
+            is_null_key_dead=route.null_key == "dead",
             actions=self._in_order(at, uses),
             connected_accounts=frozenset(route.connected_accounts),
             fetch=fetch_of(route),

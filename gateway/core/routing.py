@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from gateway.core.model import (
     Delivery,
     Event,
     EventState,
+    Expression,
     PlannedDelivery,
     Route,
 )
@@ -151,15 +153,53 @@ def key_of(*parts: object) -> str:
 
 
 def evaluate_condition(route: Route, account: str, scope: Scope) -> tuple[Any, Any] | None:
-    """Whether the route's `if` holds: the values of `once_per` and `order_by` (None where not asked for), or None.
+    """Whether the route's `if` holds: the values of `once_per` and `order_by` (None where not asked for, or where it is
+    no key), or None.
 
-    Raises TemplateError.
+    Raises TemplateError, also where there is no key and the route says that this makes dead letters.
     """
     if route.condition is not None and not route.condition.evaluate(scope):
         return None
-    once = route.once_per.evaluate(scope) if route.once_per is not None else None
-    order = route.order_by.evaluate(scope) if route.order_by is not None else None
-    return once, order
+    return _key_value(route, "once_per", route.once_per, scope), _key_value(route, "order_by", route.order_by, scope)
+
+
+def _key_value(route: Route, name: str, expression: Expression | None, scope: Scope) -> Any:
+    value = None if expression is None else expression.evaluate(scope)
+    if expression is None or not is_no_key(value):
+        return value
+    if route.is_null_key_dead:
+        raise TemplateError(
+            expression.where,
+            f"{name} is null or empty for this event: no key, of which `null_key: dead` makes a dead letter; mend the "
+            "expression or say `null_key: act`, and retry, or cancel",
+        )
+    return None
+
+
+def is_no_key(value: Any) -> bool:
+    """Whether a value of `once_per` or `order_by` names nothing that several events could share: null, an empty text,
+    and lists and mappings of nothing else. `0` and `false` are keys.
+    """
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return all(is_no_key(item) for item in value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def without_key(route: Route, keys: tuple[str | None, str | None], scope: Scope) -> str | None:
+    """What to say of a delivery with these keys: that `once_per` or `order_by` was no key for its event. None where
+    each was one. `scope` is of the event alone.
+    """
+    notes = []
+    for expression, key, note in (
+        (route.once_per, keys[0], "once_per is null or empty: no key, so it acts whatever others did"),
+        (route.order_by, keys[1], "order_by is null or empty: no key, so it waits for no other event"),
+    ):
+        with contextlib.suppress(TemplateError):  # written anew since it was routed
+            if expression is not None and key is None and is_no_key(expression.evaluate(scope)):
+                notes.append(note)
+    return "; ".join(notes) or None
 
 
 def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -> tuple[str | None, str | None]:
@@ -168,8 +208,8 @@ def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -
     if route.digest is not None:
         return None, digest_key(route.name, action)
     return (
-        None if route.once_per is None else key_of(account, route.name, action, once),
-        None if route.order_by is None else key_of(route.name, action, order),
+        None if once is None else key_of(account, route.name, action, once),
+        None if order is None else key_of(route.name, action, order),
     )
 
 

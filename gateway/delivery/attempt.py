@@ -30,7 +30,7 @@ from gateway.core.model import (
     Released,
     Route,
 )
-from gateway.core.routing import RouteTable, evaluate_condition, keys_for, scope_of, with_fetched
+from gateway.core.routing import RouteTable, evaluate_condition, keys_for, scope_of, with_fetched, without_key
 from gateway.core.tracing import AttemptTrace
 from gateway.delivery.attempt_errors import AttemptError, Phase, explained
 from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
@@ -125,6 +125,7 @@ class _Run:
         self._dry: str | None = None  # why nothing is to be sent
         self._events: Sequence[Event] = [claim.event]  # that it brings
         self._fetched: Mapping[str, Any] | None = None
+        self._note: str | None = None  # of what a person may wonder at, where it succeeds
         self._kept: Any = None  # of the rendered `with`
 
     async def result(self) -> AttemptResult:
@@ -166,6 +167,7 @@ class _Run:
         self._scope = scope_for(claim, self._context, route)
         if not self._delivery.is_judged:
             raise _Settled(self._judged_late())
+        self._note = without_key(route, (self._delivery.once_key, self._delivery.order_key), self._scope)
         if route.digest is not None:
             gathered = await gathered_for(claim, route.digest, self._context.gatherer)
             if isinstance(gathered, Released):
@@ -249,7 +251,7 @@ class _Run:
 
     def _succeeded(self, output: Mapping[str, Any] | None) -> AttemptResult:
         attempt = self._attempt(AttemptOutcome.SUCCEEDED)
-        return AttemptResult(Finish(DeliveryState.SUCCEEDED, attempt, rendered=self._kept, output=output))
+        return AttemptResult(Finish(DeliveryState.SUCCEEDED, attempt, self._note, rendered=self._kept, output=output))
 
     def _dry_finish(self, why: str, error: str | None) -> Finish:
         return dry_finish(why, self._attempt(AttemptOutcome.SKIPPED), self._kept, self._scope.get("steps", {}), error)

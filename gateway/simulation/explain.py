@@ -26,7 +26,7 @@ class ExplainedAction:
     uses: str
     needs: tuple[str, ...]
     state: str
-    reason: str | None  # why it would not succeed
+    reason: str | None  # why it would not succeed, or what to know where it does
     decided_by: Sequence[str]  # the values that its `if` saw
     rendered: Any | None
 

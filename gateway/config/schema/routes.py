@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
@@ -165,6 +165,12 @@ class RouteSettings(Section):
         title="expression",
         description="Deliveries with the same value run one at a time, in order of arrival.",
         examples=["object.id"],
+    )
+    null_key: Literal["act", "dead"] = Field(
+        "act",
+        description="What becomes of an event whose once_per or order_by is null or empty. act: that is no key, so it "
+        "acts and holds up nobody; dead: a dead letter.",
+        examples=["dead"],
     )
     digest: DigestSettings | None = Field(
         None,

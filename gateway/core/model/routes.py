@@ -85,6 +85,7 @@ class Route:
     condition: Expression | None = None
     once_per: Expression | None = None
     order_by: Expression | None = None
+    is_null_key_dead: bool = False  # an event for which one of the two is no key makes dead letters
     actions: tuple[ActionUse, ...] = ()
     connected_accounts: frozenset[str] = frozenset({OWN})  # ids, EVERY_CONNECTED, OWN
     fetch: Fetch | None = None
