@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gateway.cli.output import print_table
 
 DELIVERY, EVENT = "dlv_01a2062de200db7a5b2aaa27205252ce", "evt_1PabcdefghijklmnopqrstuvA"
+STYLES = re.compile(r"\x1b\[\d*m")
 COLUMNS = ["id", "event_id", "route", "action", "state", "attempts", "next_attempt_at", "last_error"]
 ROW: list[object] = [DELIVERY, EVENT, "fulfil-orders", "save", "dead", 20, None, "Connection refused by the warehouse"]
 
@@ -19,10 +21,10 @@ def test_ids_can_be_copied_at_any_width(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("TERM", "xterm")
     print_table(COLUMNS, [ROW, ROW])
     print_table(["received", "id", "type"], [["2026-11-30T09:05:12.123+00:00", EVENT, "checkout.session.completed"]])
-    printed = capsys.readouterr().out
+    printed = STYLES.sub("", capsys.readouterr().out)
     assert printed.count(DELIVERY) == 2
     assert printed.count(EVENT) == 3
     if width >= 120:
@@ -34,6 +36,7 @@ def test_where_ids_leave_no_room_each_row_is_shown_as_fields(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
     print_table(COLUMNS, [ROW])
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [f"id              {DELIVERY}", f"event_id        {EVENT}"]
