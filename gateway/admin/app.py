@@ -45,8 +45,8 @@ LOG = web.AppKey("log", FilteringBoundLogger)
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    found = parts(request)
-    text = found.metrics.text(await overview.scrape(found), time.time())
+    admin = parts(request)
+    text = admin.metrics.text(await overview.scrape(admin), time.time())
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
 
@@ -54,25 +54,25 @@ async def _openapi(request: web.Request) -> web.Response:
     return web.Response(body=json.dumps(document()).encode(), content_type="application/json")
 
 
-def entries(made: AdminParts) -> list[Entry]:
+def entries(admin: AdminParts) -> list[Entry]:
     """Every route there is, and the role that it needs."""
-    public = made.gateway.config.settings.admin.metrics_public
+    public = admin.gateway.config.settings.admin.metrics_public
     return [
         Entry("GET", "/metrics", _metrics, Role.NOBODY if public else Role.VIEWER, is_page=False),
         Entry("GET", f"{PREFIX}/openapi.json", _openapi, Role.VIEWER, is_page=False),
         *(endpoint.entry() for endpoint in ENDPOINTS),
         *SIGN_IN_ENTRIES,
-        *pages.entries(with_outbox=made.outbox is not None),
+        *pages.entries(with_outbox=admin.outbox is not None),
     ]
 
 
-def make_app(made: AdminParts, log: FilteringBoundLogger) -> web.Application:
+def make_app(admin: AdminParts, log: FilteringBoundLogger) -> web.Application:
     """The application. Whoever starts it closes `made.operations.jobs` and `made.tail` before it."""
     app = web.Application(middlewares=[_answers, _guards], client_max_size=MAX_BODY)
-    app[PARTS] = made
+    app[PARTS] = admin
     app[LOG] = log
     setup_templates(app)
-    for entry in entries(made):
+    for entry in entries(admin):
         app.router.add_route(entry.method, entry.path, _with_role(entry))
     return app
 
@@ -110,13 +110,13 @@ def _sign_in_first(request: web.Request, entry: Entry) -> web.StreamResponse:
 @web.middleware
 async def _guards(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Finds out who asks, and that a browser was not made to ask by another site."""
-    found, by_cookie = _asker(request)
-    request[PERSON] = found
+    asker, by_cookie = _asker(request)
+    request[PERSON] = asker
     if request.method not in SAFE_METHODS:
         if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
             raise Refused(403, "another site sent this request")
         if by_cookie and request.path != SIGN_IN:  # whoever signs in has no session yet, or wants another
-            await _check_csrf(request, found)
+            await _check_csrf(request, asker)
     return await handler(request)
 
 
@@ -141,14 +141,14 @@ def too_many(seconds: float) -> Refused:
     return Refused(429, f"too many wrong tokens; try again in {wait} s", {"Retry-After": str(wait)})
 
 
-async def _check_csrf(request: web.Request, found: Person) -> None:
-    if found.role is Role.NOBODY:
+async def _check_csrf(request: web.Request, asker: Person) -> None:
+    if asker.role is Role.NOBODY:
         return  # nothing to misuse: the route's role decides
-    given = request.headers.get("X-CSRF-Token")
-    if given is None and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
+    token = request.headers.get("X-CSRF-Token")
+    if token is None and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
         value = (await request.post()).get("csrf")
-        given = value if isinstance(value, str) else None
-    if not csrf_is_good(found, given):
+        token = value if isinstance(value, str) else None
+    if not csrf_is_good(asker, token):
         raise Refused(403, "the form is not of this session; load the page again")
 
 

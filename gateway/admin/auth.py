@@ -69,15 +69,15 @@ class Access:
 
     def locked_seconds(self, address: str, now: float) -> float:
         """How long an address has to wait before its next token is looked at; 0: not at all."""
-        found = self._guesses.get(address)
-        return 0.0 if found is None else max(0.0, found.locked_until - now)
+        guesses = self._guesses.get(address)
+        return 0.0 if guesses is None else max(0.0, guesses.locked_until - now)
 
     def role_of(self, token: str, address: str, now: float) -> Role:
         """The role of a token; NOBODY, and a guess noted, where it is nobody's. Ask `locked_seconds` first."""
-        given = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         role = Role.NOBODY
         for candidate, wanted in self.tokens.items():
-            if hmac.compare_digest(given, hashlib.sha256(wanted.encode()).digest()):
+            if hmac.compare_digest(digest, hashlib.sha256(wanted.encode()).digest()):
                 role = candidate
         if role is Role.NOBODY:
             self._note_guess(address, now)
@@ -86,14 +86,14 @@ class Access:
         return role
 
     def _note_guess(self, address: str, now: float) -> None:
-        found = self._guesses.setdefault(address, _Guesses())
-        if now - found.last_at > MOST_LOCK_SECONDS:
-            found.wrong = 0
-        found.wrong += 1
-        found.last_at = now
-        if found.wrong >= FREE_GUESSES:
-            doublings = min(found.wrong - FREE_GUESSES, 10)
-            found.locked_until = now + min(MOST_LOCK_SECONDS, FIRST_LOCK_SECONDS * 2**doublings)
+        guesses = self._guesses.setdefault(address, _Guesses())
+        if now - guesses.last_at > MOST_LOCK_SECONDS:
+            guesses.wrong = 0
+        guesses.wrong += 1
+        guesses.last_at = now
+        if guesses.wrong >= FREE_GUESSES:
+            doublings = min(guesses.wrong - FREE_GUESSES, 10)
+            guesses.locked_until = now + min(MOST_LOCK_SECONDS, FIRST_LOCK_SECONDS * 2**doublings)
         self._guesses.move_to_end(address)
         while len(self._guesses) > REMEMBERED_ADDRESSES:
             self._guesses.popitem(last=False)
@@ -133,6 +133,6 @@ class Access:
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def csrf_is_good(person: Person, given: str | None) -> bool:
+def csrf_is_good(person: Person, token: str | None) -> bool:
     """Whether a form or request carries the token of its own session."""
-    return bool(given) and hmac.compare_digest(person.csrf.encode(), (given or "").encode("utf-8", "surrogateescape"))
+    return bool(token) and hmac.compare_digest(person.csrf.encode(), (token or "").encode("utf-8", "surrogateescape"))

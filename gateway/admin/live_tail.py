@@ -48,16 +48,16 @@ class Tail:
     async def _look(self) -> None:
         cursor: str | None = None
         while self._watchers:
-            found: Arrivals | None = None
+            arrivals: Arrivals | None = None
             try:
                 arrived = await self._store.arrivals(cursor, limit=MOST_SHOWN)
                 cursor = arrived.cursor
-                found = arrived if arrived.events else None
+                arrivals = arrived if arrived.events else None
             except StoreError as error:
                 self._log.warning("tail.store_failed", error=str(error))
             for queue in list(self._watchers):
                 with contextlib.suppress(asyncio.QueueFull):
-                    queue.put_nowait(found)
+                    queue.put_nowait(arrivals)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def close(self) -> None:

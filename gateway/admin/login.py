@@ -15,10 +15,15 @@ COOKIE = "gateway_session"
 SIGN_IN = "/sign-in"
 
 
-def _next(given: object) -> str:
+def _next(target: object) -> str:
     """A path of ours to go on to, never another site's."""
-    if isinstance(given, str) and given.startswith("/") and not given.startswith(("//", "/\\")) and given.isprintable():
-        return given
+    if (
+        isinstance(target, str)
+        and target.startswith("/")
+        and not target.startswith(("//", "/\\"))
+        and target.isprintable()
+    ):
+        return target
     return "/"
 
 

@@ -214,7 +214,7 @@ class Operations(Inbox):
         async def step(keys: Sequence[str]) -> Sequence[ChangeResult]:
             replayed = [await self._replay(listed[key], routes, force=False, dry_run=False) for key in keys]
             listed.clear()
-            return [DONE if one.refused is None else Refusal(one.refused) for one in replayed]
+            return [DONE if result.refused is None else Refusal(result.refused) for result in replayed]
 
         return parts(), step
 

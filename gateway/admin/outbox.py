@@ -55,4 +55,4 @@ class Outbox:
 
     def get(self, number: int) -> Caught | None:
         """The one of that number, or None."""
-        return next((one for one in self._caught if one.number == number), None)
+        return next((caught for caught in self._caught if caught.number == number), None)

@@ -80,7 +80,9 @@ def _try_out(config: Config, ask: TrialAsk, account: str) -> PlaygroundResult:
     except EnvelopeError as error:
         return PlaygroundResult(problems=[f"the event: {error}"], routes=[])
     except ConfigError as error:
-        return PlaygroundResult(problems=[str(one) for one in error.problems if one.severity == "error"], routes=[])
+        return PlaygroundResult(
+            problems=[str(problem) for problem in error.problems if problem.severity == "error"], routes=[]
+        )
 
 
 def _explained(config: Config, event: Event) -> list[TriedRoute]:

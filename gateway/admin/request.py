@@ -57,8 +57,8 @@ def parts(request: web.Request) -> AdminParts:
 
 def person(request: web.Request) -> Person:
     """Who asks."""
-    found: Person = request.get(PERSON, NOBODY)
-    return found
+    asker: Person = request.get(PERSON, NOBODY)
+    return asker
 
 
 def actor(request: web.Request) -> Actor:

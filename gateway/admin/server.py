@@ -46,10 +46,10 @@ def tokens_of(gateway: GatewayView) -> tuple[dict[Role, str], str | None]:
     """The tokens in force, and the one that was made because there is none."""
     admin = gateway.config.settings.admin
     tokens = {Role.VIEWER: admin.viewer_token.get_secret_value(), Role.OPERATOR: admin.token.get_secret_value()}
-    made = None
+    new_token = None
     if not tokens[Role.OPERATOR]:
-        made = tokens[Role.OPERATOR] = secrets.token_urlsafe(24)
-    return {role: token for role, token in tokens.items() if token}, made
+        new_token = tokens[Role.OPERATOR] = secrets.token_urlsafe(24)
+    return {role: token for role, token in tokens.items() if token}, new_token
 
 
 @contextlib.asynccontextmanager
@@ -59,12 +59,12 @@ async def admin_listener(
     metrics: Metrics,
     log: FilteringBoundLogger,
     outbox: Outbox | None = None,
-    given: socket.socket | None = None,
+    listening: socket.socket | None = None,
 ) -> AsyncIterator[Admin]:
     """Console, API and metrics, while the block runs: at `admin.listen`, or on a socket that listens already. Raises
     UsageError where the address is in use, or open to others without a token.
     """
-    tokens, made = tokens_of(gateway)
+    tokens, new_token = tokens_of(gateway)
     operations, tail = Operations(store, gateway.in_force, log), Tail(store, log)
     parts = AdminParts(gateway, store, operations, Access(tokens), metrics, tail, History(store), outbox)
     runner = web.AppRunner(make_app(parts, log), access_log=None, shutdown_timeout=2.0, max_line_size=LONGEST_LINE)
@@ -72,20 +72,20 @@ async def admin_listener(
     try:
         listen = gateway.config.settings.admin.listen
         try:
-            if given is None:
+            if listening is None:
                 await web.TCPSite(runner, *split_listen(listen)).start()
-            elif made is not None and not ip_address(given.getsockname()[0]).is_loopback:
+            elif new_token is not None and not ip_address(listening.getsockname()[0]).is_loopback:
                 raise UsageError(
                     "socket activation: the socket admin is open to other machines, which takes a token; set "
                     "admin.token, or give the socket unit an address of this machine alone"
                 )
             else:
-                await web.SockSite(runner, given).start()
+                await web.SockSite(runner, listening).start()
         except OSError as error:
             raise UsageError(f"admin.listen: cannot listen on {listen}: {error.strerror}") from None
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        yield Admin(f"http://{shown}:{bound[1]}", made)
+        yield Admin(f"http://{shown}:{bound[1]}", new_token)
     finally:
         await tail.close()
         await operations.jobs.close()

@@ -96,7 +96,11 @@ class RemoteOperations:
         if not ids:
             return await self._ask(ListOf[DeliveryOut], "GET", "/deliveries", params=_params(query))
         deliveries = [await self.delivery(delivery_id) for delivery_id in ids]
-        items = [one for one in deliveries if one is not None and (not query.state or one.state in query.state)]
+        items = [
+            delivery
+            for delivery in deliveries
+            if delivery is not None and (not query.state or delivery.state in query.state)
+        ]
         return ListOf[DeliveryOut](items=items, next=None, searched_until=None)
 
     async def delivery(self, delivery_id: str) -> DeliveryWhole | None:

@@ -118,16 +118,16 @@ def store_address() -> StoreAddress:
     from gateway.cli.dev.environment import STORE_URL
     from gateway.config.partial import load_store_address
 
-    found = load_store_address(options.config, environment())
-    return replace(found, url=STORE_URL) if options.dev else found
+    address = load_store_address(options.config, environment())
+    return replace(address, url=STORE_URL) if options.dev else address
 
 
 def named_store() -> Store:
     """The inbox that the configuration names, not opened, and with nothing that opens what is sealed in it."""
     from gateway.store import open_store
 
-    found = store_address()
-    return open_store(found.url, found.folder)
+    address = store_address()
+    return open_store(address.url, address.folder)
 
 
 def named_keyring() -> Keyring:

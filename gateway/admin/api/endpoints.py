@@ -105,13 +105,13 @@ def _checked(model: type[Model], value: Any) -> Any:
 
 def _query_of(request: web.Request, model: type[BaseModel]) -> dict[str, Any]:
     """Repeated names as lists where the model wants lists, else the last one."""
-    found: dict[str, Any] = {}
+    values_by_name: dict[str, Any] = {}
     for name in dict.fromkeys(request.query):
         values = request.query.getall(name)
         field = model.model_fields.get(name)
         is_list = field is not None and "list" in str(field.annotation)
-        found[name] = [part for value in values for part in value.split(",")] if is_list else values[-1]
-    return found
+        values_by_name[name] = [part for value in values for part in value.split(",")] if is_list else values[-1]
+    return values_by_name
 
 
 async def _json_of(request: web.Request) -> Any:

@@ -59,7 +59,7 @@ def document() -> dict[str, Any]:
 
 def _operation(endpoint: ApiEndpoint, schemas: Any) -> dict[str, Any]:
     needs = "an operator's token" if endpoint.role is Role.OPERATOR else "a viewer's token"
-    made: dict[str, Any] = {
+    operation: dict[str, Any] = {
         "operationId": endpoint.run.__name__,
         "summary": endpoint.summary,
         "description": f"Needs {needs}.",
@@ -76,16 +76,16 @@ def _operation(endpoint: ApiEndpoint, schemas: Any) -> dict[str, Any]:
         },
     }
     if endpoint.body is not None:
-        made["requestBody"] = {
+        operation["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": schemas[(endpoint.body, "validation")]}},
         }
     for status, text in _ERRORS.items():
-        made["responses"][str(status)] = {
+        operation["responses"][str(status)] = {
             "description": text,
             "content": {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model="ProblemOut")}}},
         }
-    return made
+    return operation
 
 
 def _parameters(endpoint: ApiEndpoint) -> list[dict[str, Any]]:
@@ -93,10 +93,10 @@ def _parameters(endpoint: ApiEndpoint) -> list[dict[str, Any]]:
         return []
     schema = endpoint.query.model_json_schema(ref_template=_REF)
     inner = schema.get("$defs", {})
-    found = []
+    parameters = []
     for name, value in schema["properties"].items():
         described = value.pop("description", None)
-        found.append(
+        parameters.append(
             {
                 "name": name,
                 "in": "query",
@@ -106,7 +106,7 @@ def _parameters(endpoint: ApiEndpoint) -> list[dict[str, Any]]:
                 **({"style": "form", "explode": True} if value.get("type") == "array" else {}),
             }
         )
-    return found
+    return parameters
 
 
 def _inlined(value: Any, definitions: dict[str, Any]) -> Any:

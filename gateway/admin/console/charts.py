@@ -26,7 +26,7 @@ def bars(stacks: Sequence[Stack], kinds: Sequence[str], title: str) -> Markup:
     """Stacked bars over time. Each kind is a CSS class `fill-KIND`."""
     most = max((sum(stack.parts.values()) for stack in stacks), default=0) or 1
     width = BAR_WIDTH / max(1, len(stacks))
-    made = []
+    groups = []
     for i, stack in enumerate(stacks):
         top = float(BAR_HEIGHT)
         told = ", ".join(f"{stack.parts[kind]} {kind}" for kind in kinds if stack.parts.get(kind))
@@ -44,11 +44,11 @@ def bars(stacks: Sequence[Stack], kinds: Sequence[str], title: str) -> Markup:
                 )
             )
         if shapes:
-            made.append(Markup("<g><title>{}: {}</title>{}</g>").format(stack.label, told, Markup("").join(shapes)))
+            groups.append(Markup("<g><title>{}: {}</title>{}</g>").format(stack.label, told, Markup("").join(shapes)))
     return Markup(
         '<svg class="chart" viewBox="0 0 {0} {1}" preserveAspectRatio="none" role="img" aria-label="{2}">{3}'
         '<line x1="0" y1="{4}" x2="{0}" y2="{4}" class="axis"/></svg>'
-    ).format(BAR_WIDTH, BAR_HEIGHT + 1, title, Markup("").join(made), BAR_HEIGHT)
+    ).format(BAR_WIDTH, BAR_HEIGHT + 1, title, Markup("").join(groups), BAR_HEIGHT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,5 +61,5 @@ def picture(config: Config) -> tuple[list[list[Box]], list[tuple[str, str]]]:
 async def audit(request: web.Request) -> web.StreamResponse:
     """Who asked for what."""
     query = checked(request.query, Cut)
-    found = await parts(request).store.audit(limit=query.limit, after=query.cursor or None)
-    return page(request, "audit.html", {"page": found})
+    entries = await parts(request).store.audit(limit=query.limit, after=query.cursor or None)
+    return page(request, "audit.html", {"page": entries})

@@ -77,8 +77,8 @@ async def confirm_many(request: web.Request) -> web.StreamResponse:
     ask = _ask(request.query.get("what"), where, dry_run=True)
     count = (await operations.change_many(actor(request), ask, "")).count
     settled = operations.settled(ask.what, where.filter(lambda: operations.config))
-    given = {**fields(request.query, DeliveriesWhere), "state": list(settled.states)}
-    return confirm_page(request, ask.what, "deliveries", count, given)
+    narrowed = {**fields(request.query, DeliveriesWhere), "state": list(settled.states)}
+    return confirm_page(request, ask.what, "deliveries", count, narrowed)
 
 
 async def change_many(request: web.Request) -> web.StreamResponse:

@@ -22,7 +22,7 @@ _TOKEN = re.compile(
 
 def visible(text: str) -> str:
     """Control characters, and those that change the direction of writing, as their codes."""
-    return _SURROGATE.sub("\ufffd", _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    return _SURROGATE.sub("\ufffd", _UNSEEN.sub(lambda unseen: f"\\u{ord(unseen[0]):04x}", text))
 
 
 def short(text: str, length: int) -> str:
@@ -49,10 +49,10 @@ def pretty(value: Any) -> Markup:
 
 def _coloured(text: str) -> Iterator[Markup]:
     at = 0
-    for found in _TOKEN.finditer(text):
-        yield escape(text[at : found.start()])
-        yield Markup('<span class="j-{}">{}</span>').format(found.lastgroup or "", found[0])
-        at = found.end()
+    for token in _TOKEN.finditer(text):
+        yield escape(text[at : token.start()])
+        yield Markup('<span class="j-{}">{}</span>').format(token.lastgroup or "", token[0])
+        at = token.end()
     yield escape(text[at:])
 
 

@@ -116,7 +116,7 @@ def _runs(owed: Sequence[Delivery]) -> list[Run]:
     runs: dict[str, list[Delivery]] = {}
     for delivery in owed:
         runs.setdefault(delivery.run_id, []).append(delivery)
-    made: list[Run] = []
+    graphs: list[Run] = []
     for deliveries in runs.values():
         by_action = {delivery.action: delivery for delivery in deliveries}
         depths: dict[str, int] = {}
@@ -134,8 +134,8 @@ def _runs(owed: Sequence[Delivery]) -> list[Run]:
                 Box(action, f"{action}: {delivery.state.value}", delivery.state.value, f"/deliveries/{delivery.id}")
             )
         arrows = [(need, delivery.action) for delivery in deliveries for need in delivery.needs]
-        made.append(Run(deliveries[0].route, columns, arrows))
-    return made
+        graphs.append(Run(deliveries[0].route, columns, arrows))
+    return graphs
 
 
 async def raw(request: web.Request) -> web.StreamResponse:

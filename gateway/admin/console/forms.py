@@ -16,20 +16,20 @@ M = TypeVar("M", bound=Model)
 def fields(values: MultiMapping[Any], model: type[Model]) -> dict[str, list[str]]:
     """The filled-in fields that a model knows, as text: what a link to the same list carries on."""
     return {
-        name: found
+        name: filled
         for name in model.model_fields
-        if (found := [value for value in values.getall(name, []) if isinstance(value, str) and value.strip()])
+        if (filled := [value for value in values.getall(name, []) if isinstance(value, str) and value.strip()])
     }
 
 
 def checked(values: MultiMapping[Any], model: type[M]) -> M:
     """The model of the filled-in fields. Raises Refused."""
-    given: dict[str, Any] = {}
-    for name, found in fields(values, model).items():
+    filled: dict[str, Any] = {}
+    for name, texts in fields(values, model).items():
         is_list = "list" in str(model.model_fields[name].annotation)
-        given[name] = [part.strip() for value in found for part in value.split(",")] if is_list else found[-1].strip()
+        filled[name] = [part.strip() for value in texts for part in value.split(",")] if is_list else texts[-1].strip()
     try:
-        return model.model_validate(given)
+        return model.model_validate(filled)
     except ValidationError as error:
         raise Refused(422, words_of(error)) from None
 
@@ -38,9 +38,9 @@ def listing(values: MultiMapping[Any], model: type[Model]) -> dict[str, Any]:
     """What the page of a list is told of its query: all that was given, what each field of the form shows, and what
     narrows it.
     """
-    given = fields(values, model)
+    filled = fields(values, model)
     return {
-        "given": given,
-        "shown": {name: ", ".join(given.get(name, [])) for name in model.model_fields},
-        "filters": {name: value for name, value in given.items() if name not in ("cursor", "limit")},
+        "given": filled,
+        "shown": {name: ", ".join(filled.get(name, [])) for name in model.model_fields},
+        "filters": {name: value for name, value in filled.items() if name not in ("cursor", "limit")},
     }

@@ -13,10 +13,10 @@ from gateway.admin.request import parts
 def _caught(request: web.Request) -> Caught:
     outbox = parts(request).outbox
     number = request.match_info["number"]
-    found = outbox.get(int(number)) if outbox is not None and len(number) < 12 else None
-    if found is None:
+    caught = outbox.get(int(number)) if outbox is not None and len(number) < 12 else None
+    if caught is None:
         raise Refused(404, "there is no such thing in the outbox any more")
-    return found
+    return caught
 
 
 async def listed(request: web.Request) -> web.StreamResponse:

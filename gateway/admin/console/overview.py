@@ -16,12 +16,12 @@ SLOW_SECONDS = 300.0  # a delivery that has waited longer makes the headline
 async def show(request: web.Request) -> web.StreamResponse:
     """The page, or with `part` only what changes."""
     query = checked(request.query, OverviewQuery)
-    found = await look(parts(request), query.range)
+    summary = await look(parts(request), query.range)
     form = "%H:%M" if query.range != "7d" else "%a %H:%M"
     context = {
-        "it": found,
+        "it": summary,
         "ranges": list(RANGES),
-        "events": [Stack(bar.start.strftime(form), bar.events) for bar in found.bars],
-        "deliveries": [Stack(bar.start.strftime(form), bar.deliveries) for bar in found.bars],
+        "events": [Stack(bar.start.strftime(form), bar.events) for bar in summary.bars],
+        "deliveries": [Stack(bar.start.strftime(form), bar.deliveries) for bar in summary.bars],
     }
     return page(request, "_overview.html" if "part" in request.query else "overview.html", context)

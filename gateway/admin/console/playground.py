@@ -40,9 +40,9 @@ async def run(request: web.Request) -> web.StreamResponse:
     return _page(request, text, account, draft, await try_out(parts(request).gateway.config, ask))
 
 
-def _text(given: object) -> str:
+def _text(field: object) -> str:
     """A field's text; browsers send lines that end in CR LF."""
-    return given.replace("\r\n", "\n") if isinstance(given, str) else ""
+    return field.replace("\r\n", "\n") if isinstance(field, str) else ""
 
 
 def _page(request: web.Request, text: str, account: str, draft: str, trial: PlaygroundResult | None) -> web.Response:

@@ -51,9 +51,9 @@ def query_string(values: Mapping[str, Any], **changes: Any) -> str:
     """`?a=1&b=2` of what is not empty."""
     pairs: list[tuple[str, str]] = []
     for name, value in {**values, **changes}.items():
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            if one not in (None, "", []):
-                pairs.append((name, str(one)))
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            if item not in (None, "", []):
+                pairs.append((name, str(item)))
     return f"?{urlencode(pairs)}" if pairs else ""
 
 
@@ -76,10 +76,10 @@ def page(
 
 
 def confirm_page(
-    request: web.Request, what: str, noun: str, count: int, given: Mapping[str, Sequence[str]]
+    request: web.Request, what: str, noun: str, count: int, filters: Mapping[str, Sequence[str]]
 ) -> web.Response:
     """Asks before a change to many of a list, `noun`, that the fields in `given` narrow."""
-    context = {"what": what, "noun": noun, "count": count, "given": given, "back": f"/{noun}", "to": request.path}
+    context = {"what": what, "noun": noun, "count": count, "given": filters, "back": f"/{noun}", "to": request.path}
     return page(request, "confirm.html", context)
 
 

@@ -15,6 +15,6 @@ def cause_of(reason: str) -> str:
     """The words that such reasons share."""
     text = _ATTEMPTS.sub("", reason[:2000])
     text = _ID.sub("…", text)
-    text = _QUOTED.sub(lambda found: "'…'" if any(c.isdigit() for c in found[0]) else found[0], text)
+    text = _QUOTED.sub(lambda quoted: "'…'" if any(c.isdigit() for c in quoted[0]) else quoted[0], text)
     text = _NUMBER.sub("…", text)
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"

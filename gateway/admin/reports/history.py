@@ -28,9 +28,10 @@ class History:
         starts = [last - width * i for i in range(count - 1, -1, -1)]
         clock = time.monotonic()
         known = {
-            start: found[1]
+            start: remembered[1]
             for start in starts
-            if (found := self._known.get((start, width))) is not None and clock - found[0] < REMEMBERED_SECONDS
+            if (remembered := self._known.get((start, width))) is not None
+            and clock - remembered[0] < REMEMBERED_SECONDS
         }
         missing = [start for start in starts if start not in known]
         for group in _runs(missing, width):

@@ -102,7 +102,7 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
     span, count = RANGES[range_]
     now = datetime.now(UTC)
     buckets = await parts.history.buckets(span / count, count, now)
-    found = await store.latencies(now - span, limit=LATENCIES_LOOKED_AT)
+    latencies = await store.latencies(now - span, limit=LATENCIES_LOOKED_AT)
     lanes = await store.lane_states()
     last = await store.last_events()
     succeeded = sum(bucket.deliveries.get("succeeded", 0) for bucket in buckets)
@@ -110,12 +110,15 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
     waiting = [lane.oldest_at for lane in lanes if lane.oldest_at is not None]
     return Overview(
         range=range_,
-        bars=[Bar(start=one.start, events=dict(one.events), deliveries=dict(one.deliveries)) for one in buckets],
+        bars=[
+            Bar(start=bucket.start, events=dict(bucket.events), deliveries=dict(bucket.deliveries))
+            for bucket in buckets
+        ],
         succeeded=succeeded,
         dead=dead,
         success_rate=succeeded / (succeeded + dead) if succeeded + dead else None,
-        p50_seconds=found[len(found) // 2] if found else None,
-        p99_seconds=found[min(len(found) - 1, len(found) * 99 // 100)] if found else None,
+        p50_seconds=latencies[len(latencies) // 2] if latencies else None,
+        p99_seconds=latencies[min(len(latencies) - 1, len(latencies) * 99 // 100)] if latencies else None,
         pending=_sum(lanes, "pending") + _sum(lanes, "running"),
         blocked=_sum(lanes, "blocked"),
         dead_letters=_sum(lanes, "dead"),
@@ -136,22 +139,22 @@ def _sum(lanes: Sequence[LaneState], state: str) -> int:
 async def _causes(parts: AdminParts) -> list[Cause]:
     """Reasons that differ in ids and numbers only are one cause."""
     merged: dict[tuple[str, str, str], Cause] = {}
-    for one in await parts.store.dead_causes(among=DEAD_LOOKED_AT):
-        key = (one.route, one.action, cause_of(one.reason))
+    for dead in await parts.store.dead_causes(among=DEAD_LOOKED_AT):
+        key = (dead.route, dead.action, cause_of(dead.reason))
         known = merged.get(key)
         if known is None:
             merged[key] = Cause(
-                route=one.route,
-                action=one.action,
+                route=dead.route,
+                action=dead.action,
                 cause=key[2],
-                count=one.count,
-                newest_id=one.newest_id,
-                newest_at=one.newest_at,
+                count=dead.count,
+                newest_id=dead.newest_id,
+                newest_at=dead.newest_at,
             )
         else:
-            known.count += one.count
-            if one.newest_at > known.newest_at:
-                known.newest_id, known.newest_at = one.newest_id, one.newest_at
+            known.count += dead.count
+            if dead.newest_at > known.newest_at:
+                known.newest_id, known.newest_at = dead.newest_id, dead.newest_at
     return sorted(merged.values(), key=lambda cause: -cause.count)[:20]
 
 

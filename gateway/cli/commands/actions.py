@@ -27,7 +27,9 @@ def type_words(annotation: Any) -> str:
     if origin is typing.Literal:
         return " | ".join(str(value) for value in inside)
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(dict.fromkeys(type_words(one) for one in inside if one is not type(None)))
+        return " | ".join(
+            dict.fromkeys(type_words(annotation) for annotation in inside if annotation is not type(None))
+        )
     if isinstance(origin, type) and issubclass(origin, Deferred):
         return type_words(inside[0])
     if origin is list and inside:
@@ -47,7 +49,7 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     folders = []
     if options.config.exists():
         folders = Source(options.config, {}, lenient=True).plugin_folders()
-    found, complaints = find_actions(folders)
+    actions, complaints = find_actions(folders)
     described: list[dict[str, Any]] = [
         {
             "name": name,
@@ -62,19 +64,19 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
                 for key, field in action.Settings.model_fields.items()
             },
         }
-        for name, action in sorted(found.items())
+        for name, action in sorted(actions.items())
     ]
     if as_json:
         print_json(described)
     else:
         rows: list[list[object]] = []
-        for one in described:
-            missing = "".join(f" (not installed: pip install '{what}')" for what in one["missing"].values())
-            rows.append([one["name"], "", "", one["summary"] + missing])
-            for key, option in one["options"].items():
+        for action in described:
+            missing = "".join(f" (not installed: pip install '{what}')" for what in action["missing"].values())
+            rows.append([action["name"], "", "", action["summary"] + missing])
+            for key, option in action["options"].items():
                 rows.append(
                     ["", key + (" (needed)" if option["required"] else ""), option["type"], option["description"]]
                 )
         print_table(["action", "option", "type", ""], rows)
     if complaints:
-        raise fail("\n".join(f"{one.file or 'entry point'}: {one.message}" for one in complaints))
+        raise fail("\n".join(f"{complaint.file or 'entry point'}: {complaint.message}" for complaint in complaints))

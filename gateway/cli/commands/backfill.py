@@ -69,13 +69,13 @@ def backfill(
         done: list[dict[str, Any]] = []
         try:
             for name in names:
-                one = config.accounts[name]
-                async with apis.of(one) as api:
+                owner = config.accounts[name]
+                async with apis.of(owner) as api:
                     connected: list[str | None] = [None]
                     if connected_account:
                         connected = [*await connected_to(api, connected_account)]
                     for of in connected:
-                        order = Order(one, of, tuple(type or ()), not all_events, *bounds, words)
+                        order = Order(owner, of, tuple(type or ()), not all_events, *bounds, words)
                         course = Course(store, api, intake, order, log)
                         done += await (_looked(course) if dry_run else _run(course, again))
         finally:
@@ -93,8 +93,8 @@ def backfill(
         if not done:
             print("nothing is missing")
     else:
-        for one in done:
-            print(clean(sentence(one)))
+        for result in done:
+            print(clean(sentence(result)))
 
 
 async def _looked(course: Course) -> list[dict[str, Any]]:
@@ -177,7 +177,7 @@ def _accounts(config: Config, asked: list[str] | None) -> list[str]:
             raise BadUsage(f"there is no account {name}; known: {', '.join(config.accounts)}")
         if not config.accounts[name].api_key:
             raise fail(f"account {name} has no api_key to ask Stripe with: set accounts.{name}.api_key")
-    found = asked or [name for name, one in config.accounts.items() if one.api_key]
-    if not found:
+    names = asked or [name for name, account in config.accounts.items() if account.api_key]
+    if not names:
         raise fail("no account has an api_key to ask Stripe with: set accounts.NAME.api_key")
-    return found
+    return names

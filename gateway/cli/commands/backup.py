@@ -55,23 +55,23 @@ def backup(
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("pages", total=None)
-        made = back_up(
+        backup = back_up(
             store.path, file, lambda done, total: progress.update(bar, completed=done, total=total), replace=replace
         )
     if as_json:
         print_json(
             {
-                "file": str(made.path),
-                "schema": made.schema,
-                "events": made.events,
-                "deliveries": made.deliveries,
-                "size_bytes": made.size_bytes,
+                "file": str(backup.path),
+                "schema": backup.schema,
+                "events": backup.events,
+                "deliveries": backup.deliveries,
+                "size_bytes": backup.size_bytes,
             }
         )
         return
     print(
-        f"{clean(made.path)}: {made.events:,} events, {made.deliveries:,} deliveries, schema {made.schema}, "
-        f"{made.size_bytes / 1024 / 1024:,.1f} MiB, checked"
+        f"{clean(backup.path)}: {backup.events:,} events, {backup.deliveries:,} deliveries, schema {backup.schema}, "
+        f"{backup.size_bytes / 1024 / 1024:,.1f} MiB, checked"
     )
 
 
@@ -87,8 +87,8 @@ def restore(file: Annotated[Path, typer.Argument(help="What `gateway db backup` 
             "db restore: store.url is no SQLite file; pg_restore brings PostgreSQL's back (`db backup` says how)"
         )
     with store.alone():
-        found, aside = put_back(file, store.path)
-    print(f"{clean(store.path)}: {found.events:,} events, {found.deliveries:,} deliveries")
+        restored, aside = put_back(file, store.path)
+    print(f"{clean(store.path)}: {restored.events:,} events, {restored.deliveries:,} deliveries")
     if aside is not None:
         print(f"What was there is in {clean(aside)}: delete it once you miss nothing.")
     print("Start the gateway. Events that came since the backup: `gateway backfill` asks Stripe for them.")

@@ -41,27 +41,27 @@ def status(as_json: Json = False) -> None:
     async def work(store: Store) -> tuple[Status, dict[str, int]]:
         return await store.status(), dict(await store.counts())
 
-    found, counts = with_store(work)
-    oldest = found.oldest_pending_at
+    status, counts = with_store(work)
+    oldest = status.oldest_pending_at
     events = counts.pop("events")
     shown = {
-        "url": found.url,
-        "schema": found.schema,
+        "url": status.url,
+        "schema": status.schema,
         "events": events,
         "deliveries": dict(sorted(counts.items())),
         "oldest_pending_at": oldest.isoformat(timespec="milliseconds") if oldest else None,
-        "size_bytes": found.size_bytes,
+        "size_bytes": status.size_bytes,
     }
     if as_json:
         print_json(shown)
         return
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "none"
-    print(f"store           {clean(found.url)}")
-    print(f"schema          {found.schema}")
+    print(f"store           {clean(status.url)}")
+    print(f"schema          {status.schema}")
     print(f"events          {events:,}")
     print(f"deliveries      {states}")
     print(f"oldest pending  {shown['oldest_pending_at'] or '-'}")
-    print(f"size            {found.size_bytes / 1024 / 1024:,.1f} MiB")
+    print(f"size            {status.size_bytes / 1024 / 1024:,.1f} MiB")
 
 
 @db.command()

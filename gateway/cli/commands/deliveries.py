@@ -130,14 +130,14 @@ def _change(what: str, ids: list[str], query: DeliveriesQuery, limit: int, dry_r
     from gateway.cli.inbox import listed, this_person
 
     async def work(inbox: Operations | RemoteOperations) -> list[Result]:
-        found = [one.id for one in await listed(lambda page: inbox.deliveries(page, ids), query, limit)]
-        missing = [delivery_id for delivery_id in ids if delivery_id not in set(found)]
+        chosen = [delivery.id for delivery in await listed(lambda page: inbox.deliveries(page, ids), query, limit)]
+        missing = [delivery_id for delivery_id in ids if delivery_id not in set(chosen)]
         if missing:
             raise fail(f"no such delivery, or not among what the filters ask for: {', '.join(missing)}")
-        if dry_run or not found:
-            return [Result(id=delivery_id, done=False, refused=None) for delivery_id in found]
-        confirm(f"{what.capitalize()} {len(found)} deliveries?", len(found), yes=yes)
-        return await (inbox.retry if what == "retry" else inbox.cancel)(this_person(), found)
+        if dry_run or not chosen:
+            return [Result(id=delivery_id, done=False, refused=None) for delivery_id in chosen]
+        confirm(f"{what.capitalize()} {len(chosen)} deliveries?", len(chosen), yes=yes)
+        return await (inbox.retry if what == "retry" else inbox.cancel)(this_person(), chosen)
 
     return with_inbox(work)
 

@@ -28,24 +28,24 @@ def rows_of(config: Config, rendered: Any) -> list[tuple[str, str]]:
     """The rows that a db_upsert wrote, read back from its file: (title, text) each."""
     from gateway.plugin import DatabaseConnection
 
-    given = rendered if isinstance(rendered, dict) else {}
-    connection = config.connections.get(str(given.get("connection")))
-    key = given.get("key")
-    keys = [one for one in (key if isinstance(key, list) else [key]) if isinstance(one, dict) and one]
+    written = rendered if isinstance(rendered, dict) else {}
+    connection = config.connections.get(str(written.get("connection")))
+    key = written.get("key")
+    keys = [row_key for row_key in (key if isinstance(key, list) else [key]) if isinstance(row_key, dict) and row_key]
     if not isinstance(connection, DatabaseConnection):
         return []
     path = config.folder / connection.url.get_secret_value().removeprefix("sqlite:///")
-    table = str(given.get("table")).replace('"', '""')
-    found = []
+    table = str(written.get("table")).replace('"', '""')
+    rows = []
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=1)) as database:
         database.row_factory = sqlite3.Row
-        for one in keys[:SHOWN_ROWS]:
-            terms = " AND ".join('"{}" = ?'.format(str(column).replace('"', '""')) for column in one)
-            row = database.execute(f'SELECT * FROM "{table}" WHERE {terms}', list(one.values())).fetchone()  # noqa: S608
+        for row_key in keys[:SHOWN_ROWS]:
+            terms = " AND ".join('"{}" = ?'.format(str(column).replace('"', '""')) for column in row_key)
+            row = database.execute(f'SELECT * FROM "{table}" WHERE {terms}', list(row_key.values())).fetchone()  # noqa: S608
             if row is not None:
                 text = "\n".join(f"{column}: {row[column]}" for column in row.keys())  # noqa: SIM118
-                found.append((f"row in {given['connection']}.{given['table']} ({path.name})", text))
-    return found
+                rows.append((f"row in {written['connection']}.{written['table']} ({path.name})", text))
+    return rows
 
 
 def send_line(config: Config, ready: Ready) -> str:
@@ -95,8 +95,8 @@ def dev() -> None:
             print(f"Not set, so invented: {', '.join(sorted(environ.invented))}")
         print("Mail, forwards and Slack messages are caught and shown here; databases are below data/dev/.")
         print(f"Console, signed in:\n    {ready.admin.sign_in_url}")
-        if found := uncaught(config):
-            print(f"NOT caught, so really reached: {', '.join(found)} (connections of a plugin's own type)")
+        if reached := uncaught(config):
+            print(f"NOT caught, so really reached: {', '.join(reached)} (connections of a plugin's own type)")
         print(f"\nIn another terminal:\n\n    {clean(send_line(config, ready))}\n", flush=True)
 
     async def main() -> None:
@@ -104,8 +104,8 @@ def dev() -> None:
         async with catching(outbox) as catchers:
 
             async def load_again(previous: Config) -> Config:
-                found = await asyncio.to_thread(load, previous.path, environ, previous)
-                return await catchers.lead(overlay(found))
+                loaded = await asyncio.to_thread(load, previous.path, environ, previous)
+                return await catchers.lead(overlay(loaded))
 
             def observer(claim: Claim, ending: Outcome) -> None:
                 if not isinstance(ending, Finish) or ending.output is None:
@@ -130,6 +130,6 @@ def dev() -> None:
 
 def uses(config: Config, claim: Claim) -> str | None:
     """The plugin that a claim's action uses."""
-    route = next((one for one in config.routes if one.name == claim.delivery.route), None)
+    route = next((route for route in config.routes if route.name == claim.delivery.route), None)
     action = route.action(claim.delivery.action) if route is not None else None
     return action.uses if action is not None else None

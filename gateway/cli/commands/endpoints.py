@@ -44,15 +44,15 @@ class Compared:
 def list_(account: One = None, as_json: Json = False) -> None:
     """List the endpoints that the account has at Stripe, in the mode of its key."""
     config = load_config()
-    one = _account(config, account)
+    owner = _account(config, account)
 
     async def work() -> list[Endpoint]:
-        async with _api(config, one) as api:
+        async with _api(config, owner) as api:
             return await _there(api)
 
-    found = [_row(endpoint) for endpoint in run(work)]
+    rows = [_row(endpoint) for endpoint in run(work)]
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
     print_table(
         ["id", "url", "status", "mode", "for", "api version", "events"],
@@ -62,7 +62,7 @@ def list_(account: One = None, as_json: Json = False) -> None:
                 "connected accounts" if e["connect"] else "own events", e["api_version"],
                 _some(e["enabled_events"]),
             ]
-            for e in found
+            for e in rows
         ],
     )  # fmt: skip
 
@@ -71,13 +71,13 @@ def list_(account: One = None, as_json: Json = False) -> None:
 def diff(account: One = None, url: PublicUrl = None, as_json: Json = False) -> None:
     """Compare them with what the routes want. Ends with 1 where they differ."""
     config = load_config()
-    one = _account(config, account)
-    found = run(lambda: _compare(config, one, url))
+    owner = _account(config, account)
+    compared = run(lambda: _compare(config, owner, url))
     if as_json:
-        print_json([_step_row(step) for step in found.steps])
+        print_json([_step_row(step) for step in compared.steps])
     else:
-        _show(found)
-    if found.steps:
+        _show(compared)
+    if compared.steps:
         raise typer.Exit(1)
 
 
@@ -101,14 +101,14 @@ def sync(
     from gateway.stripe.endpoints import ActionKind
 
     config = load_config()
-    one = _account(config, account)
+    owner = _account(config, account)
     files = {False: secret_file, True: connect_secret_file}
 
     async def work() -> int:
-        found = await _compare(config, one, url)
-        _show(found)
-        steps = [step for step in found.steps if step.deed is not ActionKind.SWITCH or switch]
-        if len(steps) < len(found.steps):
+        compared = await _compare(config, owner, url)
+        _show(compared)
+        steps = [step for step in compared.steps if step.deed is not ActionKind.SWITCH or switch]
+        if len(steps) < len(compared.steps):
             print("The switch of versions is left until you give --switch.")
         if not steps:
             return 0
@@ -116,10 +116,10 @@ def sync(
             if step.deed is ActionKind.CREATE and not show_secrets:
                 _check_file(files[step.wanted.is_connect], step.wanted)
         if not yes:
-            typer.confirm(f"Do this at Stripe, in {_mode(config, one)} mode?", abort=True, err=True)
-        async with _api(config, one) as api:
+            typer.confirm(f"Do this at Stripe, in {_mode(config, owner)} mode?", abort=True, err=True)
+        async with _api(config, owner) as api:
             for step in steps:
-                await _do(api, one, step, None if show_secrets else files[step.wanted.is_connect])
+                await _do(api, owner, step, None if show_secrets else files[step.wanted.is_connect])
         return len(steps)
 
     run(work)
@@ -148,10 +148,10 @@ async def _there(api: StripeApi) -> list[Endpoint]:
     """Every endpoint. Raises Exit where they are of another mode than the key seems to be."""
     from gateway.stripe.endpoints import endpoint_of
 
-    found = [endpoint_of(one) async for one in api.webhook_endpoints()]
-    if any(one.is_live != api.is_live for one in found):
+    endpoints = [endpoint_of(endpoint) async for endpoint in api.webhook_endpoints()]
+    if any(endpoint.is_live != api.is_live for endpoint in endpoints):
         raise fail("Stripe shows endpoints of the other mode than the api_key is of: nothing is done")
-    return found
+    return endpoints
 
 
 async def _do(api: StripeApi, account: Account, step: Step, file: Path | None) -> None:
@@ -188,7 +188,7 @@ async def _create(api: StripeApi, account: Account, step: Step, file: Path | Non
         params["api_version"] = wanted.api_version
     kept = _reserve(file) if file is not None else None
     try:
-        made = await api.call("post", "/v1/webhook_endpoints", params)
+        created = await api.call("post", "/v1/webhook_endpoints", params)
     except (StripeApiError, asyncio.CancelledError) as error:
         _discard(kept, file)
         if isinstance(error, StripeUnavailable):
@@ -197,23 +197,23 @@ async def _create(api: StripeApi, account: Account, step: Step, file: Path | Non
                 "whose secret nobody has"
             ) from None
         raise
-    print(clean(f"{made['id']}: created, {wanted.name}"))
+    print(clean(f"{created['id']}: created, {wanted.name}"))
     if kept is None:
-        print(f"its signing secret: {clean(made['secret'])}")
+        print(f"its signing secret: {clean(created['secret'])}")
     else:
         try:
             with os.fdopen(kept, "w") as opened:
-                opened.write(f"{made['secret']}\n")
+                opened.write(f"{created['secret']}\n")
                 opened.flush()
                 os.fsync(opened.fileno())
         except OSError as error:
-            await api.call("delete", f"/v1/webhook_endpoints/{made['id']}")
+            await api.call("delete", f"/v1/webhook_endpoints/{created['id']}")
             raise fail(f"cannot write {file}: {error.strerror}; the new endpoint was taken away again") from None
         print(clean(f"its signing secret is in {file}"))
     place = '"the secret above"' if file is None else f'"${{file:{file}}}"'
     print(clean(f"add {place} to accounts.{account.name}.signing_secrets; until then its events are answered 401"))
     if step.instead_of:
-        await api.call("post", f"/v1/webhook_endpoints/{made['id']}", {"disabled": "true"})
+        await api.call("post", f"/v1/webhook_endpoints/{created['id']}", {"disabled": "true"})
         print("it is disabled: when secret and templates are ready, run this again with --switch")
 
 
@@ -249,7 +249,7 @@ def _account(config: Config, name: str | None) -> Account:
     if options.dev:
         raise BadUsage("endpoints: --dev has no Stripe to ask")
     if name is None:
-        keyed = [one.name for one in config.accounts.values() if one.api_key]
+        keyed = [account.name for account in config.accounts.values() if account.api_key]
         if len(keyed) > 1:
             raise BadUsage(f"say --account: {', '.join(keyed)}")
         name = keyed[0] if keyed else next(iter(config.accounts))
@@ -279,8 +279,8 @@ def _mode(config: Config, account: Account) -> str:
     return "live" if is_live_key(account.api_key) else "test"
 
 
-def _show(found: Compared) -> None:
-    for step in found.steps:
+def _show(compared: Compared) -> None:
+    for step in compared.steps:
         name = step.endpoint.id if step.endpoint is not None else "a new endpoint"
         print(clean(f"{step.deed.value} {name}: {step.wanted.url}, {step.wanted.name}"))
         for reason in step.reasons:
@@ -288,10 +288,12 @@ def _show(found: Compared) -> None:
         if step.endpoint is None:
             version = step.wanted.api_version or "the account's default version"
             print(clean(f"    of {version}, with {_some(step.wanted.events, 8)}"))
-    if not found.steps:
+    if not compared.steps:
         print("nothing to do: Stripe's endpoints are what the routes want")
-    if found.thin:
-        print(clean(f"not looked at: thin events ({', '.join(found.thin)}) come from an event destination at Stripe"))
+    if compared.thin:
+        print(
+            clean(f"not looked at: thin events ({', '.join(compared.thin)}) come from an event destination at Stripe")
+        )
 
 
 def _some(events: list[str] | tuple[str, ...], most: int = 3) -> str:

@@ -142,12 +142,12 @@ def replay(
 
     async def work(inbox: Operations | RemoteOperations) -> list[Replayed]:
         inbox.check_routes(route or ())
-        found = await listed(lambda page: inbox.events(page, names), query, limit)
-        missing = [name for name in names if name not in {event.id for event in found}]
+        chosen = await listed(lambda page: inbox.events(page, names), query, limit)
+        missing = [name for name in names if name not in {event.id for event in chosen}]
         if missing:
             raise fail(f"not in the inbox, or not among what the filters ask for: {', '.join(missing)}")
-        confirm(f"Replay {len(found)} events?", len(found), yes=yes or dry_run)
-        return await inbox.replay(this_person(), found, route or (), force=force, dry_run=dry_run)
+        confirm(f"Replay {len(chosen)} events?", len(chosen), yes=yes or dry_run)
+        return await inbox.replay(this_person(), chosen, route or (), force=force, dry_run=dry_run)
 
     results = with_inbox(work)
     for result in results:
@@ -161,5 +161,5 @@ def replay(
         return
     print_table(
         ["event", "type", "would make" if dry_run else "made"],
-        [[one.event_id, one.type, ", ".join(one.owed) or "nothing: no route wants it"] for one in results],
+        [[result.event_id, result.type, ", ".join(result.owed) or "nothing: no route wants it"] for result in results],
     )

@@ -48,18 +48,18 @@ def forget(
         who = naming(store, customer, account)
         total = (await store.counts())["events"]
         with counting("looking", total) as told:
-            found = await find(store, who, told)
-        told_plan = _plan(found)
-        if dry_run or not (found.events or found.rejected):
+            kept = await find(store, who, told)
+        told_plan = _plan(kept)
+        if dry_run or not (kept.events or kept.rejected):
             return {**told_plan, "refused": [], "left_to_do": None}
-        _refuse_waiting(found, cancel)
+        _refuse_waiting(kept, cancel)
         if not as_json:
-            _print_plan(found)
+            _print_plan(kept)
         if not yes:
             typer.confirm(f"Erase all that is kept of {customer}? There is no way back.", abort=True, err=True)
         await operations.note(this_person(), "customer.forget", customer)
         refused: list[str] = []
-        seqs = (*found.digests, *(seq for _, _, seq in found.events))  # digests first: events tell which they are
+        seqs = (*kept.digests, *(seq for _, _, seq in kept.events))  # digests first: events tell which they are
         with counting("erasing", len(seqs)) as told:
             for number, seq in enumerate(seqs, 1):
                 result = await forget_event(store, who, seq, cancel=cancel, now=datetime.now(UTC))
@@ -77,36 +77,38 @@ def forget(
         raise typer.Exit(1)
 
 
-def _plan(found: Found) -> dict[str, Any]:
+def _plan(kept: Found) -> dict[str, Any]:
     return {
-        "events": [{"account": account, "id": event_id} for account, event_id, _ in found.events],
-        "deliveries": found.deliveries,
-        "waiting": [{"id": one.id, "event_id": one.event_id, "state": one.state} for one in found.waiting],
-        "rejected": list(found.rejected),
+        "events": [{"account": account, "id": event_id} for account, event_id, _ in kept.events],
+        "deliveries": kept.deliveries,
+        "waiting": [
+            {"id": delivery.id, "event_id": delivery.event_id, "state": delivery.state} for delivery in kept.waiting
+        ],
+        "rejected": list(kept.rejected),
     }
 
 
-def _refuse_waiting(found: Found, cancel: bool) -> None:
-    running = [one.id for one in found.waiting if one.state == "running"]
+def _refuse_waiting(kept: Found, cancel: bool) -> None:
+    running = [delivery.id for delivery in kept.waiting if delivery.state == "running"]
     if running:
         raise fail(f"{len(running)} deliveries of these events run just now ({', '.join(running[:3])}); try again soon")
-    if found.waiting and not cancel:
-        shown = ", ".join(f"{one.id} ({one.action}, {one.state})" for one in found.waiting[:3])
-        more = f" and {len(found.waiting) - 3} more" if len(found.waiting) > 3 else ""
+    if kept.waiting and not cancel:
+        shown = ", ".join(f"{delivery.id} ({delivery.action}, {delivery.state})" for delivery in kept.waiting[:3])
+        more = f" and {len(kept.waiting) - 3} more" if len(kept.waiting) > 3 else ""
         raise fail(
-            f"{len(found.waiting)} deliveries of these events are still owed, or dead letters: {shown}{more}.\n"
+            f"{len(kept.waiting)} deliveries of these events are still owed, or dead letters: {shown}{more}.\n"
             "Without the event they can never run. Let them end first, or say --cancel."
         )
 
 
-def _print_plan(found: Found) -> None:
-    print(f"{len(found.events)} events, {found.deliveries} deliveries, {len(found.rejected)} rejected requests:")
-    for account, event_id, _ in found.events[:MOST_SHOWN]:
+def _print_plan(kept: Found) -> None:
+    print(f"{len(kept.events)} events, {kept.deliveries} deliveries, {len(kept.rejected)} rejected requests:")
+    for account, event_id, _ in kept.events[:MOST_SHOWN]:
         print(clean(f"  {account}/{event_id}"))
-    if len(found.events) > MOST_SHOWN:
-        print(f"  and {len(found.events) - MOST_SHOWN} more events")
-    if found.waiting:
-        print(f"{len(found.waiting)} deliveries that are still owed, or dead letters, will be cancelled")
+    if len(kept.events) > MOST_SHOWN:
+        print(f"  and {len(kept.events) - MOST_SHOWN} more events")
+    if kept.waiting:
+        print(f"{len(kept.waiting)} deliveries that are still owed, or dead letters, will be cancelled")
 
 
 def _print_done(done: dict[str, Any], customer: str, dry_run: bool) -> None:

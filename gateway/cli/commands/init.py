@@ -26,11 +26,11 @@ _OPTIONAL_URL = re.compile(f"({_URL.pattern})?")
 _IGNORED = (ENV_FILE, "data/")
 
 
-def _ask(given: str | None, question: str, default: str, right: re.Pattern[str], hint: str, *, asks: bool) -> str:
+def _ask(flag: str | None, question: str, default: str, right: re.Pattern[str], hint: str, *, asks: bool) -> str:
     """The flag's value; else a person's answer; else, where nobody is to be asked, the default."""
     while True:
-        asking = given is None and asks
-        value = typer.prompt(question, default=default, err=True) if asking else default if given is None else given
+        asking = flag is None and asks
+        value = typer.prompt(question, default=default, err=True) if asking else default if flag is None else flag
         if right.fullmatch(value):
             return str(value)
         if not asking:
@@ -70,8 +70,8 @@ def init(
     if there and not force:
         verb = "exists" if len(there) == 1 else "exist"
         raise fail(f"{' and '.join(map(str, there))} {verb} already; --force overwrites")
-    found = starter(choices, _secrets(choices, asks=asks))
-    for path, text in zip(_paths(choices), found.values(), strict=True):
+    files = starter(choices, _secrets(choices, asks=asks))
+    for path, text in zip(_paths(choices), files.values(), strict=True):
         _write(path, text, is_secret=path.name == ENV_FILE)
     _keep_out_of_git(folder)
     if public:

@@ -35,7 +35,7 @@ def print_changes(answer: dict[str, Any]) -> None:
         print(clean(f"  {signs[change['what']]} {change['text']}"))
     for orphan in answer["orphans"]:
         print(clean(f"  ! {orphan['text']}: dead letters after 10 minutes, unless it comes back"))
-    pending = [name for name in answer["needs_restart"] if name not in {one["name"] for one in answer["changes"]}]
+    pending = [name for name in answer["needs_restart"] if name not in {change["name"] for change in answer["changes"]}]
     if pending:
         print(clean(f"  still to be taken by a restart: {', '.join(pending)}"))
 

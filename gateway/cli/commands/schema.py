@@ -25,8 +25,8 @@ def schema(
     folders = []
     if options.config.exists():
         folders = Source(options.config, {}, lenient=True).plugin_folders()
-    made = json_schema(find_actions(folders)[0], types_in_order(), is_included=included)
+    schema_json = json_schema(find_actions(folders)[0], types_in_order(), is_included=included)
     if markdown:
-        print(reference(made), end="")
+        print(reference(schema_json), end="")
     else:
-        print_json(made)
+        print_json(schema_json)

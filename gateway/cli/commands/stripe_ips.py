@@ -51,8 +51,8 @@ def refresh(
     added, gone = set(networks) - before, before - set(networks)
     print(f"wrote {clean(path)}: {len(set(networks))} addresses, {len(added)} new, {len(gone)} gone")
     for sign, some in (("+", added), ("-", gone)):
-        for one in sorted(map(file.shown, some)):
-            print(f"{sign} {one}")
+        for address in sorted(map(file.shown, some)):
+            print(f"{sign} {address}")
 
 
 @stripe_ips.command()
@@ -62,18 +62,18 @@ def show(as_json: Json = False) -> None:
 
     path = _file()
     try:
-        found = file.read(path)
+        ranges = file.read(path)
     except OSError as error:
         raise fail(f"cannot read {path}: {error.strerror}; {file.REFRESH}") from None
     except ValueError as error:
         raise fail(f"{path} does not hold Stripe's addresses: {error}; {file.REFRESH}") from None
-    is_old = found.is_old(datetime.now(UTC))
-    addresses = [file.shown(one) for one in found.networks]
+    is_old = ranges.is_old(datetime.now(UTC))
+    addresses = [file.shown(network) for network in ranges.networks]
     if as_json:
-        fetched_at = found.fetched_at.isoformat(timespec="seconds")
+        fetched_at = ranges.fetched_at.isoformat(timespec="seconds")
         print_json({"file": str(path), "fetched_at": fetched_at, "is_old": is_old, "addresses": addresses})
         return
-    print(f"{clean(path)}: fetched {found.fetched_at:%Y-%m-%d %H:%M} UTC{', which is too old' if is_old else ''}")
+    print(f"{clean(path)}: fetched {ranges.fetched_at:%Y-%m-%d %H:%M} UTC{', which is too old' if is_old else ''}")
     print("\n".join(addresses))
 
 

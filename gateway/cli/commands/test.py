@@ -87,10 +87,10 @@ def run_cases(
 
 def _default_files() -> list[Path]:
     folder = options.config.parent
-    found = sorted(folder.glob(CASES))
-    if not found:
+    files = sorted(folder.glob(CASES))
+    if not files:
         raise BadUsage(f"there are no tests: no file is {folder / CASES}; docs/testing-routes.md shows how to begin")
-    return found
+    return files
 
 
 def _cases(files: Sequence[Path]) -> list[Case]:
@@ -101,8 +101,8 @@ def _cases(files: Sequence[Path]) -> list[Case]:
     for file in files:
         if not file.is_file():
             raise BadUsage(f"there is no file {file}")
-        found, wrong = load_cases(file)
-        cases += found
+        loaded, wrong = load_cases(file)
+        cases += loaded
         problems += wrong
     _refuse(problems)
     return cases

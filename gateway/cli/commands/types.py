@@ -19,14 +19,15 @@ def types(
     from gateway.core.internal_events import is_own
     from gateway.stripe.event_types import every_type, is_thin, matches, nearest
 
-    found = sorted(matches(word) or {one for one in every_type() if word in one}) if word else sorted(every_type())
-    found = sorted(found, key=lambda one: (is_own(one), is_thin(one)))  # the snapshot ones first
-    if not found:
+    listed = sorted(matches(word) or {name for name in every_type() if word in name}) if word else sorted(every_type())
+    listed = sorted(listed, key=lambda name: (is_own(name), is_thin(name)))  # the snapshot ones first
+    if not listed:
         near = nearest(word or "")
         raise fail(f"there is no event type with {word!r} in its name" + (f"; did you mean {near}?" if near else ""))
     if as_json:
-        print_json([{"type": one, "thin": is_thin(one), "own": is_own(one)} for one in found])
+        print_json([{"type": name, "thin": is_thin(name), "own": is_own(name)} for name in listed])
         return
     print_table(
-        ["type", "form"], [[one, "own" if is_own(one) else "thin" if is_thin(one) else "snapshot"] for one in found]
+        ["type", "form"],
+        [[name, "own" if is_own(name) else "thin" if is_thin(name) else "snapshot"] for name in listed],
     )

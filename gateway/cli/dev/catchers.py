@@ -81,11 +81,11 @@ def signature_words(connection: HttpConnection, headers: dict[str, str], body: b
                 Webhook(secret).verify(body, headers)
                 return "Standard Webhooks signature verified"
         else:
-            given = headers.get("Stripe-Signature", "")
-            stamp = _SIGNED.match(given)
+            signature = headers.get("Stripe-Signature", "")
+            stamp = _SIGNED.match(signature)
             if stamp is not None:
                 wanted = signed_request(body, secret, timestamp=int(stamp[1]))["Stripe-Signature"]
-                if wanted.partition(",")[2] in given.split(","):
+                if wanted.partition(",")[2] in signature.split(","):
                     return "Stripe signature verified"
     return "signature WRONG"
 

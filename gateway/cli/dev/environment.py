@@ -47,16 +47,16 @@ class DevEnvironment(Mapping[str, str]):
         self.invented: set[str] = set()
 
     def __getitem__(self, name: str) -> str:
-        found = self._real[name]
-        if not found:
+        value = self._real[name]
+        if not value:
             raise KeyError(name)
-        return found
+        return value
 
     def get(self, name: str, default: object = None) -> str:
         """Never None: where there is no value, one is invented."""
-        found = self._real.get(name)
-        if found:
-            return found
+        value = self._real.get(name)
+        if value:
+            return value
         self.invented.add(name)
         return placeholder(name)
 
@@ -112,8 +112,8 @@ class DevFetcher:
         value = dict(own_object(envelope))
         if not value:
             named = envelope.get("related_object") or {}
-            made = make_event(str(envelope.get("type")).removeprefix("v1."))
-            value = made["data"]["object"] | {"id": named.get("id"), "object": named.get("type")}
+            event = make_event(str(envelope.get("type")).removeprefix("v1."))
+            value = event["data"]["object"] | {"id": named.get("id"), "object": named.get("type")}
         if "line_items" in {path.partition(".")[0] for path in fetch.expand}:
             value.setdefault("line_items", line_items())
         return value

@@ -62,33 +62,33 @@ def checks_of(config: Config, log: FilteringBoundLogger, seconds: float = CHECK_
 
 async def examine(checks: Sequence[Check], seconds: float = CHECK_SECONDS) -> list[Line]:
     """Runs all checks at once; every finding, in the order of the checks. Raises nothing that a check raises."""
-    found = await asyncio.gather(*(_run(check, seconds) for check in checks))
+    results = await asyncio.gather(*(_run(check, seconds) for check in checks))
     return [
         Line(check.kind, check.name, finding)
-        for check, findings in zip(checks, found, strict=True)
+        for check, findings in zip(checks, results, strict=True)
         for finding in findings
     ]
 
 
 async def _run(check: Check, seconds: float) -> list[Finding]:
-    found: list[Finding] = []
+    findings: list[Finding] = []
     limit = asyncio.timeout(seconds)
     try:
-        async with limit, contextlib.aclosing(check.findings()) as findings:  # type: ignore[type-var]  # a generator
-            async for finding in findings:
-                found.append(finding)
+        async with limit, contextlib.aclosing(check.findings()) as probed:  # type: ignore[type-var]  # a generator
+            async for finding in probed:
+                findings.append(finding)
     except TimeoutError:
         waited = f" within {duration_text(seconds)}" if limit.expired() else " in time"
-        found.append(
+        findings.append(
             Finding.bad(f"no answer{waited}", "look at the network, firewalls, and whether the other side is up")
         )
     except (Retry, Reject) as error:
-        found.append(Finding.bad(error.message, "see what the message says"))
+        findings.append(Finding.bad(error.message, "see what the message says"))
     except OSError as error:
-        found.append(Finding.bad(error.strerror or str(error) or type(error).__name__, "look at the network"))
+        findings.append(Finding.bad(error.strerror or str(error) or type(error).__name__, "look at the network"))
     except Exception as error:  # a third party's probe may fail in any way
-        found.append(Finding.bad(f"its probe failed: {type(error).__name__}: {error}", "tell the action's author"))
-    return found or [Finding.note("its action has no probe: nothing was looked at")]
+        findings.append(Finding.bad(f"its probe failed: {type(error).__name__}: {error}", "tell the action's author"))
+    return findings or [Finding.note("its action has no probe: nothing was looked at")]
 
 
 # -- actions --------------------------------------------------------------------------------------------------
@@ -96,13 +96,13 @@ async def _run(check: Check, seconds: float) -> list[Finding]:
 
 def _uses(config: Config) -> dict[tuple[str, str | None], tuple[ProbedUse, ...]]:
     """The uses of each pair of action and connection."""
-    found: dict[tuple[str, str | None], tuple[ProbedUse, ...]] = {}
+    uses: dict[tuple[str, str | None], tuple[ProbedUse, ...]] = {}
     for route in config.routes:
         for use in route.actions:
             settings: CompiledWith = use.settings
             key = (use.uses, use.connection)
-            found[key] = (*found.get(key, ()), ProbedUse(f"{route.name}.{use.name}", settings.known()))
-    return found
+            uses[key] = (*uses.get(key, ()), ProbedUse(f"{route.name}.{use.name}", settings.known()))
+    return uses
 
 
 def _asked(
@@ -141,8 +141,8 @@ def _probe(
         resource = await action.open(settings, folder)
         try:
             context = ProbeContext(settings, resource, uses, folder, seconds, lambda: datetime.now(UTC), log)
-            async with contextlib.aclosing(action.probe(context)) as found:  # type: ignore[type-var]  # a generator
-                async for finding in found:
+            async with contextlib.aclosing(action.probe(context)) as findings:  # type: ignore[type-var]  # a generator
+                async for finding in findings:
                     yield finding
         finally:
             with contextlib.suppress(TimeoutError):

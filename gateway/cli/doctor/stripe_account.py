@@ -32,7 +32,7 @@ async def account_findings(config: Config, account: Account, seconds: float) -> 
             return
         except StripeRefused as error:  # a restricted key may do without
             yield Finding.note(f"its key is taken, but may not read the account: {error}")
-        endpoints = [one async for one in api.webhook_endpoints()]
+        endpoints = [endpoint async for endpoint in api.webhook_endpoints()]
         for finding in endpoint_findings(endpoints, account.name, wanted_patterns(config, account), stripe.api_version):
             yield finding
     except StripeRefused as error:

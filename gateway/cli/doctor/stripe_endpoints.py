@@ -17,7 +17,9 @@ _SECTION = "Developers > Webhooks in Stripe's dashboard"
 def ours(endpoints: Iterable[Mapping[str, Any]], account: str) -> list[Mapping[str, Any]]:
     """The endpoints that lead to this gateway, by their path."""
     paths = (f"/webhooks/{account}", "/webhooks")
-    return [one for one in endpoints if urlsplit(str(one.get("url", ""))).path.rstrip("/").endswith(paths)]
+    return [
+        endpoint for endpoint in endpoints if urlsplit(str(endpoint.get("url", ""))).path.rstrip("/").endswith(paths)
+    ]
 
 
 def endpoint_findings(
@@ -30,9 +32,9 @@ def endpoint_findings(
         fix = f"register https://YOUR-HOST/webhooks/{account} under {_SECTION}"
         yield Finding.bad(f"no webhook endpoint at Stripe leads to /webhooks/{account}{others}", fix)
         return
-    enabled = [one for one in leading if one.get("status") == "enabled"]
-    for one in leading:
-        yield from _endpoint(one, library_version)
+    enabled = [endpoint for endpoint in leading if endpoint.get("status") == "enabled"]
+    for endpoint in leading:
+        yield from _endpoint(endpoint, library_version)
     if enabled:
         yield from type_findings(_types(enabled), patterns)
 
@@ -52,7 +54,7 @@ def _endpoint(endpoint: Mapping[str, Any], library_version: str) -> Iterator[Fin
 
 
 def _types(endpoints: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    return frozenset(kind for one in endpoints for kind in one.get("enabled_events", ()))
+    return frozenset(kind for endpoint in endpoints for kind in endpoint.get("enabled_events", ()))
 
 
 def type_findings(sent: frozenset[str], patterns: Sequence[str]) -> Iterator[Finding]:
