@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from gateway.core.envelope import THIN, connected_account, parse_json
-from gateway.core.errors import TemplateError
+from gateway.core.errors import EnvelopeError, TemplateError
 from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, excluded_connection, is_own
 from gateway.core.model import (
     EVERY_CONNECTED,
@@ -229,8 +229,9 @@ def plan(
     """The deliveries owed by routes that want the event's type. `scope` is called once, where anything is judged. What
     would go over the connection `excluded` is left out: the event tells that it does not work.
 
-    Where a route's `if`, `once_per` or `order_by` raises, its deliveries are planned all the same: those without
-    needs carry the error, so that nothing is lost and the others wait for them. All are judged when they run.
+    Where a route's `if`, `once_per` or `order_by` raises, or the event cannot be read whole (a number such as `1e999`),
+    its deliveries are planned all the same: those without needs carry the error, so that nothing is lost and the others
+    wait for them. All are judged when they run.
     """
     planned: list[PlannedDelivery] = []
     seen: Scope | None = None
@@ -241,7 +242,7 @@ def plan(
             try:
                 seen = scope() if seen is None else seen
                 values = evaluate_condition(route, account, seen)
-            except TemplateError as failure:
+            except (TemplateError, EnvelopeError) as failure:
                 error = str(failure)
         if values is None:
             continue

@@ -142,6 +142,13 @@ def test_an_old_event_sent_again_does_nothing(target: Target) -> None:
     assert target.count() == before + 1
 
 
+def test_a_signed_number_out_of_range_is_kept_for_a_person_to_see(target: Target) -> None:
+    body = json.dumps(make_event(object={"amount_total": 7})).replace('"amount_total": 7', '"amount_total": 1e999')
+    before = target.count()
+    assert b'{"received": true}' in target.talk(request(body.encode()))
+    assert target.count() == before + 1
+
+
 def test_a_trailer_without_end_is_refused_after_little_more_of_it(target: Target) -> None:
     """Of one unsigned connection; also the lines of chunks may say anything after a semicolon."""
     gateway = psutil.Process(target.process.pid)
