@@ -110,7 +110,7 @@ bench-peers: $(VENV)/.installed-test
 	cd bench/peers && npm install --no-audit --no-fund --no-package-lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r bench/requirements.txt
 
-# What was found in others' software, seen again: findings/README.md. By hand: needs the network, takes two minutes.
+# What was found in others' software, seen again: findings/README.md. By hand: needs the network, takes some minutes.
 findings:
 	@status=0; for script in $(filter-out findings/common.sh,$(wildcard findings/*.sh)); do \
 	    echo "== $$script"; bash $$script; case $$? in 0|77) ;; *) status=1 ;; esac; done; exit $$status

@@ -6,7 +6,6 @@
 needs mariadbd
 needs mariadb-install-db
 packages asyncmy==0.2.18
-export work
 seen 'by default: 1, then 0
 client_flag=2 (FOUND_ROWS): 1, then 1' <<'PY'
 import asyncio

@@ -2,7 +2,7 @@
 set -euo pipefail
 work=$(mktemp -d "${TMPDIR:-/tmp}/finding.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-export PYTHONWARNINGS=ignore
+export XDG_RUNTIME_DIR=$work
 unset PYTHONPATH
 
 # packages NAME==VERSION ...: into a virtual environment of the finding's own; none: the standard library alone.

@@ -6,7 +6,6 @@ packages PyYAML==6.0.3
 needs npm
 npm install --prefix "$work" --no-audit --no-fund --no-package-lock --silent yaml@2.8.1 >/dev/null
 echo "with: npm yaml $(node -p "require('$work/node_modules/yaml/package.json').version")"
-export work
 seen 'PyYAML writes the texts: [1e3, 0o17]
 npm yaml reads: [1000,15]' <<'PY'
 import subprocess
