@@ -171,6 +171,7 @@ class Loading:
         self.problems += check_reconcile(accounts, parts.unfilled, self.source)
         sources = self._sources(settings)
         self._admin(settings)
+        self._shared_path(settings, len(accounts))
         self._extras(settings)
         self.problems += self._doubts(parts, routes if is_sound else None, loading.used_connections)
         if settings is None or any(problem.severity == "error" for problem in self.problems):
@@ -322,6 +323,15 @@ class Loading:
         if operator and operator == viewer:
             where = self.source.where(("admin", "viewer_token"))
             self.problem(where, "is the same as admin.token: it would make operators of viewers", code="same-token")
+
+    def _shared_path(self, settings: GatewaySettings | None, accounts: int) -> None:
+        """More accounts than may share POST /webhooks close it."""
+        most = settings.server.shared_path_accounts if settings is not None else 0
+        if accounts > most > 0:
+            where = self.source.where(("server", "shared_path_accounts"))
+            message = f"{accounts} accounts are more than the {most} that may share POST /webhooks: it is closed"
+            hint = "have Stripe post to /webhooks/NAME; 0 says that this is meant, and more is allowed up to 64"
+            self.problems.append(Problem(where, message, hint, "warning", "shared-path"))
 
     def _extras(self, settings: GatewaySettings | None) -> None:
         """What is asked for and not installed."""

@@ -16,7 +16,9 @@ from gateway.intake.webhook import Intake, recognise_rejected
 def intake_of(config: Config, table: RouteTable | None = None) -> Intake:
     """What intake needs of a configuration, whose `table` is made where there is none yet."""
     table = RouteTable(config.routes) if table is None else table
-    return Intake(config.accounts, table, config.vars, config.settings.server.max_body, config.sources)
+    server = config.settings.server
+    is_path_shared = len(config.accounts) <= server.shared_path_accounts
+    return Intake(config.accounts, table, config.vars, server.max_body, config.sources, is_path_shared)
 
 
 def replan(intake: Intake, event: Event) -> tuple[PlannedDelivery, ...]:

@@ -23,7 +23,8 @@ from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from structlog.typing import FilteringBoundLogger
 
-from gateway.intake.webhook import REFUSALS, Application
+from gateway.intake.answers import REFUSALS
+from gateway.intake.webhook import Application
 
 HEAD_BYTES = 8192  # contract, section 8; as many may come between two bytes of a body, or after its last
 HEAD_SECONDS = 10.0  # from a connection's or a request's first byte to the end of its headers; for a TLS handshake
@@ -325,7 +326,7 @@ class PublicServer(web.Server):
             return self.refusal(431)
         answer = self.application.precheck(request)
         if answer is None and (request.content_length or 0) > self.application.max_body:
-            answer = self.refusal(413)
+            answer = self.application.too_large(request)
         if answer is not None:
             if request.body_exists:
                 answer.force_close()
@@ -336,7 +337,11 @@ class PublicServer(web.Server):
             return self.refusal(408)
         except RequestPayloadError:
             return self.refusal(400)
-        return self.refusal(413) if body is None else await self.application(request, body)
+        if body is not None:
+            return await self.application(request, body)
+        answer = self.application.too_large(request)
+        answer.force_close()
+        return answer
 
     async def _read(self, request: web.BaseRequest, connection: PublicConnection) -> bytes | None:
         content, most = request.content, self.application.max_body

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.client_address import Sources
@@ -21,6 +21,7 @@ from gateway.core.errors import EnvelopeError, SignatureError, StoreUnavailable
 from gateway.core.model import TEST_EVENT_ID, Account, Event, EventSource, EventState, PlannedDelivery, RejectedRequest
 from gateway.core.routing import RouteTable, route
 from gateway.core.tracing import Tracer
+from gateway.intake import answers
 from gateway.intake.api_versions import VersionWatch
 from gateway.store.protocol import Store
 from gateway.store.records import new_ids
@@ -28,48 +29,10 @@ from gateway.stripe.signature import find_account, verify
 from gateway.telemetry.logging import given_request_id
 from gateway.telemetry.metrics import Metrics
 
-Answer = Callable[[], web.Response]
-
-
-def answer(status: int, body: bytes, **headers: str) -> Answer:
-    """What makes an answer, always JSON: aiohttp's bear the state of their request, so each request gets its own."""
-    fields = {
-        hdrs.CONTENT_TYPE: "application/json",
-        **{name.replace("_", "-"): value for name, value in headers.items()},
-    }
-    return partial(web.Response, status=status, body=body, headers=fields)
-
-
-def error(status: int, code: str, message: str, **headers: str) -> Answer:
-    """What answers what is refused; it tells an attacker nothing."""
-    return answer(status, f'{{"error": {{"code": "{code}", "message": "{message}"}}}}'.encode(), **headers)
-
-
-UNAVAILABLE = error(503, "unavailable", "Try again later.", Retry_After="5")
-"""For whatever passes by itself: the store cannot commit, too much waits, too many are connected."""
-_RECEIVED = answer(200, b'{"received": true}')
-_DUPLICATE = answer(200, b'{"received": true, "duplicate": true}')
-_ALIVE = answer(200, b'{"status": "ok"}')
-_READY = answer(200, b'{"status": "ready"}')
-_NOT_READY = error(503, "not_ready", "The store does not answer.")
-_STOPPING = error(503, "stopping", "The gateway is stopping.")
-_MALFORMED = error(400, "malformed", "The body is not a Stripe event.")
-_BAD_SIGNATURE = error(401, "bad_signature", "The signature was not accepted.")
-_FORBIDDEN = error(403, "forbidden", "The request was not accepted.")
-_NOT_FOUND = error(404, "not_found", "There is nothing here.")
-_UNKNOWN_ACCOUNT = error(404, "unknown_account", "There is no such account.")
-_USE_POST = error(405, "method_not_allowed", "Use POST.", Allow="POST")
-_USE_GET = error(405, "method_not_allowed", "Use GET.", Allow="GET, HEAD")
-REFUSALS: dict[int, tuple[str | None, Answer]] = {  # what no handler sees: the metric's reason, and the answer
-    400: ("malformed", error(400, "malformed", "The request could not be read.")),
-    404: (None, _NOT_FOUND),
-    408: ("timeout", error(408, "timeout", "The request did not arrive in time.")),
-    413: ("too_large", error(413, "too_large", "The body is too large.")),
-    431: ("headers_too_large", error(431, "headers_too_large", "The headers are too large.")),
-    500: (None, error(500, "failed", "The request could not be handled.")),
-    503: ("too_many_connections", UNAVAILABLE),
-}
 HINTS = {
+    "shared_path": "POST /webhooks is closed: there are more accounts than server.shared_path_accounts; have Stripe "
+    "post to /webhooks/NAME",
+    "too_large": "raise server.max_body: Stripe sends it again for three days",
     "no_match": "after the secret is mended, `gateway rejected verify` takes what is kept",
     "source": "the signature is good: maybe Stripe has new addresses (`gateway stripe-ips refresh`), or a proxy in "
     "front is not in server.trusted_proxies",
@@ -77,6 +40,7 @@ HINTS = {
 SOURCE_HEADER = "gateway-source"  # where `gateway send` says that it made the event; what is posted is signed anyway
 _NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 UNMATCHED_LOG_SECONDS = 3600.0
+LARGE_BODY = 128 * 1024  # bytes, from which on hashing takes milliseconds: a thread does it, and others are answered
 MOST_WAITING = 4096  # events that wait for their commit; past it the gateway sheds load
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 
@@ -90,6 +54,7 @@ class Intake:
     constants: Mapping[str, Any]
     max_body: int
     sources: Sources
+    is_path_shared: bool = True  # POST /webhooks is open: few enough accounts have their secrets tried
 
     def route(self, event: Event) -> tuple[Event, list[PlannedDelivery]]:
         """The event in its right state, and what is owed for it. Its account is known."""
@@ -114,6 +79,8 @@ def recognise_rejected(intake: Intake, request: RejectedRequest) -> Event | str:
     """
     if request.account is not None and request.account not in intake.accounts:
         return "unknown_account"
+    if request.reason == "too_large":
+        return request.reason
     try:
         event = recognise(intake, request.account, request.body, request.signature, request.received_at.timestamp())
     except SignatureError as refusal:
@@ -136,6 +103,9 @@ class Application(Protocol):
 
     def precheck(self, request: web.BaseRequest) -> web.Response | None:
         """The answer where the head alone says that there is nothing to do, or None."""
+
+    def too_large(self, request: web.BaseRequest) -> web.Response:
+        """The answer to one whose body has more bytes than that."""
 
     async def __call__(self, request: web.BaseRequest, body: bytes) -> web.Response:
         """The answer to what `precheck` let pass."""
@@ -198,20 +168,36 @@ class Handler:
         if path.startswith("/webhooks"):
             if path != "/webhooks":
                 if not path.startswith("/webhooks/"):
-                    return _NOT_FOUND()
+                    return answers.NOT_FOUND()
                 if path[len("/webhooks/") :] not in self._intake().accounts:
                     self._metrics.refused("unknown_account")
-                    return _UNKNOWN_ACCOUNT()
-            return None if request.method == "POST" else _USE_POST()
+                    return answers.UNKNOWN_ACCOUNT()
+            elif not self._intake().is_path_shared:
+                self._metrics.refused("shared_path")
+                self._log_refusal("", "shared_path", self._request_id(request))
+                return answers.NOT_FOUND()
+            return None if request.method == "POST" else answers.USE_POST()
         if path in ("/healthz", "/readyz"):
-            return None if request.method in ("GET", "HEAD") else _USE_GET()
-        return _NOT_FOUND()
+            return None if request.method in ("GET", "HEAD") else answers.USE_GET()
+        return answers.NOT_FOUND()
+
+    def too_large(self, request: web.BaseRequest) -> web.Response:
+        """Has what came to an account kept, but for its body."""
+        path = _path(request)
+        if not path.startswith("/webhooks"):
+            self._metrics.refused("too_large")
+            return answers.TOO_LARGE()
+        name = path[len("/webhooks/") :] or None
+        answer, now = answers.TOO_LARGE, time.time()
+        return self._keep_rejected(
+            self._intake(), request, b"", name, "too_large", now, self._request_id(request), answer
+        )
 
     async def __call__(self, request: web.BaseRequest, body: bytes) -> web.Response:
         """The answer to what `precheck` let pass."""
         path = _path(request)
         if path == "/healthz":
-            return _ALIVE()
+            return answers.ALIVE()
         if path == "/readyz":
             return await self._readyz()
         return await self._webhook(request, body, path[len("/webhooks/") :] or None)
@@ -226,13 +212,13 @@ class Handler:
 
     async def _readyz(self) -> web.Response:
         if self.is_stopping:
-            return _STOPPING()
+            return answers.STOPPING()
         try:
             async with asyncio.timeout(5):
                 await self._store.ping()
         except (StoreUnavailable, TimeoutError):
-            return _NOT_READY()
-        return _READY()
+            return answers.NOT_READY()
+        return answers.READY()
 
     async def _webhook(self, request: web.BaseRequest, body: bytes, name: str | None) -> web.Response:
         start = time.perf_counter()
@@ -241,18 +227,26 @@ class Handler:
         if self._waiting >= MOST_WAITING or self._waiting_bytes + len(body) > MOST_WAITING_BYTES:
             self._metrics.refused("overloaded")
             self._log_refusal(name or "", "overloaded", request_id)
-            return UNAVAILABLE()
+            return answers.UNAVAILABLE()
         now = time.time()
         try:
-            event = recognise(intake, name, body, header(request, "stripe-signature"), now)
+            signature = header(request, "stripe-signature")
+            if len(body) < LARGE_BODY:
+                event = recognise(intake, name, body, signature, now)
+            else:
+                event = await asyncio.to_thread(recognise, intake, name, body, signature, now)
         except SignatureError as refusal:
-            return self._keep_rejected(intake, request, body, name, refusal.reason, now, request_id, _BAD_SIGNATURE)
+            return self._keep_rejected(
+                intake, request, body, name, refusal.reason, now, request_id, answers.BAD_SIGNATURE
+            )
         except EnvelopeError:
-            return self._keep_rejected(intake, request, body, name, "malformed_event", now, request_id, _MALFORMED)
+            return self._keep_rejected(
+                intake, request, body, name, "malformed_event", now, request_id, answers.MALFORMED
+            )
         except KeyError:  # a reload took the account away since `precheck`
-            return _UNKNOWN_ACCOUNT()
+            return answers.UNKNOWN_ACCOUNT()
         if intake.sources.allowed is not None and not self._is_allowed(intake, request):
-            return self._keep_rejected(intake, request, body, name, "source", now, request_id, _FORBIDDEN)
+            return self._keep_rejected(intake, request, body, name, "source", now, request_id, answers.FORBIDDEN)
         if header(request, SOURCE_HEADER) == EventSource.SEND:
             event = replace(event, source=EventSource.SEND)
         if event.id == TEST_EVENT_ID:  # each is new, though the Dashboard gave them all one id
@@ -275,7 +269,7 @@ class Handler:
         except StoreUnavailable as failure:
             self._metrics.refused("unavailable")
             self._log_refusal("", "store", request_id, error=str(failure))
-            return UNAVAILABLE()
+            return answers.UNAVAILABLE()
         finally:
             self._waiting -= 1
             self._waiting_bytes -= len(body)
@@ -285,7 +279,7 @@ class Handler:
             log.info(
                 "event.duplicate", account=event.account, event_id=event.id, type=event.type, request_id=request_id
             )
-            return _DUPLICATE()
+            return answers.DUPLICATE()
         self.versions.saw(event, now)
         self._took(event, planned)
         if event.state is EventState.UNMATCHED:
@@ -299,7 +293,7 @@ class Handler:
                 deliveries=len(planned),
                 request_id=request_id,
             )
-        return _RECEIVED()
+        return answers.RECEIVED()
 
     @staticmethod
     def _is_allowed(intake: Intake, request: web.BaseRequest) -> bool:
@@ -314,7 +308,7 @@ class Handler:
         reason: str,
         now: float,
         request_id: str,
-        answer: Answer,
+        answer: answers.Answer,
     ) -> web.Response:
         """Has a request kept, unless nothing at all speaks for it: neither its signature nor its address."""
         peer, forwarded_for = request.remote or "", header(request, "x-forwarded-for")
@@ -323,8 +317,8 @@ class Handler:
         if reason != "source" and not intake.sources.allow(client):
             self._metrics.refused("forbidden")
             self._log_refusal(name or "", "forbidden", request_id, address=address)
-            return _FORBIDDEN()
-        if reason in ("source", "malformed_event"):
+            return answers.FORBIDDEN()
+        if reason in ("source", "malformed_event", "too_large"):
             self._metrics.refused(reason)
         else:
             self._metrics.signature_failed(reason)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import select
+import stat
 import sys
-from typing import Literal, TextIO, cast
+from typing import ClassVar, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger
@@ -16,6 +19,7 @@ from gateway.config.runtime import masked
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+PART = select.PIPE_BUF // 4  # characters: a pipe that is ready takes as many bytes, of which a character has at most 4
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -25,23 +29,41 @@ def given_request_id(header: str | None) -> str | None:
 
 
 class Output:
-    """A stream that never fails whoever writes: what nobody can take (a full disk, a reader that is gone) is dropped. A
-    gateway that delivers and says nothing is worth more than one that does neither.
+    """A stream that never fails and never holds up whoever writes: what nobody can take (a full disk, a reader that is
+    gone, a pipe that nobody reads) is dropped and counted. A gateway that delivers and says nothing is worth more than
+    one that does neither.
     """
+
+    dropped: ClassVar[int] = 0  # lines, of the process
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._line = ""
+        self._is_torn = False  # the last line was cut: the next begins a new one
+        self._poll: select.poll | None = None
+        with contextlib.suppress(OSError, ValueError):  # it is no file: a test's
+            descriptor = stream.fileno()
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                self._poll = select.poll()
+                self._poll.register(descriptor, select.POLLOUT)
 
     def write(self, text: str) -> int:
-        """Writes, or drops."""
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
+        """Takes a part of a line."""
+        self._line += text
         return len(text)
 
     def flush(self) -> None:
-        """Passes on, or drops."""
-        with contextlib.suppress(OSError):
-            self._stream.flush()
+        """Passes what was written on, or drops it."""
+        line, self._line = ("\n" if self._is_torn else "") + self._line, ""
+        try:
+            for start in range(0, len(line), PART):
+                if self._poll is not None and not self._poll.poll(0):
+                    raise BlockingIOError
+                self._stream.write(line[start : start + PART])
+                self._stream.flush()
+                self._is_torn = start + PART < len(line)
+        except OSError:
+            Output.dropped += 1
 
 
 def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -68,5 +90,7 @@ def configure(level: str = "info", form: Literal["auto", "console", "json"] = "a
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Output(sys.stderr))),
         cache_logger_on_first_use=False,
     )
+    logging.lastResort = logging.StreamHandler(cast(TextIO, Output(sys.stderr)))  # what libraries say
+    logging.lastResort.setLevel(logging.WARNING)
     logger: FilteringBoundLogger = structlog.get_logger().bind()  # not the proxy, which builds itself anew at each call
     return logger

@@ -23,6 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from gateway import __version__
+from gateway.telemetry.logging import Output
 
 MOST_TYPES = 300
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -152,6 +153,7 @@ class Metrics:
         yield _counter("gateway_requests_refused", "Other requests refused.", ("reason",), self._refused)
         yield _counter("gateway_attempts", "Attempts ended.", ("route", "action", "outcome"), self._attempts)
         yield _counter("gateway_config_reloads", "Reads of gateway.yaml after the first.", ("outcome",), self._reloads)
+        yield _counter("gateway_log_lines_dropped", "Log lines that nobody took.", (), {(): Output.dropped})
         yield _histogram("gateway_intake_duration_seconds", "From request to answer.", (), {(): self._intake})
         yield _histogram("gateway_commit_duration_seconds", "Waiting for the store's commit.", (), {(): self._commit})
         yield _histogram(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -59,6 +61,30 @@ async def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, ledger
         assert not made.has_ended
     finally:
         made.stop()
+
+
+async def test_a_log_that_nobody_reads_holds_nothing_up_and_its_lines_are_counted(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    port = free_port()
+    gateway = GatewayProcess(tmp_path, ledger.config(port).replace("level: warning", "level: info"), port)
+    kept, gateway.log = gateway.log, tmp_path / "log.pipe"
+    os.mkfifo(gateway.log)
+    reader = os.open(gateway.log, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    try:
+        gateway.launch()
+        gateway.log = kept
+        kept.touch()
+        await gateway.until_ready()
+        await ledger.send(gateway, EVENTS)
+        await ledger.settle(60 * TORTURE)
+        assert not gateway.has_ended
+        async with aiohttp.ClientSession() as session, session.get(f"{gateway.url}/healthz") as answer:
+            assert answer.status == 200
+    finally:
+        gateway.stop()
+        os.close(reader)
 
 
 @pytest.mark.timeout(180)

@@ -16,10 +16,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+import structlog
+from aiohttp.test_utils import make_mocked_request
 
+from gateway.core.client_address import Sources
+from gateway.core.model import Account
+from gateway.core.routing import RouteTable
 from gateway.intake import server as module
 from gateway.intake.server import PublicServer
-from tests.acceptance.harness import ROOT, GatewayProcess, free_port
+from gateway.intake.webhook import Handler, Intake
+from gateway.store.sqlite.store import SqliteStore
+from gateway.telemetry.metrics import Metrics
+from gateway.testing import signed_request
+from tests.acceptance.harness import ROOT, SECRET, GatewayProcess, free_port
 from tests.attacks.conftest import Target, request, statuses
 from tests.configs import gateway_yaml
 from tests.integration.test_listener import POST, Echo, echo, listener
@@ -28,6 +37,7 @@ __all__ = ["echo", "listener"]  # fixtures
 IDLE = int(os.environ.get("ATTACK_IDLE", "300"))
 GOOD_EACH = 100  # idle ones
 FEW = 400
+MIB, BAD_LARGE = 1024 * 1024, 40
 BAD = int(os.environ.get("ATTACK_BAD", "1500"))
 
 
@@ -146,6 +156,47 @@ def test_bodies_in_chunks_of_two_bytes_take_little_memory_and_keep_nobody_waitin
     assert len(answers) == 64
     assert most <= 150 * 1024 * 1024
     assert longest < 1.0
+
+
+def loop_seconds(pid: int) -> float:
+    """Processor time of a process's first thread, which runs the loop."""
+    (first,) = [thread for thread in psutil.Process(pid).threads() if thread.id == pid]
+    return float(first.user_time + first.system_time)
+
+
+async def test_the_handler_of_a_large_bad_request_leaves_the_loop_to_others(tmp_path: Path) -> None:
+    """A body of 1 MiB is hashed by a thread."""
+    accounts = {"acme": Account("acme", (SECRET,), None, 300.0)}
+    intake = Intake(accounts, RouteTable(()), {}, MIB, Sources())
+    store, log = SqliteStore(tmp_path / "none.db"), structlog.get_logger()
+    handler = Handler(store, lambda: intake, log, Metrics(), lambda request: None)
+    body = b"x" * MIB
+    asked = make_mocked_request("POST", "/webhooks/acme", signed_request(body, "whsec_wrong"))
+    before = time.thread_time()
+    for _ in range(BAD_LARGE):
+        assert (await handler(asked, body)).status == 401
+    assert (time.thread_time() - before) / BAD_LARGE < 0.002
+
+
+@pytest.mark.parametrize(("path", "status"), [("/webhooks", 404), ("/webhooks/a7", 401)])
+def test_a_bad_request_of_the_most_bytes_costs_little_however_many_accounts_there_are(
+    tmp_path: Path, path: str, status: int
+) -> None:
+    """The loop's processor time, with the receiving."""
+    port = free_port()
+    accounts = "\n".join(f"  a{number}: {{signing_secrets: [whsec_{number}]}}" for number in range(300))
+    config = gateway_yaml(port=port, accounts=accounts)
+    gateway = GatewayProcess(tmp_path, config, port)
+    asyncio.run(gateway.start())
+    try:
+        target, sent = Target(gateway, port), request(b"x" * MIB, path=path)
+        assert statuses(target.talk(sent)) == [status]
+        before = loop_seconds(gateway.pid)
+        for _ in range(BAD_LARGE):
+            assert statuses(target.talk(sent)) == [status]
+        assert (loop_seconds(gateway.pid) - before) / BAD_LARGE < 0.02
+    finally:
+        gateway.terminate()
 
 
 def test_a_flood_of_bad_signatures_floods_no_log(target: Target) -> None:

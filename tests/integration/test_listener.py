@@ -12,8 +12,8 @@ import structlog
 from aiohttp import web
 
 from gateway.intake import server as module
+from gateway.intake.answers import TOO_LARGE, answer, error
 from gateway.intake.server import PublicConnection, PublicServer
-from gateway.intake.webhook import answer, error
 
 Talk = Callable[[bytes], asyncio.Future[bytes]]
 POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
@@ -31,6 +31,9 @@ class Echo:
     def precheck(self, request: web.BaseRequest) -> web.Response | None:
         """Nothing is at /none."""
         return error(404, "not_found", "There is nothing here.")() if request.path == "/none" else None
+
+    def too_large(self, request: web.BaseRequest) -> web.Response:
+        return TOO_LARGE()
 
     async def __call__(self, request: web.BaseRequest, body: bytes) -> web.Response:
         self.seen.append(request)

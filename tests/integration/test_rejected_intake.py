@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from gateway.app.gateway import running
 from gateway.config.load import load
 from gateway.core.model import EventFilter, RejectedFilter, RejectedRequest
+from gateway.intake.planning import readmission
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event, signed_request
 
@@ -52,7 +53,7 @@ accounts:
         async with running(load(self.path, {}), structlog.get_logger()) as ready:
             yield ready.public_url
 
-    async def post(self, path: str, content: bytes, headers: Mapping[str, str]) -> int:
+    async def post(self, path: str, content: bytes | AsyncIterator[bytes], headers: Mapping[str, str]) -> int:
         async with (
             self.running() as url,
             aiohttp.ClientSession() as session,
@@ -115,10 +116,39 @@ async def test_a_good_signature_over_no_event_is_kept_as_a_malformed_event(tmp_p
     assert [(one.reason, one.body) for one in await site.kept()] == [("malformed_event", b"{}")]
 
 
+async def test_with_more_accounts_than_may_share_it_the_path_without_a_name_is_closed(tmp_path: Path) -> None:
+    site, content = Site(tmp_path, ", shared_path_accounts: 1"), body()
+    with capture_logs() as logs:
+        assert await site.post("/webhooks", content, signed_request(content, SECRET)) == 404
+    assert [line["reason"] for line in logs if line["event"] == "request.refused"] == ["shared_path"]
+    assert await site.post("/webhooks/acme", content, signed_request(content, SECRET)) == 200
+
+
 async def test_a_request_without_an_account_is_kept_without_one(tmp_path: Path) -> None:
     site = Site(tmp_path)
     assert await site.post("/webhooks", b"{}", signed_request(b"{}", OTHER)) == 401
     assert [(one.reason, one.account) for one in await site.kept()] == [("no_match", None)]
+
+
+async def test_what_is_larger_than_max_body_is_told_and_kept_without_its_body(tmp_path: Path) -> None:
+    """Also where it comes in chunks, and is not known to be too large before."""
+    site = Site(tmp_path, ", max_body: 1KiB")
+    content = json.dumps(make_event("invoice.paid") | {"long": "x" * 2000}).encode()
+    signed = signed_request(content, SECRET)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield content[:500]
+        yield content[500:]
+
+    for sent in (content, chunks()):
+        with capture_logs() as logs:
+            assert await site.post("/webhooks/acme", sent, signed) == 413
+        (line,) = [line for line in logs if line["event"] == "request.refused"]
+        assert (line["reason"], line["account"], "max_body" in line["hint"]) == ("too_large", "acme", True)
+    kept = await site.kept()
+    assert [(row.reason, row.account, row.body) for row in kept] == [("too_large", "acme", b"")] * 2
+    assert {row.signature for row in kept} == {signed["Stripe-Signature"]}
+    assert {readmission(load(site.path, {}))(row) for row in kept} == {"too_large"}
 
 
 async def test_a_request_for_an_unknown_account_is_not_kept(tmp_path: Path) -> None:

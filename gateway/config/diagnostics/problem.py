@@ -36,6 +36,7 @@ CODES = {
     "same-secret": "two accounts with the same signing secret",
     "same-token": "one token for the two roles of the console",
     "secret-file": "a ${file:...} that cannot be read",
+    "shared-path": "more accounts than may share `POST /webhooks`, which is then closed",
     "signing-secret": "a signing secret that does not look like one",
     "stripe-field": "a field that Stripe's objects do not have",
     "stripe-ips": "a file with Stripe's addresses that is missing, is none, or is old",

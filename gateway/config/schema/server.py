@@ -31,6 +31,15 @@ class ServerSettings(Section):
         examples=["https://hooks.acme.example"],
     )
     max_body: Size = Field(1024 * 1024, description="Larger requests are refused with 413.", examples=["512KiB"])
+    shared_path_accounts: int = Field(
+        8,
+        ge=0,
+        le=64,
+        description="How many accounts may share POST /webhooks, the path without a name, where a request costs a "
+        "hash of its body for each account's secrets. With more accounts it is closed, as with 0, and answers 404; "
+        "/webhooks/NAME is always open. At most 64.",
+        examples=[0, 20],
+    )
     tls: TlsSettings | None = Field(None, description="Only where no proxy ends TLS in front.")
     allowed_ips: AllowedIps | None = Field(
         None,

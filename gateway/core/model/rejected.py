@@ -33,6 +33,8 @@ REJECTED_REASONS = {
     "too_old": "it was signed too long before it came: the clock here is wrong, or somebody sent an old request again",
     "too_new": "it was signed in the future: the clock here is wrong",
     "malformed_event": "its signature is good, but its body is no event that this version understands",
+    "too_large": "it is larger than server.max_body: its body was not read to the end and is not kept, its signature "
+    "was not judged",
     "source": "its signature is good, but it came from an address that server.allowed_ips does not have",
 }
 """Why a request was rejected, in words for a person."""
