@@ -21,6 +21,7 @@ from tests.acceptance.harness import Sink
 from tests.acceptance.ledger import Ledger
 from tests.cli import CommandLine
 from tests.collector import Collector
+from tests.configs import SQLITE
 from tests.http_service import Handler, Serve, application
 from tests.stripe_standin import StripeStandin
 
@@ -109,6 +110,13 @@ async def inbox_url(postgresql_server: str, inbox_template: str) -> AsyncIterato
     yield database_url(postgresql_server, name)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty inbox, of each kind; SQLite's is below the folder of the configuration."""
+    url: str = SQLITE if request.param == "sqlite" else request.getfixturevalue("inbox_url")
+    return url
 
 
 @pytest.fixture

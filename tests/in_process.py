@@ -20,7 +20,7 @@ from gateway.store.protocol import Store
 from gateway.testing import signed_request
 from tests.configs import gateway_yaml
 from tests.stripe_standin import TEST_KEY
-from tests.waiting import until
+from tests.waiting import nothing_owed, until
 
 SECRET = "whsec_in_process"
 SQLITE = "sqlite:///inbox.db"
@@ -77,11 +77,7 @@ class InProcess:
 
     async def until_finished(self, seconds: float = 240) -> None:
         """Waits until nothing is owed."""
-
-        async def is_done() -> bool:
-            return not {"pending", "running", "blocked"} & set(await self.store.counts())
-
-        await until(is_done, seconds)
+        await until(lambda: nothing_owed(self.store), seconds)
 
     def deliveries(self) -> list[tuple[str, str, str | None]]:
         """Action, state and reason or last error of every delivery, in order of arrival."""

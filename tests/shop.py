@@ -34,7 +34,7 @@ from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
 from tests.contract.test_store import NOW
 from tests.http_service import Serve
-from tests.waiting import until
+from tests.waiting import nothing_owed, until
 
 CONFIG = """\
 version: 1
@@ -138,8 +138,8 @@ class Shop:
     async def status(self) -> ConnectionStatus:
         return (await self.store.connections()).get("shop", ConnectionStatus("shop"))
 
-    async def until(self, true: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-        await until(true, seconds, seen=lambda: self.logged[-5:])
+    async def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
+        await until(condition, seconds, seen=lambda: self.logged[-5:])
 
     async def until_state(self, state: ConnectionState) -> None:
         async def is_so() -> bool:
@@ -148,11 +148,7 @@ class Shop:
         await self.until(is_so)
 
     async def until_done(self) -> None:
-        async def is_so() -> bool:
-            counts = await self.store.counts()
-            return not any(counts.get(state) for state in ("pending", "running", "blocked"))
-
-        await self.until(is_so)
+        await self.until(lambda: nothing_owed(self.store))
 
     def events_logged(self, begins: str = "connection.") -> list[str]:
         return [entry["event"] for entry in self.logged if entry["event"].startswith(begins)]
@@ -177,15 +173,12 @@ async def one_of_two_probes(shop: Shop, first: Store, second: Store) -> None:
         await release.wait()
         return web.Response()
 
-    async def is_tried() -> bool:
-        return len(shop.service.times) >= 1
-
     shop.service.answer = wait
     await shop.store.change_connection("shop", 0, ConnectionChange(ConnectionState.PAUSED, 0.1, "it was down"))
     await shop.add(20, "a", "b")
     shop.start(store=first)
     shop.start(store=second)
-    await shop.until(is_tried)
+    await shop.until(lambda: shop.service.times)
     await asyncio.sleep(0.5)
     assert len(shop.service.times) == 1
     release.set()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from gateway.store.protocol import Store
+
 Condition = Callable[[], Any]
 
 
@@ -34,3 +36,9 @@ def wait_until(condition: Condition, seconds: float = 60, *, every: float = 0.05
         assert time.monotonic() < end, f"not so after {seconds:g} s: {seen()}"
         time.sleep(every)
     return answer
+
+
+async def nothing_owed(store: Store) -> bool:
+    """Whether each delivery is in a state that lasts."""
+    counts = await store.counts()
+    return not any(counts.get(state) for state in ("pending", "running", "blocked"))

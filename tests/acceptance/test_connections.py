@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.testing import make_event
-from tests.acceptance.harness import GatewayProcess, Sink, free_port, post
+from tests.acceptance.harness import GatewayProcess, Sink, free_port
 from tests.configs import gateway_yaml, http
 from tests.waiting import until
 
@@ -41,8 +41,7 @@ async def gateway(tmp_path: Path, sink: Sink) -> AsyncIterator[GatewayProcess]:
 
 
 async def send(gateway: GatewayProcess) -> None:
-    async with aiohttp.ClientSession() as session:
-        assert (await post(session, f"{gateway.url}/webhooks/acme", make_event("invoice.paid")))[0] == 200
+    assert (await gateway.post(make_event("invoice.paid")))[0] == 200
 
 
 async def asked(gateway: GatewayProcess, path: str) -> str:

@@ -40,8 +40,7 @@ async def gateway(tmp_path: Path, sink: Sink) -> AsyncIterator[GatewayProcess]:
 
 async def test_an_event_becomes_a_row_and_a_signed_forward(gateway: GatewayProcess, sink: Sink) -> None:
     event = make_event("checkout.session.completed")
-    async with aiohttp.ClientSession() as session:
-        assert await post(session, f"{gateway.url}/webhooks/acme", event) == (200, {"received": True})
+    assert await gateway.post(event) == (200, {"received": True})
     await gateway.until_finished()
     assert gateway.rows("SELECT event_id, amount FROM orders", "data/shop.db") == [(event["id"], 4500)]
     assert list(sink.events.values()) == [event["id"]]
@@ -117,8 +116,7 @@ async def test_an_action_that_always_fails_never_fires_its_siblings_again(tmp_pa
     )
     gateway = GatewayProcess(tmp_path, text, port)
     await gateway.start()
-    async with aiohttp.ClientSession() as session:
-        await post(session, f"{gateway.url}/webhooks/acme", make_event())
+    await gateway.post(make_event())
     await gateway.until_finished()
     found = {one["action"]: one for one in gateway.json("deliveries", "list")}
     assert (found["broken"]["state"], found["broken"]["attempts"]) == ("dead", 3)
@@ -133,8 +131,7 @@ async def test_a_template_that_fails_names_its_line_and_succeeds_after_the_fix(t
     good = config(port, sink.url)
     gateway = GatewayProcess(tmp_path, good.replace("object.amount_total", "object.amuont_total"), port)
     await gateway.start()
-    async with aiohttp.ClientSession() as session:
-        await post(session, f"{gateway.url}/webhooks/acme", make_event())
+    await gateway.post(make_event())
     await until(lambda: gateway.rows("SELECT 1 FROM deliveries WHERE state = 'dead'"))
     dead = gateway.json("deliveries", "list", "--state", "dead")
     line = good[: good.index("object.amount_total")].count("\n") + 1

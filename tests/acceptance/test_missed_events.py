@@ -20,20 +20,12 @@ import pytest
 
 from gateway.testing import make_event
 from tests.acceptance.harness import ROOT, GatewayProcess, Sink, free_port, post
-from tests.configs import SHIP, SQLITE, gateway_yaml, http
+from tests.configs import SHIP, gateway_yaml, http
 from tests.stripe_standin import TEST_KEY, StripeStandin
 from tests.waiting import until
 
 EVENTS = int(os.environ.get("BACKFILL_EVENTS", "1500"))
 MISSED = 500
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        return SQLITE
-    url: str = request.getfixturevalue("inbox_url")
-    return url
 
 
 Make = Callable[..., GatewayProcess]
@@ -149,8 +141,7 @@ async def test_what_was_made_while_the_gateway_was_down_is_delivered_by_reconcil
     await gateway.start()
     first = make_event("checkout.session.completed", created=int(time.time()) - 600)
     standin.add_event(first)
-    async with aiohttp.ClientSession() as session:
-        assert (await post(session, f"{gateway.url}/webhooks/acme", first))[0] == 200
+    assert (await gateway.post(first))[0] == 200
     await until_shipped(sink, 1)
     gateway.kill()
     ids = []

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 
 from gateway.testing import make_event, signed_request
@@ -31,14 +30,6 @@ def config(port: int, sink: str, store: str, secrets: str, server: str = "") -> 
         connections={"warehouse": http(sink)},
         routes=SHIP.replace("checkout.session.completed", "invoice.paid"),
     )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        return SQLITE
-    found: str = request.getfixturevalue("inbox_url")
-    return found
 
 
 async def until_rejected(gateway: GatewayProcess, count: int) -> list[dict[str, Any]]:

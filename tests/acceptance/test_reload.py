@@ -155,8 +155,7 @@ async def test_a_secret_is_rolled_by_reload_and_no_event_is_refused(served: Serv
     await served.gateway.until_finished()
     assert statuses == [200] * (3 * 2 * EVENTS_A_SECOND)
     assert len(sink.ids) == len(statuses)
-    async with aiohttp.ClientSession() as session:
-        assert (await post(session, f"{served.gateway.url}/webhooks/acme", make_event()))[0] == 401
+    assert (await served.gateway.post(make_event()))[0] == 401
 
 
 async def test_diff_says_what_a_reload_would_change_and_reload_does_it(tmp_path: Path, sink: Sink) -> None:

@@ -32,20 +32,19 @@ async def test_a_retry_after_kill_9_belongs_to_the_trace_of_the_request(
 ) -> None:
     """The first attempt finds nobody at home and waits for an hour; the gateway is killed; a new one delivers."""
     port = free_port()
-    async with aiohttp.ClientSession() as session:
-        nobody = f"http://127.0.0.1:{free_port()}/hooks"
-        first = GatewayProcess(tmp_path, config(port, nobody, collector.url, "1h"), port)
-        await first.start()
-        assert (await post(session, f"{first.url}/webhooks/acme", make_event()))[0] == 200
-        before = {span.name: span for span in await collector.until(5)}
-        first.kill()
-        second = GatewayProcess(tmp_path, config(port, sink.url, collector.url), port)
-        await second.start()
-        ((delivery_id,),) = second.rows("SELECT id FROM deliveries WHERE state = 'pending'")
-        assert second.run("deliveries", "retry", delivery_id).returncode == 0
-        await second.until_finished()
-        assert second.terminate() == 0
-        spans = await collector.until(7)
+    nobody = f"http://127.0.0.1:{free_port()}/hooks"
+    first = GatewayProcess(tmp_path, config(port, nobody, collector.url, "1h"), port)
+    await first.start()
+    assert (await first.post(make_event()))[0] == 200
+    before = {span.name: span for span in await collector.until(5)}
+    first.kill()
+    second = GatewayProcess(tmp_path, config(port, sink.url, collector.url), port)
+    await second.start()
+    ((delivery_id,),) = second.rows("SELECT id FROM deliveries WHERE state = 'pending'")
+    assert second.run("deliveries", "retry", delivery_id).returncode == 0
+    await second.until_finished()
+    assert second.terminate() == 0
+    spans = await collector.until(7)
     request, commit = before["POST /webhooks/{account}"], before["commit inbox"]
     assert {span.trace_id for span in spans} == {request.trace_id}
     attempts = [span for span in spans if span.kind == "CONSUMER"]

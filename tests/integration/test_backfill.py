@@ -22,9 +22,8 @@ from gateway.intake.backfill.listing import MOST_IN_WINDOW, Listing, oldest_firs
 from gateway.intake.backfill.progress import Course, Order
 from gateway.intake.planning import intake_of
 from gateway.intake.webhook import Intake
-from gateway.store.postgres.store import PostgresStore
+from gateway.store import open_store
 from gateway.store.protocol import Store
-from gateway.store.sqlite.store import SqliteStore
 from gateway.stripe.api import StripeApi
 from gateway.testing import make_event, thin_event
 from tests.in_process import config
@@ -40,11 +39,9 @@ ROUTES = """\
 LOG = structlog.wrap_logger(structlog.testing.CapturingLogger())
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def not_started(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "sqlite":
-        return SqliteStore(tmp_path / "inbox.db")
-    return PostgresStore(request.getfixturevalue("inbox_url"))
+@pytest.fixture
+def not_started(store_url: str, tmp_path: Path) -> Store:
+    return open_store(store_url, tmp_path)
 
 
 @pytest.fixture

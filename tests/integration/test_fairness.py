@@ -11,21 +11,18 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gateway.store.postgres.store import PostgresStore
+from gateway.store import open_store
 from gateway.store.protocol import Store
-from gateway.store.sqlite.store import SqliteStore
 from tests.http_service import Serve
 from tests.shop import Shop, shop_on
 
 FLOOD = 100_000
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+@pytest.fixture
+def store(store_url: str, tmp_path: Path) -> Store:
     """Not started; by the real clock."""
-    if request.param == "sqlite":
-        return SqliteStore(tmp_path / "inbox.db")
-    return PostgresStore(request.getfixturevalue("inbox_url"))
+    return open_store(store_url, tmp_path)
 
 
 @pytest.fixture

@@ -39,12 +39,12 @@ async def test_a_pause_by_one_gateway_holds_in_the_other(pair: tuple[Shop, Postg
     shop.start(settings, first)
     await shop.add(20)
     await shop.until_state(ConnectionState.PAUSED)
-    await shop.until(lambda: _is(shop.service.at_once == 0))
+    await shop.until(lambda: shop.service.at_once == 0)
     before = len(shop.service.times)
     shop.service.answer = ok
     shop.start(settings, second)
     await shop.add(20, name="more")
-    await shop.until(lambda: _is("connection.still_paused" in shop.events_logged()))
+    await shop.until(lambda: "connection.still_paused" in shop.events_logged())
     await asyncio.sleep(0.5)
     assert len(shop.service.times) == before
     assert shop.ran[1] == 0
@@ -69,10 +69,10 @@ async def test_a_pause_while_both_work_stops_both(pair: tuple[Shop, PostgresStor
     await shop.add(3000)
     shop.start("concurrency: 1", first)
     shop.start("concurrency: 1", second)
-    await shop.until(lambda: _is(shop.ran[0] > 5 and shop.ran[1] > 5))
+    await shop.until(lambda: shop.ran[0] > 5 and shop.ran[1] > 5)
     await shop.store.change_connection("shop", 0, paused_by_hand(await shop.status(), "stocktaking"))
-    await shop.until(lambda: _is(shop.events_logged().count("connection.paused") == 2))
-    await shop.until(lambda: _is(shop.service.at_once == 0))
+    await shop.until(lambda: shop.events_logged().count("connection.paused") == 2)
+    await shop.until(lambda: shop.service.at_once == 0)
     before = len(shop.service.times)
     await asyncio.sleep(0.5)
     assert len(shop.service.times) == before
@@ -91,16 +91,12 @@ async def test_a_rate_is_kept_by_both_gateways_together(pair: tuple[Shop, Postgr
     start = time.monotonic()
     shop.start(f"concurrency: 8, rate: {RATE}/s", first)
     shop.start(f"concurrency: 8, rate: {RATE}/s", second)
-    await shop.until(lambda: _is(len(shop.service.times) >= 3 * RATE))
+    await shop.until(lambda: len(shop.service.times) >= 3 * RATE)
     for i, at in enumerate(shop.service.times):  # a new bucket holds one, and fills with RATE a second
         assert at - start >= (i - 0.1) / RATE
     assert shop.service.times[3 * RATE - 1] - start < 30  # 3 s where nothing else runs
     assert shop.ran[0] > 0
     assert shop.ran[1] > 0
-
-
-async def _is(value: bool) -> bool:
-    return value
 
 
 # -- purging --------------------------------------------------------------------------------------------------
