@@ -94,6 +94,7 @@ class Watch:
         """One look, at what a route wants to know only. Raises StoreError."""
         config, table = self._in_force()
         alerts, now = config.settings.alerts, self._now()
+        self._started_at = min(self._started_at, now)  # the clock was ahead at the start, and was put back
         bounds = {name: one for name, one in silent_after(config).items() if table.wanting(name, ACCOUNT_SILENT)}
         if bounds:
             last_events = await self._store.last_events()

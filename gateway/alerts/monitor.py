@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -44,10 +45,12 @@ class Alerts:
         log: FilteringBoundLogger,
         raised: Callable[[Event], None] = lambda event: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._in_force = in_force
         self._now = now
+        self._clock = clock  # for what is counted in time: that of the wall may be put back
         self._publisher = Publisher(store, plan, log, raised)
         self._watch = Watch(store, in_force, self.publish, log, now)
         self._signatures = SignatureWatch()
@@ -90,7 +93,7 @@ class Alerts:
         reasons = self._signatures.refused(
             request.account,
             request.reason,
-            request.received_at.timestamp(),
+            self._clock(),
             failures=alerts.signature_failures,
             within=alerts.signature_within,
             repeat=alerts.repeat,

@@ -308,7 +308,7 @@ def find(claim: Claim, context: AttemptContext) -> tuple[Route, ActionUse]:
     begins = f"waits for {missing} since "
     since = context.now()
     if delivery.reason is not None and delivery.reason.startswith(begins):
-        since = datetime.fromisoformat(delivery.reason.removeprefix(begins))
+        since = min(since, datetime.fromisoformat(delivery.reason.removeprefix(begins)))  # a clock may have been ahead
     if (context.now() - since).total_seconds() < UNKNOWN_SECONDS:  # another gateway, or the next reload, may know it
         reason = begins + since.isoformat(timespec="seconds")
         raise _Settled(Released(reason, UNKNOWN_WAIT_SECONDS))
