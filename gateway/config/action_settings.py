@@ -69,7 +69,7 @@ class CompiledWith:
 
     def known(self) -> dict[str, Any]:
         """`with` as far as it is known without an event; an Unrendered stands for each template."""
-        known: dict[str, Any] = _known(self._tree)
+        known: dict[str, Any] = _filled(self._tree, lambda leaf: Unrendered(leaf.source))
         return known
 
     def render(self, scope: Mapping[str, Any]) -> Rendered:
@@ -112,26 +112,21 @@ class CompiledWith:
         return TemplateError(self._where((*self._at, *below, *first.path)), first.message)
 
 
-def _known(part: Any) -> Any:
-    if isinstance(part, Leaf):
-        return Unrendered(part.source)
-    if isinstance(part, dict):
-        return {key: _known(value) for key, value in part.items()}
-    return [_known(value) for value in part] if isinstance(part, list) else part
-
-
 def _jsonable(value: Any) -> Any:
     return to_jsonable_python(value, fallback=str)
 
 
 def _render(part: Any, scope: Mapping[str, Any]) -> Any:
+    return _filled(part, lambda leaf: leaf.render(scope))
+
+
+def _filled(part: Any, value_of: Callable[[Leaf], Any]) -> Any:
+    """A part of `with`, with a value for each of its templates."""
     if isinstance(part, Leaf):
-        return part.render(scope)
+        return value_of(part)
     if isinstance(part, dict):
-        return {key: _render(value, scope) for key, value in part.items()}
-    if isinstance(part, list):
-        return [_render(value, scope) for value in part]
-    return part
+        return {key: _filled(value, value_of) for key, value in part.items()}
+    return [_filled(value, value_of) for value in part] if isinstance(part, list) else part
 
 
 @functools.lru_cache(maxsize=64)  # bounded: a changed plugin file brings a new class

@@ -92,7 +92,7 @@ class _Draft(Loading):
     def _connections(self) -> dict[str, ConnectionSettings]:
         return dict(self.base.connections)
 
-    def _doubts(self, *parts: Any) -> Iterator[Problem]:
+    def _lint(self, *parts: Any) -> Iterator[Problem]:
         return iter(())  # accounts and connections are not the draft's
 
 

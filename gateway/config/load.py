@@ -22,8 +22,8 @@ from gateway.config.checks.internal_events import check_account_names
 from gateway.config.checks.lint import check_accounts, check_same, check_use
 from gateway.config.checks.stripe import check_reconcile, reconcile_of
 from gateway.config.diagnostics.excerpts import Excerpts
-from gateway.config.diagnostics.problem import ConfigError, Problem, ProblemNote, did_you_mean, in_order
-from gateway.config.diagnostics.pydantic_errors import explained
+from gateway.config.diagnostics.problem import ConfigError, Problem, ProblemNote, in_order
+from gateway.config.diagnostics.pydantic_errors import problems_of
 from gateway.config.diagnostics.recovery import sound_account, sound_route
 from gateway.config.load_routes import LoadedParts, RouteLoading
 from gateway.config.plugins import find_actions
@@ -38,6 +38,7 @@ from gateway.core.errors import Where
 from gateway.core.internal_events import OWN_ACCOUNT, account_named, is_own
 from gateway.core.masking import Masker
 from gateway.core.model import Account, Route
+from gateway.core.spelling import did_you_mean
 from gateway.plugin import Action, ConnectionSettings
 from gateway.privacy.redaction import parse_path
 from gateway.privacy.views import Redactions
@@ -173,7 +174,7 @@ class Loading:
         self._admin(settings)
         self._shared_path(settings, len(accounts))
         self._extras(settings)
-        self.problems += self._doubts(parts, routes if is_sound else None, loading.used_connections)
+        self.problems += self._lint(parts, routes if is_sound else None, loading.used_connections)
         if settings is None or any(problem.severity == "error" for problem in self.problems):
             raise self._refused()
         files = self._files()
@@ -243,14 +244,8 @@ class Loading:
         try:
             return GatewaySettings.model_validate(value)
         except ValidationError as error:
-            self._tell(error, value, GatewaySettings, ())
+            self.problems += problems_of(error, value, GatewaySettings, self.source, ())
             return None
-
-    def _tell(self, error: ValidationError, value: Any, model: Any, at: Path_) -> None:
-        for issue in explained(error, value, model, lambda path: self.source.written((*at, *path))):
-            path = (*at, *issue.path)
-            where = self.source.where_key(path) if issue.is_of_key else self.source.where(path)
-            self.problem(where, issue.message, issue.hint, issue.code)
 
     def _members(self, section: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """What stands in a section and could be one of its members."""
@@ -278,7 +273,7 @@ class Loading:
             try:
                 connections[name] = model.model_validate(settings)
             except ValidationError as error:
-                self._tell(error, settings, model, at)
+                self.problems += problems_of(error, settings, model, self.source, at)
         return connections
 
     def _accounts(self) -> Iterable[tuple[str, Account]]:
@@ -347,7 +342,7 @@ class Loading:
                 hint = f"pip install 'stripe-fulfilment-gateway[{extra}]', or take {key.rpartition('.')[2]} out"
                 self.problem(self.source.where(tuple(key.split("."))), message, hint, "missing-package")
 
-    def _doubts(
+    def _lint(
         self, parts: LoadedParts, routes: Sequence[Route] | None, used_connections: set[str]
     ) -> Iterator[Problem]:
         """What is wrong between the parts. Without sound routes nobody can tell what is used."""

@@ -15,7 +15,7 @@ from gateway.config.checks.lint import check_events
 from gateway.config.checks.stripe import check_fetch, fetch_of
 from gateway.config.checks.stripe_fields import Held, held_by
 from gateway.config.checks.template_names import Offered
-from gateway.config.diagnostics.problem import Problem, did_you_mean, nearest
+from gateway.config.diagnostics.problem import Problem
 from gateway.config.plugins import missing_packages
 from gateway.config.schema.connections import connection_types, keys_of_secrets
 from gateway.config.schema.model import GatewaySettings
@@ -25,6 +25,7 @@ from gateway.config.yaml.nodes import Path_
 from gateway.core.errors import Where
 from gateway.core.internal_events import account_named
 from gateway.core.model import Account, ActionUse, Digest, Expression, RetryPolicy, Route
+from gateway.core.spelling import did_you_mean, nearest
 from gateway.plugin import Action, ConnectionSettings
 
 

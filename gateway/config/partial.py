@@ -29,7 +29,7 @@ class StoreAddress:
 
 def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
     """`store.url` and `store.encrypt`. Raises ConfigError."""
-    source = _leniently(path, environ)
+    source = _read_partly(path, environ)
     section = source.section("store")
     url, keys = section.get("url"), section.get("encrypt")
     return StoreAddress(
@@ -42,7 +42,7 @@ def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
 def load_redactions(path: Path, environ: Mapping[str, str]) -> Redactions:
     """What nobody is shown. Raises ConfigError, UsageError (a path that is none: nobody may see what it hides)."""
     redactions: dict[str, tuple[RedactedPath, ...]] = {}
-    source = _leniently(path, environ)
+    source = _read_partly(path, environ)
     for name, account in source.section("accounts").items():
         listed = account.get("redact") if isinstance(account, dict) else None
         try:
@@ -70,13 +70,13 @@ def load_stripe_ips(path: Path, environ: Mapping[str, str]) -> Path:
 
 def _one_setting(path: Path, environ: Mapping[str, str], section: str, key: str) -> tuple[Path, str | None]:
     """The folder of gateway.yaml and one text in it, or None where there is no such text."""
-    source = _leniently(path, environ)
+    source = _read_partly(path, environ)
     value = source.section(section).get(key)
     return source.folder, value if isinstance(value, str) else None
 
 
-def _leniently(path: Path, environ: Mapping[str, str]) -> Source:
-    source = Source(path, environ, lenient=True)
+def _read_partly(path: Path, environ: Mapping[str, str]) -> Source:
+    source = Source(path, environ, partial=True)
     if not source.value:
         raise ConfigError(str(path), source.problems)
     return source

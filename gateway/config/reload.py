@@ -55,7 +55,7 @@ class Reloader:
         self._now = now
         self._on_reload = on_reload
         self._lock = asyncio.Lock()
-        self._told: tuple[str, ...] = ()  # problems in the log already
+        self._logged: tuple[str, ...] = ()  # problems in the log already
 
     async def reload(self, asked_by: str) -> Reload:
         """Reads all files and puts them into force, or changes nothing. Raises nothing."""
@@ -67,7 +67,7 @@ class Reloader:
             result = replace(result, version=live.config.version, seconds=time.monotonic() - start)
             live.note(result)
             self._on_reload(result)
-            self._tell(result)
+            self._log_result(result)
             return result
 
     async def preview(self, asked_by: str, path: Path | None = None) -> Reload:
@@ -125,12 +125,12 @@ class Reloader:
             self._log.warning("config.orphans_unknown", error=str(error))
             return ()
 
-    def _tell(self, result: Reload) -> None:
+    def _log_result(self, result: Reload) -> None:
         config = self.live.config
         details = {"asked_by": result.asked_by, "version": result.version, "seconds": round(result.seconds, 3)}
         if result.outcome is ReloadOutcome.REFUSED:
-            logged, self._told = self._told, tuple(str(problem) for problem in result.problems)
-            is_same = self._told == logged
+            logged, self._logged = self._logged, tuple(str(problem) for problem in result.problems)
+            is_same = self._logged == logged
             for problem in result.problems if not is_same else ():
                 if problem.severity == "warning":
                     self._log.warning("config.warning", problem=str(problem), code=problem.code)
@@ -138,7 +138,7 @@ class Reloader:
                     self._log.error("config.problem", problem=str(problem), code=problem.code)
             self._log.error("config.refused", problems=counted(result.problems), still_the_same=is_same, **details)
             return
-        self._told = ()
+        self._logged = ()
         if result.outcome is ReloadOutcome.UNCHANGED:
             self._log.info("config.unchanged", **details)
             return

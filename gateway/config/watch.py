@@ -20,20 +20,20 @@ LOOK_SECONDS = 5.0
 
 async def watch(reloader: Reloader, log: FilteringBoundLogger) -> None:
     """Until it is cancelled."""
-    is_told = False
+    is_logged = False
     while True:
         folders = reloader.inputs.folders()
         try:
             async with contextlib.aclosing(_changes(folders)) as changes:
                 async for _ in changes:
-                    is_told = False
+                    is_logged = False
                     await _reload_if_changed(reloader)
                     if reloader.inputs.folders() != folders:
                         break
         except (OSError, RuntimeError) as error:  # a folder that has just gone; no more watches to be had
-            if not is_told:
+            if not is_logged:
                 log.warning("config.watch_failed", error=str(error), hint=f"looking every {LOOK_SECONDS:g} s instead")
-            is_told = True
+            is_logged = True
             await asyncio.sleep(LOOK_SECONDS)
             await _reload_if_changed(reloader)
 

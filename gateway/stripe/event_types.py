@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from fnmatch import translate
 from importlib.resources import files
 
+from gateway.core import spelling
 from gateway.core.internal_events import TYPES as OWN_TYPES
 from gateway.core.internal_events import is_own
 
@@ -76,15 +76,11 @@ def nearest(pattern: str) -> str | None:
     """The type that is most like a pattern that matches none; for a glob, a glob that matches some. None where there is
     nothing near.
     """
-    near = _nearest(pattern, every_type())
+    near = spelling.nearest(pattern, every_type())
     wild = _GLOB.search(pattern)
     if near is None or wild is None:
         return near
     fixed = pattern[: wild.start()].rstrip(".")
     families = {".".join(known.split(".")[: fixed.count(".") + 1]) for known in every_type()}
-    family = _nearest(fixed, families)
+    family = spelling.nearest(fixed, families)
     return f"{family}.*" if family is not None else near
-
-
-def _nearest(word: str, known: frozenset[str] | set[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(word[:200], sorted(known), n=1, cutoff=0.6)), None)

@@ -26,7 +26,7 @@ class Read:
     is_path: bool  # such as object.lines.data[0]
     survey: Survey
     references: tuple[Reference, ...]  # what it takes from its scope, as far as this text alone tells
-    faults: tuple[TemplateSyntaxError, ...]  # filters and tests that do not exist
+    errors: tuple[TemplateSyntaxError, ...]  # filters and tests that do not exist
 
 
 class TemplateReader:
@@ -62,7 +62,7 @@ class TemplateReader:
             is_path=lone is not None and bool(path_of(lone)),
             survey=surveyed,
             references=taken([surveyed], self._sandbox.globals),
-            faults=tuple(self._sandbox.unknown(surveyed.filters, surveyed.tests)),
+            errors=tuple(self._sandbox.unknown(surveyed.filters, surveyed.tests)),
         )
 
     def _whole(self, source: str) -> Read:
@@ -95,7 +95,7 @@ class TemplateReader:
             is_path=is_lone and first.is_path,
             survey=Survey(tuple(references), frozenset(), (), (), (), is_sure),
             references=tuple(references),
-            faults=(),
+            errors=(),
         )
 
     def _piece(self, piece: str) -> Read | None:
@@ -106,7 +106,7 @@ class TemplateReader:
                 read: Read | None = self.of_tree(Parser(self._sandbox, shape).parse())
             except (TemplateSyntaxError, RecursionError, ValueError):
                 read = None
-            self._pieces[shape] = None if read is None or read.faults or read.survey.assigned else read
+            self._pieces[shape] = None if read is None or read.errors or read.survey.assigned else read
         return self._pieces[shape]
 
 

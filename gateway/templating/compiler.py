@@ -9,7 +9,6 @@ compiled then too; plain expressions wait for their first use: compiling costs t
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -21,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, Template, TemplateNotFound, Te
 from jinja2.parser import Parser
 
 from gateway.core.errors import TemplateError, Where
+from gateway.core.spelling import nearest
 from gateway.templating.analysis import Read, TemplateReader, lone_expression, parsed_expression
 from gateway.templating.budget import Budget, under_way
 from gateway.templating.environment import Sandbox, UnknownFilter
@@ -160,12 +160,12 @@ class Templates:
         place = place or _following(source, where)
         try:
             read = self._reader.expression(source)
-            if not read.faults:
+            if not read.errors:
                 code = self._code((source, None, True), lambda: self._assigned(self._expression(source)), read)
         except Exception as error:
             raise _refused(error, source, place) from None
-        if read.faults:
-            raise _all_refused(read.faults, source, place)
+        if read.errors:
+            raise _all_refused(read.errors, source, place)
         text = _Text(source.strip(), where, where.line if first_line is None else first_line)
         return CompiledExpression(code, text, read.is_path, read.references)
 
@@ -193,8 +193,8 @@ class Templates:
             read = self._reader.text(source)
         except Exception as error:
             raise _refused(error, source, place) from None
-        if read.faults:
-            raise _all_refused(read.faults, source, place)
+        if read.errors:
+            raise _all_refused(read.errors, source, place)
         seen: dict[str, Survey] = {}
         self._load_named(sandbox, read.survey.files, place, seen)
         is_lone = read.is_lone and not as_text and (escape is None or keeps_lone)
@@ -273,8 +273,8 @@ class Templates:
             place = _following(text, Where(file, 1, 1, where.path))
             read = self._reader.of_tree(Parser(sandbox, text, name, file).parse(), file)
             seen[name] = read.survey
-            if read.faults:
-                raise _all_refused(read.faults, text, place)
+            if read.errors:
+                raise _all_refused(read.errors, text, place)
             template = sandbox.get_template(name)
         except TemplateError:
             raise
@@ -305,8 +305,8 @@ class Templates:
             siblings = [file.name for file in files if self._loader.may_read(file)]
         except (OSError, ValueError):
             siblings = []
-        near = difflib.get_close_matches(os.path.basename(name), siblings, n=1)
-        return f"there is no template file {name!r}" + (f"; did you mean {near[0]}?" if near else "")
+        near = nearest(os.path.basename(name), siblings)
+        return f"there is no template file {name!r}" + (f"; did you mean {near}?" if near else "")
 
 
 class _Loader(FileSystemLoader):
@@ -358,9 +358,9 @@ def _refused(error: Exception, source: str, place: Place) -> TemplateError:
     return TemplateError(place(*(stretch or (0, 0))), f"does not compile: {compile_words(error, source)}", code)
 
 
-def _all_refused(faults: Iterable[Exception], source: str, place: Place) -> TemplateError:
+def _all_refused(errors: Iterable[Exception], source: str, place: Place) -> TemplateError:
     """The first of several faults as TemplateError, with the others."""
-    first, *others = (_refused(fault, source, place) for fault in faults)
+    first, *others = (_refused(error, source, place) for error in errors)
     first.others = tuple(others)
     return first
 

@@ -6,7 +6,6 @@ by a rewritten syntax tree what is printed, looped over, joined, compared, slice
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from jinja2.runtime import markup_join, str_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
+from gateway.core.spelling import nearest
 from gateway.templating.budget import CALL, CONTAINER, Notes, budget, size_of
 from gateway.templating.filters import FILTERS
 from gateway.templating.instrumentation import COMPARED, JOIN, LOOP, MADE, PRINT, SEARCHED, SLICED, Rewriter
@@ -130,10 +130,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for word, named, known in (("filter", filters, self.filters), ("test", tests, self.tests)):
             for name, line in named:
                 if name not in known:
-                    near = difflib.get_close_matches(
-                        name, [candidate for candidate in known if " " not in candidate], n=1
-                    )
-                    guess = f"; did you mean {near[0]}?" if near else ""
+                    near = nearest(name, (candidate for candidate in known if " " not in candidate))
+                    guess = f"; did you mean {near}?" if near else ""
                     yield UnknownFilter(f"there is no {word} {name!r}{guess}", line)
 
     def prepare(self, tree: nodes.Template) -> nodes.Template:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from jinja2 import Environment, TemplateNotFound, TemplateSyntaxError, nodes
 from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 from jinja2.utils import missing
 
+from gateway.core.spelling import nearest
 from gateway.templating.environment import FieldMissing, NullPrinted
 from gateway.templating.filters import kind_of
 from gateway.templating.instrumentation import path_of
@@ -123,8 +123,8 @@ def _missing(error: FieldMissing, source: str, scope: Mapping[str, Any]) -> str 
 
 def _near(name: Any, holder: Any) -> str:
     known = [key for key in holder if isinstance(key, str)] if isinstance(holder, Mapping) else []
-    near = difflib.get_close_matches(str(name)[:100], known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(str(name), known)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _path_to(holder: Any, scope: Mapping[str, Any]) -> str | None:

@@ -16,29 +16,29 @@ _BREAK = re.compile(r"\r\n|\r")
 _UNEXPECTED = re.compile(r"unexpected char (.+) at (\d+)", re.DOTALL)
 
 
-class Spot(int):
+class TokenPosition(int):
     """A line number that knows from where to where its token stands in the text."""
 
     start: int
     end: int
 
 
-def spot(line: int, start: int, end: int) -> Spot:
+def token_position(line: int, start: int, end: int) -> TokenPosition:
     """One token's place; `start` and `end` count characters of the text as Jinja reads it (line breaks are one)."""
-    placed = Spot(line)
+    placed = TokenPosition(line)
     placed.start, placed.end = start, end
     return placed
 
 
 def stretch_of(line: object) -> tuple[int, int] | None:
     """From where to where what has this line number stands; None where that is not known."""
-    return (line.start, line.end) if isinstance(line, Spot) else None
+    return (line.start, line.end) if isinstance(line, TokenPosition) else None
 
 
 def placed_tokens(
     lexer: Lexer, source: str, name: str | None, filename: str | None, state: str | None
 ) -> Iterator[tuple[int, str, str]]:
-    """The lexer's tokens with a Spot for each line number. Raises TemplateSyntaxError, whose line is a Spot too."""
+    """The lexer's tokens, each with its place. Raises TemplateSyntaxError, which knows its own too."""
     text = _BREAK.sub("\n", source)
     position = 0
     line = 1
@@ -46,7 +46,7 @@ def placed_tokens(
         for line, kind, value in lexer.tokeniter(source, name, filename, state):
             start = text.find(value, position)  # `-` strips white space from tokens: look where this one begins
             position = start + len(value)
-            yield spot(line, start, position), kind, value
+            yield token_position(line, start, position), kind, value
     except TemplateSyntaxError as error:
         unexpected = _UNEXPECTED.fullmatch(error.message or "")
         if unexpected is not None:
@@ -55,7 +55,7 @@ def placed_tokens(
         while position < len(text) - 1 and text[position].isspace():
             position += 1
         raise TemplateSyntaxError(
-            error.message or "", spot(error.lineno, position, min(position + 1, len(text))), name, filename
+            error.message or "", token_position(error.lineno, position, min(position + 1, len(text))), name, filename
         ) from None
 
 

@@ -64,7 +64,7 @@ class NamedFile:
     """A template file that a template includes, imports or extends."""
 
     name: str
-    line: int  # a Spot
+    line: int  # a TokenPosition
     may_be_missing: bool
 
 
@@ -74,7 +74,7 @@ class Survey:
 
     references: tuple[Reference, ...]
     assigned: frozenset[str]  # names that the template itself gives a value, anywhere
-    filters: tuple[tuple[str, int], ...]  # name and line, a Spot
+    filters: tuple[tuple[str, int], ...]  # name and line, a TokenPosition
     tests: tuple[tuple[str, int], ...]
     files: tuple[NamedFile, ...]
     is_sure: bool  # of plain expressions and texts only: once parsed, with filters and tests that exist, it compiles

@@ -48,7 +48,7 @@ def actions(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 
     folders = []
     if options.config.exists():
-        folders = Source(options.config, {}, lenient=True).plugin_folders()
+        folders = Source(options.config, {}, partial=True).plugin_folders()
     actions, complaints = find_actions(folders)
     described: list[dict[str, Any]] = [
         {

@@ -29,7 +29,7 @@ def doctor(
     import structlog
 
     from gateway.cli.doctor.run import checks_of, examine, masked
-    from gateway.config.diagnostics.problem import did_you_mean
+    from gateway.core.spelling import did_you_mean
     from gateway.plugin import parse_duration
 
     try:

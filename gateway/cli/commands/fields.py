@@ -20,7 +20,7 @@ def fields(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """List what `object` has in events of a type: paths as templates write them, types, values, what an id names."""
-    from gateway.config.diagnostics.problem import nearest
+    from gateway.core.spelling import nearest
     from gateway.stripe import objects
     from gateway.stripe.event_types import every_type
 

@@ -24,7 +24,7 @@ def schema(
 
     folders = []
     if options.config.exists():
-        folders = Source(options.config, {}, lenient=True).plugin_folders()
+        folders = Source(options.config, {}, partial=True).plugin_folders()
     schema_json = json_schema(find_actions(folders)[0], types_in_order(), is_included=included)
     if markdown:
         print(reference(schema_json), end="")

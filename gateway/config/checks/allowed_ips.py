@@ -27,7 +27,7 @@ def sources_of(server: ServerSettings, source: Source, now: datetime) -> tuple[S
     if server.allowed_ips is None:
         return Sources(None, proxies), frozenset(), []
     networks: list[Network] = [allowed for allowed in server.allowed_ips if not isinstance(allowed, str)]
-    problems = list(_proxy_doubts(server, networks, source))
+    problems = list(_lint_proxies(server, networks, source))
     file = stripe_file(server, source.folder)
     if file is not None:
         where = source.where(("server", "allowed_ips"))
@@ -51,7 +51,7 @@ def sources_of(server: ServerSettings, source: Source, now: datetime) -> tuple[S
     return Sources(Networks(networks), proxies), frozenset([file] if file is not None else []), problems
 
 
-def _proxy_doubts(server: ServerSettings, networks: list[Network], source: Source) -> Iterator[Problem]:
+def _lint_proxies(server: ServerSettings, networks: list[Network], source: Source) -> Iterator[Problem]:
     """Listening on loopback means a proxy in front: by its own address, it would be refused."""
     host = split_listen(server.listen)[0]
     try:

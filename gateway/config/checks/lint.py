@@ -131,24 +131,12 @@ def check_use(
 
 def check_same(connections: Mapping[str, ConnectionSettings], source: Source) -> Iterator[Problem]:
     """Connections that are the same in all: their limits hold for each by itself."""
-    first: dict[str, str] = {}
+    seen: dict[str, list[str]] = {}
     for name, settings in connections.items():
-        other = first.setdefault(repr(_plain(settings)), name)
-        if other != name:
+        alike = seen.setdefault(repr(settings), [])  # in which secrets do not show
+        other = next((other for other in alike if connections[other] == settings), None)
+        alike.append(name)
+        if other is not None:
             where = source.where_key(("connections", name))
             message = f"has the same settings as {other}; rate and concurrency hold for each by itself"
             yield Problem(where, message, "use one of the two everywhere", "warning", "same-connection")
-
-
-def _plain(settings: ConnectionSettings) -> object:
-    def shown(value: object) -> object:
-        get = getattr(value, "get_secret_value", None)
-        if get is not None:
-            return get()
-        if isinstance(value, dict):
-            return {key: shown(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [shown(item) for item in value]
-        return value
-
-    return shown(settings.model_dump())

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.config.diagnostics.problem import Problem, Severity, did_you_mean, nearest
+from gateway.config.diagnostics.problem import Problem, Severity
 from gateway.core.model import Fetch
+from gateway.core.spelling import did_you_mean, nearest
 from gateway.stripe import event_types, objects
 from gateway.stripe.objects import FieldType, Moved
 from gateway.templating.references import Key, Locate, Reference

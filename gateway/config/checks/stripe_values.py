@@ -9,8 +9,9 @@ from typing import Any
 from jinja2 import Environment, TemplateError, nodes
 
 from gateway.config.checks.stripe_fields import WORDS, Held, root_length, written
-from gateway.config.diagnostics.problem import Problem, Severity, nearest
+from gateway.config.diagnostics.problem import Problem, Severity
 from gateway.core.errors import Where
+from gateway.core.spelling import nearest
 from gateway.stripe import objects
 from gateway.stripe.objects import FieldType
 from gateway.templating.references import Key

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.config.checks.stripe_fields import Held
-from gateway.config.diagnostics.problem import Problem, Severity, did_you_mean, nearest
+from gateway.config.diagnostics.problem import Problem, Severity
 from gateway.core.model import Account
 from gateway.core.routing import scope_of
+from gateway.core.spelling import did_you_mean, nearest
 from gateway.templating.references import Key, Locate, Reference
 
 _METHODS = frozenset(("get", "items", "keys", "values"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,17 +142,3 @@ def counted(problems: Sequence[Problem]) -> str:
         if count:
             words.append(f"{count} {severity}{'' if count == 1 else 's'}")
     return " and ".join(words) or "no problems"
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like this one, if any is."""
-    return next(iter(difflib.get_close_matches(word[:200], sorted(set(known)), n=1, cutoff=0.6)), None)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """A hint that names the nearest known word, or lists them where none is near."""
-    names = sorted(set(known))
-    near = nearest(word, names)
-    if near is not None:
-        return f"did you mean {near}?"
-    return f"known: {', '.join(names)}" if 0 < len(names) <= 20 else None

@@ -12,9 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gateway.config.diagnostics.problem import did_you_mean, nearest
+from gateway.config.diagnostics.problem import Problem
 from gateway.config.secrets.names import is_secret, is_url
+from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
+from gateway.core.spelling import did_you_mean, nearest
 from gateway.plugin import Deferred
 from gateway.plugin.types import NAME_PATTERN
 
@@ -109,6 +111,16 @@ def explained(
             code,
             kind in ("extra_forbidden", "missing") or is_key,
         )
+
+
+def problems_of(
+    error: ValidationError, value: Any, model: type[BaseModel], source: Source, at: Path_
+) -> Iterator[Problem]:
+    """The same as problems, each at its place below `at`."""
+    for issue in explained(error, value, model, lambda path: source.written((*at, *path))):
+        path = (*at, *issue.path)
+        where = source.where_key(path) if issue.is_of_key else source.where(path)
+        yield Problem(where, issue.message, issue.hint, code=issue.code)
 
 
 def _path(loc: tuple[int | str, ...], value: Any) -> Path_:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from gateway.config.action_settings import fields_of
-from gateway.config.diagnostics.problem import nearest
+from gateway.core.spelling import nearest
 from gateway.plugin import (
     Action,
     ConnectionSettings,

@@ -14,7 +14,7 @@ import yaml
 from gateway.config.diagnostics.problem import ProblemNote
 from gateway.config.secrets.names import is_hidden, is_secret
 from gateway.config.yaml.nodes import Loader, Marks, Nodes, Path_, Reading, characters_of, dotted, where_of
-from gateway.config.yaml.syntax_errors import yaml_fault
+from gateway.config.yaml.syntax_errors import syntax_error_of
 from gateway.config.yaml.textfile import TextFile
 from gateway.config.yaml.variables import Filled, Variables
 from gateway.core.errors import Where
@@ -27,7 +27,7 @@ class Source:
     """All that was read: `value`, the place of each value and key by path, and the problems on the way."""
 
     def __init__(
-        self, path: Path, environ: Mapping[str, str], *, lenient: bool = False, folder: Path | None = None
+        self, path: Path, environ: Mapping[str, str], *, partial: bool = False, folder: Path | None = None
     ) -> None:
         self.path = path
         self.folder = folder or path.resolve().parent
@@ -35,7 +35,7 @@ class Source:
         self.texts: dict[str, TextFile] = {}
         self._digest = hashlib.sha256()
         self._marks = Marks()
-        self._reading = Reading(self._variables(environ), lenient)
+        self._reading = Reading(self._variables(environ), partial)
         self.problems = self._reading.problems
         self.value: dict[str, Any] = self._load()
 
@@ -246,12 +246,12 @@ class Source:
             node = yaml.compose(text, Loader=Loader)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             file.is_yaml = False
-            fault = yaml_fault(error, text, file.line_starts)
+            wrong = syntax_error_of(error, text, file.line_starts)
             notes: tuple[ProblemNote, ...] = ()
-            if fault.context is not None:
-                word, offset = fault.context
+            if wrong.context is not None:
+                word, offset = wrong.context
                 notes = (ProblemNote(word, file.where(offset, offset + 1, "")),)
-            self._reading.problem("yaml", file.where(fault.offset, fault.offset, ""), fault.message, fault.hint, notes)
+            self._reading.problem("yaml", file.where(wrong.offset, wrong.offset, ""), wrong.message, wrong.hint, notes)
             return None
         if node is None:
             return None

@@ -55,7 +55,7 @@ class Reading:
     """What the files of one configuration share while they are read."""
 
     variables: Variables
-    is_lenient: bool  # variables may be unset
+    is_partial: bool  # variables may be unset
     problems: list[Problem] = field(default_factory=list)
     filled: dict[int, Filled] = field(default_factory=dict)  # by the id of the scalar's node
     roots: list[yaml.Node] = field(default_factory=list)  # kept, so that no id is used twice
@@ -182,7 +182,7 @@ class Nodes:
         if filled is None:
             filled = self._reading.filled[id(node)] = self._reading.variables.fill(node.value)
             for start, end, what in filled.complaints:
-                if what.is_unset and self._reading.is_lenient:
+                if what.is_unset and self._reading.is_partial:
                     continue
                 characters = characters_of(self._file, node)
                 first, last = characters.offset(start), characters.offset(end - 1)

@@ -53,7 +53,7 @@ _KEY = re.compile(r"\s*(?:-\s+)*[^\s#'\"\[{][^#]*?:(?:\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class YamlFault:
+class YamlSyntaxError:
     """What is no YAML: offsets are characters of the text; `context` is another place and its word."""
 
     message: str
@@ -62,17 +62,19 @@ class YamlFault:
     context: tuple[str, int] | None = None
 
 
-def yaml_fault(error: yaml.YAMLError | RecursionError | ValueError, text: str, line_starts: list[int]) -> YamlFault:
+def syntax_error_of(
+    error: yaml.YAMLError | RecursionError | ValueError, text: str, line_starts: list[int]
+) -> YamlSyntaxError:
     """The words for an error of `yaml.compose`."""
     if not isinstance(error, yaml.MarkedYAMLError):
         control = _CONTROL.search(text)
         if control is not None:
-            return YamlFault(
+            return YamlSyntaxError(
                 f"the character U+{ord(control[0]):04X} is not allowed in YAML", "take it out", control.start()
             )
         if isinstance(error, RecursionError):
-            return YamlFault("nested too deeply", None, 0)
-        return YamlFault(f"not YAML: {str(error).splitlines()[0]}", None, 0)
+            return YamlSyntaxError("nested too deeply", None, 0)
+        return YamlSyntaxError(f"not YAML: {str(error).splitlines()[0]}", None, 0)
     mark = error.problem_mark or error.context_mark
     offset = _offset(mark, text, line_starts)
     problem = error.problem or error.context or ""
@@ -87,20 +89,20 @@ def yaml_fault(error: yaml.YAMLError | RecursionError | ValueError, text: str, l
     line = _line_of(offset, line_starts)
     bare = _BARE_TEMPLATE.search(text, line_starts[line])
     if bare is not None and _line_of(bare.start(1), line_starts) == line:
-        return YamlFault("a value that begins with {{ must stand in quotes", 'write "{{ ... }}"', bare.start(1))
+        return YamlSyntaxError("a value that begins with {{ must stand in quotes", 'write "{{ ... }}"', bare.start(1))
     if text.startswith("${", offset - 1) and "flow" in (error.context or ""):
-        return YamlFault("inside { } and [ ], a ${...} must stand in quotes", 'write "${...}"', offset - 1)
+        return YamlSyntaxError("inside { } and [ ], a ${...} must stand in quotes", 'write "${...}"', offset - 1)
     if "mapping values are not allowed" in problem:
         return _misplaced_key(text, line_starts, line, offset)
     if error.context_mark is not None and "quoted scalar" in (error.context or "") and "end of stream" in problem:
-        return YamlFault("these quotes are never closed", hint, _offset(error.context_mark, text, line_starts))
+        return YamlSyntaxError("these quotes are never closed", hint, _offset(error.context_mark, text, line_starts))
     context = None
     if error.context_mark is not None and error.problem_mark is not None:
         word = next((word for theirs, word in _CONTEXTS.items() if theirs in (error.context or "")), None)
         place = _offset(error.context_mark, text, line_starts)
         if word is not None and place != offset:
             context = word, place
-    return YamlFault(message, hint, offset, context)
+    return YamlSyntaxError(message, hint, offset, context)
 
 
 def _offset(mark: yaml.Mark | None, text: str, line_starts: list[int]) -> int:
@@ -120,18 +122,18 @@ def _line_of(offset: int, line_starts: list[int]) -> int:
     return line
 
 
-def _misplaced_key(text: str, line_starts: list[int], line: int, offset: int) -> YamlFault:
+def _misplaced_key(text: str, line_starts: list[int], line: int, offset: int) -> YamlSyntaxError:
     """A `: ` where none can be: the line above lacks its own, or this one is indented too far, or has two."""
     lines = [text[start:end].rstrip() for start, end in pairwise([*line_starts[: line + 1], len(text)])]
     here = text[line_starts[line] :].split("\n", 1)[0]
     begin = line_starts[line] + len(here) - len(here.lstrip())
     above = next((i for i in range(line - 1, -1, -1) if lines[i].strip() and lines[i].lstrip()[0] != "#"), None)
     if ": " in text[begin:offset] or above is None:
-        return YamlFault("a second `: ` in one value", "put the whole value in quotes", offset)
+        return YamlSyntaxError("a second `: ` in one value", "put the whole value in quotes", offset)
     start = line_starts[above] + len(lines[above]) - len(lines[above].lstrip())
     if _KEY.match(lines[above]) is None:
-        return YamlFault("a line without `: `", "write `key: value`, with a space after the colon", start)
-    return YamlFault(
+        return YamlSyntaxError("a line without `: `", "write `key: value`, with a space after the colon", start)
+    return YamlSyntaxError(
         "this key is indented further than the one above it, which has its value already",
         "indent the keys of one mapping alike",
         begin,

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.config.diagnostics.problem import did_you_mean
 from gateway.config.yaml.nodes import Path_
 from gateway.core.envelope import own_object
 from gateway.core.internal_events import is_own
+from gateway.core.spelling import did_you_mean
 from gateway.testing import make_event, override, thin_event
 
 CREATED = 1_795_489_200  # 24 November 2026, 03:00 UTC

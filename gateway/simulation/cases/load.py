@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.config.diagnostics.excerpts import Excerpts
-from gateway.config.diagnostics.problem import Problem, did_you_mean
-from gateway.config.diagnostics.pydantic_errors import explained
+from gateway.config.diagnostics.problem import Problem
+from gateway.config.diagnostics.pydantic_errors import problems_of
 from gateway.config.load import Config
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.internal_events import account_named
+from gateway.core.spelling import did_you_mean
 from gateway.simulation.cases.matchers import lint
 from gateway.simulation.cases.schema import CaseFile, CaseSettings, Expected
 
@@ -83,10 +84,7 @@ def _validated(model: Any, value: Any, at: Path_, source: Source, problems: list
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        for issue in explained(error, value, model, lambda path: source.written((*at, *path))):
-            path = (*at, *issue.path)
-            where = source.where_key(path) if issue.is_of_key else source.where(path)
-            problems.append(Problem(where, issue.message, issue.hint, code=issue.code))
+        problems += problems_of(error, value, model, source, at)
         return None
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.diagnostics.problem import did_you_mean
 from gateway.config.yaml.nodes import Path_
+from gateway.core.spelling import did_you_mean
 
 
 class Absent:

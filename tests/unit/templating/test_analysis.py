@@ -131,7 +131,7 @@ def test_a_text_read_in_pieces_says_what_the_whole_text_says(source: str) -> Non
 
 
 def shape(read: Read) -> object:
-    return read.is_lone, read.is_path, read.references, read.survey.is_sure, read.survey.files, read.faults
+    return read.is_lone, read.is_path, read.references, read.survey.is_sure, read.survey.files, read.errors
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_stands_in_quotes_is_not_taken_for_names(source: str) -> None:
 def test_what_is_said_to_compile_surely_compiles(source: str) -> None:
     with contextlib.suppress(TemplateSyntaxError):
         read = TemplateReader(SANDBOX).text(source)
-        if read.survey.is_sure and not read.faults:
+        if read.survey.is_sure and not read.errors:
             SANDBOX.from_string(source)
 
 
