@@ -217,13 +217,13 @@ BODIES: dict[str, Any] = {
 }
 
 
-def commands(one: Any, words: tuple[str, ...] = ()) -> Iterator[str]:
+def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[str]:
     """Every command, and every group that does something by itself."""
-    members = getattr(one, "commands", None)
-    if members is None or getattr(one, "invoke_without_command", False):
+    is_group = hasattr(command, "list_commands")
+    if not is_group or command.invoke_without_command:
         yield " ".join(words)
-    for name, member in (members or {}).items():
-        yield from commands(member, (*words, name))
+    for name in command.list_commands(None) if is_group else ():
+        yield from commands(command.get_command(None, name), (*words, name))
 
 
 def routes() -> list[tuple[str, str]]:
