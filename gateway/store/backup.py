@@ -47,11 +47,11 @@ def back_up(source: Path, target: Path, told: BackupProgress, *, replace: bool =
                 writer.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
         except sqlite3.Error as error:
             raise StoreUnavailable(f"cannot back up {source} to {target}: {error}") from None
-        found = examine(partial)
+        backup = examine(partial)
         _to_disk(partial)
         os.replace(partial, target)
         _to_disk(target.parent)
-    return Backup(target, found.schema, found.events, found.deliveries, found.size_bytes)
+    return Backup(target, backup.schema, backup.events, backup.deliveries, backup.size_bytes)
 
 
 def examine(path: Path) -> Backup:
@@ -75,10 +75,10 @@ def restore(backup: Path, target: Path) -> tuple[Backup, Path | None]:
     """Puts a checked copy of a backup in the inbox's place, and what was there aside: where to. No gateway may run on
     it: the caller holds the inbox's lock. Raises StoreError.
     """
-    found = examine(backup)
-    if found.schema > HEAD:
-        raise StoreError(f"{backup} was written by a newer gateway (schema {found.schema}, this one knows {HEAD})")
-    refuse_older(str(backup), found.schema)
+    examined = examine(backup)
+    if examined.schema > HEAD:
+        raise StoreError(f"{backup} was written by a newer gateway (schema {examined.schema}, this one knows {HEAD})")
+    refuse_older(str(backup), examined.schema)
     with _beside(target) as partial:
         try:
             with closing(_read_only(backup)) as reader, closing(sqlite3.connect(partial)) as writer:
@@ -89,7 +89,7 @@ def restore(backup: Path, target: Path) -> tuple[Backup, Path | None]:
         aside = _put_aside(target)
         os.replace(partial, target)
         _to_disk(target.parent)
-    return found, aside
+    return examined, aside
 
 
 def _put_aside(target: Path) -> Path | None:

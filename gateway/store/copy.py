@@ -155,8 +155,8 @@ async def _begun(reader: sqlite3.Connection, writer: asyncpg.Connection[asyncpg.
 
 
 async def _is_copying(writer: asyncpg.Connection[asyncpg.Record]) -> bool:
-    found: bool = await writer.fetchval("SELECT EXISTS (SELECT FROM facts WHERE name = 'copying_from')")
-    return found
+    is_copying: bool = await writer.fetchval("SELECT EXISTS (SELECT FROM facts WHERE name = 'copying_from')")
+    return is_copying
 
 
 async def _counts(writer: asyncpg.Connection[asyncpg.Record]) -> dict[str, int]:

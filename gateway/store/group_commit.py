@@ -60,8 +60,8 @@ class GroupCommit(Generic[Item, Answer]):
             if len(batch) == 1:
                 _fail(batch[0][1], error)
             else:  # one of them cannot be kept: the others do not suffer for it
-                for one in batch:
-                    await self._commit([one])
+                for entry in batch:
+                    await self._commit([entry])
         except Exception as error:  # a fault of ours: nobody may wait for ever because of it
             for _, future in batch:
                 _fail(future, StoreError(f"{type(error).__name__}: {error}"))

@@ -80,32 +80,32 @@ class Keyring:
 
     def is_current(self, value: bytes) -> bool:
         """Whether a value was sealed by the first key."""
-        found = self._sealed_by(value)
-        return found is not None and bool(self.ids) and found.hex() == self.ids[0]
+        sealed_by = self._sealed_by(value)
+        return sealed_by is not None and bool(self.ids) and sealed_by.hex() == self.ids[0]
 
     def open(self, value: bytes, *belongs_to: str) -> bytes:
         """The value as it was; itself where it was never sealed. Raises StoreKeyMissing."""
-        found = self._sealed_by(value)
-        if found is None:
+        sealed_by = self._sealed_by(value)
+        if sealed_by is None:
             return value
-        cipher = self._ciphers.get(found)
+        cipher = self._ciphers.get(sealed_by)
         if cipher is None:
-            raise StoreKeyMissing(_missing([found.hex()], self.ids))
+            raise StoreKeyMissing(_missing([sealed_by.hex()], self.ids))
         from cryptography.exceptions import InvalidTag
 
         try:
             return cipher.decrypt(value[_HEAD - _NONCE_BYTES : _HEAD], value[_HEAD:], _bound(belongs_to))
         except InvalidTag:
             raise StoreKeyMissing(
-                f"what is stored of {' '.join(belongs_to)} does not open with key {found.hex()}: it is damaged, or was "
-                "copied there from elsewhere; restore it from a backup"
+                f"what is stored of {' '.join(belongs_to)} does not open with key {sealed_by.hex()}: it is damaged, or "
+                "was copied there from elsewhere; restore it from a backup"
             ) from None
 
     def _sealed_by(self, value: bytes) -> bytes | None:
         if not value.startswith(_MARK) or len(value) < _HEAD + _TAG_BYTES:
             return None
-        found = value[len(_MARK) : len(_MARK) + _ID_BYTES]
-        return found if found.hex() in self.used else None
+        id_bytes = value[len(_MARK) : len(_MARK) + _ID_BYTES]
+        return id_bytes if id_bytes.hex() in self.used else None
 
     def refuse_unopened(self) -> None:
         """Raises StoreKeyMissing where a key that was used is not given."""
@@ -114,8 +114,8 @@ class Keyring:
             raise StoreKeyMissing(_missing(missing, self.ids))
 
 
-def _missing(missing: Sequence[str], given: Sequence[str]) -> str:
-    have = f"the keys given are {', '.join(given)}" if given else "no key is given"
+def _missing(missing: Sequence[str], known: Sequence[str]) -> str:
+    have = f"the keys given are {', '.join(known)}" if known else "no key is given"
     return (
         f"bodies in this store are encrypted with key {', '.join(missing)}, and {have}: name it in store.encrypt, "
         "after the one that is to encrypt; it may be left out once `gateway db encrypt` has gone through all bodies"

@@ -47,13 +47,13 @@ async def seal_all(store: Store, keyring: Keyring, told: SealProgress) -> Sealed
         told(events)
         cursor = page.next
     listed = await store.rejected(RejectedFilter(), limit=100_000)
-    for one in listed:
-        found = await store.rejected_request(one.id)
-        if found is not None and not keyring.is_current(found.body):
-            body = keyring.open(found.body, "rejected request", found.id)
-            sealed += await store.replace_rejected(found.id, keyring.seal(body, "rejected request", found.id))
+    for row in listed:
+        request = await store.rejected_request(row.id)
+        if request is not None and not keyring.is_current(request.body):
+            body = keyring.open(request.body, "rejected request", request.id)
+            sealed += await store.replace_rejected(request.id, keyring.seal(body, "rejected request", request.id))
     await store.scrub()
-    await note_keys(store, [], forgotten=[one for one in before if one != keyring.ids[0]])
+    await note_keys(store, [], forgotten=[key_id for key_id in before if key_id != keyring.ids[0]])
     return Sealed(events, sealed, len(listed))
 
 
@@ -79,17 +79,17 @@ def _sealed_event(keyring: Keyring, event: EventContents) -> EventContents:
     return replace(event, body=body, deliveries=tuple(_sealed_delivery(keyring, event, d) for d in event.deliveries))
 
 
-def _sealed_delivery(keyring: Keyring, event: EventContents, found: DeliveryContents) -> DeliveryContents:
-    own = (event.account, event.id, found.action)
-    fetched = found.fetched
+def _sealed_delivery(keyring: Keyring, event: EventContents, delivery: DeliveryContents) -> DeliveryContents:
+    own = (event.account, event.id, delivery.action)
+    fetched = delivery.fetched
     if fetched is not None:
         *asked_and_when, value = json.loads(fetched)
-        new = _sealed_text(keyring, json.dumps(value), "fetched", found.run_id)
+        new = _sealed_text(keyring, json.dumps(value), "fetched", delivery.run_id)
         fetched = json.dumps([*asked_and_when, json.loads(new)]) if json.loads(new) != value else fetched
     return replace(
-        found,
-        rendered=found.rendered and _sealed_text(keyring, found.rendered, *bound_to("rendered", *own)),
-        output=found.output and _sealed_text(keyring, found.output, *bound_to("output", *own)),
+        delivery,
+        rendered=delivery.rendered and _sealed_text(keyring, delivery.rendered, *bound_to("rendered", *own)),
+        output=delivery.output and _sealed_text(keyring, delivery.output, *bound_to("output", *own)),
         fetched=fetched,
     )
 

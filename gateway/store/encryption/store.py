@@ -77,15 +77,15 @@ async def note_keys(store: Store, added: Sequence[str], forgotten: Sequence[str]
         await asyncio.sleep(_LEASE_PAUSE_SECONDS)
     try:
         ids = dict.fromkeys((*await used_keys(store), *added))
-        await store.keep_note(NOTE, {"keys": [one for one in ids if one not in forgotten]})
+        await store.keep_note(NOTE, {"keys": [key_id for key_id in ids if key_id not in forgotten]})
     finally:
         await store.release_lease(NOTE, holder)
 
 
 def keyring_of(store: Store) -> Keyring:
     """The keys of a store that `with_keys` gave; none where nothing is sealed."""
-    found: Keyring | None = getattr(store, "keyring", None)
-    return found if found is not None else Keyring(())
+    keyring: Keyring | None = getattr(store, "keyring", None)
+    return keyring if keyring is not None else Keyring(())
 
 
 class EncryptedStore:
@@ -105,7 +105,10 @@ class EncryptedStore:
         return await self.inner.add(replace(event, body=body), planned)
 
     async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:
-        sealed = [replace(one, body=self.keyring.seal(one.body, "rejected request", one.id)) for one in requests]
+        sealed = [
+            replace(request, body=self.keyring.seal(request.body, "rejected request", request.id))
+            for request in requests
+        ]
         return await self.inner.keep_rejected(sealed, bounds)
 
     # -- delivery ---------------------------------------------------------------------------------------------
@@ -116,7 +119,7 @@ class EncryptedStore:
         self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
     ) -> list[Claim]:
         claims = await self.inner.claim(wanted, lease_seconds=lease_seconds, rates=rates)
-        return [self._opened_claim(one) for one in claims]
+        return [self._opened_claim(claim) for claim in claims]
 
     def _opened_claim(self, claim: Claim) -> Claim:
         delivery, ring = claim.delivery, self.keyring
@@ -146,16 +149,16 @@ class EncryptedStore:
     async def gather(
         self, delivery_id: str, token: str, *, wait_seconds: float, every_seconds: float, most: int
     ) -> Gathered | float | None:
-        found = await self.inner.gather(
+        gathered = await self.inner.gather(
             delivery_id, _parts_of(token)[0], wait_seconds=wait_seconds, every_seconds=every_seconds, most=most
         )
-        if not isinstance(found, Gathered):
-            return found
-        return replace(found, events=[self._opened_event(one) for one in found.events])
+        if not isinstance(gathered, Gathered):
+            return gathered
+        return replace(gathered, events=[self._opened_event(event) for event in gathered.events])
 
     async def fetched(self, run_id: str) -> Fetched | None:
-        found = await self.inner.fetched(run_id)
-        return None if found is None else self._opened_fetched(run_id, found)
+        kept = await self.inner.fetched(run_id)
+        return None if kept is None else self._opened_fetched(run_id, kept)
 
     async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
         sealed = seal_object(self.keyring, fetched.object, "fetched", run_id)
@@ -168,7 +171,7 @@ class EncryptedStore:
     # -- people -----------------------------------------------------------------------------------------------
 
     async def event(self, event_id: str, account: str | None = None) -> list[Event]:
-        return [self._opened_event(one) for one in await self.inner.event(event_id, account)]
+        return [self._opened_event(event) for event in await self.inner.event(event_id, account)]
 
     async def gathered(self, delivery_id: str) -> list[Event]:
         return [self._opened_event(event) for event in await self.inner.gathered(delivery_id)]
@@ -177,8 +180,8 @@ class EncryptedStore:
         return replace(event, body=self.keyring.open(event.body, "event", event.account, event.id))
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
-        found = await self.inner.delivery(delivery_id)
-        return None if found is None else (self._opened(found[0]), found[1])
+        kept = await self.inner.delivery(delivery_id)
+        return None if kept is None else (self._opened(kept[0]), kept[1])
 
     def _opened(self, delivery: Delivery) -> Delivery:
         own = (delivery.account, delivery.event_id, delivery.action)
@@ -189,10 +192,10 @@ class EncryptedStore:
         )
 
     async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
-        found = await self.inner.rejected_request(rejected_id)
-        if found is None:
+        kept = await self.inner.rejected_request(rejected_id)
+        if kept is None:
             return None
-        return replace(found, body=self.keyring.open(found.body, "rejected request", found.id))
+        return replace(kept, body=self.keyring.open(kept.body, "rejected request", kept.id))
 
     async def event_page(
         self, where: EventFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
@@ -234,8 +237,8 @@ def seal_text(keyring: Keyring, text: str, *belongs_to: str) -> KeptText:
 
 def seal_object(keyring: Keyring, value: Any, *belongs_to: str) -> dict[str, str]:
     """The same as plain data."""
-    made: dict[str, str] = json.loads(seal_text(keyring, json.dumps(value), *belongs_to))
-    return made
+    sealed: dict[str, str] = json.loads(seal_text(keyring, json.dumps(value), *belongs_to))
+    return sealed
 
 
 def sealed_in(keyring: Keyring, value: Any) -> bytes | None:

@@ -22,7 +22,7 @@ class Terms:
     def mark(self, value: Any) -> str:
         """Binds a value; its mark."""
         if isinstance(value, (list, tuple)):
-            value = [kept_text(one) if isinstance(one, str) else one for one in value]
+            value = [kept_text(member) if isinstance(member, str) else member for member in value]
         self.values.append(kept_text(value) if isinstance(value, str) else value)
         return f"${len(self.values)}"
 
@@ -102,7 +102,7 @@ def event_kind_terms(where: EventFilter, terms: Terms) -> None:
     """The part of a filter on events that tells by their kind."""
     terms.add("account = ANY ({}::text[])", where.accounts)
     terms.add("state = ANY ({}::text[])", where.states)
-    terms.add("type ~ ANY ({}::text[])", [glob_pattern(one) for one in where.types])
+    terms.add("type ~ ANY ({}::text[])", [glob_pattern(pattern) for pattern in where.types])
 
 
 def delivery_terms(where: DeliveryFilter, values: list[Any] | None = None) -> Terms:

@@ -103,14 +103,14 @@ def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[
     """
     columns: list[list[Any]] = [[] for _ in range(10)]
     unjudged = []
-    made = iter(ids)
+    remaining_ids = iter(ids)
     for place, owed in enumerate(planned, 1):
         if not owed:
             continue
         run_ids: dict[str, str] = {}
         needed = {(p.route, need) for p in owed for need in p.needs}
         for p in owed:
-            delivery_id = next(made)
+            delivery_id = next(remaining_ids)
             row = (
                 place, delivery_id, run_ids.setdefault(p.route, delivery_id), p.route, p.action,
                 json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, kept_key(p.once_key),

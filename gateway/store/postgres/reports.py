@@ -115,8 +115,8 @@ class PostgresReports(PostgresDatabase):
         elif names_few(where):
             terms = event_terms(where, values)
             _beyond(terms, "seq", after, oldest_first)
-            found = f"(SELECT * FROM events WHERE {terms} OFFSET 0) few"  # found first, then put in order
-            sql = f"SELECT {EVENT_LISTED} FROM {found} ORDER BY seq {order} LIMIT {terms.mark(limit + 1)}"
+            few = f"(SELECT * FROM events WHERE {terms} OFFSET 0) few"  # found first, then put in order
+            sql = f"SELECT {EVENT_LISTED} FROM {few} ORDER BY seq {order} LIMIT {terms.mark(limit + 1)}"
         else:
             bounds = EVENTS.bounds(where.since, where.until, values)
             _beyond(bounds, "t.seq", after, oldest_first)
@@ -179,8 +179,8 @@ class PostgresReports(PostgresDatabase):
         elif where.ids or where.event_ids:
             terms = delivery_terms(where, values)
             _beyond(terms, "d.seq", after, oldest_first)
-            found = f"(SELECT * FROM deliveries d WHERE {terms} OFFSET 0) d"  # found first, then put in order
-            sql = f"SELECT {DELIVERY_LISTED} FROM {found} ORDER BY d.seq {order} LIMIT {terms.mark(limit + 1)}"
+            few = f"(SELECT * FROM deliveries d WHERE {terms} OFFSET 0) d"  # found first, then put in order
+            sql = f"SELECT {DELIVERY_LISTED} FROM {few} ORDER BY d.seq {order} LIMIT {terms.mark(limit + 1)}"
         else:
             bounds = DELIVERIES.bounds(where.since, where.until, values, "d")
             _beyond(bounds, "d.seq", after, oldest_first)
@@ -195,17 +195,17 @@ class PostgresReports(PostgresDatabase):
         place, missing = _parse_tail(after)
         if place is None:
             return Arrivals((), 0, str(await self._console.value("SELECT greatest(max(seq), 0) FROM events")))
-        found = [seq for (seq,) in await self._console.fetch(ARRIVED, place, WINDOW, missing)]
-        newest = max(found, default=place)
+        seqs = [seq for (seq,) in await self._console.fetch(ARRIVED, place, WINDOW, missing)]
+        newest = max(seqs, default=place)
         begin = max(place, newest - WINDOW)
-        came = set(found)
+        came = set(seqs)
         late = [seq for seq in (*missing, *range(begin + 1, newest + 1)) if seq > newest - WINDOW and seq not in came]
-        shown = found[-limit:]
+        shown = seqs[-limit:]
         rows = await self._console.fetch(
             f"SELECT {EVENT_LISTED} FROM events WHERE seq = ANY ($1::bigint[]) ORDER BY seq", shown
         )
         cursor = ".".join(map(str, (max(newest, place), *late[-MOST_MISSING:])))
-        return Arrivals([event_of(row) for row in rows], begin - place + len(found) - len(shown), cursor)
+        return Arrivals([event_of(row) for row in rows], begin - place + len(seqs) - len(shown), cursor)
 
     async def count_events(self, where: EventFilter, *, at_most: int) -> int:
         if where.text:
@@ -224,10 +224,10 @@ class PostgresReports(PostgresDatabase):
         if is_by_delivery_kind(where):
             kinds = Terms(values)
             delivery_kind_terms(where, kinds)
-            found = await self._count_kinds(DELIVERIES, "d", kinds, where.since, where.until, at_most)
+            others = await self._count_kinds(DELIVERIES, "d", kinds, where.since, where.until, at_most)
             running = delivery_terms(where)
             sql = f"SELECT count(*) FROM deliveries d WHERE d.state = 'running' AND {running}"
-            return min(at_most, found + int(await self._console.value(sql, *running.values)))
+            return min(at_most, others + int(await self._console.value(sql, *running.values)))
         if where.ids or where.event_ids:
             terms = delivery_terms(where, values)
         else:
@@ -258,7 +258,7 @@ class PostgresReports(PostgresDatabase):
         for which, sql in enumerate((EVENT_BUCKETS, ENDED_BUCKETS)):
             for place, state, count in await self._console.fetch(sql, times, times[0], times[-1]):
                 counts[place - 1][which][state] = count
-        return [Bucket(start, *found) for start, found in zip(edges, counts, strict=False)]
+        return [Bucket(start, *counted) for start, counted in zip(edges, counts, strict=False)]
 
     async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
         rows = await self._console.fetch(LATENCIES, milliseconds(since), limit)
@@ -272,7 +272,7 @@ class PostgresReports(PostgresDatabase):
             counts.setdefault(lane, {})[state] = count
             if oldest_at is not None:
                 oldest[lane] = moment(oldest_at)
-        return [LaneState(lane, found, oldest.get(lane)) for lane, found in sorted(counts.items())]
+        return [LaneState(lane, by_state, oldest.get(lane)) for lane, by_state in sorted(counts.items())]
 
     async def dead_causes(self, *, among: int) -> Sequence[DeadCause]:
         return dead_causes(await self._console.fetch(DEAD, among))
