@@ -230,11 +230,7 @@ class Handler:
             return answers.UNAVAILABLE()
         now = time.time()
         try:
-            signature = header(request, "stripe-signature")
-            if len(body) < LARGE_BODY:
-                event = recognise(intake, name, body, signature, now)
-            else:
-                event = await asyncio.to_thread(recognise, intake, name, body, signature, now)
+            event = await self._recognise(intake, name, body, header(request, "stripe-signature"), now)
         except SignatureError as refusal:
             return self._keep_rejected(
                 intake, request, body, name, refusal.reason, now, request_id, answers.BAD_SIGNATURE
@@ -282,6 +278,16 @@ class Handler:
             return answers.DUPLICATE()
         self.versions.saw(event, now)
         self._took(event, planned)
+        self._log_taken(event, len(planned), now, request_id, log)
+        return answers.RECEIVED()
+
+    @staticmethod
+    async def _recognise(intake: Intake, name: str | None, body: bytes, signature: str | None, now: float) -> Event:
+        if len(body) < LARGE_BODY:
+            return recognise(intake, name, body, signature, now)
+        return await asyncio.to_thread(recognise, intake, name, body, signature, now)
+
+    def _log_taken(self, event: Event, deliveries: int, now: float, request_id: str, log: FilteringBoundLogger) -> None:
         if event.state is EventState.UNMATCHED:
             self._log_unmatched(event, now, request_id, log)
         else:
@@ -290,10 +296,9 @@ class Handler:
                 account=event.account,
                 event_id=event.id,
                 type=event.type,
-                deliveries=len(planned),
+                deliveries=deliveries,
                 request_id=request_id,
             )
-        return answers.RECEIVED()
 
     @staticmethod
     def _is_allowed(intake: Intake, request: web.BaseRequest) -> bool:
