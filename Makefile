@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 SCRATCH := $(shell df -k --output=avail,target /dev/shm 2>/dev/null | awk '$$1 > 4194304 && $$2 == "/dev/shm" {print $$2}')
 PYTEST := $(if $(SCRATCH),TMPDIR=$(SCRATCH) )$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean model
+.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean model simulate
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -69,6 +69,12 @@ STEPS ?= 1000000
 SEED ?= 1
 model: $(VENV)/.installed-test
 	$(BIN)/python -W ignore -m tests.model --steps $(STEPS) --seed $(SEED)
+
+# Whole gateways in simulated time: ten thousand seeds, and every fault that is planted. By hand: an hour and a half.
+SEEDS ?= 10000
+simulate: $(VENV)/.installed-test
+	$(BIN)/python -W ignore -m tests.simulate --seeds $(SEEDS)
+	$(BIN)/python -W ignore -m tests.simulate.faults
 
 # An hour at half of saturation with reloads, faults and purges; the plot of docs/reliability.md. By hand.
 soak: $(VENV)/.installed-test

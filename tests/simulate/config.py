@@ -1,0 +1,114 @@
+"""The configurations that the simulated gateways run, two that differ, and the action of a plugin that they use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gateway.config.load import Config, load
+
+SECRETS = {
+    "ACME_SECRET": "whsec_cGxhbnRlZC1zaWduaW5nLXNlY3JldA",
+    "ACME_KEY": "sk_test_plantedapikey000000000001",
+    "SHOP_TOKEN": "planted-shop-token-7c1f",
+    "ACTION_TOKEN": "planted-action-token-93ab",
+}
+ACCOUNTS = ("acme", "other")
+CONNECTIONS = ("shop", "mail", "ware", "pager")
+NEEDS: Mapping[str, tuple[str, ...]] = {"receipt": ("save",), "ship": ("save",), "thank": ("receipt", "ship")}
+MOST_ATTEMPTS, FEWEST_ATTEMPTS = 4, 3
+ODD_ATTEMPTS = 2  # of the action `odd`
+PLUGIN = '''\
+from typing import Annotated, Any, ClassVar, Mapping
+
+from gateway.plugin import Action, Connection, Context, HttpConnection, Settings, Text
+from tests.simulate.destinations import act
+
+
+class ActSettings(Settings):
+    """`with` of act."""
+
+    connection: Annotated[str, Connection(HttpConnection)]
+    what: Annotated[str, Text()]
+    token: str = ""
+
+
+class Act(Action[ActSettings]):
+    """Does what the simulator's destination does."""
+
+    name: ClassVar[str] = "act"
+    Settings: ClassVar[type[Settings]] = ActSettings
+
+    async def run(self, settings: ActSettings, context: Context) -> Mapping[str, Any] | None:
+        return await act(settings, context)
+'''
+_TEXT = """\
+version: 1
+plugins: [plugins]
+store: {{url: "sqlite:///inbox.db", retention: 1d, dead_retention: {dead_retention}}}
+reload: {{watch: false}}
+alerts: {{repeat: 10m, backlog_after: 2m}}
+defaults: {{timeout: 20s, retry: {{attempts: {attempts}, first: 2s, factor: 3, max: 40s}}}}
+accounts:
+  acme: {{signing_secrets: ["${{ACME_SECRET}}"], api_key: "${{ACME_KEY}}"}}
+  other: {{signing_secrets: [whsec_b3RoZXI]}}
+connections:
+  shop: {{type: http, url: "https://shop.example/x", concurrency: 2, headers: {{X-Key: "${{SHOP_TOKEN}}"}}, breaker: {{failures: 3, pause: 20s, max: 1m}}}}
+  mail: {{type: http, url: "https://mail.example/x", rate: 5/s}}
+  ware: {{type: http, url: "https://ware.example/x", concurrency: 4, breaker: false}}
+  pager: {{type: http, url: "https://pager.example/x"}}
+routes:
+  orders:
+    events: [checkout.session.completed]
+    if: object.payment_status == 'paid'
+    once_per: object.payment_intent
+    order_by: object.customer
+    actions:
+      save: {{uses: act, with: {{connection: shop, what: "{{{{ object.id }}}}", token: "${{ACTION_TOKEN}}"}}}}
+      receipt: {{uses: act, needs: [save], with: {{connection: mail, what: "{{{{ object.id }}}}"}}}}
+      ship: {{uses: act, needs: [save], timeout: 100s, with: {{connection: ware, what: "{{{{ object.id }}}}"}}}}
+{thank}  invoices:
+    events: [invoice.paid]
+    accounts: [acme]
+    fetch: {{}}
+    order_by: object.customer
+    actions:
+      count: {{uses: act, with: {{connection: ware, what: "{{{{ object.id }}}}"}}}}
+{odd}  pages:
+    events: [gateway.delivery.dead, gateway.connection.paused]
+    digest: {{every: 2m, wait: 10s}}
+    actions:
+      page: {{uses: act, with: {{connection: pager, what: "{{{{ count }}}}"}}}}
+"""  # noqa: E501
+_THANK = """\
+      thank:
+        uses: act
+        needs: [receipt, ship]
+        if: object.amount_total > 1000
+        with: {connection: mail, what: "{{ object.id }}"}
+"""
+_ODD = """\
+  odd:
+    events: [invoice.paid]
+    if: object.lines.total > 0
+    order_by: object.customer
+    actions:
+      odd: {uses: act, retry: {attempts: 2}, with: {connection: shop, what: "{{ object.id }}"}}
+"""
+
+
+def configurations(folder: Path) -> Sequence[Config]:
+    """Two that load. The second has fewer attempts, keeps dead letters for ever, and lacks an action and a route."""
+    (folder / "plugins").mkdir(exist_ok=True)
+    (folder / "plugins/act.py").write_text(PLUGIN)
+    loaded = []
+    for number, text in enumerate(
+        (
+            _TEXT.format(attempts=MOST_ATTEMPTS, dead_retention="3d", thank=_THANK, odd=_ODD),
+            _TEXT.format(attempts=FEWEST_ATTEMPTS, dead_retention="null", thank="", odd=""),
+        )
+    ):
+        path = folder / f"gateway-{number}.yaml"
+        path.write_text(text)
+        loaded.append(load(path, SECRETS))
+    return loaded
