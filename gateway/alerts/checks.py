@@ -28,8 +28,8 @@ InForce = Callable[[], tuple[Config, RouteTable]]
 def silent_after(config: Config) -> dict[str, float]:
     """The accounts that are watched, and how long each may be without an event."""
     general = config.settings.alerts.silent_after
-    given = {name: one.silent_after or general for name, one in config.settings.accounts.items()}
-    return {name: seconds for name, seconds in given.items() if seconds is not None}
+    bounds = {name: account.silent_after or general for name, account in config.settings.accounts.items()}
+    return {name: seconds for name, seconds in bounds.items() if seconds is not None}
 
 
 def silent(
@@ -52,12 +52,12 @@ def silent(
 
 def late(due: Due, connection_of: Callable[[Lane], str | None], bound_seconds: float) -> dict[str, float]:
     """The connections whose oldest delivery has been due for longer than the bound, and for how long."""
-    found: dict[str, float] = {}
+    late_seconds: dict[str, float] = {}
     for lane, seconds in zip(due.lanes, due.late_seconds, strict=True):
         connection = connection_of(lane)
         if connection is not None and seconds >= bound_seconds:
-            found[connection] = max(seconds, found.get(connection, 0.0))
-    return found
+            late_seconds[connection] = max(seconds, late_seconds.get(connection, 0.0))
+    return late_seconds
 
 
 class Watch:
@@ -95,7 +95,9 @@ class Watch:
         config, table = self._in_force()
         alerts, now = config.settings.alerts, self._now()
         self._started_at = min(self._started_at, now)  # the clock was ahead at the start, and was put back
-        bounds = {name: one for name, one in silent_after(config).items() if table.wanting(name, ACCOUNT_SILENT)}
+        bounds = {
+            name: seconds for name, seconds in silent_after(config).items() if table.wanting(name, ACCOUNT_SILENT)
+        }
         if bounds:
             last_events = await self._store.last_events()
             for own in silent(bounds, last_events, self._started_at, now, alerts.repeat):

@@ -119,7 +119,9 @@ def reload_failed(reload: Reload, repeat_seconds: float) -> OwnEvent | None:
             "asked_by": reload.asked_by,
             "version": reload.version,
             "count": len(errors),
-            "problems": [{"where": str(one.where), "message": one.message} for one in errors[:MOST_PROBLEMS]],
+            "problems": [
+                {"where": str(problem.where), "message": problem.message} for problem in errors[:MOST_PROBLEMS]
+            ],
             "failed_at": unix(reload.at),
         },
         repeat_seconds,

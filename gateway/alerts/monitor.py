@@ -105,18 +105,18 @@ class Alerts:
     def took(self, event: Event, planned: Sequence[PlannedDelivery]) -> None:
         """An event that was verified and committed, with what is owed for it."""
         self._signatures.accepted(event.account)
-        is_dead = any(one.error is not None for one in planned)  # its route's `if` raised
+        is_dead = any(delivery.error is not None for delivery in planned)  # its route's `if` raised
         if is_dead and not is_own(event.type) and self._is_wanted(event.account, DELIVERY_DEAD):
             self._publisher.put(lambda: self._dead_on_arrival(event))
 
     async def _dead_on_arrival(self, event: Event) -> list[OwnEvent]:
         where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,), states=(DeliveryState.DEAD,))
-        found = [
-            self._dead(one, one.reason, event.connected_account, one.finished_at or event.received_at)
-            for one in await self._store.deliveries(where, limit=MOST_DEAD_AT_ONCE)
-            if not one.attempts
+        events = [
+            self._dead(delivery, delivery.reason, event.connected_account, delivery.finished_at or event.received_at)
+            for delivery in await self._store.deliveries(where, limit=MOST_DEAD_AT_ONCE)
+            if not delivery.attempts
         ]
-        return [own for own in found if own is not None]
+        return [own for own in events if own is not None]
 
     def _dead(
         self, delivery: Delivery, reason: str | None, connected_account: str | None, at: datetime

@@ -105,25 +105,25 @@ def ask(path: Path, what: str) -> dict[str, Any]:
             raise NobodyAnswersError(f"no gateway answers at {path} ({why}): {hint}") from None
     if not line:
         raise NobodyAnswersError(f"the gateway at {path} stopped before it answered")
-    found: dict[str, Any] = json.loads(line)
-    return found
+    reply: dict[str, Any] = json.loads(line)
+    return reply
 
 
 def _listen(path: Path) -> socket.socket:
     """A listening socket that only this user may use. One that a killed gateway left behind is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = socket.socket(socket.AF_UNIX)
+    listening = socket.socket(socket.AF_UNIX)
     try:
         with _short(path) as address:
             if _is_left_behind(address):
                 path.unlink(missing_ok=True)
-            made.bind(address)
+            listening.bind(address)
         path.chmod(0o600)
-        made.listen(16)
+        listening.listen(16)
     except BaseException:
-        made.close()
+        listening.close()
         raise
-    return made
+    return listening
 
 
 def _is_left_behind(address: str) -> bool:

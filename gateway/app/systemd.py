@@ -35,15 +35,15 @@ def handed_over(environ: MutableMapping[str, str]) -> HandedOver:
     Without names the first is `public`, a second `admin`. Raises UsageError.
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
-    given = environ.pop("LISTEN_FDNAMES", "")
+    named = environ.pop("LISTEN_FDNAMES", "")
     if pid != str(os.getpid()) or not count.isdecimal() or count == "0":
         return HandedOver()
-    names = given.split(":") if given else []
+    names = named.split(":") if named else []
     if set(names) <= {"unknown", ""}:  # nobody named them
         names = [PUBLIC, ADMIN][: int(count)]
     if len(names) != int(count) or set(names) - {PUBLIC, ADMIN} or len(set(names)) != len(names):
         raise UsageError(
-            f"socket activation: {count} socket(s) named {given or 'nothing'} were handed over; expected one with "
+            f"socket activation: {count} socket(s) named {named or 'nothing'} were handed over; expected one with "
             f"FileDescriptorName={PUBLIC} and at most one with FileDescriptorName={ADMIN}"
         )
     return HandedOver(**{name: _listening(name, _FIRST + number) for number, name in enumerate(names)})
@@ -51,21 +51,21 @@ def handed_over(environ: MutableMapping[str, str]) -> HandedOver:
 
 def _listening(name: str, descriptor: int) -> socket.socket:
     try:
-        found = socket.socket(fileno=descriptor)
+        listening = socket.socket(fileno=descriptor)
     except OSError as error:
         raise UsageError(
             f"socket activation: {name} (descriptor {descriptor}) is no socket: {error.strerror}"
         ) from None
-    is_tcp = found.family in (socket.AF_INET, socket.AF_INET6) and found.type == socket.SOCK_STREAM
-    if not is_tcp or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        found.detach()
+    is_tcp = listening.family in (socket.AF_INET, socket.AF_INET6) and listening.type == socket.SOCK_STREAM
+    if not is_tcp or not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listening.detach()
         raise UsageError(
             f"socket activation: {name} is no listening TCP socket; the socket unit needs ListenStream= with a port, "
             "and Accept=no"
         )
     os.set_inheritable(descriptor, False)
-    found.setblocking(False)
-    return found
+    listening.setblocking(False)
+    return listening
 
 
 class Manager:
@@ -112,6 +112,6 @@ class Manager:
             return
         # @ stands for the zero byte of an abstract socket
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-            one.settimeout(TELL_SECONDS if wait_seconds is None else wait_seconds)
-            one.sendto("\n".join(lines).encode(), address)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+            datagrams.settimeout(TELL_SECONDS if wait_seconds is None else wait_seconds)
+            datagrams.sendto("\n".join(lines).encode(), address)

@@ -41,8 +41,8 @@ class Networks:
 
     def __init__(self, networks: Iterable[Network]) -> None:
         every = frozenset(networks)
-        self._addresses = frozenset(one.network_address for one in every if one.num_addresses == 1)
-        self._wide = tuple(one for one in every if one.num_addresses > 1)
+        self._addresses = frozenset(network.network_address for network in every if network.num_addresses == 1)
+        self._wide = tuple(network for network in every if network.num_addresses > 1)
 
     def __contains__(self, address: Address) -> bool:
         return address in self._addresses or any(address in one for one in self._wide)

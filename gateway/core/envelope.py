@@ -131,10 +131,10 @@ def _parse_other(body: bytes, account: str, received_at: datetime) -> Event:
             raise EnvelopeError("not a Stripe event: data.object is missing")
         if not isinstance(envelope.created, int):
             raise EnvelopeError("not a Stripe event: created is not a Unix time")
-        found = data["object"].get("id")
+        object_id = data["object"].get("id")
         created_at = _from_unix(envelope.created)
     elif envelope.object == THIN:
-        found = envelope.related_object.get("id") if isinstance(envelope.related_object, dict) else None
+        object_id = envelope.related_object.get("id") if isinstance(envelope.related_object, dict) else None
         created_at = _from_text(str(envelope.created))
     else:
         raise EnvelopeError(f"not a Stripe event: object is {envelope.object[:40]!r}")
@@ -148,7 +148,7 @@ def _parse_other(body: bytes, account: str, received_at: datetime) -> Event:
         body=body,
         created_at=created_at,
         connected_account=connected_account(envelope.account, envelope.context),
-        object_id=found if isinstance(found, str) else None,
+        object_id=object_id if isinstance(object_id, str) else None,
         api_version=envelope.api_version,
         snapshot_event=envelope.snapshot_event if envelope.object == THIN else None,
     )

@@ -126,8 +126,8 @@ def excluded_connection(envelope: Mapping[str, Any]) -> str | None:
         return None
     data = envelope.get("data")
     value = data.get("object") if isinstance(data, Mapping) else None
-    found = value.get("connection") if isinstance(value, Mapping) else None
-    return found if isinstance(found, str) else None
+    connection = value.get("connection") if isinstance(value, Mapping) else None
+    return connection if isinstance(connection, str) else None
 
 
 def subject_of(envelope: Mapping[str, Any]) -> tuple[str, str] | None:

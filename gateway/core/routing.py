@@ -39,7 +39,7 @@ def wants_type(route: Route, account: str, event_type: str) -> bool:
 
 def matching_pattern(route: Route, event_type: str) -> str | None:
     """The first of a route's `events` that this type fits."""
-    return next((one for one in route.events if fits(one, event_type)), None)
+    return next((pattern for pattern in route.events if fits(pattern, event_type)), None)
 
 
 def fits(pattern: str, event_type: str) -> bool:
@@ -90,16 +90,16 @@ class RouteTable:
     def wanting(self, account: str, event_type: str) -> tuple[Route, ...]:
         """The routes that want this type from this account, in the order of the file; their `if` is not judged."""
         key = (account, event_type)
-        found = self._found.get(key)
-        if found is None:
+        routes = self._found.get(key)
+        if routes is None:
             named = set(self._by_pattern.get(event_type, ()))
             named.update(i for glob in self._globs if fits(glob, event_type) for i in self._by_pattern[glob])
             near = (self.routes[i] for i in sorted(named))
-            found = tuple(route for route in near if wants_type(route, account, event_type))
+            routes = tuple(route for route in near if wants_type(route, account, event_type))
             if len(self._found) >= self._REMEMBERED:
                 self._found.clear()
-            self._found[key] = found
-        return found
+            self._found[key] = routes
+        return routes
 
 
 def twin_of(event: Event, table: RouteTable) -> str | None:
@@ -259,7 +259,11 @@ def plan(
 def _without(route: Route, connection: str) -> list[ActionUse]:
     """A route's actions but for those on a connection, and those that need one of them."""
     excluded = {action.name for action in route.actions if action.connection == connection}
-    return [one for one in route.actions if one.name not in excluded and not route.needed_by(one.name) & excluded]
+    return [
+        action
+        for action in route.actions
+        if action.name not in excluded and not route.needed_by(action.name) & excluded
+    ]
 
 
 def route(

@@ -71,8 +71,10 @@ class Groups:
 
     def figures(self, connection: str) -> GroupFigures | None:
         """What this gateway does on a connection, for people; None before its first work."""
-        one = next((one for one in self._groups.values() if one.connection == connection), None)
-        if one is None:
+        group = next((group for group in self._groups.values() if group.connection == connection), None)
+        if group is None:
             return None
-        limit = one.limit
-        return GroupFigures(one.name, connection, limit.concurrency, one.running, len(one.ready), limit.mean_seconds)
+        limit = group.limit
+        return GroupFigures(
+            group.name, connection, limit.concurrency, group.running, len(group.ready), limit.mean_seconds
+        )

@@ -128,11 +128,11 @@ class Connections:
     async def _read(self) -> None:
         asked_at = time.monotonic()
         self._is_announced = False
-        found = await self._store.connections()
+        statuses = await self._store.connections()
         before, is_first = self._seen or {}, self._seen is None
         self._read_at = asked_at
-        self._seen = {name: _Seen(status, asked_at) for name, status in found.items()}
-        for name, after in found.items():
+        self._seen = {name: _Seen(status, asked_at) for name, status in statuses.items()}
+        for name, after in statuses.items():
             if not is_first:
                 self._tell(before[name].status if name in before else ConnectionStatus(name), after, is_own=False)
             elif after.state is not ConnectionState.WORKING:
@@ -204,7 +204,7 @@ class Connections:
 
     def _tell(self, before: ConnectionStatus, after: ConnectionStatus, *, is_own: bool) -> None:
         """One event for each pause and each recovery, however many deliveries had a part in it."""
-        worked, works = (one.state is ConnectionState.WORKING for one in (before, after))
+        worked, works = (status.state is ConnectionState.WORKING for status in (before, after))
         if worked == works:
             return
         by = {} if is_own else {"by": "another gateway or a person"}

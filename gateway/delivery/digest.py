@@ -32,7 +32,7 @@ class StoreGatherer:
     async def gather(self, claim: Claim, digest: Digest) -> Gathered | Released:
         """See Gatherer."""
         try:
-            found = await self._store.gather(
+            gathered = await self._store.gather(
                 claim.delivery.id,
                 claim.token,
                 wait_seconds=digest.wait_seconds,
@@ -41,11 +41,11 @@ class StoreGatherer:
             )
         except StoreError as error:
             return Released(f"digest: {error}", STORE_AWAY_SECONDS)
-        if found is None:
+        if gathered is None:
             return Released()  # which is refused: another gateway has it by now
-        if isinstance(found, float):
-            return Released("digest: gathers what else comes", found)
-        return found
+        if isinstance(gathered, float):
+            return Released("digest: gathers what else comes", gathered)
+        return gathered
 
 
 class NobodyElse:

@@ -48,8 +48,8 @@ class StripeFetcher:
             kept = await self._store.fetched(run_id)
             if kept is None or kept.asked != asked:
                 at = self._now()
-                found = await self._ask(envelope, account, fetch)
-                kept = await self._store.keep_fetched(run_id, Fetched(asked, at, found))
+                fetched = await self._ask(envelope, account, fetch)
+                kept = await self._store.keep_fetched(run_id, Fetched(asked, at, fetched))
         return kept.object
 
     @contextlib.asynccontextmanager

@@ -51,7 +51,7 @@ class Resources:
         """What `action.open` returned for that connection; it stays open meanwhile. Raises what `open` raises."""
         key = (action.name, name)
         entries = self._entries.setdefault(key, [])
-        entry = next((one for one in entries if one.fits(action, settings, base_folder)), None)
+        entry = next((entry for entry in entries if entry.fits(action, settings, base_folder)), None)
         if entry is None:
             entry = _Entry(action, name, settings, base_folder)
             entries.append(entry)

@@ -169,16 +169,16 @@ class Worker:
 
     def _take(self, wanted: Mapping[Lane, int], claims: list[Claim], asked_at: float) -> None:
         """Takes in what was claimed and starts it."""
-        given = dict.fromkeys(wanted, 0)
+        counts = dict.fromkeys(wanted, 0)
         for claim in claims:
             group = self._groups.of(claim.delivery.lane)
-            given[claim.delivery.lane] += 1
+            counts[claim.delivery.lane] += 1
             self._leases.add(claim, asked_at)
             if group.connection is not None and self._connections.wants_probe(group.connection):
                 self._connections.begin_probe(group.connection, claim.delivery.id)
             group.ready.append(claim)
         taken: dict[str, int] = {}
-        for lane, count in given.items():
+        for lane, count in counts.items():
             name = self._groups.of(lane).name
             taken[name] = taken.get(name, 0) + count
         for group in self._groups.all():
@@ -187,7 +187,7 @@ class Worker:
                 self._start(group)
         if self._looks_at:  # this look is used again, but for the lanes that it has emptied
             for _, lanes in self._with_work.values():
-                lanes[:] = [lane for lane in lanes if lane not in wanted or given[lane] == wanted[lane]]
+                lanes[:] = [lane for lane in lanes if lane not in wanted or counts[lane] == wanted[lane]]
 
     def _next_look(self) -> float:
         """Seconds until there may be work by the passing of time."""

@@ -49,11 +49,11 @@ class Histogram:
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """As Prometheus wants them: counts up to each bound, and the sum."""
         total = 0
-        found: list[tuple[str, float]] = []
+        buckets: list[tuple[str, float]] = []
         for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
             total += count
-            found.append((str(bound), total))
-        return found, self._sum
+            buckets.append((str(bound), total))
+        return buckets, self._sum
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from gateway.core.internal_events import envelope_of, is_own
 def signed_request(body: bytes, secret: str, *, timestamp: int | None = None) -> dict[str, str]:
     """The headers with which Stripe would post `body`. https://docs.stripe.com/webhooks/signature"""
     seconds = int(time.time()) if timestamp is None else timestamp
-    found = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
-    return {"Content-Type": "application/json; charset=utf-8", "Stripe-Signature": f"t={seconds},v1={found}"}
+    digest = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"Content-Type": "application/json; charset=utf-8", "Stripe-Signature": f"t={seconds},v1={digest}"}
 
 
 class FakeClock:

@@ -98,12 +98,12 @@ class Route:
 
     def needed_by(self, name: str) -> frozenset[str]:
         """The names of all that an action needs, directly or through others."""
-        found: set[str] = set()
+        names: set[str] = set()
         todo = [name]
         while todo:
             action = self.action(todo.pop())
             for need in action.needs if action else ():
-                if need not in found:
-                    found.add(need)
+                if need not in names:
+                    names.add(need)
                     todo.append(need)
-        return frozenset(found)
+        return frozenset(names)

@@ -46,14 +46,14 @@ class WantedEvents:
         if self.types:
             return any(names(pattern, event.type) for pattern in self.types)
         routes = self.table.wanting(self.account, event.type)
-        return any(wants_connected(one, event.connected_account) for one in routes)
+        return any(wants_connected(route, event.connected_account) for route in routes)
 
     def patterns(self) -> tuple[str, ...]:
         """The types and globs, in order."""
         if self.types:
             return self.types
-        of_account = (one for one in self.table.routes if one.accounts is None or self.account in one.accounts)
-        return tuple(dict.fromkeys(pattern for one in of_account for pattern in one.events))
+        of_account = (route for route in self.table.routes if route.accounts is None or self.account in route.accounts)
+        return tuple(dict.fromkeys(pattern for route in of_account for pattern in route.events))
 
 
 def listings(
@@ -62,12 +62,12 @@ def listings(
     """What is to be asked: snapshot events, and thin ones where they are named as such. Stripe chooses by type where
     the types are few and exact enough to be told.
     """
-    made = []
+    asked = []
     for thin in (False, True):
-        patterns = [one for one in wanted.patterns() if is_thin(one) == thin]
+        patterns = [pattern for pattern in wanted.patterns() if is_thin(pattern) == thin]
         if patterns:
-            made.append(Listing(account, connected_account, exact(patterns), undelivered and not thin, thin))
-    return made
+            asked.append(Listing(account, connected_account, exact(patterns), undelivered and not thin, thin))
+    return asked
 
 
 def exact(patterns: Sequence[str]) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ async def connected_to(api: StripeApi, asked: Sequence[str]) -> list[str]:
     """The ids of the connected accounts that are asked for, by id or all of them. Raises StripeApiError."""
     if EVERY_CONNECTED not in asked:
         return list(asked)
-    return [str(one.get("id")) async for one in api.connected_accounts()]
+    return [str(account.get("id")) async for account in api.connected_accounts()]
 
 
 class CatchUp:

@@ -60,13 +60,13 @@ async def oldest_first(
     start, size = since, until - since
     while start < until:
         end = min(until, start + size)
-        found, unreadable, is_whole = await _read(api, listing, start, end, still_ours, now)
+        events, unreadable, is_whole = await _read(api, listing, start, end, still_ours, now)
         if not is_whole:
-            size = smaller(end - start, found)
+            size = smaller(end - start, events)
             continue
-        yield Window(tuple(reversed(found)), end, tuple(unreadable))
+        yield Window(tuple(reversed(events)), end, tuple(unreadable))
         start = end
-        if len(found) < MOST_IN_WINDOW // 4:
+        if len(events) < MOST_IN_WINDOW // 4:
             size *= 2
 
 
@@ -94,20 +94,20 @@ async def _read(
     else:
         asking = Asking(connected_account=connected)
         pages = api.events(since=start, until=end, types=listing.types, undelivered=listing.undelivered, asking=asking)
-    found: list[Event] = []
+    events: list[Event] = []
     unreadable: list[str] = []
     still_ours()
     async with aclosing(pages):
         async for page in pages:
             for body in page:
                 try:
-                    found.append(_event(body, listing, now()))
+                    events.append(_event(body, listing, now()))
                 except EnvelopeError as error:
                     unreadable.append(str(error))
-            if len(found) > MOST_IN_WINDOW and end - start > 1:
-                return found, unreadable, False
+            if len(events) > MOST_IN_WINDOW and end - start > 1:
+                return events, unreadable, False
             still_ours()
-    return found, unreadable, True
+    return events, unreadable, True
 
 
 def _event(body: bytes, listing: Listing, at: datetime) -> Event:

@@ -22,7 +22,7 @@ SILENT = account_silent("acme", None, 3600, 3600, AT, 600.0)
 ONCE = replace(SILENT, repeated_seconds=None)
 
 
-def herald(store: Any, seen: list[str] | None = None, clock: Clock | None = None) -> Publisher:
+def publisher(store: Any, seen: list[str] | None = None, clock: Clock | None = None) -> Publisher:
     seconds = (lambda: clock.now / 1000) if clock is not None else (lambda: 0.0)
     raised = [] if seen is None else seen
     plan = lambda event: (event, [PlannedDelivery("alerts", "tell")])  # noqa: E731
@@ -43,7 +43,7 @@ async def count(store: SqliteStore) -> int:
 
 async def test_two_gateways_that_see_the_same_commit_it_once(store: SqliteStore) -> None:
     seen: list[str] = []
-    await asyncio.gather(told(herald(store, seen), ONCE, SILENT), told(herald(store, seen), SILENT, ONCE))
+    await asyncio.gather(told(publisher(store, seen), ONCE, SILENT), told(publisher(store, seen), SILENT, ONCE))
     assert await count(store) == 2
     assert seen == ["gateway.account.silent"] * 2
 
@@ -51,14 +51,14 @@ async def test_two_gateways_that_see_the_same_commit_it_once(store: SqliteStore)
 async def test_what_lasts_is_told_again_only_after_its_time(store: SqliteStore, clock: Clock) -> None:
     for seconds, expected in ((0, 1), (300, 1), (299, 1), (1, 2)):
         clock.forward(seconds)
-        await told(herald(store), SILENT)
+        await told(publisher(store), SILENT)
         assert await count(store) == expected
 
 
 async def test_a_gateway_remembers_what_it_has_told_and_does_not_ask_the_store_again(
     store: SqliteStore, clock: Clock
 ) -> None:
-    made = herald(store, clock=clock)
+    made = publisher(store, clock=clock)
     await told(made, SILENT)
     await store.close()  # asking it would fail, again and again
     await told(made, SILENT)
@@ -80,5 +80,5 @@ class Away:
 
 async def test_what_could_not_be_committed_is_tried_again_until_the_store_is_back(store: SqliteStore) -> None:
     away = Away(store, 2)
-    await told(herald(away), ONCE)
+    await told(publisher(away), ONCE)
     assert (await count(store), away.left) == (1, -1)
