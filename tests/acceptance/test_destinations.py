@@ -20,6 +20,8 @@ from tests.configs import gateway_yaml, http
 from tests.http_service import Serve
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 ROUTES = """\
   mail:
     events: [invoice.paid, invoice.voided]

@@ -13,6 +13,8 @@ from tests.acceptance.harness import GatewayProcess, free_port
 from tests.acceptance.ledger import TORTURE, Ledger
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 150 * TORTURE
 HOUR = 3600
 LIBRARIES = [

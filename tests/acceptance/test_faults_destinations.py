@@ -23,6 +23,8 @@ from tests.acceptance.troubled import Mail, Trouble, Troubled
 from tests.http_service import Serve
 from tests.in_process import config, gateway
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 40 * TORTURE
 TIMES = 12 * TORTURE
 

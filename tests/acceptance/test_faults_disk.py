@@ -19,6 +19,8 @@ from tests.acceptance.harness import GatewayProcess, free_port, post
 from tests.acceptance.ledger import TORTURE, Ledger
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 200 * TORTURE
 
 

@@ -17,6 +17,8 @@ from tests.acceptance.harness import GatewayProcess, free_port
 from tests.acceptance.ledger import TORTURE, Ledger
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 120 * TORTURE
 DEATHS = 2 * TORTURE
 SNAPSHOTS = 6 * TORTURE

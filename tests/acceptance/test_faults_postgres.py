@@ -18,6 +18,8 @@ from tests.acceptance.proxy import Proxy
 from tests.postgres_server import OwnServer
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 150 * TORTURE
 
 

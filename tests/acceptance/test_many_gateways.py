@@ -30,6 +30,8 @@ from tests.http_service import Serve
 from tests.postgres_server import OwnServer
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EVENTS = int(os.environ.get("TORTURE_EVENTS", "1000"))
 LEASE_SECONDS = 4.0
 FROZEN_SECONDS = 6.0

@@ -24,6 +24,8 @@ from tests.configs import SHIP, gateway_yaml, http
 from tests.stripe_standin import TEST_KEY, StripeStandin
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EVENTS = int(os.environ.get("BACKFILL_EVENTS", "1500"))
 MISSED = 500
 

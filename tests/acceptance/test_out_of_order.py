@@ -21,6 +21,8 @@ from tests.http_service import Serve
 from tests.in_process import SQLITE, InProcess, config, gateway
 from tests.stripe_standin import StripeStandin
 
+pytestmark = pytest.mark.slow
+
 OBJECTS = int(os.environ.get("STORM_OBJECTS", "60"))
 UPDATES = 10
 WORKERS = 4

@@ -26,6 +26,8 @@ from tests.acceptance.harness import ROOT, answers, free_port, post
 from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 PYTHON = os.environ.get("GATEWAY_TEST_PYTHON", sys.executable)
 
 

@@ -33,6 +33,8 @@ from tests.http_service import Serve
 from tests.postgres_server import OwnServer
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 1200
 SECONDS_BETWEEN = 1 / 200
 

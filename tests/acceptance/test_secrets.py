@@ -32,6 +32,8 @@ from tests.acceptance.harness import ROOT, GatewayProcess, free_port
 from tests.cli import CommandLine
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = '''\
 from typing import Annotated, Any, ClassVar, Literal
 from pydantic import SecretStr

@@ -29,6 +29,8 @@ from tests.contract.test_store import an_event, claim_all
 from tests.integration.test_db_commands import fill, filled, run
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("events", "deliveries", "attempts", "audit", "rejected", "done_once", "connections", "rates")
 
 

@@ -14,6 +14,8 @@ from tests.in_process import InProcess, config, gateway
 from tests.stripe_standin import Fault, StripeStandin
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 ROUTES = """\
   keep:
     connected_accounts: ["*", none]

@@ -22,6 +22,8 @@ from tests.acceptance.harness import FORWARD_SECRET, SECRET, Sink, free_port, po
 from tests.integration.live_gateway import NOTE_PLUGIN
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 RELOADS = int(os.environ.get("GATEWAY_RELOADS", "300"))
 WARM_UP = 200  # caches of bounded size fill meanwhile
 
