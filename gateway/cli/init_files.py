@@ -6,9 +6,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import Any, Literal
 
 Sells = Literal["orders", "subscriptions", "both"]
 ENV_FILE = "gateway.env"
@@ -16,17 +14,6 @@ TEMPLATE_FILE = "config/templates/receipt.html.j2"
 TEST_FILE = "config/tests/routes.yaml"
 
 _FOLDER = Path(__file__).parent / "init_templates"
-_templates = Environment(  # with other brackets than those of the templates that a gateway.yaml holds
-    loader=FileSystemLoader(_FOLDER),
-    block_start_string="<%",
-    block_end_string="%>",
-    variable_start_string="<<",
-    variable_end_string=">>",
-    trim_blocks=True,
-    keep_trailing_newline=True,
-    undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701 - YAML and a shell's variables; `gateway init` checks each answer
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +58,23 @@ class Secrets:
     slack_url: str
 
 
+def _rendered(template: str, context: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(  # with other brackets than those of the templates that a gateway.yaml holds
+        loader=FileSystemLoader(_FOLDER),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - YAML and a shell's variables; `gateway init` checks each answer
+    )
+    return templates.get_template(template).render(context)
+
+
 def starter(choices: Choices, secrets: Secrets) -> dict[str, str]:
     """Every file's text, by its path from the folder of gateway.yaml; the first is gateway.yaml itself."""
     context = {
@@ -84,7 +88,7 @@ def starter(choices: Choices, secrets: Secrets) -> dict[str, str]:
         "secrets": secrets,
     }
     templates = {"gateway.yaml": "gateway.yaml.j2", ENV_FILE: "gateway.env.j2", TEST_FILE: "routes.yaml.j2"}
-    texts = {file: _templates.get_template(name).render(context) for file, name in templates.items()}
+    texts = {file: _rendered(name, context) for file, name in templates.items()}
     if choices.orders and choices.mail_from:
         texts[TEMPLATE_FILE] = (_FOLDER / "receipt.html.j2").read_text(encoding="utf-8")
     return texts
