@@ -10,6 +10,7 @@ from tests.model.places import Places
 from tests.model.steps import Step, steps
 
 SEQUENCE = 50  # steps
+IsKnown = Callable[[str, Sequence[str]], bool]
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,18 @@ class Finding:
     story: Sequence[str]
 
     @property
+    def steps(self) -> list[str]:
+        """In words."""
+        return [step.told for step in self.sequence]
+
+    @property
     def complaint(self) -> str:
         """What they disagree about."""
         return self.story[-1].rsplit(" -> ", 1)[1]
 
 
 def take(
-    places: Places, seed: int, count: int = SEQUENCE, is_known: Callable[[str], bool] = lambda complaint: False
+    places: Places, seed: int, count: int = SEQUENCE, is_known: IsKnown = lambda complaint, steps: False
 ) -> Finding | None:
     """The sequence of that seed, in every world; what comes of it, made as short as can be, or None: all agree, as far
     as they go without ending in what is known.
@@ -35,7 +41,7 @@ def take(
     sequence = steps(Random(seed), count)
     for label in places.labels:
         finding = places.run(_try(places, label, sequence))
-        if finding is not None and not is_known(finding.complaint):
+        if finding is not None and not is_known(finding.complaint, finding.steps):
             return places.run(_shorter(places, finding, is_known))  # type: ignore[no-any-return]
     return None
 
@@ -55,7 +61,7 @@ async def _try(places: Places, label: str, sequence: Sequence[Step]) -> Finding 
     return None
 
 
-async def _shorter(places: Places, finding: Finding, is_known: Callable[[str], bool]) -> Finding:
+async def _shorter(places: Places, finding: Finding, is_known: IsKnown) -> Finding:
     """Leaves out steps, many at a time and then each, as long as it still ends in a disagreement that is not known."""
     size = len(finding.sequence) // 2
     while size:
@@ -63,7 +69,7 @@ async def _shorter(places: Places, finding: Finding, is_known: Callable[[str], b
         while place < len(finding.sequence):
             rest = [*finding.sequence[:place], *finding.sequence[place + size :]]
             shorter = await _try(places, finding.label, rest)
-            if shorter is None or is_known(shorter.complaint):
+            if shorter is None or is_known(shorter.complaint, shorter.steps):
                 place += size
             else:
                 finding, place = shorter, 0 if size == 1 else place

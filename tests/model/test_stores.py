@@ -36,7 +36,7 @@ def test_a_planted_fault_is_found_and_told_in_few_steps(monkeypatch: pytest.Monk
             return next(
                 (seed, finding)
                 for seed in range(1000)
-                if (finding := take(opened, seed, is_known=lambda complaint: "turn" not in complaint))
+                if (finding := take(opened, seed, is_known=lambda complaint, steps: "turn" not in complaint))
             )
 
     seed, finding = find()
