@@ -148,9 +148,9 @@ class _Run:
             if self._context.is_cut_off():
                 raise
             await _settle(self._context.is_cut_off)
-            return self._failed(explained(error, self._phase, self._use))
+            return self._failed(explained(error, self._phase, self._use, self._scope))
         except BaseException as error:
-            return self._failed(explained(error, self._phase, self._use))
+            return self._failed(explained(error, self._phase, self._use, self._scope))
 
     # -- phases -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from gateway.core.errors import (
     EnvelopeError,
@@ -13,6 +15,7 @@ from gateway.core.errors import (
     place_of,
 )
 from gateway.core.model import ActionUse
+from gateway.delivery.moved_fields import moved_note
 from gateway.plugin import Reject, Retry
 
 
@@ -45,13 +48,15 @@ class Phase(StrEnum):
     RUN = "run"  # from here on it may have taken effect
 
 
-def explained(error: BaseException, phase: Phase, use: ActionUse) -> AttemptError:
-    """What to make of something that was raised in a phase."""
+def explained(error: BaseException, phase: Phase, use: ActionUse, scope: Mapping[str, Any]) -> AttemptError:
+    """What to make of something that was raised in a phase, of an attempt whose templates saw `scope`."""
     raised, error, is_running = error, _deciding(error), phase is Phase.RUN
     match error:
         case AttemptError():
             return error
-        case TemplateError() | EnvelopeError():
+        case TemplateError():
+            return AttemptError(f"{error}{moved_note(error.message, scope)}", is_final=True)
+        case EnvelopeError():
             return AttemptError(str(error), is_final=True)
         case Reject():
             return AttemptError(_text(error.message), is_final=True, pause_seconds=error.pause_seconds)
