@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from gateway.config.runtime import masked
+
 MOST_KEPT = 200
 MOST_BYTES = 2 * 1024 * 1024  # of one
 
@@ -43,11 +45,10 @@ class Outbox:
         html: str = "",
         blocks: Any = None,
     ) -> None:
-        """One more."""
+        """One more, without the configuration's secrets."""
         self._number += 1
-        self._caught.appendleft(
-            Caught(self._number, datetime.now(UTC), kind, title, heads, text[:MOST_BYTES], html[:MOST_BYTES], blocks)
-        )
+        title, heads, text, html, blocks = masked([title, heads, text[:MOST_BYTES], html[:MOST_BYTES], blocks])
+        self._caught.appendleft(Caught(self._number, datetime.now(UTC), kind, title, heads, text, html, blocks))
 
     def all(self) -> Sequence[Caught]:
         """The newest first."""

@@ -29,12 +29,15 @@ _SIGNED = re.compile(r"t=(\d{1,15}),")
 
 
 def show(title: str, text: str) -> None:
-    """One caught thing, for the reader."""
+    """One caught thing, for the reader: without the configuration's secrets."""
     from rich.console import Console
     from rich.panel import Panel
     from rich.text import Text
 
-    Console(highlight=False).print(Panel(Text(clean(text)), title=Text(clean(title)), title_align="left"))
+    from gateway.config.runtime import masked
+
+    panel = Panel(Text(clean(masked(text))), title=Text(clean(masked(title))), title_align="left")
+    Console(highlight=False).print(panel)
     sys.stdout.flush()
 
 
