@@ -273,7 +273,9 @@ class Scenario:
             self.loop.thaw(gateway.process)
         await asyncio.sleep(40)
         for gateway in self.gateways:
-            await self.loop.start(gateway.process, gateway.reload(0))
+            await asyncio.wait(
+                [self.loop.start(gateway.process, gateway.reload(0))], timeout=10
+            )  # or it dies meanwhile
         end = self.loop.now + SETTLE_SECONDS
         while self.loop.now < end and len(self.ledger.findings) < ENOUGH:
             for name in CONNECTIONS:
