@@ -17,6 +17,7 @@ from gateway.core.model import (
     Finish,
     Gathered,
     Lane,
+    PlannedDelivery,
     Refusal,
     SharedRate,
 )
@@ -359,6 +360,15 @@ async def test_what_arrived_by_a_clock_that_was_ahead_is_due(store: Store, clock
     clock.forward(-365 * DAY)
     await purge(store)
     assert len(await claim_all(store)) == 1
+
+
+async def test_what_was_released_by_a_clock_that_was_ahead_is_due(store: Store, clock: Clock) -> None:
+    await store.add(an_event(), [owed(), PlannedDelivery("fulfil", "after", ("save",))])
+    clock.forward(DAY)
+    await end(store, SUCCEEDED)
+    clock.forward(-DAY)
+    await purge(store)
+    assert [claim.delivery.action for claim in await claim_all(store)] == ["after"]
 
 
 async def test_what_was_marked_ahead_is_told_again_in_its_time(store: Store, clock: Clock) -> None:

@@ -781,6 +781,12 @@ BEGIN
     )) AND d.state <> 'running';
     UPDATE events e SET received_at = now_at WHERE e.seq = ANY (ahead);
   END IF;
+  -- Released by the wrong time: none of these has asked for a wait that a look too early would break.
+  UPDATE deliveries d SET due_at = now_at WHERE d.seq = ANY (ARRAY(
+    SELECT f.seq FROM deliveries_open f
+    WHERE f.state = 'pending' AND NOT f.held AND f.attempts = 0 AND f.due_at > now_at + 60000
+    FOR UPDATE SKIP LOCKED
+  )) AND d.state = 'pending';
   UPDATE deliveries_finished d SET finished_at = now_at WHERE d.seq = ANY (ARRAY(
     SELECT f.seq FROM deliveries_finished f WHERE f.finished_at > now_at + 60000 FOR UPDATE SKIP LOCKED
   ));

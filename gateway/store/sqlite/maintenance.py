@@ -103,6 +103,10 @@ def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
         " WHERE event_seq IN (SELECT seq FROM events WHERE received_at > :ahead)",
         values,
     )
+    connection.execute(  # released by the wrong time: none has asked for a wait that a look too early would break
+        "UPDATE deliveries SET due_at = :now WHERE state = 'pending' AND held = 0 AND attempts = 0 AND due_at > :ahead",
+        values,
+    )
     for table, column in (
         ("events", "received_at"),
         ("deliveries", "finished_at"),
