@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,13 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 EVENTS = 200 * TORTURE
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """On a disk: the suite's own folders may lie in memory, where an immutable file that is open takes writes."""
+    with tempfile.TemporaryDirectory(prefix="gateway-disk-", dir="/var/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
