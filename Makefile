@@ -5,9 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Each test that starts a gateway would compile every module anew where Python is told to keep no bytecode.
 export PYTHONDONTWRITEBYTECODE :=
-# What tests write lies in memory where there are 4 GiB to spare: on a disk they wait for each commit, and take thrice as long.
-SCRATCH := $(shell df -k --output=avail,target /dev/shm 2>/dev/null | awk '$$1 > 4194304 && $$2 == "/dev/shm" {print $$2}')
-PYTEST := $(if $(SCRATCH),TMPDIR=$(SCRATCH) )$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean model simulate
 

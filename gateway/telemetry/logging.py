@@ -62,7 +62,7 @@ class Output:
                 self._stream.write(line[start : start + PART])
                 self._stream.flush()
                 self._is_torn = start + PART < len(line)
-        except OSError:
+        except (OSError, ValueError):  # nobody reads it, or it is closed
             Output.dropped += 1
 
 

@@ -137,7 +137,7 @@ def test_bad_usage_is_told(tmp_path: Path) -> None:
     gateway = GatewayProcess(tmp_path, config(free_port(), NOWHERE, SQLITE, SECRET), 9)
     for words, said in {
         ("rejected", "--reason", "bad"): (
-            "--reason bad: one of missing, malformed, no_match, too_old, too_new, malformed_event, source\n"
+            "--reason bad: one of missing, malformed, no_match, too_old, too_new, malformed_event, too_large, source\n"
         ),
         ("rejected", "--reason", "no_match", "verify"): "put the options after `rejected verify`\n",
         ("--url", "http://127.0.0.1:9", "rejected", "verify"): (
