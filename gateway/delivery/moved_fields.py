@@ -32,6 +32,5 @@ def moved_note(message: str, scope: Mapping[str, Any]) -> str:
     move = objects.moved(owner).get(".".join([*below, missing[2]]))
     if move is None:
         return ""
-    now = f"it is {holder}.{move.where} now" if move.where else move.note or "nothing stands for it now"
     version = scope["event"].get("api_version") or "unknown"
-    return f"; gone since Stripe's API {move.version}: {now} (this event is of version {version})"
+    return f"; gone since Stripe's API {move.version}: {move.told(holder)} (this event is of version {version})"

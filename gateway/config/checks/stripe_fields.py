@@ -63,18 +63,12 @@ def held_by(
             names = objects.objects_of(event_type)
             if not names or (event_types.is_thin(event_type) and fetch is None):
                 return None
-            named[event_type], known[event_type] = names, _merged(names)
+            named[event_type], known[event_type] = names, objects.fields_of_any(names)
     expanded = {tuple(path.split(".")) for path in fetch.expand} if fetch is not None else set()
     every = {path[:length] for path in expanded for length in range(1, len(path) + 1)}
     fetched_version = fetch.api_version if fetch is not None else None
     versions = (fetched_version,) if fetched_version else tuple(dict.fromkeys(api_versions)) or (None,)
     return Held(known, named, frozenset(every), tells_types_apart, versions)
-
-
-def _merged(names: tuple[str, ...]) -> Mapping[str, FieldType]:
-    if len(names) == 1:
-        return objects.fields(names[0])
-    return {key: value for name in reversed(names) for key, value in objects.fields(name).items()}
 
 
 def impossible_fields(references: tuple[Reference, ...], held: Held, locate: Locate) -> Iterator[Problem]:
@@ -159,10 +153,6 @@ def _walk(
             return _no_fields(path, part, field, plain)
         if key not in inside:
             return None if _is_method(field or FieldType("object"), key) else _unknown(path, part, inside, holder, held)
-        if field is not None and field.kind == "list" and key == "data":
-            field = FieldType("array", item=field.item)
-            inside = None
-            continue
         field = inside[key]
         plain.append(key)
         holder = holder.below(field, part)
@@ -231,7 +221,7 @@ def _moved(path: tuple[Key, ...], part: int, move: Moved, holder: str, held: Hel
     if all(version is not None and version < move.version for version in versions):
         return None
     is_sure = all(version is not None and version >= move.version for version in versions)
-    hint = f"it is {holder}.{move.where} now" if move.where else move.note or "nothing stands for it now"
+    hint = move.told(holder)
     if not is_sure:
         hint += "; accounts.NAME.api_version says which version an endpoint has"
     message = f"{written(path[: part + 1])} is gone since Stripe's API {move.version}"

@@ -80,8 +80,7 @@ def _field_at(path: tuple[Key, ...], fields: Mapping[str, FieldType], held: Held
         elif inside is None or key not in inside:
             return None
         else:
-            data = FieldType("array", item=field.item) if field is not None and field.kind == "list" else None
-            field = data if data is not None and key == "data" else inside[key]
+            field = inside[key]
             plain.append(key)
         if field is None:
             return None

@@ -87,6 +87,10 @@ class Moved:
     where: str | None  # the path, in the same object, of what stands for it now; None: nothing does
     note: str | None  # what to do instead, where that is no path
 
+    def told(self, holder: str) -> str:
+        """What stands for it now, in words; `holder` is the path to the object."""
+        return f"it is {holder}.{self.where} now" if self.where else self.note or "nothing stands for it now"
+
 
 @functools.cache
 def moved(name: str) -> Mapping[str, Moved]:
@@ -113,21 +117,21 @@ def fields_in(field: FieldType, *, is_expanded: bool = False) -> Mapping[str, Fi
     a plain value, a map, or an id that is not expanded.
     """
     if field.kind == "list":
-        return _LIST
+        return {**_LIST, "data": FieldType("array", item=field.item)}
     if field.kind == "object" or (field.kind == "expandable" and is_expanded):
         if field.inline is not None:
             return _read(field.inline)
-        merged: dict[str, FieldType] = {}
-        for name in field.objects:
-            for key, value in fields(name).items():
-                merged.setdefault(key, value)
-        return merged
+        return fields_of_any(field.objects)
     return None
+
+
+def fields_of_any(names: tuple[str, ...]) -> Mapping[str, FieldType]:
+    """The fields of what may be any of these objects; of two of one name, the first object's."""
+    return {key: value for name in reversed(names) for key, value in fields(name).items()}
 
 
 _LIST: Mapping[str, FieldType] = {
     "object": FieldType("enum", values=("list",)),
-    "data": FieldType("array"),
     "has_more": FieldType("boolean"),
     "total_count": FieldType("integer", is_nullable=True),
     "url": FieldType("string"),
