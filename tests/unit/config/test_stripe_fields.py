@@ -181,6 +181,11 @@ def test_what_fetch_expands_is_an_object(tmp_path: Path) -> None:
     assert problem.message == f"object.customer has no emial in Stripe's API {VERSION}"
 
 
+def test_what_fetch_expands_within_a_list_is_an_object_too(tmp_path: Path) -> None:
+    fetch = "    fetch: {expand: [items.data.price.product]}\n"
+    assert problems(tmp_path, SUBSCRIPTION, "{{ object.items.data[0].price.product.name }}", extra=fetch) == []
+
+
 def test_a_thin_event_is_judged_by_the_object_that_is_fetched(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, "v1.customer.created", "{{ object.emial }}", extra="    fetch: true\n")
     assert problem.hint == "did you mean email?"
