@@ -1,7 +1,7 @@
 """The public HTTP server: aiohttp's, with what an open port needs beside it.
 
-aiohttp parses (llhttp, in C), queues pipelined requests and runs the handler. Here are deadlines; bounds on
-connections, handshakes, heads and trailers; an end that loses no answer. ADR 7: what of aiohttp's inside it leans on.
+aiohttp parses (llhttp, in C), queues pipelined requests and streams bodies. Here are deadlines; bounds on connections,
+handshakes, heads and trailers; an end that loses no answer. ADR 7: what of aiohttp's inside it leans on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, cast
 
-from aiohttp import EMPTY_PAYLOAD, StreamReader, hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.helpers import rfc822_formatted_time
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import InvalidURLError, LineTooLong
@@ -40,22 +40,19 @@ PAUSE_SECONDS = 0.5  # when there are no file descriptors left
 
 
 class PublicConnection(RequestHandler):
-    """One connection. Its deadline is infinite while it owes an answer."""
+    """One connection. Its deadline is infinite while it owes an answer, and while a body is awaited."""
 
     def __init__(self, server: PublicServer, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
         self._server = server
         self._body: StreamReader | None = None  # that is arriving
-        self._body_bytes = self._overhead = 0  # received of it, and since: an unfinished head, trailer or chunk's line
+        self._body_bytes = 0  # received of it
+        self._unfinished = 0  # bytes since: of a head, a trailer or a chunk's line
+        self._refusal: int | None = None  # the status of the last answer, after those that are due
         self._is_ending = False  # nothing more is understood, only read
         self._is_last = False  # the other end sends no more
-        self._lost = loop.create_future()
+        self.is_long = False  # the head that came last began in an earlier read than it ended in
         self.deadline = loop.time() + HEAD_SECONDS
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self._is_ending = True
-        self._lost.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override] # it keeps the transport open for answers that are due
         self._is_last = True
@@ -69,9 +66,12 @@ class PublicConnection(RequestHandler):
     def is_busy(self) -> bool:
         """Whether an answer is due."""
         request = self._current_request
-        return (
-            self.deadline == float("inf") or bool(self._messages) or (request is not None and request.content.is_eof())
-        )
+        return bool(self._messages) or self._refusal is not None or (request is not None and request.content.is_eof())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is due on either side."""
+        return not self.is_busy and self._body is None and self._unfinished == 0
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), HEAD_BYTES) or (0,):  # so that a large read is beyond no bound by more
@@ -79,87 +79,99 @@ class PublicConnection(RequestHandler):
                 self._take(data[start : start + HEAD_BYTES])
 
     def _take(self, data: bytes) -> None:
-        before, self.is_long = self._request_count, self._overhead + len(data) > HEAD_BYTES
+        requests_before, is_begun = self._request_count, self._unfinished > 0
         super().data_received(data)
-        if self._request_count != before:
+        if self._request_count != requests_before:
             message, payload = self._messages[-1]
-            if isinstance(message, _ErrInfo):  # its answer is queued
-                message.exc.with_traceback(None)  # which holds the connection: it would wait for the garbage collector
-                return self._understand_no_more()
-            self._body, self._body_bytes, self._overhead = None if payload.is_eof() else payload, 0, 0
-        elif self._body is None:
-            if self._overhead == 0 and not self.is_busy:
+            if isinstance(message, _ErrInfo):
+                self._messages.pop()
+                # Its traceback holds the connection, which would wait for the garbage collector.
+                return self.refuse(_status(message.exc.with_traceback(None)))
+            self._body, self._body_bytes, self._unfinished, self.is_long = payload, 0, 0, is_begun
+        elif self._body is None or self._body.total_bytes == self._body_bytes:
+            if not is_begun and not self.is_busy and self._body is None:
                 self.deadline = self._loop.time() + HEAD_SECONDS
-            self._overhead += len(data)
-        elif self._body.is_eof():
-            self._body, self._overhead = None, 0
+            self._unfinished += len(data)
         if self._body is not None:
-            grown = self._body.total_bytes - self._body_bytes
-            self._body_bytes += grown
-            self._overhead = max(0, len(data) - grown) if grown else self._overhead + len(data)
-        if self._overhead > HEAD_BYTES:
+            if self._body.total_bytes != self._body_bytes:
+                self._body_bytes, self._unfinished = self._body.total_bytes, 0
+            if self._body.is_eof():
+                self._body, self._unfinished = None, 0
+        if self._unfinished > HEAD_BYTES and not self._buffer_paused:
             self.refuse(431)
         return None
 
-    def _understand_no_more(self) -> None:
-        self._is_ending = True
+    def refuse(self, status: int) -> None:
+        """Makes that the last answer of this connection; what arrives from now on is not looked at."""
+        self._is_ending, self._refusal = True, status
         if self._body is not None:  # whoever reads it is told
             self._body.set_exception(RequestPayloadError())
-
-    def refuse(self, status: int) -> None:
-        """Queues the last answer of this connection; what arrives from now on is not looked at."""
-        self._understand_no_more()
-        self._messages.append((_ErrInfo(status, RequestPayloadError(), ""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        """Answers what was refused or not understood, and where the application raised."""
-        if isinstance(exc, LineTooLong | InvalidURLError):
-            status = 431 if isinstance(exc, LineTooLong) else 404
-        if status in (500, 504):
-            self._server.log.error("request.failed", error=type(exc).__name__, exc_info=exc)
-        return self._server.refusal(500 if status == 504 else status)
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Sends an answer; aiohttp's own writing tells its version, and answers what it could not read as HTTP/1.0."""
-        if self.transport is None:
-            return resp, True
-        message = request._message
-        stays = resp._keep_alive = (
-            resp._keep_alive is not False and not message.should_close and message.version is HttpVersion11
-            and not message.chunked  # aiohttp takes the last trailer for a header of the next request
-            and (bool(self._messages) or not (self._is_last or self._server.is_leaving))
-        )  # fmt: skip
-        body = cast(bytes, cast(web.Response, resp).body)
-        lines = "".join([f"{name}: {value}\r\n" for name, value in resp.headers.items()])
-        end = "\r\n" if stays else "Connection: close\r\n\r\n"
-        head = (f"HTTP/1.1 {resp.status} {resp.reason}\r\n{lines}Content-Length: {len(body)}\r\n"
-                f"Date: {rfc822_formatted_time()}\r\n{end}").encode("latin-1")  # fmt: skip
-        self.transport.write(head if message.method == "HEAD" else head + body)
-        if stays:
-            self.deadline = self._loop.time() + IDLE_SECONDS
-            self._server.open[self] = self._server.open.pop(self)
-            if self._paused:
+    async def start(self) -> None:
+        """Answers one request after the other. aiohttp's own makes a task of each, and closes with data unread."""
+        stays = True
+        while stays:
+            if not self._messages and self._refusal is None:
+                self._waiter = self._loop.create_future()
+                await self._waiter
+            if self._parser is None:  # the connection is lost
+                return
+            if self._messages:
+                message, body = cast(tuple[RawRequestMessage, StreamReader], self._messages.popleft())
+                self._parser.message_consumed()
+                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                    self._resume_reading_if_drained()
+                stays = self._send(await self._answer(message, body), message)
+            else:
+                stays = self._send(self._server.refusal(cast(int, self._refusal)))
+            if stays and self._paused:
                 await self._drain_helper()
-        else:
-            self._is_ending = True
-            self.deadline = self._loop.time() + LINGER_SECONDS
-            if self.transport.can_write_eof():
-                with contextlib.suppress(OSError, asyncio.CancelledError):  # the other end has reset it
-                    self.transport.write_eof()
-                    self._resume_transport_reading()
-                    await self._lost
-        return resp, False
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is due on either side."""
-        return not self.is_busy and self._body is None and self._overhead == 0
+    async def _answer(self, message: RawRequestMessage, body: StreamReader) -> web.Response:
+        self.deadline = float("inf")
+        request = web.BaseRequest(message, body, self, cast(Any, None), cast(Any, self._task_handler), self._loop)
+        self._current_request = request
+        try:
+            return await self._server.respond(request, self)
+        except Exception as failure:
+            self._server.log.error("request.failed", error=type(failure).__name__, exc_info=failure)
+            return self._server.refusal(500)
+        finally:
+            self._current_request = None
+
+    def _send(self, answer: web.Response, message: RawRequestMessage | None = None) -> bool:
+        """Whether another may follow. Who sends more than was asked for has time to read the last answer: closed with
+        data unread, a connection takes it along. aiohttp's own writing tells its version.
+        """
+        if self.transport is None:
+            return False
+        stays = (
+            message is not None and answer.keep_alive is not False and message.version is HttpVersion11
+            and not message.should_close
+            and not message.chunked  # aiohttp takes the last trailer for a header of the next request
+            and (self.is_busy or not (self._is_last or self._server.is_leaving))
+        )  # fmt: skip
+        body = cast(bytes, answer.body)
+        lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers.items()])
+        end = "\r\n" if stays else "Connection: close\r\n\r\n"
+        head = (f"HTTP/1.1 {answer.status} {answer.reason}\r\n{lines}Content-Length: {len(body)}\r\n"
+                f"Date: {rfc822_formatted_time()}\r\n{end}").encode("latin-1")  # fmt: skip
+        self.transport.write(head if message is not None and message.method == "HEAD" else head + body)
+        self.deadline = self._loop.time() + (IDLE_SECONDS if stays else LINGER_SECONDS)
+        if stays:
+            self._server.open[self] = self._server.open.pop(self)
+            return True
+        self._is_ending, self._refusal = True, None
+        self._messages.clear()
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return False
+        with contextlib.suppress(OSError):  # the other end has reset it
+            self.transport.write_eof()
+        self._resume_transport_reading()
+        return False
 
     def expire(self) -> None:
         """Its time is up. Whoever does not read the answers either gets a little more of it, and no third time."""
@@ -167,9 +179,7 @@ class PublicConnection(RequestHandler):
         if self._is_ending or self._is_last or transport.is_closing():
             return transport.abort()
         self.deadline = self._loop.time() + LINGER_SECONDS
-        if self._current_request is not None:  # its body is awaited
-            return self._current_request.content.set_exception(TimeoutError())
-        return self.refuse(408) if self._overhead else transport.close()
+        return self.refuse(408) if self._unfinished else transport.close()
 
 
 class PublicServer(web.Server):
@@ -179,8 +189,8 @@ class PublicServer(web.Server):
         self, application: Application, log: FilteringBoundLogger, refused: Callable[[str], None] | None = None
     ) -> None:
         super().__init__(
-            self._respond, request_factory=self._request, access_log=None, auto_decompress=False,
-            keepalive_timeout=1e6, lingering_time=0, max_headers=HEAD_BYTES, read_bufsize=2**12,
+            cast(Any, None), access_log=None, auto_decompress=False, keepalive_timeout=0, max_headers=HEAD_BYTES,
+            read_bufsize=2**12,
         )  # fmt: skip
         self.application, self.log = application, log
         self.refused = refused or (lambda reason: None)  # told of each request that the application never sees
@@ -317,53 +327,51 @@ class PublicServer(web.Server):
             answer.force_close()
         return answer
 
-    async def _respond(self, request: web.BaseRequest) -> web.Response:
+    async def respond(self, request: web.BaseRequest, connection: PublicConnection) -> web.Response:
         """Answers from the head alone where that suffices: a body that follows it is then read by nobody."""
-        connection, message = cast(PublicConnection, request.protocol), request._message
+        message = request._message
         if message.upgrade:  # to another protocol: there is none
             return self.refusal(400)
         if connection.is_long and _size(message) > HEAD_BYTES:
             return self.refusal(431)
         answer = self.application.precheck(request)
-        if answer is None and (request.content_length or 0) > self.application.max_body:
+        if answer is None and (request.content_length or 0) <= self.application.max_body:
+            try:
+                body = await self._read(request, connection)
+            except TimeoutError:
+                return self.refusal(408)
+            except (RequestPayloadError, ConnectionError):
+                return self.refusal(400)
+            if body is not None:
+                return await self.application(request, body)
+        if answer is None:
             answer = self.application.too_large(request)
-        if answer is not None:
-            if request.body_exists:
-                answer.force_close()
-            return answer
-        try:
-            body = await self._read(request, connection)
-        except TimeoutError:
-            return self.refusal(408)
-        except RequestPayloadError:
-            return self.refusal(400)
-        if body is not None:
-            return await self.application(request, body)
-        answer = self.application.too_large(request)
-        answer.force_close()
+        if request.body_exists:
+            answer.force_close()
         return answer
 
     async def _read(self, request: web.BaseRequest, connection: PublicConnection) -> bytes | None:
+        """The body, None where it is too large."""
         content, most = request.content, self.application.max_body
         if content.is_eof():  # mostly
             return body if len(body := content.read_nowait()) <= most else None
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and connection.transport is not None:
             connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        connection.deadline = self._loop.time() + BODY_SECONDS
         content.set_read_chunk_size(2**16)
         received = bytearray()
-        while part := await content.readany():
-            received += part
-            if len(received) > most:
-                return None
-            await asyncio.sleep(0)  # others have their turn, however small the chunks are
-        connection.deadline = float("inf")
+        async with asyncio.timeout(BODY_SECONDS):
+            while part := await content.readany():
+                received += part
+                if len(received) > most:
+                    return None
+                await asyncio.sleep(0)  # others have their turn, however small the chunks are
         return bytes(received)
-
-    def _request(self, message: Any, payload: Any, connection: Any, writer: Any, task: Any) -> web.BaseRequest:
-        connection.deadline = float("inf")
-        return web.BaseRequest(message, payload, connection, writer, task, self._loop)
 
 
 def _size(message: RawRequestMessage) -> int:
     return len(message.path) + sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
+
+
+def _status(fault: BaseException) -> int:
+    """Of the answer to what could not be parsed: too long, no path (`*`), or malformed."""
+    return 431 if isinstance(fault, LineTooLong) else 404 if isinstance(fault, InvalidURLError) else 400

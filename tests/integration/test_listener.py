@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import structlog
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from gateway.intake import server as module
 from gateway.intake.answers import TOO_LARGE, answer, error
@@ -244,6 +245,25 @@ async def test_a_client_that_stops_sending_still_gets_its_answer(listener: Publi
     echo.go.set()
     assert bodies(await reader.read()) == [b"1"]
     writer.close()
+
+
+async def test_a_client_that_goes_away_in_the_middle_of_its_body_is_no_error(listener: PublicServer) -> None:
+    _, writer = await asyncio.open_connection(*listener.address)
+    with capture_logs() as logs:
+        writer.write(POST + b"Content-Length: 100\r\n\r\nab")
+        while not any(connection._current_request for connection in listener.open):
+            await asyncio.sleep(0.01)
+        writer.transport.abort()
+        while listener.open:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+    assert logs == []
+
+
+async def test_many_pipelined_requests_in_one_read_are_no_head_without_end(talk: Talk) -> None:
+    """More than aiohttp queues: those behind wait unparsed."""
+    answer = await talk((POST + b"Content-Length: 2\r\n\r\nab") * 1500 + CLOSE)
+    assert statuses(answer) == [200] * 1501
 
 
 async def test_a_slow_request_is_given_up_and_an_idle_connection_closed(
