@@ -97,7 +97,7 @@ def environment() -> Mapping[str, str]:
     if options.dev:
         from gateway.cli.dev.environment import DevEnvironment
 
-        return DevEnvironment(os.environ)
+        return DevEnvironment(os.environ, options.config)
     return os.environ
 
 

@@ -61,7 +61,7 @@ def _without_secrets() -> Config:
     from gateway.cli.dev.environment import Placeholders
     from gateway.config.load import load
 
-    environ = Placeholders(os.environ)
+    environ = Placeholders(os.environ, options.config)
     config = load(options.config, environ)
     if environ.invented:
         print(f"not set, so a stand-in: {', '.join(sorted(environ.invented))}", file=sys.stderr)

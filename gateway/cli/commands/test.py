@@ -39,7 +39,9 @@ class Configs:
 
         key = frozenset(env.items())
         if key not in self._loaded:
-            environ = Placeholders(env)  # the machine's own environment plays no part: a case ends the same everywhere
+            environ = Placeholders(
+                env, self._path
+            )  # the machine's own environment plays no part: a case ends the same everywhere
             try:
                 self._loaded[key] = load(self._path, environ)
             except ConfigError as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ _PLACEHOLDERS = (  # the first whose word is in the name decides
     (("STORE_KEY", "ENCRYPT"), "{digest}"),
     (("SECRET",), "whsec_{digest}"),
     (("API_KEY", "STRIPE_KEY"), "rk_test_{name}"),
-    (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_"), "sqlite:///data/dev/placeholder.db"),
+    (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_", "STORE_URL"), "sqlite:///data/dev/placeholder.db"),
     (("APPRISE_URL",), "json://127.0.0.1:9/{name}"),
     (("NATS_URL",), "nats://127.0.0.1:9"),
     (("BROKER_URL", "REDIS_URL"), "redis://127.0.0.1:9"),
@@ -28,22 +30,54 @@ _PLACEHOLDERS = (  # the first whose word is in the name decides
     (("PORT",), "9"),
     (("HOST",), "localhost"),
     (("FROM", "EMAIL", "SENDER"), "dev@localhost"),
-    (("",), "dev-{name}"),
 )
+_OTHER = "dev-{name}"
 
 
-def placeholder(name: str) -> str:
-    """The harmless value of a variable, by its name: the same at every start, so that two terminals agree."""
-    text = next(text for words, text in _PLACEHOLDERS if any(word in name.upper() for word in words))
+def placeholder(name: str, field: str = "") -> str:
+    """The harmless value of a variable, by the field it fills, else by its name: the same at every start, so that two
+    terminals agree.
+    """
+    text = next(
+        (
+            text
+            for asked in (field, name)
+            for words, text in _PLACEHOLDERS
+            if any(word in asked.upper() for word in words)
+        ),
+        _OTHER,
+    )
     digest = base64.b64encode(hashlib.sha256(f"dev {name}".encode()).digest()).decode()
     return text.format(name=name.lower(), digest=digest)
 
 
-class DevEnvironment(Mapping[str, str]):
-    """The environment, with the same harmless value each time for a variable that is not set, or is empty."""
+def fields_filled(path: Path) -> dict[str, str]:
+    """The field that each variable fills by itself in a gateway.yaml, such as `database_url` for the `url` of a
+    connection of type database, and `signing_secrets` for one of a list.
+    """
+    from gateway.config.yaml.document import Source
 
-    def __init__(self, real: Mapping[str, str]) -> None:
+    source = Source(path, Placeholders({}))
+    fields: dict[str, str] = {}
+    for at, _, node, filled in source.scalars():
+        variable = filled.brought[0].written if filled is not None and len(filled.brought) == 1 else None
+        keys = [key for key in at if isinstance(key, str)]
+        if variable is None or node.value != variable or not keys:
+            continue
+        connection = source.section("connections").get(keys[1]) if keys[0] == "connections" and len(keys) > 1 else None
+        kind = connection.get("type") if isinstance(connection, dict) else keys[0]
+        fields.setdefault(variable[2:-1], f"{kind}_{keys[-1]}")
+    return fields
+
+
+class DevEnvironment(Mapping[str, str]):
+    """The environment, with the same harmless value each time for a variable that is not set, or is empty. `path`: the
+    gateway.yaml whose fields say what would fit.
+    """
+
+    def __init__(self, real: Mapping[str, str], path: Path | None = None) -> None:
         self._real = real
+        self._path = path
         self.invented: set[str] = set()
 
     def __getitem__(self, name: str) -> str:
@@ -58,7 +92,11 @@ class DevEnvironment(Mapping[str, str]):
         if value:
             return value
         self.invented.add(name)
-        return placeholder(name)
+        return placeholder(name, self._fields.get(name, ""))
+
+    @functools.cached_property
+    def _fields(self) -> Mapping[str, str]:
+        return {} if self._path is None else fields_filled(self._path)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, value in self._real.items() if value)

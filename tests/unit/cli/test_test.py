@@ -101,14 +101,30 @@ def test_a_config_that_does_not_load_is_told(config: Path, gateway_cli: CommandL
 
 
 def test_a_placeholder_that_does_not_fit_is_told(config: Path, gateway_cli: CommandLine) -> None:
-    config.write_text(config.read_text().replace('"postgresql://me:pass-topsecret@db.example/shop"', '"${SHOP_URL}"'))
+    config.write_text(
+        config.read_text().replace('"postgresql://me:pass-topsecret@db.example/shop"', '"${SHOP_URL}/shop"')
+    )
     ran = gateway_cli("--config", config, "test")
     assert ran.code == 1
     assert ran.err.endswith(
         "\nplaceholders stand in for SHOP_URL: where one does not fit, give a value under env: in the test file\n"
     )
-    (config.parent / "config/tests/a.yaml").write_text("env: {SHOP_URL: 'sqlite:///shop.db'}\n" + GOOD)
+    (config.parent / "config/tests/a.yaml").write_text("env: {SHOP_URL: 'postgresql://db.example'}\n" + GOOD)
     assert gateway_cli("--config", config, "test").code == 0
+
+
+@pytest.mark.parametrize("variable", ["${APP}", "${file:/run/app}"])
+def test_a_placeholder_fits_the_field_whatever_the_variable_is_called(
+    variable: str, config: Path, gateway_cli: CommandLine
+) -> None:
+    text = config.read_text().replace('"postgresql://me:pass-topsecret@db.example/shop"', f'"{variable}"')
+    config.write_text(
+        text.replace(
+            "connections:\n", 'connections:\n  aside: {type: smtp, host: "${M}", port: "${P}", from: a@b.example}\n'
+        )
+    )
+    ran = gateway_cli("--config", config, "test")
+    assert (ran.code, ran.err) == (0, "")
 
 
 def test_json_holds_each_case(config: Path, gateway_cli: CommandLine) -> None:
