@@ -18,6 +18,7 @@ from gateway.core.model import ChangeResult, Refusal
 
 STEP = 50  # changed in one transaction: intake and deliveries go on between
 REMEMBERED = 50
+MOST_TOUCHED = 1000  # deliveries of a job whose states can be told afterwards
 MOST_AT_ONCE = 4
 State = Literal["running", "paused", "finished", "stopped", "failed"]
 Parts = AsyncIterator[Sequence[str]]
@@ -40,6 +41,8 @@ class Job:
     first_refusal: str | None = None
     state: State = "running"
     ended_at: datetime | None = None
+    touched: list[str] = field(default_factory=list)  # the deliveries revived or made, as many as are remembered
+    became: dict[str, int] = field(default_factory=dict)  # by state, when it was last looked
     _go: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -47,6 +50,11 @@ class Job:
     def is_over(self) -> bool:
         """Whether nothing more happens."""
         return self.state in ("finished", "stopped", "failed")
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether some of its deliveries have not ended yet."""
+        return any(self.became.get(state) for state in ("pending", "running"))
 
 
 class Jobs:
@@ -72,9 +80,9 @@ class Jobs:
         """Whether no further one may start now."""
         return sum(not job.is_over for job in self._jobs.values()) >= MOST_AT_ONCE
 
-    def start(self, what: str, target: str, total: int, parts: Parts, step: Step) -> Job:
-        """Begins one."""
-        job = Job(secrets.token_hex(6), what, target, total, datetime.now(UTC))
+    def start(self, what: str, target: str, total: int, parts: Parts, step: Step, touched: list[str]) -> Job:
+        """Begins one. `touched` is what its steps have revived or made so far."""
+        job = Job(secrets.token_hex(6), what, target, total, datetime.now(UTC), touched=touched)
         job._go.set()
         job._task = asyncio.create_task(self._run(job, parts, step), name=f"gateway-job {job.id}")
         self._jobs[job.id] = job

@@ -4,6 +4,7 @@ is made: what was asked for is known even where it did not come to it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,10 +14,12 @@ from typing import Protocol, TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.api.schemas import EventOut, ForgetAsk, JobAnswer, JobAsk, JobOut, Replayed, Result
-from gateway.admin.bulk_jobs import STEP, Jobs, Parts, Step
+from gateway.admin.bulk_jobs import MOST_TOUCHED, STEP, Job, Jobs, Parts, Step
 from gateway.admin.inbox import Inbox, InForce
+from gateway.admin.previews import LOOKED_AT, OnceKeys, parts_of_replay, states_of
 from gateway.admin.problems import Refused
 from gateway.core.errors import UnknownName, UsageError
+from gateway.core.internal_events import is_own
 from gateway.core.model import (
     DONE,
     AuditEntry,
@@ -24,14 +27,11 @@ from gateway.core.model import (
     ConnectionChange,
     ConnectionStatus,
     DeliveryFilter,
-    Event,
     EventFilter,
     Refusal,
-    RejectedFilter,
-    RejectedRequest,
 )
 from gateway.delivery.circuit_breaker import paused_by_hand, resumed
-from gateway.intake.planning import Readmitted, intake_of, readmission, replan
+from gateway.intake.planning import intake_of, replan
 from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
 from gateway.privacy.erasure import pages as event_pages
 from gateway.privacy.views import Redactions
@@ -44,8 +44,6 @@ MOST_TRIES = 20  # against gateways that change the same connection at the same 
 NAMED = "named:"  # before the place of an event that names the customer who is to be forgotten
 RETRIED = ("dead",)
 CANCELLED = ("blocked", "pending", "dead")
-TAKEN = "taken"
-DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +63,6 @@ class Actor:
     def reason(self) -> str:
         """Why a delivery that they cancel is cancelled."""
         return f"cancelled by {self.name or 'an operator'}"
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A rejected request that was looked at again."""
-
-    request: RejectedRequest
-    outcome: str  # TAKEN, DUPLICATE, or why it stays rejected
-    event: Event | None = None  # that it brings into the inbox
 
 
 class Operations(Inbox):
@@ -127,14 +116,18 @@ class Operations(Inbox):
         if events and not dry_run:
             target = ", ".join(f"{event.account}/{event.id}" for event in events)
             await self.note(actor, "event.replay" + (" --force" if force else ""), target, len(events))
-        return [await self._replay(event, routes, force=force, dry_run=dry_run) for event in events]
+        once = OnceKeys(self.store)
+        return [await self._replay(event, routes, None if force else once, dry_run=dry_run) for event in events]
 
     def check_routes(self, routes: Sequence[str]) -> None:
         """Raises UnknownName for a route that is not there."""
         if routes and (unknown := set(routes) - {route.name for route in self.config.routes}):
             raise UnknownName(f"no such route: {', '.join(sorted(unknown))}")
 
-    async def _replay(self, event: EventOut, routes: Sequence[str], *, force: bool, dry_run: bool) -> Replayed:
+    async def _replay(
+        self, event: EventOut, routes: Sequence[str], once: OnceKeys | None, *, dry_run: bool
+    ) -> Replayed:
+        """Without `once`, what was done once is done again."""
         replayed = Replayed(
             event_id=event.id, account=event.account, type=event.type, owed=[], deliveries=[], refused=None
         )
@@ -146,8 +139,10 @@ class Operations(Inbox):
             return replayed
         planned = tuple(delivery for delivery in planned if not routes or delivery.route in routes)
         replayed.owed = [f"{delivery.route}/{delivery.action}" for delivery in planned]
+        if once is not None:
+            replayed.skips = await once.skips(event.id, planned)
         if planned and not dry_run:
-            ids = await self.store.replay(event.account, event.id, planned, force=force)
+            ids = await self.store.replay(event.account, event.id, planned, force=once is None)
             replayed.deliveries = list(ids or ())
         return replayed
 
@@ -155,25 +150,52 @@ class Operations(Inbox):
 
     async def change_many(self, actor: Actor, ask: JobAsk, words: str) -> JobAnswer:
         """Starts a change to all that a filter, in `words`, finds now; or only counts them. Raises UsageError."""
+        touched: list[str] = []
         if ask.what == "replay":
             if ask.events is None or ask.deliveries is not None:
                 raise Refused(422, "replay takes events")
             self.check_routes(ask.routes)
-            events = ask.events.filter()
-            events = replace(events, until=events.until or datetime.now(UTC))
+            events = self.replayed(ask.events.filter())
             count = await self.store.count_events(events, at_most=MOST_COUNTED)
-            parts, step = self._replays(events, ask.routes)
+            if ask.dry_run:
+                return await self._previewed(events, ask.routes, count)
+            parts, step = self._replays(events, ask.routes, touched)
             noted = "event.replay (many)"
         else:
             if ask.deliveries is None or ask.events is not None:
                 raise Refused(422, f"{ask.what} takes deliveries")
             where = self.settled(ask.what, ask.deliveries.filter(lambda: self.config))
             count = await self.store.count_deliveries(where, at_most=MOST_COUNTED)
-            parts, step = self._changes(ask.what, where, actor)
+            if ask.dry_run:
+                listed = (await self.store.delivery_page(where, limit=LOOKED_AT, oldest_first=True)).items
+                kinds = Counter(f"{delivery.route}/{delivery.action}" for delivery in listed)
+                return JobAnswer(count=count, job=None, parts=dict(kinds.most_common()), looked_at=len(listed))
+            parts, step = self._changes(ask.what, where, actor, touched)
             noted = f"delivery.{ask.what} (many)"
-        if ask.dry_run:
-            return JobAnswer(count=count, job=None)
-        return await self._start(actor, noted, ask.what, words, count, parts, step)
+        return await self._start(actor, noted, ask.what, words, count, parts, step, touched)
+
+    def replayed(self, where: EventFilter) -> EventFilter:
+        """A filter that new events cannot enter while its job runs. The gateway's own events are replayed where they
+        are named, by their type or account: nobody wants last night's alerts once more.
+        """
+        accounts = where.accounts
+        if not accounts and not any(is_own(pattern) for pattern in where.types):
+            accounts = tuple(self.config.accounts)
+        return replace(where, accounts=accounts, until=where.until or datetime.now(UTC))
+
+    async def _previewed(self, where: EventFilter, routes: Sequence[str], count: int) -> JobAnswer:
+        """What a replay of all that a filter finds would make, by the first of them."""
+        listed = (await self.store.event_page(where, limit=LOOKED_AT // 5, oldest_first=True)).items
+        once = OnceKeys(self.store)
+        replayed = [await self._replay(EventOut.of(event), routes, once, dry_run=True) for event in listed]
+        parts = parts_of_replay([(result.owed, result.skips) for result in replayed])
+        return JobAnswer(count=count, job=None, parts=parts, looked_at=len(listed))
+
+    async def job(self, job_id: str) -> Job:
+        """A change to many, and what became of its deliveries by now. Raises Refused."""
+        job = self.jobs.get(job_id)
+        job.became = await states_of(self.store, job.touched)
+        return job
 
     async def _start(
         self,
@@ -184,11 +206,12 @@ class Operations(Inbox):
         count: int,
         parts: AsyncIterator[Sequence[str]],
         step: Step,
+        touched: list[str],
     ) -> JobAnswer:
         if self.jobs.is_full:
             raise UsageError("enough jobs are under way already; wait for one to end, or stop it")
         await self.note(actor, noted, words, 1 if what == "forget" else count)
-        job = self.jobs.start(what, words, count, parts, step)
+        job = self.jobs.start(what, words, count, parts, step, touched)
         return JobAnswer(count=job.total, job=JobOut.of(job))
 
     def settled(self, what: str, where: DeliveryFilter) -> DeliveryFilter:
@@ -196,14 +219,22 @@ class Operations(Inbox):
         states = where.states or (RETRIED if what == "retry" else CANCELLED)
         return replace(where, states=states, until=where.until or datetime.now(UTC))
 
-    def _changes(self, what: str, where: DeliveryFilter, actor: Actor) -> tuple[Parts, Step]:
+    def _changes(self, what: str, where: DeliveryFilter, actor: Actor, touched: list[str]) -> tuple[Parts, Step]:
         async def parts() -> AsyncIterator[Sequence[str]]:
             async for deliveries in _each(partial(self.store.delivery_page, where, limit=STEP, oldest_first=True)):
                 yield [delivery.id for delivery in deliveries]
 
-        return parts(), lambda ids: self._changed(what, actor, ids)
+        async def step(ids: Sequence[str]) -> Sequence[ChangeResult]:
+            results = await self._changed(what, actor, ids)
+            done = [
+                delivery_id for delivery_id, result in zip(ids, results, strict=True) if not isinstance(result, Refusal)
+            ]
+            touched.extend(done[: MOST_TOUCHED - len(touched)])
+            return results
 
-    def _replays(self, where: EventFilter, routes: Sequence[str]) -> tuple[Parts, Step]:
+        return parts(), step
+
+    def _replays(self, where: EventFilter, routes: Sequence[str], touched: list[str]) -> tuple[Parts, Step]:
         listed: dict[str, EventOut] = {}
 
         async def parts() -> AsyncIterator[Sequence[str]]:
@@ -212,8 +243,10 @@ class Operations(Inbox):
                 yield list(listed)
 
         async def step(keys: Sequence[str]) -> Sequence[ChangeResult]:
-            replayed = [await self._replay(listed[key], routes, force=False, dry_run=False) for key in keys]
+            replayed = [await self._replay(listed[key], routes, OnceKeys(self.store), dry_run=False) for key in keys]
             listed.clear()
+            made = [delivery_id for result in replayed for delivery_id in result.deliveries]
+            touched.extend(made[: MOST_TOUCHED - len(touched)])
             return [DONE if result.refused is None else Refusal(result.refused) for result in replayed]
 
         return parts(), step
@@ -246,7 +279,7 @@ class Operations(Inbox):
 
         noted = "customer.forget" + (" --cancel" if ask.cancel else "")
         total = (await self.store.counts())["events"]
-        return await self._start(actor, noted, "forget", ask.customer, total, parts(), step)
+        return await self._start(actor, noted, "forget", ask.customer, total, parts(), step, [])
 
     # -- connections ------------------------------------------------------------------------------------------
 
@@ -291,47 +324,6 @@ class Operations(Inbox):
             if changed is not None:
                 return changed
         raise UsageError(f"{name} is changed by gateways again and again just now; try once more")
-
-    # -- rejected requests ------------------------------------------------------------------------------------
-
-    async def verify(
-        self, actor: Actor, where: RejectedFilter, *, limit: int, dry_run: bool, confirm: Callable[[int], object]
-    ) -> list[Verified]:
-        """Checks rejected requests again, the oldest first, with today's secrets; those that are good go into the
-        inbox, and are rejected no more. `confirm` is told how many before any does, and may raise. Raises UsageError.
-        """
-        readmit = readmission(self.config)
-        listed = await self.store.rejected(where, limit=limit, newest_first=False)
-        missing = set(where.ids) - {request.id for request in listed}
-        if missing:
-            named = ", ".join(name for name in where.ids if name in missing)
-            raise UsageError(f"not rejected, or not among what the filters ask for: {named}")
-        judged: list[tuple[RejectedRequest, Readmitted | str]] = []
-        for request in listed:
-            whole = await self.store.rejected_request(request.id)
-            judged.append((request, "gone" if whole is None else readmit(whole)))
-        good = [request.id for request, readmitted in judged if not isinstance(readmitted, str)]
-        if good and not dry_run:
-            confirm(len(good))
-            await self.note(actor, "rejected.verify", ", ".join(good), len(good))
-        taken: set[tuple[str, str]] = set()
-        return [await self._take(request, readmitted, taken, dry_run) for request, readmitted in judged]
-
-    async def _take(
-        self, request: RejectedRequest, readmitted: Readmitted | str, taken: set[tuple[str, str]], dry_run: bool
-    ) -> Verified:
-        """Adds the event, then forgets the request: what is broken off between is a duplicate at the next try."""
-        if isinstance(readmitted, str):
-            return Verified(request, readmitted)
-        event, planned = readmitted
-        key = (event.account, event.id)
-        if dry_run:
-            is_duplicate = key in taken or bool(await self.store.event(event.id, event.account))
-        else:
-            is_duplicate = (await self.store.add(event, planned)).is_duplicate
-            await self.store.forget_rejected([request.id])
-        taken.add(key)
-        return Verified(request, DUPLICATE if is_duplicate else TAKEN, event)
 
 
 class _Pages(Protocol[T]):

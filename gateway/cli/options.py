@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -17,6 +18,7 @@ Limit = Annotated[int, typer.Option(min=1, help="At most so many.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than 10.")]
 ALL = 1_000_000
 ASK_ABOVE = 10
+MOST_KINDS = 8  # named in a question
 
 
 def check_words(option: str, words: Sequence[str] | None, known: Collection[str]) -> None:
@@ -26,10 +28,22 @@ def check_words(option: str, words: Sequence[str] | None, known: Collection[str]
             raise BadUsage(f"{option} {word}: one of {', '.join(known)}")
 
 
-def confirm(question: str, count: int, *, yes: bool) -> None:
-    """Asks before a change to many."""
-    if count > ASK_ABOVE and not yes:
-        typer.confirm(question, abort=True, err=True)
+def confirm(verb: str, noun: str, kinds: Sequence[str], *, yes: bool) -> None:
+    """Asks before a change to many, each of a kind, such as the action that a delivery is of."""
+    if len(kinds) > ASK_ABOVE and not yes:
+        named = [f"{count:,} {kind}" for kind, count in Counter(kinds).most_common()]
+        cut = [*named[:MOST_KINDS], f"{len(named) - MOST_KINDS} more kinds"] if len(named) > MOST_KINDS else named
+        typer.confirm(f"{verb} {len(kinds):,} {noun} ({', '.join(cut)})?", abort=True, err=True)
+
+
+def duration(text: str, option: str) -> float:
+    """Seconds of `30s` or `2h`. Raises BadUsage."""
+    from gateway.plugin import parse_duration
+
+    try:
+        return parse_duration(text)
+    except (ValueError, OverflowError):
+        raise BadUsage(f"{option} {text!r}: write 30s, 5m or 2h") from None
 
 
 def moment(text: str | None, option: str) -> datetime | None:

@@ -41,12 +41,13 @@ EXAMPLE_DELIVERY = "dlv_example"
 @dataclass(frozen=True, slots=True)
 class Assumed:
     """What only the outside could say: what actions return, and which of them fail, by the action's name; and the
-    object that `fetch` would bring (None: as the event tells it).
+    object that `fetch` would bring (None: as the event tells it); what was done before.
     """
 
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     fetched: Mapping[str, Any] | None = None
+    done_once: Mapping[str, str] = field(default_factory=dict)  # once keys that are done, and by which delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +177,9 @@ class Simulator:
         for name in planned.needs:
             if needed[name].state in (DeliveryState.DEAD, DeliveryState.BLOCKED):
                 return _End(DeliveryState.BLOCKED, f"waits for {name}, which is {needed[name].state.value}")
-        if planned.once_key is not None and planned.once_key in self._taken:
-            return _End(DeliveryState.SKIPPED, f"once_per: {self._taken[planned.once_key]} has done it")
+        holder = self._taken.get(planned.once_key or "") or self._stand_in.assumed.done_once.get(planned.once_key or "")
+        if holder is not None:
+            return _End(DeliveryState.SKIPPED, f"once_per: {holder} has done it")
         return None
 
 

@@ -334,6 +334,9 @@ class ReportStore(Protocol):
     async def count_deliveries(self, where: DeliveryFilter, *, at_most: int) -> int:
         """How many there are, counting no further than `at_most`."""
 
+    async def done_once(self, once_keys: Sequence[str]) -> Mapping[str, str]:
+        """Of once keys, those on which a delivery has succeeded, with its id, also where it is purged."""
+
     async def buckets(self, edges: Sequence[datetime]) -> Sequence[Bucket]:
         """What happened between each edge and the next."""
 

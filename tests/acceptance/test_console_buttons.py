@@ -127,8 +127,10 @@ def test_replay_of_one_event_and_of_all_that_match(page: Page, console: Console)
     expect(page.get_by_role("status")).to_have_count(0)
     page.goto(f"{console.url}/events?type=checkout.*")
     page.get_by_role("link", name="Replay all that match").click()
+    expect(page.get_by_role("row", name="fulfil/save")).to_be_visible()
     page.get_by_role("button", name="Yes, replay").click()
     expect(page.get_by_role("status")).to_contain_text("finished", timeout=20_000)
+    expect(page.get_by_text("What it changed or made:")).to_contain_text("succeeded", timeout=20_000)
     console.until(lambda: not console.api("/deliveries?state=pending,running")["items"])
 
 

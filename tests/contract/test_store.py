@@ -322,6 +322,12 @@ async def test_once_per_skips_the_later_ones_and_names_the_holder(store: Store) 
     assert await states(store) == {"evt_1/save": "succeeded", "evt_2/save": "skipped", "evt_2/mail": "skipped"}
     (skipped,) = await store.deliveries(DeliveryFilter(event_ids=("evt_2",), actions=("save",)), limit=1)
     assert skipped.reason == f"once_per: {holder.delivery.id} has done it"
+    longer = "k" * 5000
+    await store.add(an_event("evt_3"), [owed(once=longer)])
+    (later,) = await claim_all(store)
+    assert await store.done_once([longer, "cs_1", "cs_2"]) == {"cs_1": holder.delivery.id}
+    await store.finish(later.delivery.id, later.token, SUCCEEDED)
+    assert await store.done_once([longer, "cs_2"]) == {longer: later.delivery.id}
 
 
 @pytest.mark.parametrize("how", [DEAD, SKIPPED])

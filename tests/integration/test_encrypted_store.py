@@ -51,6 +51,7 @@ BRING_NO_BODY = [
     "dead_causes",
     "deliveries",
     "delivery_page",
+    "done_once",
     "due",
     "event_kinds",
     "events",

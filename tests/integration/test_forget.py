@@ -47,7 +47,7 @@ LONG = replace(BOUNDS, age_seconds=1e9)
 
 
 def an_event_of(customer: str, email: str, event_id: str) -> Event:
-    made = make_event("checkout.session.completed", **{"data.object.customer": customer})
+    made = make_event("checkout.session.completed", object={"customer": customer})
     made["id"] = event_id
     made["data"]["object"]["customer_details"] = {"email": email, "filler": "x" * 9000}  # more than a page of the file
     return parse_event(json.dumps(made).encode(), "acme", NOW)

@@ -190,7 +190,7 @@ async def list_jobs(call: Call[Empty, Empty]) -> ListOf[JobOut]:
 
 
 async def show_job(call: Call[Empty, Empty]) -> JobOut:
-    return JobOut.of(call.operations.jobs.get(call.names["id"]))
+    return JobOut.of(await call.operations.job(call.names["id"]))
 
 
 async def pause_job(call: Call[Empty, Empty]) -> JobOut:

@@ -328,6 +328,9 @@ class Replayed(Shown):
     account: str
     type: str
     owed: list[str] = Field(description="route/action, as today's configuration owes it.")
+    skips: dict[str, str] = Field(
+        default_factory=dict, description="Of these, those that do nothing, since once_per says that it was done."
+    )
     deliveries: list[str] = Field(description="The ids of the deliveries made; empty in a dry run.")
     refused: str | None
 
@@ -361,6 +364,9 @@ class JobOut(OfRecord):
     first_refusal: str | None
     started_at: datetime
     ended_at: datetime | None
+    became: dict[str, int] = Field(
+        default_factory=dict, description="The first 1,000 deliveries that it changed or made, by their state now."
+    )
 
 
 class JobAnswer(Shown):
@@ -368,3 +374,7 @@ class JobAnswer(Shown):
 
     count: int
     job: JobOut | None
+    parts: dict[str, int] = Field(
+        default_factory=dict, description="Of the first `looked_at`, how many of each kind: what would become of them."
+    )
+    looked_at: int = 0

@@ -75,10 +75,10 @@ async def confirm_many(request: web.Request) -> web.StreamResponse:
     """How many a change by filter would be about."""
     operations, where = parts(request).operations, checked(request.query, DeliveriesWhere)
     ask = _ask(request.query.get("what"), where, dry_run=True)
-    count = (await operations.change_many(actor(request), ask, "")).count
+    answer = await operations.change_many(actor(request), ask, "")
     settled = operations.settled(ask.what, where.filter(lambda: operations.config))
     narrowed = {**fields(request.query, DeliveriesWhere), "state": list(settled.states)}
-    return confirm_page(request, ask.what, "deliveries", count, narrowed)
+    return confirm_page(request, ask.what, "deliveries", answer, narrowed)
 
 
 async def change_many(request: web.Request) -> web.StreamResponse:

@@ -163,7 +163,7 @@ async def confirm_many(request: web.Request) -> web.StreamResponse:
     """How many a replay by filter would be about."""
     ask = _ask(request.query, dry_run=True)
     answer = await parts(request).operations.change_many(actor(request), ask, "")
-    return confirm_page(request, "replay", "events", answer.count, fields(request.query, EventsWhere))
+    return confirm_page(request, "replay", "events", answer, fields(request.query, EventsWhere))
 
 
 async def replay_many(request: web.Request) -> web.StreamResponse:

@@ -16,7 +16,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
 
 async def show(request: web.Request) -> web.StreamResponse:
     """One, or with `part` only its progress."""
-    job = parts(request).operations.jobs.get(request.match_info["id"])
+    job = await parts(request).operations.job(request.match_info["id"])
     return page(request, "_job.html" if "part" in request.query else "job.html", {"job": job})
 
 

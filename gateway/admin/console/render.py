@@ -13,6 +13,7 @@ from aiohttp import web
 from jinja2 import PackageLoader, StrictUndefined
 
 from gateway import __version__
+from gateway.admin.api.schemas import JobAnswer
 from gateway.admin.auth import Role
 from gateway.admin.console import escaping as text
 from gateway.admin.console.charts import bars, graph
@@ -76,10 +77,10 @@ def page(
 
 
 def confirm_page(
-    request: web.Request, what: str, noun: str, count: int, filters: Mapping[str, Sequence[str]]
+    request: web.Request, what: str, noun: str, answer: JobAnswer, filters: Mapping[str, Sequence[str]]
 ) -> web.Response:
-    """Asks before a change to many of a list, `noun`, that the fields in `given` narrow."""
-    context = {"what": what, "noun": noun, "count": count, "given": filters, "back": f"/{noun}", "to": request.path}
+    """Asks before a change to many of a list, `noun`, that the fields in `given` narrow: what it would do."""
+    context = {"what": what, "noun": noun, "answer": answer, "given": filters, "back": f"/{noun}", "to": request.path}
     return page(request, "confirm.html", context)
 
 

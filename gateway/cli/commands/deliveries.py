@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.main import BadUsage, app, load_config, options
 from gateway.cli.on_inbox import with_inbox
-from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, moment
+from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, duration, moment
 from gateway.cli.output import fail, print_fields, print_json, print_rows, print_table
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.admin.operations import Operations
     from gateway.cli.api_client import RemoteOperations
 
+LOOK_SECONDS = 0.5  # between two looks at what is waited for
 deliveries = typer.Typer(no_args_is_help=True, help="Deliveries and dead letters: list, show, retry, cancel.")
 app.add_typer(deliveries, name="deliveries")
 
@@ -124,25 +128,54 @@ def show_delivery(delivery_id: str, as_json: Json = False) -> None:
     print_rows(attempts, ["number", "started_at", "duration_seconds", "outcome", "error"], as_json=False)
 
 
-def _change(what: str, ids: list[str], query: DeliveriesQuery, limit: int, dry_run: bool, yes: bool) -> list[Result]:
-    """Retries or cancels what the filter finds, the oldest first, and says for each what came of it."""
+def _change(
+    what: str, ids: list[str], query: DeliveriesQuery, limit: int, dry_run: bool, yes: bool, wait_seconds: float
+) -> tuple[list[Result], dict[str, str]]:
+    """Retries or cancels what the filter finds, the oldest first, and says for each what came of it; where that is
+    waited for, also which state each was in then.
+    """
     from gateway.admin.api.schemas import Result
     from gateway.cli.inbox import listed, this_person
 
-    async def work(inbox: Operations | RemoteOperations) -> list[Result]:
-        chosen = [delivery.id for delivery in await listed(lambda page: inbox.deliveries(page, ids), query, limit)]
+    async def work(inbox: Operations | RemoteOperations) -> tuple[list[Result], dict[str, str]]:
+        deliveries = await listed(lambda page: inbox.deliveries(page, ids), query, limit)
+        chosen = [delivery.id for delivery in deliveries]
         missing = [delivery_id for delivery_id in ids if delivery_id not in set(chosen)]
         if missing:
             raise fail(f"no such delivery, or not among what the filters ask for: {', '.join(missing)}")
         if dry_run or not chosen:
-            return [Result(id=delivery_id, done=False, refused=None) for delivery_id in chosen]
-        confirm(f"{what.capitalize()} {len(chosen)} deliveries?", len(chosen), yes=yes)
-        return await (inbox.retry if what == "retry" else inbox.cancel)(this_person(), chosen)
+            return [Result(id=delivery_id, done=False, refused=None) for delivery_id in chosen], {}
+        kinds = [f"{delivery.route}/{delivery.action}" for delivery in deliveries]
+        confirm(what.capitalize(), "deliveries", kinds, yes=yes)
+        results = await (inbox.retry if what == "retry" else inbox.cancel)(this_person(), chosen)
+        done = [result.id for result in results if result.refused is None]
+        return results, await _ended(inbox, done, wait_seconds) if wait_seconds else {}
 
     return with_inbox(work)
 
 
+async def _ended(inbox: Operations | RemoteOperations, ids: list[str], wait_seconds: float) -> dict[str, str]:
+    """The state of each delivery once all have ended, or the time is over."""
+    from gateway.core.model import DeliveryState
+
+    deadline = time.monotonic() + wait_seconds
+    states: dict[str, str] = {}
+    waited_for = ids
+    while waited_for:
+        for delivery_id in waited_for:
+            delivery = await inbox.delivery(delivery_id)
+            states[delivery_id] = "gone" if delivery is None else delivery.state.value
+        waited_for = [name for name in ids if states[name] in (DeliveryState.PENDING, DeliveryState.RUNNING)]
+        if not waited_for or time.monotonic() >= deadline:
+            break
+        await asyncio.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+    return states
+
+
 Ids = Annotated[list[str] | None, typer.Argument()]
+Wait = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Wait, at most so long, and say what became of each.")
+]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only show which.")]
 
 
@@ -160,6 +193,7 @@ def _register(what: str, text: str, default_states: list[str]) -> None:
         limit: Limit = ALL,
         dry_run: Dry = False,
         yes: Yes = False,
+        wait: Wait = None,
         as_json: Json = False,
     ) -> None:
         if not (ids or state or route or action or account or connection or event or since or until):
@@ -167,15 +201,22 @@ def _register(what: str, text: str, default_states: list[str]) -> None:
             raise BadUsage(f"say which: delivery ids, or {filters}")
         states = state if ids else state or default_states
         query = _query(states, route, action, account, connection, event, since, until, oldest_first=True)
-        results = _change(what, list(dict.fromkeys(ids or ())), query, limit, dry_run, yes)
+        seconds = duration(wait, "--wait") if wait is not None else 0.0
+        results, became = _change(what, list(dict.fromkeys(ids or ())), query, limit, dry_run, yes, seconds)
         if as_json:
-            print_json([result.model_dump() for result in results])
+            print_json(
+                [result.model_dump() | ({"state": became.get(result.id)} if became else {}) for result in results]
+            )
         elif results:
             good = f"would {what}" if dry_run else "done"
-            print_table(["id", what], [[result.id, result.refused or good] for result in results])
+            print_table(
+                ["id", what], [[result.id, result.refused or became.get(result.id, good)] for result in results]
+            )
+            if became:
+                print(", ".join(f"{count:,} {state}" for state, count in Counter(became.values()).most_common()))
         else:
             print("nothing matches")
-        if any(result.refused for result in results):
+        if any(result.refused for result in results) or "dead" in became.values():
             raise typer.Exit(1)
 
     command.__doc__ = text

@@ -134,6 +134,7 @@ def replay(
 ) -> None:
     """Route stored events through today's config and make new deliveries, the oldest event first."""
     from gateway.cli.inbox import listed, this_person
+    from gateway.core.internal_events import is_own
 
     if not (ids or type or account or state or object or since or until):
         raise fail("say which: event ids, or --type --account --object --state --since --until", 2)
@@ -146,7 +147,9 @@ def replay(
         missing = [name for name in names if name not in {event.id for event in chosen}]
         if missing:
             raise fail(f"not in the inbox, or not among what the filters ask for: {', '.join(missing)}")
-        confirm(f"Replay {len(chosen)} events?", len(chosen), yes=yes or dry_run)
+        if not (names or account or any(is_own(pattern) for pattern in type or ())):
+            chosen = [event for event in chosen if not is_own(event.type)]  # nobody wants last night's alerts once more
+        confirm("Replay", "events", [event.type for event in chosen], yes=yes or dry_run)
         return await inbox.replay(this_person(), chosen, route or (), force=force, dry_run=dry_run)
 
     results = with_inbox(work)
@@ -154,12 +157,20 @@ def replay(
         if result.refused is not None:
             raise UsageError(result.refused)
     if as_json:
-        print_json([result.model_dump(include={"event_id", "type", "owed", "deliveries"}) for result in results])
+        print_json(
+            [result.model_dump(include={"event_id", "type", "owed", "skips", "deliveries"}) for result in results]
+        )
         return
     if not results:
         print("nothing matches")
         return
     print_table(
         ["event", "type", "would make" if dry_run else "made"],
-        [[result.event_id, result.type, ", ".join(result.owed) or "nothing: no route wants it"] for result in results],
+        [[result.event_id, result.type, _owed(result)] for result in results],
     )
+
+
+def _owed(result: Replayed) -> str:
+    """What a replay makes of an event."""
+    owed = [f"{name} ({result.skips[name]})" if name in result.skips else name for name in result.owed]
+    return ", ".join(owed) or "nothing: no route wants it"

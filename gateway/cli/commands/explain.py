@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.config.load import Config
     from gateway.core.model import Event
     from gateway.simulation.explain import ExplainedAction, ExplainedRoute
+    from gateway.store.protocol import Store
 
 _ENDS = {
     "succeeded": "is delivered",
@@ -37,6 +38,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Say what would happen to an event, and why. Nothing is sent."""
+    from gateway.simulation.engine import Assumed
     from gateway.simulation.explain import explain as explained
 
     config = load_config() if event_id is not None or options.dev else _without_secrets()
@@ -44,8 +46,11 @@ def explain(
         raise fail("give an event file, a type, or --id", 2)
     if account is not None and config.account(account) is None:
         raise fail(f"there is no account {account}; known: {', '.join(config.accounts)}", 2)
-    event = _stored(config, event_id, account) if event_id is not None else _given(config, file or "", account)
-    routes = run(lambda: explained(config, event))
+    if event_id is not None:
+        event, done_once = _stored(config, event_id, account)
+    else:
+        event, done_once = _given(config, file or "", account), {}
+    routes = run(lambda: explained(config, event, Assumed(done_once=done_once)))
     if as_json:
         print_json([dataclasses.asdict(route) for route in routes])
         return
@@ -79,14 +84,17 @@ def _given(config: Config, file: str, account: str | None) -> Event:
     return parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
 
 
-def _stored(config: Config, event_id: str, account: str | None) -> Event:
-    """An event of the inbox."""
+def _stored(config: Config, event_id: str, account: str | None) -> tuple[Event, Mapping[str, str]]:
+    """An event of the inbox, and what `once_per` says was done for it already."""
     from gateway.cli.inbox import only
+    from gateway.intake.planning import intake_of, replan
 
-    event = only(with_store(lambda store: store.event(event_id, account)), event_id)
-    if config.account(event.account) is None:
-        raise fail(f"{options.config} has no account {event.account} any more")
-    return event
+    async def look(store: Store) -> tuple[Event, Mapping[str, str]]:
+        event = only(await store.event(event_id, account), event_id)
+        keys = [planned.once_key for planned in replan(intake_of(config), event)]
+        return event, await store.done_once([key for key in keys if key is not None])
+
+    return with_store(look)
 
 
 def _route_lines(route: ExplainedRoute) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,8 @@ from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, c
 from gateway.cli.output import clean, fail, print_fields, print_json, print_rows, print_table
 
 if TYPE_CHECKING:
-    from gateway.admin.operations import Operations, Verified
+    from gateway.admin.operations import Operations
+    from gateway.admin.readmission import Verified
     from gateway.core.model import RejectedFilter, RejectedRequest
 
 rejected = typer.Typer(invoke_without_command=True, help="Requests that were refused: list, show, verify.")
@@ -129,16 +131,16 @@ def verify_rejected(
     """Check rejected requests again, the oldest first, with today's secrets and the time at which each came. Those that
     are good go into the inbox by the ordinary way, and are rejected no more.
     """
-    from gateway.admin.operations import DUPLICATE, TAKEN
+    from gateway.admin.readmission import DUPLICATE, TAKEN, verify
     from gateway.cli.inbox import this_person
 
     where = _filter(ids, account, reason, since, until)
 
     async def work(operations: Operations) -> list[Verified]:
-        def ask(good: int) -> None:
-            confirm(f"Take {good} events into the inbox?", good, yes=yes)
+        def ask(types: Sequence[str]) -> None:
+            confirm("Take", "events into the inbox", types, yes=yes)
 
-        return await operations.verify(this_person(), where, limit=limit, dry_run=dry_run, confirm=ask)
+        return await verify(operations, this_person(), where, limit=limit, dry_run=dry_run, confirm=ask)
 
     results = [_verified(request) for request in with_operations(work)]
     if as_json:

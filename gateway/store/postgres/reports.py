@@ -11,7 +11,7 @@ from typing import Any
 from gateway.core.internal_events import PREFIX
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
 from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
-from gateway.store.keeping import kept_text
+from gateway.store.keeping import kept_key, kept_text
 from gateway.store.paging import (
     SEARCH_ROWS,
     SEARCH_SECONDS,
@@ -234,6 +234,11 @@ class PostgresReports(PostgresDatabase):
             terms = DELIVERIES.bounds(where.since, where.until, values, "d")
         sql = f"SELECT count(*) FROM (SELECT FROM deliveries d WHERE {terms} LIMIT {terms.mark(at_most)}) c"
         return int(await self._console.value(sql, *values))
+
+    async def done_once(self, once_keys: Sequence[str]) -> Mapping[str, str]:
+        sql = "SELECT n - 1, done_by(key, 0) FROM unnest($1::text[]) WITH ORDINALITY AS k(key, n)"
+        rows = await self._console.fetch(sql, [kept_key(key) for key in once_keys])
+        return {once_keys[place]: delivery_id for place, delivery_id in rows if delivery_id is not None}
 
     async def _count_kinds(
         self,

@@ -9,13 +9,14 @@ from datetime import datetime
 from gateway.core.internal_events import is_own
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
 from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
-from gateway.store.keeping import kept_text
+from gateway.store.keeping import kept_key, kept_text
 from gateway.store.paging import dead_causes, parse_cursor
 from gateway.store.records import AUDIT, audit_page_of, milliseconds, moment
 from gateway.store.sqlite import pages
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.pages import DELIVERIES, EVENTS, EVERYTHING
 from gateway.store.sqlite.skip_scan import first_seq
+from gateway.store.sqlite.turns import done_by
 
 
 def _buckets(connection: sqlite3.Connection, edges: Sequence[datetime]) -> list[Bucket]:
@@ -92,6 +93,13 @@ class SqliteReports(SqliteFile):
 
     async def count_deliveries(self, where: DeliveryFilter, *, at_most: int) -> int:
         return await self._console.run(lambda c: pages.count_deliveries(c, where, at_most))
+
+    async def done_once(self, once_keys: Sequence[str]) -> Mapping[str, str]:
+        def holders(connection: sqlite3.Connection) -> dict[str, str]:
+            held = {key: done_by(connection, kept_key(key) or "", 0) for key in once_keys}
+            return {key: delivery_id for key, delivery_id in held.items() if delivery_id is not None}
+
+        return await self._console.run(holders)
 
     async def buckets(self, edges: Sequence[datetime]) -> Sequence[Bucket]:
         return await self._console.run(lambda c: _buckets(c, edges))

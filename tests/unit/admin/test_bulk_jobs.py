@@ -46,7 +46,7 @@ async def jobs() -> AsyncIterator[Jobs]:
 
 
 def begin(jobs: Jobs, changes: Changes) -> Job:
-    return jobs.start("retry", "state=dead", 5, changes.parts(), changes.step)
+    return jobs.start("retry", "state=dead", 5, changes.parts(), changes.step, [])
 
 
 async def idle() -> None:
@@ -98,6 +98,6 @@ async def test_a_job_whose_store_fails_says_why(jobs: Jobs, changes: Changes) ->
     async def step(ids: Sequence[str]) -> Sequence[ChangeResult]:
         raise StoreUnavailable("the disk is full")
 
-    job = jobs.start("cancel", "route=x", 5, changes.parts(), step)
+    job = jobs.start("cancel", "route=x", 5, changes.parts(), step, [])
     await until(lambda: job.is_over)
     assert (job.state, job.done, job.first_refusal) == ("failed", 0, "the disk is full")
