@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -45,6 +46,15 @@ class Broker(Protocol):
 
     async def close(self) -> None:
         """Ends the connection."""
+
+
+NO_SUBJECT = re.compile(r"[\s*>]|^$|^\.|\.$|\.\.|[^\x21-\x7e\u0080-\U0010ffff]")
+"""What no subject of NATS has in it, where something is published to it."""
+
+
+def no_subject(to: str) -> str:
+    """That it is none."""
+    return f"to {to[:80]!r} is no subject: words with dots between, without blanks, * and >"
 
 
 def hidden(error: object, urls: str) -> str:

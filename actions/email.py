@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from email.errors import MessageError
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.utils import format_datetime, getaddresses
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
+from urllib.parse import quote
 
 import markupsafe
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from actions.mail_attachments import Attachment, attach, path_faults, stay_in_folders
-from actions.mail_headers import MAIL_POLICY
+from actions.mail_attachments import Attachment, path_faults, stay_in_folders
+from actions.mail_message import addresses_in, mail_faults, mail_of
 from actions.smtp_mail import SmtpPool, send
 from actions.smtp_probe import greeting, refused, sender_finding, senders
 from gateway.plugin import (
     Action,
     Connection,
     Context,
+    Fault,
     Finding,
     ProbeContext,
     Reject,
@@ -31,13 +28,8 @@ from gateway.plugin import (
     Text,
 )
 
-MOST_BYTES = 10 * 1024 * 1024
 PATIENT_ATTEMPTS = 4  # at which all recipients wait for one that is refused for now: seven minutes by the default retry
-_OWN_HEADERS = frozenset(
-    ("from", "to", "cc", "bcc", "subject", "date", "message-id", "reply-to", "content-type", "mime-version")
-)
 _SPECIALS = re.compile(r'[()<>\[\]:;,\\"\x00-\x1f\x7f]')
-_ADDRESS_AS_NAME = re.compile(r'(^|,)\s*([^",<>]*@[^",<>]*?)\s*<')
 Addresses = str | list[str]
 
 
@@ -48,7 +40,17 @@ def escape_name(text: str) -> str:
     return " ".join(_SPECIALS.sub(" ", text).split()) if _SPECIALS.search(text) else text
 
 
+def escape_uri(text: str) -> str:
+    """What an expression brings as one part of a URI (RFC 3986, section 2.1)."""
+    return quote(text, safe="")
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else [] if value is None else value
+
+
 _NAMES = Text(escape=escape_name, keeps_lone=True)
+_URIS = Text(escape=escape_uri, keeps_lone=True)
 
 
 class EmailSettings(Settings):
@@ -88,6 +90,14 @@ class EmailSettings(Settings):
         description="The mail as HTML. What templates bring in is escaped.",
         examples=[{"template": "config/templates/receipt.html.j2"}],
     )
+    list_unsubscribe: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str]), _URIS] = (
+        Field(
+            default_factory=list,
+            description="Where readers leave the list: an https:// URL, which mail programs post to (RFC 8058), a "
+            "mailto: address, or both.",
+            examples=["https://acme.example/leave?customer={{ object.customer }}"],
+        )
+    )
     headers: dict[str, str] = Field(default_factory=dict, description="Further headers.", examples=[{"X-Tag": "order"}])
     attachments: Annotated[list[Attachment], AfterValidator(stay_in_folders)] = Field(
         default_factory=list,
@@ -118,8 +128,12 @@ class Email(Action[EmailSettings]):
         await resource.close()
 
     def rehearse(self, settings: EmailSettings, context: Context) -> None:
-        """Makes the mail."""
-        _message(settings, context)
+        """Makes the mail, but for what it would fetch."""
+        mail_of(settings, context)
+
+    def faults(self, written: Mapping[str, Any], connection: SmtpConnection | None) -> Iterable[Fault]:
+        """Addresses, headers and files that no server would take."""
+        return mail_faults(written, connection)
 
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """The server answers, its certificate holds, it takes the login and each sender. Nothing is sent."""
@@ -133,7 +147,7 @@ class Email(Action[EmailSettings]):
             yield greeting(client, connection, context.now())
             for sender, use in senders(connection, context.uses):
                 try:
-                    address = _addresses(sender, "from")[0].addr_spec
+                    address = addresses_in(sender, "from")[0].addr_spec
                 except Reject as error:
                     yield Finding.bad(error.message, "write it as Acme <orders@acme.example>", use=use)
                     continue
@@ -143,8 +157,10 @@ class Email(Action[EmailSettings]):
 
     async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:
         """Sends once. Output: message_id, accepted, refused."""
-        message, recipients = _message(settings, context)
         pool: SmtpPool = context.resource
+        mail_of(settings, context)  # refuses what it can before anything is fetched
+        files = await pool.downloads.files(settings.attachments)
+        message, recipients = mail_of(settings, context, files)
         client = await pool.take()
         try:
             wait_for_all = context.attempt <= PATIENT_ATTEMPTS and context.attempts_left > 0
@@ -158,69 +174,3 @@ class Email(Action[EmailSettings]):
             "accepted": [address for address in recipients if address not in refused],
             "refused": refused,
         }
-
-
-def _addresses(addressees: Addresses, what: str) -> list[Address]:
-    """Checked addresses. Raises Reject."""
-    addresses = []
-    texts = [addressees] if isinstance(addressees, str) else addressees
-    for text in texts:
-        if any(character in text for character in "\r\n\0"):
-            raise Reject(f"{what}: an address may hold no line break")
-        for name, spec in getaddresses([_ADDRESS_AS_NAME.sub(r'\1 "\2" <', text)]):
-            local, at, domain = spec.rpartition("@")
-            if not (at and local and domain) or re.search(r"\s", spec):
-                raise Reject(f"{what}: {text[:100]!r} is no mail address")
-            try:
-                addresses.append(Address(name, local, domain if domain.isascii() else _ascii_domain(domain)))
-            except (MessageError, ValueError, IndexError, UnicodeError):
-                raise Reject(f"{what}: {text[:100]!r} is no mail address") from None
-    return addresses
-
-
-def _ascii_domain(domain: str) -> str:
-    """A domain by IDNA 2008, as browsers and mail programs read it. Raises UnicodeError where it is none."""
-    import idna  # not the codec of that name, which is of 2003 and makes another domain of ß
-
-    return idna.encode(domain, uts46=True).decode()
-
-
-def _message(settings: EmailSettings, context: Context) -> tuple[EmailMessage, list[str]]:
-    """The mail, and everybody who gets it."""
-    connection: SmtpConnection = context.connection
-    sender = _addresses(settings.from_ or connection.from_, "from")
-    to, cc, bcc = _addresses(settings.to, "to"), _addresses(settings.cc, "cc"), _addresses(settings.bcc, "bcc")
-    if len(sender) != 1:
-        raise Reject("from: exactly one address is needed")
-    if not to and not cc and not bcc:
-        raise Reject("to: there is nobody to send to")
-    message = EmailMessage(policy=MAIL_POLICY)
-    message["From"] = sender[0]
-    message["To"] = to
-    if cc:
-        message["Cc"] = cc
-    if reply_to := _addresses(settings.reply_to, "reply_to"):
-        message["Reply-To"] = reply_to
-    message["Subject"] = " ".join(settings.subject.split())
-    message["Date"] = format_datetime(context.now())
-    message["Message-ID"] = f"<{context.delivery_id}@{sender[0].domain}>"
-    message["Auto-Submitted"] = "auto-generated"
-    for name, value in settings.headers.items():
-        if name.lower() in _OWN_HEADERS or not re.fullmatch(r"[A-Za-z0-9-]+", name):
-            raise Reject(f"headers: {name[:40]!r} may not be set here")
-        message[name] = " ".join(value.split())
-    if settings.text is not None:
-        message.set_content(settings.text)
-        if settings.html is not None:
-            message.add_alternative(settings.html, subtype="html")
-    elif settings.html is not None:
-        message.set_content(settings.html, subtype="html")
-    else:
-        raise Reject("neither text nor html is there to send")
-    for attachment in settings.attachments:
-        attach(message, attachment, Path(context.base_folder))
-    size = len(message.as_bytes())
-    if size > MOST_BYTES:
-        raise Reject(f"the mail is larger than 10 MiB ({size} bytes)")
-    everybody = dict.fromkeys(address.addr_spec for address in (*to, *cc, *bcc))
-    return message, list(everybody)

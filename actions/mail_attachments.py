@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo
 
-from gateway.plugin import Reject, Unrendered
+from gateway.plugin import DownloadSettings, Fault, Reject, Unrendered
 
+MEDIA_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9.+-]+")
+UNKNOWN_TYPE = "application/octet-stream"
+NOWHERE = ("the connection says nowhere to fetch from", "name the host there: downloads: {hosts: [pay.stripe.com]}")
 _TEMPLATE = re.compile(r"\{[{%#]")
 
 
@@ -30,7 +34,16 @@ class Attachment(BaseModel):
         description="A file below the folder of gateway.yaml; of a template, below the folder written before it.",
         examples=["config/terms.pdf"],
     )
-    content_type: str = Field("application/octet-stream", description="Its media type.", examples=["text/plain"])
+    url: str | None = Field(
+        None,
+        description="An https:// URL to fetch it from, at one of the hosts of the connection's `downloads`.",
+        examples=["{{ object.invoice_pdf }}"],
+    )
+    content_type: str | None = Field(
+        None,
+        description="Its media type. Left out: of a url the one that it is sent with, else application/octet-stream.",
+        examples=["text/plain"],
+    )
     _folder: str = PrivateAttr("")  # that the file must lie below, from the folder of gateway.yaml
 
 
@@ -67,25 +80,109 @@ def _folder_of(source: str) -> str:
     return folder
 
 
-def attach(message: EmailMessage, attachment: Attachment, base: Path) -> None:
-    """Adds a file. Raises Reject where it cannot be had."""
-    sources = [attachment.content, attachment.base64, attachment.path]
-    if sum(source is not None for source in sources) != 1:
-        raise Reject(f"attachment {attachment.filename[:60]!r}: give exactly one of content, base64, path")
-    if attachment.content is not None:
-        data = attachment.content.encode()
-    elif attachment.base64 is not None:
-        try:
-            data = base64.b64decode(attachment.base64, validate=True)
-        except (binascii.Error, ValueError):
-            raise Reject(f"attachment {attachment.filename[:60]!r}: not base64") from None
-    else:
-        data = _read(attachment, base)
-    kind, _, subtype = attachment.content_type.partition("/")
-    if not re.fullmatch(r"[a-z]+/[A-Za-z0-9.+-]+", attachment.content_type):
-        raise Reject(f"attachment {attachment.filename[:60]!r}: content_type is not like text/plain")
-    name = " ".join(attachment.filename.split())
-    message.add_attachment(data, maintype=kind, subtype=subtype, filename=name)
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it is attached."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
+def attach(message: EmailMessage, file: File) -> None:
+    """Adds a file."""
+    kind, _, subtype = file.content_type.partition("/")
+    message.add_attachment(file.data, maintype=kind, subtype=subtype, filename=" ".join(file.name.split()))
+
+
+def files_of(
+    attachments: Sequence[Attachment],
+    base_folder: str,
+    downloads: DownloadSettings | None,
+    fetched: Mapping[int, File] | None,
+) -> Iterator[File]:
+    """The files of a mail. Those of a url are `fetched`, by position; None leaves them out. Raises Reject."""
+    for place, attachment in enumerate(attachments):
+        if (fault := _fault_of(_sources(attachment.model_dump()), attachment.content_type)) is not None:
+            raise Reject(f"attachment {attachment.filename[:60]!r}: {fault}")
+        if attachment.url is not None:
+            if (refused := url_fault(attachment.url, downloads)) is not None:
+                raise Reject(f"attachment {attachment.filename[:60]!r}: {refused[0]}: {refused[1]}")
+            if fetched is not None:
+                yield fetched[place]
+            continue
+        if attachment.content is not None:
+            data = attachment.content.encode()
+        elif attachment.base64 is not None:
+            data = _decoded(attachment.base64)
+        else:
+            data = _read(attachment, Path(base_folder))
+        yield File(attachment.filename, attachment.content_type or UNKNOWN_TYPE, data)
+
+
+def attachment_faults(written: Any, downloads: DownloadSettings | None, is_sound: bool) -> Iterator[Fault]:
+    """Files that can never be attached, as they are written; `is_sound`: the connection is, so that `downloads` are
+    known.
+    """
+    for place, attachment in enumerate(written if isinstance(written, list) else ()):
+        if not isinstance(attachment, Mapping):
+            continue
+        at, url, kind = ("attachments", place), attachment.get("url"), attachment.get("content_type")
+        sources = _sources(attachment)
+        constants = {name: value for name, value in sources.items() if not isinstance(value, Unrendered)}
+        known = constants or dict(list(sources.items())[:1])  # a template may bring null, and so leave another one
+        if (fault := _fault_of(known, kind if isinstance(kind, str) else None)) is not None:
+            yield Fault(at, fault)
+        path = constants.get("path")
+        if isinstance(path, str) and (PurePath(path).is_absolute() or ".." in PurePath(path).parts):
+            yield Fault((*at, "path"), "the path leaves the folder of gateway.yaml", "put the file below it")
+        if url is not None and is_sound:
+            refused = url_fault(url, downloads) if isinstance(url, str) else None if downloads else NOWHERE
+            if refused is not None:
+                yield Fault((*at, "url"), *refused)
+
+
+def _sources(attachment: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an attachment says that its content is."""
+    names = ("content", "base64", "path", "url")
+    return {name: attachment[name] for name in names if attachment.get(name) is not None}
+
+
+def _fault_of(sources: Mapping[str, Any], content_type: str | None) -> str | None:
+    """What is wrong with an attachment as far as it is known."""
+    if len(sources) != 1:
+        return "give exactly one of content, base64, path, url"
+    if content_type is not None and not MEDIA_TYPE.fullmatch(content_type):
+        return "content_type is not like text/plain"
+    try:
+        if isinstance(text := sources.get("base64"), str):
+            _decoded(text)
+    except ValueError:
+        return "not base64"
+    return None
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of base64, which may be broken into lines. Raises ValueError."""
+    return base64.b64decode("".join(text.split()), validate=True)
+
+
+def url_fault(url: str, downloads: DownloadSettings | None) -> tuple[str, str] | None:
+    """Why a URL may not be fetched, and what would mend it; None where it may."""
+    if downloads is None:
+        return NOWHERE
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return "the url is none", "write https://..."
+    if not host or parts.scheme not in (("https", "http") if downloads.allow_private else ("https",)):
+        return "the url is no https:// URL", "write https://..."
+    if parts.username is not None:
+        return "the url holds a login", "give one without"
+    if host not in downloads.hosts:
+        return f"nothing is fetched from {host[:100]}", "name it among the connection's downloads.hosts, if it is meant"
+    return None
 
 
 def _read(attachment: Attachment, base: Path) -> bytes:

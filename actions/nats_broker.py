@@ -15,12 +15,11 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from actions.brokers import Acknowledged, Message, hidden
+from actions.brokers import NO_SUBJECT, Acknowledged, Message, hidden, no_subject
 from gateway.plugin import Finding, ProbedUse, Reject, Retry
 
 _CONNECT_SECONDS = 5
 _DENIED = re.compile(r'permissions violation for publish to "([^"]*)"', re.I)
-_NO_SUBJECT = re.compile(r"[\s*>]|^$|^\.|\.$|\.\.|[^\x21-\x7e\u0080-\U0010ffff]")
 
 
 class NatsBroker:
@@ -37,8 +36,8 @@ class NatsBroker:
 
     async def publish(self, message: Message, timeout_seconds: float) -> Acknowledged:
         """Publishes with the delivery's id as Nats-Msg-Id, and waits for the stream's acknowledgement."""
-        if _NO_SUBJECT.search(message.to):
-            raise Reject(f"to {message.to[:80]!r} is no subject: words with dots between, without blanks, * and >")
+        if NO_SUBJECT.search(message.to):
+            raise Reject(no_subject(message.to))
         client = await self._connected()
         if len(message.body) > client.max_payload:
             raise Reject(f"the body has {len(message.body)} bytes; the server takes {client.max_payload} (max_payload)")

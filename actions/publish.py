@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from actions.brokers import NO_SUBJECT, Broker, Message, no_subject
 from gateway.plugin import (
     Action,
     Connection,
     ConnectionSettings,
     Context,
     Duration,
+    Fault,
     Finding,
     ProbeContext,
     Reject,
     Settings,
 )
-
-if TYPE_CHECKING:  # their libraries are not always installed
-    from actions.brokers import Broker, Message
 
 _NATS = ("nats", "tls")
 _REDIS = ("redis", "rediss", "unix")
@@ -120,6 +119,20 @@ class Publish(Action[PublishSettings]):
         """Ends the connection."""
         await resource.close()
 
+    def faults(self, written: Mapping[str, Any], connection: BrokerConnection | None) -> Iterator[Fault]:
+        """Headers that are reserved, options of another kind of broker, subjects that are none."""
+        headers = written.get("headers")
+        for name, value in headers.items() if isinstance(headers, Mapping) else ():
+            if (fault := _header_fault(str(name), value if isinstance(value, str) else "")) is not None:
+                yield Fault(("headers", name), fault, is_of_key=True)
+        if connection is None:
+            return
+        for name, fault in _misplaced(written, connection):
+            yield Fault((name,), fault, "leave it out", is_of_key=True)
+        to = written.get("to")
+        if connection.is_nats and isinstance(to, str) and NO_SUBJECT.search(to):
+            yield Fault(("to",), no_subject(to))
+
     def rehearse(self, settings: PublishSettings, context: Context) -> None:
         """Makes the message."""
         _message(settings, context)
@@ -129,7 +142,7 @@ class Publish(Action[PublishSettings]):
         broker: Broker = context.resource
         yield await broker.look(context.timeout_seconds)
         for use in context.uses:
-            if (fault := _misplaced(use.settings, context.connection)) is not None:
+            for _, fault in _misplaced(use.settings, context.connection):
                 yield Finding.bad(fault, "leave it out", use=use.place)
             if isinstance(to := use.settings.get("to"), str):
                 yield await broker.look_at(to, use)
@@ -145,10 +158,8 @@ class Publish(Action[PublishSettings]):
 
 def _message(settings: PublishSettings, context: Context) -> Message:
     """What is published. Raises Reject."""
-    from actions.brokers import Message
-
     options = {name: getattr(settings, name) for name in settings.model_fields_set}
-    if (fault := _misplaced(options, context.connection)) is not None:
+    for _, fault in _misplaced(options, context.connection):
         raise Reject(fault)
     body, kind = context.body, "application/json; charset=utf-8"
     if isinstance(settings.body, str):
@@ -162,10 +173,8 @@ def _message(settings: PublishSettings, context: Context) -> Message:
         **settings.headers,
     }
     for name, value in headers.items():
-        if not name or name.lower() in _RESERVED or any(character in name + value for character in "\r\n\0"):
-            raise Reject(f"the header {name[:40]!r} may not be set so: reserved, or with a line break in it")
-        if any(character in name for character in ": "):
-            raise Reject(f"the header {name[:40]!r} has a colon or a blank in its name")
+        if (refused := _header_fault(name, value)) is not None:
+            raise Reject(refused)
     return Message(
         settings.to,
         context.delivery_id,
@@ -177,9 +186,20 @@ def _message(settings: PublishSettings, context: Context) -> Message:
     )
 
 
-def _misplaced(options: Mapping[str, Any], connection: BrokerConnection) -> str | None:
-    """The option of the other kind of broker."""
+def _header_fault(name: str, value: str) -> str | None:
+    """What is wrong with a header; None where nothing is."""
+    if not name or name.lower() in _RESERVED or any(character in name + value for character in "\r\n\0"):
+        return f"the header {name[:40]!r} may not be set so: reserved, or with a line break in it"
+    if any(character in name for character in ": "):
+        return f"the header {name[:40]!r} has a colon or a blank in its name"
+    return None
+
+
+def _misplaced(options: Mapping[str, Any], connection: BrokerConnection) -> Iterator[tuple[str, str]]:
+    """The options of the other kind of broker, and what is wrong with each."""
     for name in ("max_length", "duplicate_window") if connection.is_nats else ("stream",):
         if options.get(name) is not None:
-            return f"{name} is for {'Redis' if connection.is_nats else 'JetStream'}, and the connection is the other"
-    return None
+            yield (
+                name,
+                f"{name} is for {'Redis' if connection.is_nats else 'JetStream'}, and the connection is the other",
+            )

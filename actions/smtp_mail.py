@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
+import re
+import socket
 import ssl
 from email.message import EmailMessage
 from pathlib import Path
 
 import aiosmtplib
 
+from actions.mail_downloads import Downloads
 from gateway.plugin import Reject, Retry, SmtpConnection
+from gateway.plugin.mail_address import address_literal
 
 _CONNECT_SECONDS = 15.0
 _IDLE_SECONDS = 30.0
+_NAMELESS = "localhost"
 
 
 class SmtpPool:
@@ -23,6 +28,7 @@ class SmtpPool:
         self._settings = settings
         self._base_folder = Path(base_folder)
         self._idle: list[tuple[float, aiosmtplib.SMTP]] = []
+        self.downloads = Downloads(settings.downloads)
 
     async def take(self) -> aiosmtplib.SMTP:
         now = asyncio.get_running_loop().time()
@@ -38,6 +44,7 @@ class SmtpPool:
             self._idle.append((asyncio.get_running_loop().time(), client))
 
     async def close(self) -> None:
+        await self.downloads.close()
         while self._idle:
             _, client = self._idle.pop()
             try:
@@ -46,38 +53,70 @@ class SmtpPool:
                 client.close()
 
     async def _connect(self) -> aiosmtplib.SMTP:
-        s = self._settings
-        context = None
-        if s.tls != "none":
-            try:
-                context = ssl.create_default_context(cafile=str(self._base_folder / s.ca_file) if s.ca_file else None)
-            except (OSError, ssl.SSLError) as error:
-                raise Reject(f"cannot read ca_file {s.ca_file}: {error}") from None
+        s, where = self._settings, f"{self._settings.host}:{self._settings.port}"
         client = aiosmtplib.SMTP(
             hostname=s.host,
             port=s.port,
+            local_hostname=s.hello or await asyncio.to_thread(_own_name),
             use_tls=s.tls == "implicit",
-            start_tls=s.tls == "starttls",
-            tls_context=context,
+            start_tls=False,  # by hand, below: its EHLO may have to name the address of this very socket
+            tls_context=self._tls_context(),
             timeout=_CONNECT_SECONDS,
         )
         try:
             await client.connect()
+            if client.local_hostname == _NAMELESS:
+                client.local_hostname = address_literal(client.get_transport_info("sockname")[0])
+            await _greet(client)
+            if s.tls == "starttls":
+                await client.starttls()
+                await _greet(client)
             if s.username:
                 await client.login(s.username, s.password.get_secret_value())
-            if client.is_ehlo_or_helo_needed:  # without a login nothing has asked yet what the server can do
-                with contextlib.suppress(aiosmtplib.SMTPHeloError):
-                    await client.ehlo()
         except aiosmtplib.SMTPAuthenticationError as error:
             client.close()
-            raise Retry(f"{s.host}:{s.port} refused the login of {s.username}: {error.code}") from None
+            raise Retry(f"{where} refused the login of {s.username}: {_said(error)}") from None
+        except aiosmtplib.SMTPHeloError as error:
+            client.close()
+            raise Retry(f"{where} refused the greeting EHLO {client.local_hostname}: {_said(error)}") from None
+        except aiosmtplib.SMTPResponseException as error:
+            client.close()
+            raise Retry(f"{where} refused to talk: {_said(error)}") from None
         except aiosmtplib.SMTPException as error:
             client.close()
-            raise Retry(f"cannot talk to {s.host}:{s.port}: {error}") from None
+            raise Retry(f"cannot talk to {where}: {one_line(str(error))}") from None
         except BaseException:
             client.close()
             raise
         return client
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        s = self._settings
+        if s.tls == "none":
+            return None
+        try:
+            return ssl.create_default_context(cafile=str(self._base_folder / s.ca_file) if s.ca_file else None)
+        except (OSError, ssl.SSLError) as error:
+            raise Reject(f"cannot read ca_file {s.ca_file}: {error}") from None
+
+
+@functools.lru_cache(maxsize=1)
+def _own_name() -> str:
+    """This machine's full name; where it has none, strict servers want its address (RFC 5321, section 4.1.4)."""
+    for name in (socket.gethostname(), socket.getfqdn()):
+        if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name) and not name.lower().startswith("localhost."):
+            return name
+    return _NAMELESS
+
+
+async def _greet(client: aiosmtplib.SMTP) -> None:
+    """EHLO; HELO where the server knows no EHLO."""
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError as error:
+        if error.code not in (500, 502):
+            raise
+        await client.helo()
 
 
 async def send(
@@ -86,21 +125,21 @@ async def send(
     """Sends once; who was refused, and how, though others were accepted. `wait_for_all`: to nobody where one of several
     may be accepted later. Raises Retry and Reject.
     """
-    international = any(not address.isascii() for address in recipients)
+    sender: str = message["From"].addresses[0].addr_spec
+    international = not all(address.isascii() for address in (sender, *recipients))
     if international and not client.supports_extension("smtputf8"):
         raise Reject("the mail server takes no addresses with letters beyond ASCII (SMTPUTF8)")
     try:
         if wait_for_all and len(recipients) > 1:
-            await _refuse_to_split(client, message, recipients, international)
-        answers, _ = await client.send_message(message, recipients=recipients)
+            await _refuse_to_split(client, sender, recipients, international)
+        answers, _ = await client.send_message(message, sender=sender, recipients=recipients)
     except aiosmtplib.SMTPRecipientsRefused as error:
-        codes = {refusal.recipient: (refusal.code, refusal.message) for refusal in error.recipients}
-        text = "; ".join(f"{address}: {code} {one_line(said)}" for address, (code, said) in codes.items())
-        if any(400 <= code < 500 for code, _ in codes.values()):
+        text = "; ".join(f"{refusal.recipient}: {_said(refusal)}" for refusal in error.recipients)
+        if any(400 <= refusal.code < 500 for refusal in error.recipients):
             raise Retry(f"no recipient was accepted: {text}", of_connection=False) from None
         raise Reject(f"no recipient was accepted: {text}") from None
     except aiosmtplib.SMTPResponseException as error:
-        said = f"the mail server answered {error.code} {one_line(error.message)}"
+        said = f"the mail server answered {_said(error)}"
         if 500 <= error.code < 600:
             raise Reject(said) from None
         raise Retry(said) from None
@@ -109,27 +148,28 @@ async def send(
     return {address: f"{answer.code} {one_line(answer.message)}" for address, answer in answers.items()}
 
 
-async def _refuse_to_split(
-    client: aiosmtplib.SMTP, message: EmailMessage, recipients: list[str], international: bool
-) -> None:
+async def _refuse_to_split(client: aiosmtplib.SMTP, sender: str, recipients: list[str], international: bool) -> None:
     """Raises Retry where some recipients, but not all, are refused for now (greylisting, a full mailbox), before
     anything is sent: who was sent to would get the mail again at the next attempt, and who was not would never get it.
     """
     encoding = "utf-8" if international else "ascii"
     later: dict[str, str] = {}
-    await client.mail(
-        message["From"].addresses[0].addr_spec, options=["SMTPUTF8"] if international else [], encoding=encoding
-    )
+    await client.mail(sender, options=["SMTPUTF8"] if international else [], encoding=encoding)
     for address in recipients:
         try:
             await client.rcpt(address, encoding=encoding)
         except aiosmtplib.SMTPRecipientRefused as error:
             if 400 <= error.code < 500:
-                later[address] = f"{error.code} {one_line(error.message)}"
+                later[address] = _said(error)
     await client.rset()
     if later and len(later) < len(recipients):
         text = "; ".join(f"{address}: {said}" for address, said in later.items())
         raise Retry(f"the mail waits for recipients that are refused for now: {text}", of_connection=False)
+
+
+def _said(error: aiosmtplib.SMTPResponseException) -> str:
+    """The server's own words: code and text."""
+    return f"{error.code} {one_line(error.message)}"
 
 
 def one_line(text: str) -> str:

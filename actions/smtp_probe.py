@@ -23,6 +23,8 @@ def refused(connection: SmtpConnection, error: Exception) -> Finding:
 
 
 def _fix(connection: SmtpConnection, lowered: str) -> str:
+    if "ehlo" in lowered:
+        return "give the full host name of this gateway as hello on the connection, such as gateway.acme.example"
     if "login" in lowered or "auth" in lowered:
         return "look at username and password"
     if "certificate" in lowered:

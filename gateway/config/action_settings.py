@@ -20,7 +20,17 @@ from gateway.config.diagnostics.pydantic_errors import explained
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_, dotted
 from gateway.core.errors import TemplateError, Where
-from gateway.plugin import Action, Connection, Constant, Deferred, Offers, Settings, Text, Unrendered
+from gateway.plugin import (
+    Action,
+    Connection,
+    ConnectionSettings,
+    Constant,
+    Deferred,
+    Offers,
+    Settings,
+    Text,
+    Unrendered,
+)
 from gateway.templating.compiler import CompiledExpression, Leaf, Templates
 from gateway.templating.references import Reference
 
@@ -164,8 +174,15 @@ class Compiling:
         self._templates = templates
         self._problems = problems
 
-    def with_(self, action: Action[Any], written: Mapping[str, Any], at: Path_, offered: Offered) -> CompiledWith:
-        """One action's `with`. Raises nothing."""
+    def with_(
+        self,
+        action: Action[Any],
+        written: Mapping[str, Any],
+        at: Path_,
+        offered: Offered,
+        connections: Mapping[str, ConnectionSettings],
+    ) -> CompiledWith:
+        """One action's `with`, beside the connections that are sound. Raises nothing."""
         model = action.Settings
         fields = fields_of(model)
         tree = {}
@@ -185,9 +202,11 @@ class Compiling:
                 if isinstance(tree[name], Leaf):
                     where = self._source.where((*at, name))
                     self._problems.append(Problem(where, "the name of a connection cannot be a template"))
-        faults = list(self._known_beforehand(model, written, tree, at))
-        self._problems += faults or self._own_check(action, written, at)
-        return CompiledWith(model, tree, fields, at, self._source.places, connection)
+        compiled = CompiledWith(model, tree, fields, at, self._source.places, connection)
+        problems = list(self._known_beforehand(model, written, tree, at))
+        problems = problems or list(self._own_check(action, written, at))
+        self._problems += problems or self._constants(action, compiled, connections.get(connection or ""), at)
+        return compiled
 
     def _templates_in(self, part: Any, path: Path_, constant: Constant) -> Iterator[Problem]:
         """Templates where none may stand."""
@@ -204,6 +223,21 @@ class Compiling:
             for text in action.Settings.check(written):
                 yield Problem(self._source.where_key(at), text, code="action-settings")
         except Exception as error:  # the action's own code: a fault in it is no reason to end here
+            message = f"the check of action {action.name} fails: {type(error).__name__}"
+            yield Problem(self._source.where_key(at), message, code="plugin")
+
+    def _constants(
+        self, action: Action[Any], compiled: CompiledWith, connection: ConnectionSettings | None, at: Path_
+    ) -> Iterator[Problem]:
+        """What the action says of the values that no template brings."""
+        wanted = next((field.connection for field in fields_of(action.Settings).values() if field.connection), None)
+        sound = connection if wanted is None or isinstance(connection, wanted) else None
+        try:
+            for fault in action.faults(compiled.known(), sound):
+                path = (*at, *fault.at)
+                where = self._source.where_key(path) if fault.is_of_key else self._source.where(path)
+                yield Problem(where, fault.text, fault.fix or None, code="constant")
+        except Exception as error:  # the action's own code, as above
             message = f"the check of action {action.name} fails: {type(error).__name__}"
             yield Problem(self._source.where_key(at), message, code="plugin")
 

@@ -124,7 +124,8 @@ class RouteLoading:
         return self._compiling.expression("false" if text is False else text, at, offered)
 
     def _action(self, name: str, at: Path_, action: ActionSettings, offered: Offered) -> ActionUse:
-        settings, actions = self._parts.settings, self._parts.actions
+        parts = self._parts
+        settings, actions = parts.settings, parts.actions
         plugin = actions.get(action.uses)
         compiled = None
         offered = dataclasses.replace(offered, action=name, needed=self._needed(at))
@@ -139,7 +140,7 @@ class RouteLoading:
                 self._problem(self._source.where((*at, "uses")), message, f"pip install '{package}'", "missing-package")
             secret_keys = keys_of_secrets(plugin.Settings, frozenset(action.with_))
             self.secret_paths.update((*at, "with", key) for key in secret_keys)
-            compiled = self._compiling.with_(plugin, action.with_, (*at, "with"), offered)
+            compiled = self._compiling.with_(plugin, action.with_, (*at, "with"), offered, parts.connections)
             self._check_connection(plugin, action, at)
         default = settings.defaults.retry if settings is not None else None
         return ActionUse(

@@ -19,11 +19,12 @@ An action may run twice for one delivery (a crash between the work and its recor
 `context.delivery_id`; make a second run harmless.
 """
 
-from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Reject, Retry, Settings
+from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Fault, Reject, Retry, Settings
 from gateway.plugin.connections import (
     BreakerSettings,
     ConnectionSettings,
     DatabaseConnection,
+    DownloadSettings,
     HttpConnection,
     SlackConnection,
     SmtpConnection,
@@ -57,7 +58,9 @@ __all__ = [
     "Context",
     "DatabaseConnection",
     "Deferred",
+    "DownloadSettings",
     "Duration",
+    "Fault",
     "Finding",
     "HttpConnection",
     "Name",

@@ -93,6 +93,16 @@ class Context:
     attempts_left: int = 0  # runs that may follow this one; with none left, `Retry` ends in a dead letter
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A value of `with` that no event could make right, at its place there. Never put a secret into it."""
+
+    at: tuple[str | int, ...]  # such as ("headers", "Sender")
+    text: str  # what is wrong
+    fix: str = ""  # what to do about it
+    is_of_key: bool = False  # the name is wrong, not what stands under it
+
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -125,6 +135,12 @@ class Action(Generic[S]):
     async def run(self, settings: S, context: Context) -> Mapping[str, Any] | None:
         """Does the work once. Returns the output that later actions see as `steps.<action>.output`."""
         raise NotImplementedError
+
+    def faults(self, written: Mapping[str, Any], connection: Any) -> Iterable[Fault]:
+        """What could never be sent, whatever the event brings; told at load. `written` is `with` as written, each
+        template in it an Unrendered; `connection` the settings of the connection, or None where they are not sound.
+        """
+        return ()
 
     def rehearse(self, settings: S, context: Context) -> None:
         """What `run` would do short of reaching anything, for a dry run, `gateway test` and `gateway explain`: renders

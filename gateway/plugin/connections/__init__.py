@@ -6,12 +6,13 @@ from gateway.plugin.connections.database import DatabaseConnection
 from gateway.plugin.connections.http import HttpConnection
 from gateway.plugin.connections.settings import BreakerSettings, ConnectionSettings
 from gateway.plugin.connections.slack import SlackConnection
-from gateway.plugin.connections.smtp import SmtpConnection
+from gateway.plugin.connections.smtp import DownloadSettings, SmtpConnection
 
 __all__ = [
     "BreakerSettings",
     "ConnectionSettings",
     "DatabaseConnection",
+    "DownloadSettings",
     "HttpConnection",
     "SlackConnection",
     "SmtpConnection",

@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from gateway.plugin.connections.settings import ConnectionSettings
+from gateway.plugin.mail_address import address_literal, ascii_host, mail_addresses
+from gateway.plugin.types import Size
+
+
+class DownloadSettings(BaseModel):
+    """From where a mail's attachments may be fetched."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hosts: list[str] = Field(
+        min_length=1,
+        description="The hosts that a `url` of an attachment, and what it redirects to, may have; no other is asked.",
+        examples=[["pay.stripe.com", "files.stripe.com"]],
+    )
+    max_size: Size = Field(5 * 1024 * 1024, description="A larger file is a dead letter.", examples=["2MiB"])
+    allow_private: bool | list[IPv4Network | IPv6Network] = Field(
+        False,
+        title="true, false or list of networks",
+        description="true, or the private networks that may be reached, by http:// too. Link-local and metadata "
+        "addresses never are.",
+        examples=[["10.1.0.0/16"]],
+    )
+
+    @field_validator("hosts")
+    @classmethod
+    def _plain(cls, value: list[str]) -> list[str]:
+        for host in value:
+            if not host or any(character in host for character in "/:@*? "):
+                raise ValueError("expected the name of a host, such as pay.stripe.com, without https:// and port")
+        return [host.lower() for host in value]
 
 
 class SmtpConnection(ConnectionSettings):
@@ -20,6 +51,11 @@ class SmtpConnection(ConnectionSettings):
         description="starttls (port 587), implicit (port 465), or none (a catcher or a local relay).",
         examples=["implicit"],
     )
+    hello: str = Field(
+        "",
+        description="How the gateway calls itself (EHLO). Left out: this machine's full name, else its address.",
+        examples=["gateway.acme.example"],
+    )
     username: str = Field("", description="Empty: no login.", examples=["gateway"])
     password: SecretStr = Field(SecretStr(""), description="For the login.", examples=["${SMTP_PASSWORD}"])
     from_: str = Field(
@@ -28,4 +64,44 @@ class SmtpConnection(ConnectionSettings):
     ca_file: str | None = Field(
         None, description="Certificates to trust instead of the system's, PEM.", examples=["config/tls/ca.pem"]
     )
+    downloads: DownloadSettings | None = Field(
+        None, description="From where attachments may be fetched. Left out: from nowhere."
+    )
     concurrency: int = Field(2, ge=1, le=100, description="Connections kept open at most.", examples=[4])
+
+    @field_validator("host")
+    @classmethod
+    def _of_dns(cls, value: str) -> str:
+        """A name beyond ASCII is read by IDNA of 2008; Python's own codec would make another server of ß."""
+        literal = value.removeprefix("[").removesuffix("]")
+        try:
+            return literal if _is_address(literal) else ascii_host(value)
+        except ValueError:
+            raise ValueError("expected a server's name or address, without smtp:// and port") from None
+
+    @field_validator("hello")
+    @classmethod
+    def _full_name(cls, value: str) -> str:
+        try:
+            return address_literal(value) if _is_address(value) else ascii_host(value) if value else ""
+        except ValueError:
+            raise ValueError("expected this gateway's full host name, or its address") from None
+
+    @field_validator("from_")
+    @classmethod
+    def _single(cls, value: str) -> str:
+        try:
+            is_single = len(mail_addresses(value)) == 1
+        except ValueError:
+            is_single = False
+        if not is_single:
+            raise ValueError("expected one address such as Acme <orders@acme.example> (a name with a comma in quotes)")
+        return value
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -59,11 +59,13 @@ class Mailbox:
         self.mails: list[EmailMessage] = []
         self.wire: list[bytes] = []  # the same, as they came
         self.recipients: list[str] = []
+        self.senders: list[str] = []  # of the envelopes
 
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
         if address.startswith("stranger"):
             return "553 not your address"
         envelope.mail_from = address
+        self.senders.append(address)
         return "250 OK"
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:

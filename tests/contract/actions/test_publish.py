@@ -97,17 +97,14 @@ async def test_a_subject_that_no_stream_takes_is_retried_and_does_not_pause_the_
 @pytest.mark.parametrize(
     ("to", "given", "told"),
     [
-        ("orders.*", {}, "to 'orders.*' is no subject: words with dots between, without blanks, * and >"),
+        ("{{ 'orders.*' }}", {}, "to 'orders.*' is no subject: words with dots between, without blanks, * and >"),
         ("{{ 'orders. x' }}", {}, "to 'orders. x' is no subject: words with dots between, without blanks, * and >"),
-        ("orders.", {}, "to 'orders.' is no subject: words with dots between, without blanks, * and >"),
+        ("{{ 'orders.' }}", {}, "to 'orders.' is no subject: words with dots between, without blanks, * and >"),
         ("orders.x", {"body": "x" * 5000}, "the body has 5000 bytes; the server takes 4096 (max_payload)"),
         ("orders.secret", {}, "the server lets this user not publish to orders.secret: give it the permission"),
         ("orders.x", {"stream": "OTHER"}, "JetStream refused it: expected stream does not match (code 10060)"),
         ("orders.x", {"headers": {"A": "{{ 'b\r\nc' }}"}},
          "the header 'A' may not be set so: reserved, or with a line break in it"),
-        ("orders.x", {"headers": {"Nats-Msg-Id": "1"}},
-         "the header 'Nats-Msg-Id' may not be set so: reserved, or with a line break in it"),
-        ("orders.x", {"max_length": 5}, "max_length is for Redis, and the connection is the other"),
     ],
 )  # fmt: skip
 async def test_what_jetstream_never_takes_is_dead(
@@ -213,12 +210,9 @@ async def test_what_redis_never_takes_is_dead(redis_server: BrokerServer, redis:
     await redis.set("taken", "text")
     async with trial(redis_server.url, "taken") as one:
         wrong_kind = await one.attempt()
-    async with trial(redis_server.url, "orders", stream="X") as one:
-        misplaced = await one.attempt()
-    assert (wrong_kind.state, misplaced.state) == ("dead", "dead")
+    assert wrong_kind.state == "dead"
     assert wrong_kind.error is not None
     assert wrong_kind.error.startswith("Redis refused it: WRONGTYPE ")
-    assert misplaced.error == "stream is for JetStream, and the connection is the other"
     assert not await redis.exists("{taken}:published:dlv_1")
 
 
