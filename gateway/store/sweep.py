@@ -24,6 +24,7 @@ class DeliveryContents:
     output: str | None = field(repr=False)
     fetched: str | None = field(repr=False)
     digest: str | None = None  # JSON: the numbers of the events that it brings; None: it has gathered none
+    runs: int = 0  # that have begun: each may leave an error
     errors: tuple[tuple[int, str], ...] = field(default=(), repr=False)  # attempts' numbers and errors
 
 
@@ -49,7 +50,7 @@ class ContentsPage:
 
 DELIVERY_COLUMNS = (
     "event_seq, seq, id, run_id, action, state, once_key, order_key, reason, last_error, rendered, output, fetched,"
-    " digest"
+    " digest, runs"
 )
 CHANGED_COLUMNS = ("once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched")
 

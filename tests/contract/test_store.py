@@ -113,6 +113,15 @@ async def test_a_claim_is_nobody_elses_until_its_lease_is_gone(store: Store) -> 
     assert await states(store) == {"evt_1/save": "succeeded"}
 
 
+async def test_claims_are_in_order_of_lanes_and_due_times_with_keys_or_without(store: Store, clock: Clock) -> None:
+    keys = (None, "k1", None, "k2")
+    for number, key in enumerate(keys):
+        await store.add(an_event(f"evt_{number}"), [owed(order=key)])
+        clock.forward(1)
+    claims = await store.claim({Lane("acme", "fulfil", "save"): 9}, lease_seconds=60)
+    assert [claim.event.id for claim in claims] == [f"evt_{number}" for number in range(len(keys))]
+
+
 async def test_a_retry_runs_when_due_and_records_each_attempt(store: Store, clock: Clock) -> None:
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
@@ -266,6 +275,31 @@ async def test_one_that_is_pending_again_takes_its_turn_anew(
     (second,) = await claim_all(store)
     assert second.event.id == "evt_2"
     await store.close()
+
+
+@pytest.mark.parametrize("key", ["order", "once"])
+async def test_who_waited_for_one_that_has_other_keys_now_goes_on(store: Store, key: str) -> None:
+    for number in (1, 2):
+        await store.add(an_event(f"evt_{number}"), [owed(**by_key(key))])
+    (first,) = await claim_all(store)
+    await store.finish(first.delivery.id, first.token, Rekeyed(None, None))
+    assert {claim.event.id for claim in await claim_all(store)} == {"evt_1", "evt_2"}
+
+
+async def test_a_sweep_changes_nothing_where_another_attempt_left_the_same_words(store: Store) -> None:
+    await store.add(an_event(), [owed()])
+    await end_of_one(store)
+    (before,) = (await store.contents(0, limit=9)).items
+    await end_of_one(store)
+    assert not await store.replace_contents(before, before)
+    (before,) = (await store.contents(0, limit=9)).items
+    assert await store.replace_contents(before, before)
+
+
+async def end_of_one(store: Store) -> None:
+    """An attempt that fails, and may be made again at once."""
+    (claim,) = await claim_all(store)
+    assert await store.finish(claim.delivery.id, claim.token, later(0))
 
 
 @pytest.mark.parametrize("key", ["order", "once"])

@@ -17,7 +17,6 @@ from gateway.core.model import (
     Finish,
     Gathered,
     Lane,
-    PlannedDelivery,
     Refusal,
     SharedRate,
 )
@@ -337,78 +336,6 @@ async def test_a_digest_brings_no_stranger_instead_of_what_was_purged(store: Sto
     gathered = await store.gather(*held, wait_seconds=0, every_seconds=0, most=9)
     assert isinstance(gathered, Gathered)
     assert ([event.id for event in gathered.events], gathered.count) == (["evt_0"], 2)
-
-
-# -- a clock that was ahead -----------------------------------------------------------------------------------
-
-
-async def test_retention_goes_on_after_a_clock_was_a_year_ahead(store: Store, clock: Clock) -> None:
-    clock.forward(365 * DAY)
-    for number in range(3):
-        await store.add(an_event(f"evt_ahead_{number}"), [owed()])
-        await end(store, SUCCEEDED)
-    clock.forward(-365 * DAY)
-    await store.add(replace(an_event("evt_right"), state=EventState.UNMATCHED), [])
-    await purge(store)
-    clock.forward(91 * DAY)
-    assert await purge(store) == (4, 3, 3)
-
-
-async def test_what_arrived_by_a_clock_that_was_ahead_is_due(store: Store, clock: Clock) -> None:
-    clock.forward(365 * DAY)
-    await store.add(an_event(), [owed()])
-    clock.forward(-365 * DAY)
-    await purge(store)
-    assert len(await claim_all(store)) == 1
-
-
-async def test_what_was_released_by_a_clock_that_was_ahead_is_due(store: Store, clock: Clock) -> None:
-    await store.add(an_event(), [owed(), PlannedDelivery("fulfil", "after", ("save",))])
-    clock.forward(DAY)
-    await end(store, SUCCEEDED)
-    clock.forward(-DAY)
-    await purge(store)
-    assert [claim.delivery.action for claim in await claim_all(store)] == ["after"]
-
-
-async def test_what_was_marked_ahead_is_told_again_in_its_time(store: Store, clock: Clock) -> None:
-    clock.forward(DAY)
-    await store.mark("alert", 300)
-    clock.forward(-DAY)
-    first = await store.mark("alert", 300)
-    assert first.timestamp() * 1000 == clock()
-    clock.forward(299)
-    assert await store.mark("alert", 300) == first
-    clock.forward(1)
-    assert (await store.mark("alert", 300)).timestamp() * 1000 == clock()
-
-
-async def test_a_digest_waits_no_longer_than_it_should_after_a_clock_was_ahead(store: Store, clock: Clock) -> None:
-    clock.forward(DAY)
-    await store.mark("digest", 0)
-    await store.add(an_event(), [owed(order="digest")])
-    (claim,) = await claim_all(store, lease_seconds=2 * DAY)
-    clock.forward(-DAY)
-    held = (claim.delivery.id, claim.token)
-    assert await store.gather(*held, wait_seconds=30, every_seconds=300, most=9) == 300.0
-    clock.forward(300)
-    assert isinstance(await store.gather(*held, wait_seconds=30, every_seconds=300, most=9), Gathered)
-
-
-async def test_a_lease_and_a_rate_of_a_clock_that_was_ahead_hold_nobody_up(store: Store, clock: Clock) -> None:
-    await store.add(an_event("evt_1"), [owed()])
-    (lane,) = (await store.due()).lanes
-    rate = SharedRate("shop", frozenset([lane]), per_second=1.0, burst=1.0)
-    clock.forward(DAY)
-    assert await store.take_lease("reconcile", "somebody", lease_seconds=60)
-    assert len(await store.claim({lane: 9}, lease_seconds=60, rates=[rate])) == 1
-    clock.forward(-DAY)
-    assert await store.take_lease("reconcile", "another", lease_seconds=60)
-    assert not await store.take_lease("reconcile", "somebody", lease_seconds=60)
-    await store.add(an_event("evt_2"), [owed()])
-    assert await store.claim({lane: 9}, lease_seconds=60, rates=[rate]) == []
-    clock.forward(1)
-    assert len(await store.claim({lane: 9}, lease_seconds=60, rates=[rate])) == 1
 
 
 async def test_the_console_sees_nothing_of_what_was_purged(store: Store, clock: Clock) -> None:

@@ -19,6 +19,7 @@ class ModelEvent:
     object_id: str | None
     twin: str | None
     body: bytes
+    is_forgettable: bool = False  # of one that is purged: a purge may have forgotten its id
 
 
 @dataclass
@@ -44,10 +45,10 @@ class ModelDelivery:
     runs: int = 0
     token: str | None = None
     lease_until: int = 0
+    claimed_at: int = 0
     output: str | None = None
     fetched: tuple[str, str] | None = None  # what was asked, and the answer: with the first of a run
     digest: list[EventKey] | None = None
-    opens_by: tuple[int, int, int] | None = None  # wait and interval of the last `gather`, and when it promised to open
     log: list[tuple[int, str, str | None]] = field(default_factory=list)  # number, outcome and error of each attempt
 
 

@@ -1,6 +1,6 @@
 """What the store keeps beside the inbox, as the model has it: digests and marks, connections, leases and notes.
 
-A time that lies in the future, because the clock was ahead when it was written, is never waited for: it counts as now.
+A time more than a minute ahead, because the clock was wrong when it was written, counts as now where it is met.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.model import ConnectionChange
-from tests.model.records import EventKey, ModelConnection, must
-from tests.model.store import ModelStore
+from tests.model.records import EventKey, ModelConnection
+from tests.model.store import AHEAD_MS, ModelStore
 
 
 class ModelSides:
@@ -25,12 +25,8 @@ class ModelSides:
 
     # -- digests ----------------------------------------------------------------------------------------------
 
-    def gather(
-        self, name: str, token: str, wait_ms: int, every_ms: int, now: int, told: list[EventKey] | int | None
-    ) -> list[EventKey] | int | None:
-        """What it brings, or how many milliseconds it has to wait; None: the lease is lost. `told` is what the store
-        said: where times lie in the future it may wait once, for no longer than it would have to from now.
-        """
+    def gather(self, name: str, token: str, wait_ms: int, every_ms: int, now: int) -> list[EventKey] | int | None:
+        """What it brings, or how many milliseconds it has to wait; None: the lease is lost."""
         delivery = self._inbox.delivery(name)
         if delivery is None or delivery.state != "running" or delivery.token != token:
             return None
@@ -38,16 +34,12 @@ class ModelSides:
         assert key is not None
         if delivery.digest is not None:
             return delivery.digest
-        marked_at = self.marks.get(key)
-        opens_at = max(delivery.created_at + wait_ms, 0 if marked_at is None else marked_at + every_ms)
-        is_future = delivery.created_at > now or (marked_at or 0) > now
-        if is_future and isinstance(told, int):
-            must(told <= max(wait_ms, every_ms), f"a digest is to wait {told} ms, longer than any from now")
-            if delivery.opens_by is not None and delivery.opens_by[:2] == (wait_ms, every_ms):
-                must(now < delivery.opens_by[2], f"a digest has waited as it was told, and is to wait {told} ms")
-            delivery.opens_by = (wait_ms, every_ms, now + told)
-            return told
-        if opens_at > now and not is_future:
+        if delivery.created_at > now + AHEAD_MS:
+            delivery.created_at = now
+        if self.marks.get(key, 0) > now + AHEAD_MS:
+            self.marks[key] = now
+        opens_at = max(delivery.created_at + wait_ms, self.marks[key] + every_ms if key in self.marks else 0)
+        if opens_at > now:
             return opens_at - now
         self.marks[key] = now
         others = [d for d in self._inbox.deliveries if d.order_key == key and d.state == "pending" and d.digest is None]
@@ -59,7 +51,7 @@ class ModelSides:
     def mark(self, name: str, every_ms: int, now: int) -> int:
         """When it was last marked."""
         marked_at = self.marks.get(name)
-        if marked_at is None or marked_at > now or marked_at + every_ms <= now:
+        if marked_at is None or marked_at > now + AHEAD_MS or marked_at + every_ms <= now:
             self.marks[name] = now
         return self.marks[name]
 
@@ -83,7 +75,7 @@ class ModelSides:
     def take_lease(self, name: str, holder: str, lease_ms: int, now: int) -> bool:
         """Whether the holder has it."""
         held_by, until = self.leases.get(name, (holder, 0))
-        if held_by != holder and until > now:
+        if held_by != holder and now < until <= now + lease_ms + AHEAD_MS:
             return False
         self.leases[name] = (holder, now + lease_ms)
         return True
@@ -101,14 +93,27 @@ class ModelSides:
 
     # -- a clock that was put back ----------------------------------------------------------------------------
 
+    def bound_times(self, now: int) -> None:
+        """A purge takes for now what lies too far ahead."""
+        for name, marked_at in self.marks.items():
+            self.marks[name] = now if marked_at > now + AHEAD_MS else marked_at
+        for name, (value, kept_at) in self.notes.items():
+            self.notes[name] = (value, now if kept_at > now + AHEAD_MS else kept_at)
+        for connection in self.connections.values():
+            if connection.since > now + AHEAD_MS:
+                connection.until = None if connection.until is None else now + connection.until - connection.since
+                connection.since = now
+
     def bring_forward(self, by_ms: int, now: int) -> None:
         """A store that has a clock which nobody sets knows by how much: what waits comes so much sooner."""
         for delivery in self._inbox.deliveries:
             if delivery.state == "pending" and delivery.due_at > now:
                 delivery.due_at = max(now, delivery.due_at - by_ms)
+                delivery.claimed_at = min(delivery.claimed_at, now)
         for connection in self.connections.values():
             if connection.until is not None and connection.until > now:
                 connection.until = max(now, connection.until - by_ms)
+                connection.since = min(connection.since, now)
         for name, (holder, until) in self.leases.items():
             if until > now:
                 self.leases[name] = (holder, max(now, until - by_ms))

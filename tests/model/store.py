@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from gateway.core.model import (
     NEEDED,
@@ -27,13 +28,18 @@ from gateway.store.protocol import REMEMBERED_SECONDS
 from tests.model.records import EventKey, ModelDelivery, ModelEvent, must
 
 REMEMBERED_MS = int(REMEMBERED_SECONDS * 1000)
+AHEAD_MS = 60_000  # a time further ahead than this was given while the clock was wrong, and is taken for now
+LATE_MS = 5_000  # so much later than its time a call to a shared store may be done
+LEASE_MS = 60_000  # no gateway asks for more
 Rate = tuple[float, int]  # tokens, and when they were counted
 
 
 class ModelStore:
     """One inbox. Each method is given the store's clock, and what the store did where that is the store's choice."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool) -> None:
+        """`is_shared`: several gateways work on it, whose calls may come in another order than their times."""
+        self.is_shared = is_shared
         self.events: list[ModelEvent] = []
         self.deliveries: list[ModelDelivery] = []
         self.remembered: dict[EventKey, ModelEvent] = {}  # what a purge left of events
@@ -109,7 +115,7 @@ class ModelStore:
             if known.key == key
             or (event.twin is not None and (known.key[0], known.twin) == (event.account, event.twin))
         ]
-        if any(known in self.events or known.received_at > now - REMEMBERED_MS for known in like):
+        if any(known in self.events or not known.is_forgettable for known in like):
             must(is_duplicate, f"{event.account}'s {event.id} was taken in twice")
         if not like:
             must(not is_duplicate, f"{event.account}'s {event.id} was new, and was refused as a duplicate")
@@ -198,6 +204,7 @@ class ModelStore:
             must(delivery.lane in wanted, f"{name} was claimed from a lane that nobody asked for")
             places.append((lanes.index(delivery.lane), delivery.due_at))
             delivery.state, delivery.token, delivery.lease_until = "running", token, now + lease_ms
+            delivery.claimed_at = now
             delivery.attempts += 1
             delivery.runs += 1
         must(places == sorted(places), f"{[name for name, _ in claims]} are not in order of lanes and due times")
@@ -211,7 +218,9 @@ class ModelStore:
             count = sum(1 for place, _ in places if lanes[place] in rate.lanes)
             held = self.tokens(rate, now)
             must(count <= held, f"{count} were claimed at a rate whose bucket held {held}")
-            self.rates[rate.connection] = (held - count, now)
+            _, filled_at = self.rates.get(rate.connection, (1.0, now))
+            is_late = self.is_shared and now < filled_at <= now + LATE_MS
+            self.rates[rate.connection] = (held - count, filled_at if is_late else now)
 
     def finish(self, name: str, token: str, ending: Outcome, now: int) -> bool:
         """Whether the lease still held."""
@@ -257,6 +266,8 @@ class ModelStore:
             if delivery.state == "running" and not (only_expired and delivery.lease_until >= now):
                 delivery.log.append((delivery.runs, "interrupted", error))
                 delivery.state, delivery.token, delivery.last_error, delivery.due_at = "pending", None, error, now
+            elif delivery.state == "running" and only_expired and delivery.lease_until > now + AHEAD_MS + LEASE_MS:
+                delivery.lease_until = now + LEASE_MS
 
     def keep_fetched(self, run: str, asked: str, answer: str) -> str:
         """The answer that is kept."""
@@ -323,9 +334,52 @@ class ModelStore:
 
     # -- upkeep -----------------------------------------------------------------------------------------------
 
+    def bound_times(self, now: int) -> list[tuple[str, int]]:
+        """A purge takes for now what lies too far ahead. Returns what it may have changed so, or not: deliveries whose
+        turn it is not, and when they would be due.
+        """
+        ahead = now + AHEAD_MS
+        events = {event.key for event in self.events if event.received_at > ahead}
+        doubtful = []
+        for delivery in self.deliveries:
+            if delivery.event in events and delivery.state != "running":
+                delivery.created_at, delivery.due_at = min(delivery.created_at, now), min(delivery.due_at, now)
+            delivery.finished_at = self._bounded(delivery.finished_at, now)
+        for event in (*self.events, *self.remembered.values()):
+            event.received_at = min(event.received_at, now) if event.received_at > ahead else event.received_at
+        for key, done in self.done_once.items():
+            self.done_once[key] = [(name, now if at > ahead else at) for name, at in done]
+        for delivery in self.deliveries:
+            if delivery.state != "pending":
+                continue
+            due_at = delivery.due_at
+            if delivery.attempts == 0 and due_at > ahead:
+                due_at = now
+            elif delivery.claimed_at > ahead and due_at > delivery.claimed_at:
+                due_at = now + due_at - delivery.claimed_at
+            if due_at != delivery.due_at and not self.is_in_turn(delivery):
+                doubtful.append((delivery.name, due_at))
+            elif due_at != delivery.due_at:
+                self.bring_forward(delivery.name, due_at, now)
+        return doubtful
+
+    def bring_forward(self, name: str, due_at: int, now: int) -> None:
+        """It is due earlier: when it was claimed was wrong."""
+        delivery = self.delivery(name)
+        assert delivery is not None
+        delivery.due_at = due_at
+        if delivery.claimed_at > now + AHEAD_MS:
+            delivery.claimed_at = now
+
+    @staticmethod
+    def _bounded(at: int | None, now: int) -> int | None:
+        return now if at is not None and at > now + AHEAD_MS else at
+
     def purge(self, retention_ms: int, dead_ms: int | None, now: int) -> tuple[int, int, int]:
         """How many events, deliveries and attempts go in a whole run."""
-        gone = [event for event in self.events if self._may_go(event, now - retention_ms, dead_ms, now)]
+        ended = now - retention_ms
+        old = takewhile(lambda event: event.received_at < ended, list(self.events))  # it looks no further
+        gone = [event for event in old if self._may_go(event, ended, dead_ms, now)]
         keys = {event.key for event in gone}
         theirs = [delivery for delivery in self.deliveries if delivery.event in keys]
         for event in gone:
@@ -335,11 +389,11 @@ class ModelStore:
             self.deliveries.remove(delivery)
             if delivery.state == "succeeded" and delivery.once_key is not None:
                 self.done_once.setdefault(delivery.once_key, []).append((delivery.name, delivery.finished_at or 0))
+        for event in self.remembered.values():
+            event.is_forgettable = event.is_forgettable or event.received_at <= now - REMEMBERED_MS
         return len(gone), len(theirs), sum(len(delivery.log) for delivery in theirs)
 
     def _may_go(self, event: ModelEvent, ended_before: int, dead_ms: int | None, now: int) -> bool:
-        if event.received_at >= ended_before:
-            return False
         for delivery in self.deliveries:
             if delivery.event != event.key:
                 continue

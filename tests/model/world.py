@@ -77,7 +77,7 @@ class World:
         self._reopen = reopen
         self.clock = clock
         self._seen_ahead = clock.now - clock.steady
-        self.model = ModelStore()
+        self.model = ModelStore(is_shared=gateways[0].is_shared)
         self.sides = ModelSides(self.model)
         self._name_of: dict[str, str] = {}
         self._id_of: dict[str, str] = {}
@@ -360,7 +360,7 @@ class World:
         )
         told = round(gathered * 1000) if isinstance(gathered, float) else None
         now = self.clock.now
-        expected = self.sides.gather(name, token, wait_seconds * 1000, every_seconds * 1000, now, told)
+        expected = self.sides.gather(name, token, wait_seconds * 1000, every_seconds * 1000, now)
         if not isinstance(expected, list):
             self.same(f"what {name} brings", told if gathered is not None else None, expected)
             return "its lease is lost" if expected is None else f"{name} waits {expected} ms"

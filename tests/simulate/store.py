@@ -23,8 +23,10 @@ from tests.simulate.loop import Process, SimulatedLoop
 AWAY = 0.002  # of all calls fail, before or after they did their work
 NETWORK_SECONDS = 0.003
 POLL_SECONDS = 5.0
-ENDED = "state = 'running' AND (lease_until < ? OR lease_until > ?)"  # or it was given while the clock was ahead
-LONGEST_LEASE_MS = 120_000
+ENDED = "state = 'running' AND lease_until < ?"
+AHEAD = "state = 'running' AND lease_until > ?"  # it was given while the clock was ahead
+LEASE_MS = 60_000
+LONGEST_LEASE_MS = 2 * LEASE_MS
 EXPIRED = "its gateway did not renew its lease; whether it took effect is not known"
 
 
@@ -51,7 +53,7 @@ class SharedSqlite(SqliteStore):
         self._changed = cast(asyncio.Event, self.bells)
 
     async def due(self) -> Due:
-        expired = f"SELECT 1 FROM deliveries WHERE {ENDED}"
+        expired = f"SELECT 1 FROM deliveries WHERE {ENDED} OR {AHEAD}"
         if await self._read(lambda connection: connection.execute(expired, self._bounds()).fetchone()):
             await self._do(self._take_over)
         return await super().due()
@@ -63,7 +65,7 @@ class SharedSqlite(SqliteStore):
     def _take_over(self, connection: sqlite3.Connection) -> None:
         now = self._now_ms()
         rows = connection.execute(
-            f"SELECT seq, runs, claimed_at, once_key, order_key FROM deliveries WHERE {ENDED}", self._bounds()
+            f"SELECT seq, runs, claimed_at, once_key, order_key FROM deliveries WHERE {ENDED}", (now,)
         ).fetchall()
         for seq, runs, claimed_at, once_key, order_key in rows:
             connection.execute(
@@ -78,6 +80,8 @@ class SharedSqlite(SqliteStore):
             )
             turns.hold_in_turn(connection, seq, once_key=once_key, order_key=order_key)
             turns.pass_turn(connection, once_key=once_key, order_key=order_key)
+        bounded = f"UPDATE deliveries SET lease_until = ? WHERE {AHEAD}"
+        connection.execute(bounded, (now + LEASE_MS, now + LONGEST_LEASE_MS))
 
 
 def abandon(store: SqliteStore) -> None:

@@ -350,7 +350,8 @@ BEGIN
   SELECT g.name, 1, now_at FROM unnest(rate_names) AS g(name) ORDER BY g.name ON CONFLICT (name) DO NOTHING;
   PERFORM FROM rates r WHERE r.name = ANY (rate_names) ORDER BY r.name FOR UPDATE;
   UPDATE rates r SET
-    filled_at = CASE WHEN is_ahead(r.filled_at, now_at) THEN now_at ELSE greatest(r.filled_at, now_at) END,
+    -- Of two that claim at once, the later may have the earlier time; no statement takes longer than five seconds.
+    filled_at = CASE WHEN r.filled_at > now_at + 5000 THEN now_at ELSE greatest(r.filled_at, now_at) END,
     tokens = least(g.burst, r.tokens + greatest(0, now_at - r.filled_at) / 1000.0 * g.per_second)
   FROM unnest(rate_names, per_second, bursts) AS g(name, per_second, burst) WHERE r.name = g.name;
   RETURN ARRAY(
@@ -390,6 +391,7 @@ DECLARE
   their_orders text[] := '{}';
   their_onces text[] := '{}';
   taken bigint[] := '{}';
+  with_keys integer := 0;  -- how many of `taken` have keys: the first ones
   seen record;
   lane integer;
   bucket integer;
@@ -436,6 +438,7 @@ BEGIN
         AND (d.once_key IS NULL OR d.once_key = ANY (their_onces))
       ORDER BY array_position(keyed, d.seq) FOR UPDATE SKIP LOCKED
     );
+    with_keys := cardinality(taken);
   END IF;
   FOR lane IN 1 .. cardinality(limits) LOOP
     IF plain[lane] > 0 THEN
@@ -451,6 +454,15 @@ BEGIN
   UPDATE deliveries d SET state = 'running', token = new_token, lease_until = now_at + lease_ms, claimed_at = now_at,
     attempts = d.attempts + 1, runs = d.runs + 1
   WHERE d.seq = ANY (taken) AND d.state = 'pending';
+  IF with_keys > 0 AND cardinality(taken) > with_keys THEN
+    taken := ARRAY(
+      SELECT d.seq FROM deliveries d
+      JOIN unnest(accounts, routes, actions) WITH ORDINALITY AS l(account, route, action, place)
+        ON (l.account, l.route, l.action) = (d.account, d.route, d.action)
+      WHERE d.seq = ANY (taken) AND d.state = 'running'
+      ORDER BY l.place, d.due_at, d.seq
+    );
+  END IF;
   IF rate_names <> '{}' THEN
     PERFORM empty_rates(taken, accounts, routes, actions, rate_of, rate_names);
   END IF;
@@ -548,33 +560,37 @@ $$;
 
 
 -- Takes over deliveries whose lease has ended: the attempt is recorded as interrupted, the delivery is due. How many.
+-- Leases that were given while the clock was ahead are bounded.
 CREATE OR REPLACE FUNCTION take_over(given_now bigint, error_text text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   now_at bigint := now_ms(given_now);
   late bigint[];
   orders text[];
   onces text[];
-  mine bigint[];
+  mine bigint[] := '{}';
 BEGIN
   SELECT array_agg(o.seq), array_agg(o.order_key), array_agg(o.once_key) INTO late, orders, onces FROM (
     SELECT d.seq, d.order_key, d.once_key FROM deliveries d WHERE d.state = 'running' AND d.lease_until < now_at
     ORDER BY d.lease_until LIMIT 500
   ) o;
-  IF late IS NULL THEN
-    RETURN 0;
+  IF late IS NOT NULL THEN
+    PERFORM lock_keys(orders || onces);
+    mine := ARRAY(
+      SELECT d.seq FROM deliveries d WHERE d.seq = ANY (late) AND d.state = 'running' AND d.lease_until < now_at
+      FOR UPDATE SKIP LOCKED
+    );
+    INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)
+    SELECT d.seq, d.runs, d.claimed_at, greatest(0, now_at - d.claimed_at), 'interrupted', error_text
+    FROM deliveries d WHERE d.seq = ANY (mine) AND d.state = 'running' ON CONFLICT DO NOTHING;
+    UPDATE deliveries d SET state = 'pending', held = false, token = NULL, lease_until = NULL, due_at = now_at,
+      last_error = error_text
+    WHERE d.seq = ANY (mine) AND d.state = 'running';
+    PERFORM pass_turn(orders, onces, '{}');
   END IF;
-  PERFORM lock_keys(orders || onces);
-  mine := ARRAY(
-    SELECT d.seq FROM deliveries d WHERE d.seq = ANY (late) AND d.state = 'running' AND d.lease_until < now_at
-    FOR UPDATE SKIP LOCKED
-  );
-  INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)
-  SELECT d.seq, d.runs, d.claimed_at, greatest(0, now_at - d.claimed_at), 'interrupted', error_text
-  FROM deliveries d WHERE d.seq = ANY (mine) AND d.state = 'running' ON CONFLICT DO NOTHING;
-  UPDATE deliveries d SET state = 'pending', held = false, token = NULL, lease_until = NULL, due_at = now_at,
-    last_error = error_text
-  WHERE d.seq = ANY (mine) AND d.state = 'running';
-  PERFORM pass_turn(orders, onces, '{}');
+  -- Given while the clock was ahead: whoever holds it has time to renew it, and from a dead one it is taken in a minute.
+  UPDATE deliveries d SET lease_until = now_at + 60000 WHERE d.state = 'running' AND d.seq = ANY (ARRAY(
+    SELECT f.seq FROM deliveries f WHERE f.state = 'running' AND f.lease_until > now_at + 120000 FOR UPDATE SKIP LOCKED
+  ));
   RETURN cardinality(mine);
 END
 $$;
@@ -787,6 +803,13 @@ BEGIN
     WHERE f.state = 'pending' AND NOT f.held AND f.attempts = 0 AND f.due_at > now_at + 60000
     FOR UPDATE SKIP LOCKED
   )) AND d.state = 'pending';
+  -- Tried by the wrong time: it waits as long as it was to wait then.
+  UPDATE deliveries d SET due_at = now_at + d.due_at - d.claimed_at, claimed_at = now_at WHERE d.seq = ANY (ARRAY(
+    SELECT f.seq FROM deliveries_open f
+    WHERE f.state = 'pending' AND NOT f.held AND f.due_at > now_at + 60000  -- which the index has
+      AND f.claimed_at > now_at + 60000 AND f.due_at > f.claimed_at
+    FOR UPDATE SKIP LOCKED
+  )) AND d.state = 'pending';
   UPDATE deliveries_finished d SET finished_at = now_at WHERE d.seq = ANY (ARRAY(
     SELECT f.seq FROM deliveries_finished f WHERE f.finished_at > now_at + 60000 FOR UPDATE SKIP LOCKED
   ));
@@ -795,6 +818,7 @@ BEGIN
     SELECT n.name FROM marks n WHERE n.marked_at > now_at + 60000 FOR UPDATE SKIP LOCKED
   );
   UPDATE notes n SET kept_at = now_at WHERE n.kept_at > now_at + 60000;
+  UPDATE connections c SET until = now_at + c.until - c.since, since = now_at WHERE c.since > now_at + 60000;
 END
 $$;
 

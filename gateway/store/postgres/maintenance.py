@@ -91,7 +91,7 @@ class PostgresMaintenance(PostgresDatabase):
     async def note(self, name: str) -> Note | None:
         sql = f"SELECT value, {NOW} - kept_at AS age_ms FROM notes WHERE name = $2"
         rows = await self._fetching.fetch(sql, self._now(), name)
-        return Note(json.loads(rows[0]["value"]), rows[0]["age_ms"] / 1000) if rows else None
+        return Note(json.loads(rows[0]["value"]), max(0, rows[0]["age_ms"]) / 1000) if rows else None
 
     async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
         if value is None:

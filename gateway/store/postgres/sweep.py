@@ -18,16 +18,15 @@ LEFT_TO_DO = (
 )
 
 _SAME = " AND ".join(f"d.{column} IS NOT DISTINCT FROM w.old_{column}" for column in CHANGED_COLUMNS)
-_WANTED = ", ".join(
-    ("seq", "state", *(f"old_{column}" for column in CHANGED_COLUMNS), *(f"new_{column}" for column in CHANGED_COLUMNS))
-)
-_ARRAYS = ", ".join(("$5::bigint[]", "$6::text[]", *(f"${7 + i}::text[]" for i in range(2 * len(CHANGED_COLUMNS)))))
-_ERRORS_AT = 7 + 2 * len(CHANGED_COLUMNS)
+_TEXTS = [f"{age}_{column}" for age in ("old", "new") for column in CHANGED_COLUMNS]
+_WANTED = ", ".join(("seq", "state", "runs", *_TEXTS))
+_ARRAYS = ", ".join(("$5::bigint[]", "$6::text[]", "$7::int[]", *(f"${8 + i}::text[]" for i in range(len(_TEXTS)))))
+_ERRORS_AT = 8 + len(_TEXTS)
 REPLACE = f"""
 WITH wanted AS MATERIALIZED (SELECT * FROM unnest({_ARRAYS}) AS w ({_WANTED})),
 event AS MATERIALIZED (SELECT seq FROM events WHERE seq = $1 AND body = $2 FOR UPDATE),
 found AS MATERIALIZED (
-  SELECT d.seq FROM deliveries d JOIN wanted w ON w.seq = d.seq AND w.state = d.state
+  SELECT d.seq FROM deliveries d JOIN wanted w ON w.seq = d.seq AND w.state = d.state AND w.runs = d.runs
   WHERE d.event_seq = $1 AND {_SAME} FOR UPDATE OF d
 ),
 agreed AS MATERIALIZED (
@@ -71,6 +70,7 @@ class PostgresSweep(PostgresDatabase):
             after.body,
             [old.seq for old, _ in pairs],
             [old.state for old, _ in pairs],
+            [old.runs for old, _ in pairs],
             *([getattr(old, column) for old, _ in pairs] for column in CHANGED_COLUMNS),
             *([getattr(new, column) for _, new in pairs] for column in CHANGED_COLUMNS),
             [seq for seq, _, _ in changed],

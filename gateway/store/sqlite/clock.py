@@ -40,11 +40,11 @@ class ClockWatch:
 
 def bring_forward(connection: sqlite3.Connection, by_ms: int, now_ms: int) -> None:
     """Deliveries that wait, pauses and leases end so much earlier, though not before now."""
-    for table, column, which in (
-        ("deliveries", "due_at", "state = 'pending' AND "),
-        ("connections", "until", ""),
-        ("leases", "until_at", ""),
+    for table, column, also, which in (
+        ("deliveries", "due_at", ", claimed_at = min(claimed_at, ?1)", "state = 'pending' AND "),
+        ("connections", "until", ", since = min(since, ?1)", ""),
+        ("leases", "until_at", "", ""),
     ):
         connection.execute(
-            f"UPDATE {table} SET {column} = max(?1, {column} - ?2) WHERE {which}{column} > ?1", (now_ms, by_ms)
+            f"UPDATE {table} SET {column} = max(?1, {column} - ?2){also} WHERE {which}{column} > ?1", (now_ms, by_ms)
         )

@@ -100,19 +100,26 @@ def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
     values = {"now": now_ms, "ahead": now_ms + AHEAD_MS}
     connection.execute(
         "UPDATE deliveries SET created_at = min(created_at, :now), due_at = min(due_at, :now)"
-        " WHERE event_seq IN (SELECT seq FROM events WHERE received_at > :ahead)",
+        " WHERE event_seq IN (SELECT seq FROM events WHERE received_at > :ahead) AND state <> 'running'",
         values,
     )
     connection.execute(  # released by the wrong time: none has asked for a wait that a look too early would break
         "UPDATE deliveries SET due_at = :now WHERE state = 'pending' AND held = 0 AND attempts = 0 AND due_at > :ahead",
         values,
     )
+    connection.execute(  # tried by the wrong time: it waits as long as it was to wait then
+        "UPDATE deliveries SET due_at = :now + due_at - claimed_at, claimed_at = :now"
+        " WHERE state = 'pending' AND held = 0 AND due_at > :ahead AND claimed_at > :ahead AND due_at > claimed_at",
+        values,
+    )
+    connection.execute("UPDATE connections SET until = :now + until - since WHERE since > :ahead", values)
     for table, column in (
         ("events", "received_at"),
         ("deliveries", "finished_at"),
         ("done_once", "done_at"),
         ("marks", "marked_at"),
         ("notes", "kept_at"),
+        ("connections", "since"),
     ):
         connection.execute(f"UPDATE {table} SET {column} = :now WHERE {column} > :ahead", values)
 
@@ -224,7 +231,9 @@ class SqliteMaintenance(SqliteFile):
     async def note(self, name: str) -> Note | None:
         sql = "SELECT value, kept_at FROM notes WHERE name = ?"
         row = await self._read(lambda c: c.execute(sql, (name,)).fetchone())
-        return Note(json.loads(row["value"]), (self._now_ms() - row["kept_at"]) / 1000) if row is not None else None
+        if row is None:
+            return None
+        return Note(json.loads(row["value"]), max(0, self._now_ms() - row["kept_at"]) / 1000)
 
     async def keep_note(self, name: str, value: Mapping[str, Any] | None) -> None:
         if value is None:

@@ -149,10 +149,11 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending:
         _hand_back(connection, seq, ending if isinstance(ending, Released) else Released(), now_ms)
         is_pending = True
     if isinstance(ending, Rekeyed):
-        pass_turn(connection, once_key=once_key, order_key=order_key)
-        once_key, order_key = kept_key(ending.once_key), kept_key(ending.order_key)
+        new_keys = kept_key(ending.once_key), kept_key(ending.order_key)
         sql = "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?"
-        connection.execute(sql, (once_key, order_key, seq))
+        connection.execute(sql, (*new_keys, seq))
+        pass_turn(connection, once_key=once_key, order_key=order_key)
+        once_key, order_key = new_keys
     if once_key is not None or order_key is not None:
         if is_pending:
             take_turn_anew(connection, seq, once_key=once_key, order_key=order_key)

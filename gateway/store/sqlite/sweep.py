@@ -74,11 +74,12 @@ def _replace(connection: sqlite3.Connection, before: EventContents, after: Event
         sets = ", ".join(f"{column} = ?" for column in CHANGED_COLUMNS)
         same = " AND ".join(f"{column} IS ?" for column in CHANGED_COLUMNS)
         if not connection.execute(
-            f"UPDATE deliveries SET {sets} WHERE seq = ? AND state = ? AND {same}",
+            f"UPDATE deliveries SET {sets} WHERE seq = ? AND state = ? AND runs = ? AND {same}",
             (
                 *(getattr(new, column) for column in CHANGED_COLUMNS),
                 old.seq,
                 old.state,
+                old.runs,
                 *(getattr(old, column) for column in CHANGED_COLUMNS),
             ),
         ).rowcount:
