@@ -22,7 +22,7 @@ from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
 from gateway.admin.request import AdminParts
 from gateway.config.schema.types import split_listen
-from gateway.core.errors import UsageError
+from gateway.core.errors import UsageError, cannot_listen
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics
 
@@ -82,7 +82,7 @@ async def admin_listener(
             else:
                 await web.SockSite(runner, listening).start()
         except OSError as error:
-            raise UsageError(f"admin.listen: cannot listen on {listen}: {error.strerror}") from None
+            raise cannot_listen("admin.listen", listen, error) from None
         bound = runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         yield Admin(f"http://{shown}:{bound[1]}", new_token)

@@ -30,7 +30,7 @@ from gateway.config.reload import Load, Reloader
 from gateway.config.runtime import Reload, ReloadOutcome, RuntimeConfig
 from gateway.config.schema.types import split_listen
 from gateway.config.watch import watch
-from gateway.core.errors import UsageError
+from gateway.core.errors import cannot_listen
 from gateway.core.model import Claim, Finish, Outcome, RejectedRequest
 from gateway.core.routing import RouteTable
 from gateway.core.tasks import background
@@ -179,7 +179,7 @@ class Gateway:
             try:
                 await self.server.start(self.options.sockets.public or split_listen(listen), certificate)
             except OSError as error:
-                raise UsageError(f"server.listen: cannot listen on {listen}: {error.strerror}") from None
+                raise cannot_listen("server.listen", listen, error) from None
             yield
 
     def _reconciling(self) -> AbstractAsyncContextManager[None]:

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from gateway import __version__
 from gateway.cli.commands import COMMANDS, EVERY_MODULE
 from gateway.cli.output import told
-from gateway.core.errors import GatewayError, UnknownName, UsageError
+from gateway.core.errors import GatewayError, StoreMissing, UnknownName, UsageError
 
 if TYPE_CHECKING:
     from gateway.config.load import Config
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.store.protocol import Store
 
 T = TypeVar("T")
+UNSET = ("unset-variable", "secret-file")
 
 
 class LazyCommands(TyperGroup):
@@ -178,12 +179,30 @@ def with_store(work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
     return run(main)
 
 
+def _dev_hint(error: GatewayError) -> str | None:
+    """The way out of an error for who tries the gateway out and did not say --dev."""
+    from gateway.app.control_socket import NobodyAnswersError
+    from gateway.config.diagnostics.problem import ConfigError
+
+    if options.dev:
+        return None
+    if isinstance(error, ConfigError) and any(problem.code in UNSET for problem in error.problems):
+        return "to try it without them: gateway --dev ..., which gives harmless values to what is not set"
+    data = options.config.parent / "data" / "dev"
+    left = data / ("gateway.db" if isinstance(error, StoreMissing) else "gateway.sock")
+    if isinstance(error, (StoreMissing, NobodyAnswersError)) and left.exists():
+        return f"that of `gateway dev` is in {data}: gateway --dev ... asks it"
+    return None
+
+
 def main() -> None:
     """The program `gateway`: exit 0 done, 1 the thing asked about is wrong, 2 bad usage."""
     try:
         app()
     except GatewayError as error:
         print(told(error), file=sys.stderr)
+        if (hint := _dev_hint(error)) is not None:
+            print(hint, file=sys.stderr)
         sys.exit(2 if isinstance(error, (BadUsage, UnknownName)) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 
 
@@ -41,6 +42,14 @@ class GatewayError(Exception):
 
 class UsageError(GatewayError):
     """What was asked cannot be done as asked: a wrong argument, a file that is not there."""
+
+
+def cannot_listen(option: str, listen: str, error: OSError) -> UsageError:
+    """What an address that cannot be listened on is told as, with the way out where another program has it."""
+    taken = f"; end the program that has it, or write another port in {option}"
+    return UsageError(
+        f"{option}: cannot listen on {listen}: {error.strerror}{taken if error.errno == errno.EADDRINUSE else ''}"
+    )
 
 
 class UnknownName(UsageError):  # noqa: N818 - reads as what it is

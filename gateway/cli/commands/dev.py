@@ -80,7 +80,7 @@ def dev() -> None:
     from gateway.telemetry import logging as logs
 
     options.dev = True
-    environ = DevEnvironment(os.environ)
+    environ = DevEnvironment(os.environ, options.config)
     config = overlay(load(options.config, environ))
     log = logs.configure(config.settings.log.level, config.settings.log.format)
 

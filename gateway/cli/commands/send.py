@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, load_config, run
+from gateway.cli.main import BadUsage, app, load_config, options, run
 from gateway.cli.output import clean, fail
 
 
@@ -127,4 +127,5 @@ async def _post(url: str, body: bytes, secret: str) -> tuple[int, str]:
     except TimeoutError:
         raise fail(f"no answer from {url} within 30 s") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise fail(f"no gateway answers at {url}: {error}") from None
+        start = "gateway dev" if options.dev else "gateway serve"
+        raise fail(f"no gateway answers at {url}: {error}; `{start}` in another terminal starts one") from None
