@@ -23,7 +23,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return CommandLine(monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("words", [["send", "invoice.paid"], ["events", "replay", "evt_1"]])
+@pytest.mark.parametrize("words", [["send", "invoice.paid"], ["explain", "--id", "evt_1"]])
 def test_what_is_not_set_leads_to_dev(words: list[str], command: CommandLine) -> None:
     Path("gateway.yaml").write_text(gateway_yaml(secrets='"${ACME_SECRET}"'))
     ran = command(*words)
