@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from gateway.cli import main
 from gateway.cli.main import options
+from tests.configs import gateway_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +42,17 @@ class CommandLine:
             options.dev = False
         printed = self._capsys.readouterr()
         return Ran(code, printed.out, printed.err)
+
+
+class StoreCommands:
+    """Runs `gateway WORDS...` on the inbox at a URL."""
+
+    def __init__(self, command: CommandLine, folder: Path) -> None:
+        self._command = command
+        self._folder = folder
+
+    def __call__(self, url: str, *words: object, encrypt: str = "") -> Ran:
+        config = self._folder / "gateway.yaml"
+        config.write_text(gateway_yaml(store=f'url: "{url}"{encrypt and f", encrypt: {encrypt}"}'))
+        with ThreadPoolExecutor(1) as thread:  # in this one the loop of the test may be running
+            return thread.submit(self._command, "--config", config, *words).result()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gateway.store.postgres.store import PostgresStore
 from gateway.store.sqlite.store import SqliteStore
 from tests.acceptance.harness import Sink
 from tests.acceptance.ledger import Ledger
-from tests.cli import CommandLine
+from tests.cli import CommandLine, StoreCommands
 from tests.collector import Collector
 from tests.configs import SQLITE
 from tests.http_service import Handler, Serve, application
@@ -113,15 +114,22 @@ def inbox_template(postgresql_server: str) -> str:
 _numbers = count()
 
 
+@asynccontextmanager
+async def copied_database(server: str, template: str) -> AsyncIterator[str]:
+    """The URL of a copy of a database, that is dropped afterwards."""
+    name = f"inbox_{next(_numbers)}"
+    connection = await asyncpg.connect(server)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    yield database_url(server, name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+
+
 @pytest.fixture
 async def inbox_url(postgresql_server: str, inbox_template: str) -> AsyncIterator[str]:
     """The URL of a PostgreSQL database with an empty inbox, for one test."""
-    name = f"inbox_{next(_numbers)}"
-    connection = await asyncpg.connect(postgresql_server)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {inbox_template}")
-    yield database_url(postgresql_server, name)
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
+    async with copied_database(postgresql_server, inbox_template) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -179,3 +187,9 @@ async def collector(serve: Serve) -> Collector:
 def gateway_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     """The command line."""
     return CommandLine(monkeypatch, capsys)
+
+
+@pytest.fixture
+def run(gateway_cli: CommandLine, tmp_path: Path) -> StoreCommands:
+    """The command line on a store."""
+    return StoreCommands(gateway_cli, tmp_path)

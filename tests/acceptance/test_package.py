@@ -93,11 +93,12 @@ def test_the_sdist_holds_the_repository_and_makes_the_same_wheel(built: tuple[Pa
 def program(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program `gateway`, installed where nothing else is."""
     folder = tmp_path_factory.mktemp("clean") / "venv"
-    subprocess.run([PYTHON, "-m", "venv", folder], check=True)
-    pip = [str(folder / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--require-hashes", "-r", str(ROOT / "requirements.txt")], check=True)
-    subprocess.run([*pip, "--no-deps", "--no-index", str(built[0])], check=True)
-    subprocess.run([folder / "bin/python", "-m", "pip", "check"], check=True)
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "--disable-pip-version-check"]
+    install = [*pip, "install", "-q", "--no-compile"]
+    subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements.txt")], check=True)
+    subprocess.run([*install, "--no-deps", "--no-index", str(built[0])], check=True)
+    subprocess.run([*pip, "check"], check=True)
     return folder / "bin/gateway"
 
 

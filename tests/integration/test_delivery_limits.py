@@ -112,7 +112,8 @@ async def test_gone_pauses_until_a_person_resumes_also_after_a_restart(shop: Sho
     assert shop.changes[-1].is_own is False
 
 
-async def test_a_pause_by_hand_hands_back_what_was_claimed_ahead(shop: Shop) -> None:
+async def test_a_pause_by_hand_hands_back_what_was_claimed_ahead(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "RENEW_SECONDS", 0.5)  # with the renewal of what it holds
     release = asyncio.Event()
 
     async def wait(request: web.BaseRequest) -> web.Response:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +22,12 @@ from gateway.store.encryption.store import EncryptedStore, used_keys, with_keys
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
+from tests.cli import StoreCommands
 from tests.contract.test_rejected import BOUNDS, a_rejected
 from tests.contract.test_store import SUCCEEDED, an_event, claim_all, owed
 
 ROOT = Path(__file__).parents[2]
+INBOX = "sqlite:///inbox.db"
 KEY = base64.b64encode(bytes(range(32))).decode()
 NEW = base64.b64encode(bytes(range(1, 33))).decode()
 NEEDLES = ("needle-body", "needle-rendered", "needle-output", "needle-fetched", "needle-rejected")
@@ -252,39 +251,28 @@ async def test_a_sweep_on_postgresql(inbox_url: str) -> None:
     await store.close()
 
 
-def run(folder: Path, encrypt: str, *words: str) -> subprocess.CompletedProcess[str]:
-    config = folder / "gateway.yaml"
-    config.write_text(
-        f'version: 1\nstore: {{url: "sqlite:///inbox.db"{encrypt}}}\n'
-        "accounts: {acme: {signing_secrets: [whsec_x]}}\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "--config", str(config), *words],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OLD_KEY": KEY}, timeout=60,
-    )  # fmt: skip
-
-
-async def test_the_commands(tmp_path: Path) -> None:
+async def test_the_commands(run: StoreCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLD_KEY", KEY)
     store = await opened(tmp_path / "inbox.db")
     await fill(store)
     await store.close()
-    refused = run(tmp_path, "", "db", "encrypt")
-    assert (refused.returncode, refused.stderr) == (2, "db encrypt: store.encrypt names no key to encrypt with\n")
-    done = run(tmp_path, ', encrypt: "${OLD_KEY}"', "db", "encrypt")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 events and 1 rejected requests looked at, 2 encrypted just now\n")
-    shown = run(tmp_path, ', encrypt: "${OLD_KEY}"', "events", "show", "evt_1")
-    assert "needle-body" in shown.stdout
-    without = run(tmp_path, "", "events", "show", "evt_1")
-    assert without.returncode == 1
-    assert without.stderr == (
+    refused = run(INBOX, "db", "encrypt")
+    assert (refused.code, refused.err) == (2, "db encrypt: store.encrypt names no key to encrypt with\n")
+    done = run(INBOX, "db", "encrypt", encrypt='"${OLD_KEY}"')
+    assert done.code == 0, done.err
+    assert done.out.startswith("1 events and 1 rejected requests looked at, 2 encrypted just now\n")
+    shown = run(INBOX, "events", "show", "evt_1", encrypt='"${OLD_KEY}"')
+    assert "needle-body" in shown.out
+    without = run(INBOX, "events", "show", "evt_1")
+    assert without.code == 1
+    assert without.err == (
         f"bodies in this store are encrypted with key {Keyring([KEY]).ids[0]}, and no key is given: name it in "
         "store.encrypt, after the one that is to encrypt; it may be left out once `gateway db encrypt` has gone "
         "through all bodies\n"
     )
-    assert run(tmp_path, ", encrypt: nonsense", "db", "status").stderr == (
+    assert run(INBOX, "db", "status", encrypt="nonsense").err == (
         "store.encrypt: expected 32 random bytes in base64, as `openssl rand -base64 32` makes them\n"
     )
-    checked = run(tmp_path, ", encrypt: [nonsense-of-a-key]", "check")
-    assert "expected 32 random bytes in base64" in checked.stderr + checked.stdout
-    assert "nonsense-of-a-key" not in checked.stderr + checked.stdout
+    checked = run(INBOX, "check", encrypt="[nonsense-of-a-key]")
+    assert "expected 32 random bytes in base64" in checked.err + checked.out
+    assert "nonsense-of-a-key" not in checked.err + checked.out

@@ -1,17 +1,26 @@
-"""What PostgreSQL reads for the statements that run all the time, with many finished rows: only what is still owed."""
+"""What PostgreSQL reads with many finished rows: what runs all the time only what is still owed, a page of the console
+little more than it shows.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
 
+from gateway.core.model import DeliveryFilter, EventFilter
 from gateway.store.migrations.runner import schema_script
 from gateway.store.postgres import maintenance as upkeep
 from gateway.store.postgres import queue as work
 from gateway.store.postgres.store import PostgresStore
+from tests.conftest import copied_database, database_url
+
+pytestmark = pytest.mark.xdist_group("filled")  # one worker, so filled once
 
 FINISHED = 100_000
 HELD = 20_000  # pending behind one key
@@ -36,14 +45,32 @@ SELECT setval('events_seq', {FINISHED}), setval('deliveries_seq', {FINISHED});
 """
 
 
+@pytest.fixture(scope="session")
+def filled_template(postgresql_server: str, inbox_template: str) -> str:
+    """The name of a database whose inbox has much that is done; not analysed, as after a rush."""
+
+    async def fill() -> None:
+        connection = await asyncpg.connect(postgresql_server)
+        await connection.execute(f"CREATE DATABASE filled_template TEMPLATE {inbox_template}")
+        await connection.close()
+        connection = await PostgresStore(database_url(postgresql_server, "filled_template"))._server.open()
+        await connection.execute(FILL)
+        leaves = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^(events|deliver|attempts)'"
+        for (table,) in await connection.fetch(leaves):
+            await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        await connection.close()
+
+    asyncio.run(fill())
+    return "filled_template"
+
+
 @pytest.fixture
-async def filled(inbox_url: str) -> Any:
-    """A connection to an inbox with much that is done, as the store opens one; not analysed, as after a rush."""
-    store = PostgresStore(inbox_url)
-    connection = await store._server.open()
-    await connection.execute(FILL)
-    yield connection
-    await connection.close()
+async def filled(postgresql_server: str, filled_template: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection to a copy of it, as the store opens one."""
+    async with copied_database(postgresql_server, filled_template) as url:
+        connection = await PostgresStore(url)._server.open()
+        yield connection
+        await connection.close()
 
 
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -150,6 +177,44 @@ async def test_a_step_of_a_purge_reads_what_it_looks_at_and_removes(
     assert step == [40, 40, 40, 40]
     assert {name for name in read_rows if name.startswith("all of")} == set()
     assert sum(read_rows.values()) < 40 * 14
+
+
+MOST_PAGES = 800  # of more than 4,000 that the two tables have
+
+PAGES = [
+    EventFilter(),
+    EventFilter(types=("invoice.*",)),
+    EventFilter(object_id="in_1"),
+    EventFilter(ids=("evt_5",)),
+    DeliveryFilter(),
+    DeliveryFilter(states=("pending",)),
+    DeliveryFilter(lanes=[("r", "a1")]),
+    DeliveryFilter(states=("dead",)),
+    DeliveryFilter(event_ids=("evt_77",)),
+    DeliveryFilter(actions=("a2",), since=datetime.fromtimestamp(FINISHED / 2000, UTC)),
+]
+
+
+@pytest.mark.parametrize("where", PAGES, ids=str)
+async def test_a_page_reads_little_more_than_it_shows(
+    filled: asyncpg.Connection[asyncpg.Record], where: EventFilter | DeliveryFilter
+) -> None:
+    store = PostgresStore("postgresql://nowhere")
+    asked: list[tuple[str, tuple[Any, ...]]] = []
+
+    async def fetch(sql: str, *args: Any) -> list[Any]:
+        asked.append((sql, args))
+        return await filled.fetch(sql, *args)
+
+    store._console.fetch = fetch  # type: ignore[method-assign]
+    if isinstance(where, EventFilter):
+        await store.event_page(where, limit=50)
+    else:
+        await store.delivery_page(where, limit=50)
+    ((sql, args),) = asked
+    plan = json.loads(await filled.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *args))[0]["Plan"]
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan)}
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < MOST_PAGES
 
 
 def test_every_function_that_changes_rows_is_called_by_one_statement_of_its_own() -> None:
