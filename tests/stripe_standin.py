@@ -209,6 +209,8 @@ class StripeStandin(EventLists):
     def _object(self, asked: Request, account: str, key: str) -> dict[str, Any]:
         if asked.path == "/v1/subscription_items":
             return self._list(asked, self._lists[account, dict(asked.query)["subscription"]]["items"], account)
+        if asked.path == "/v1/entitlements/active_entitlements":
+            return self._list(asked, self._lists[account, dict(asked.query)["customer"]]["entitlements"], account)
         found = re.fullmatch(r"(/v1/[a-z_/]+?)/([^/]+)(?:/([a-z_]+))?", asked.path)
         if found is None or found[1] not in COLLECTIONS:
             raise StripeError(404, f"Unrecognized request URL ({asked.method}: {asked.path}).")

@@ -31,6 +31,7 @@ from gateway.plugin import (
     Text,
     Unrendered,
 )
+from gateway.stripe.cut_lists import refuse_cut_list
 from gateway.templating.compiler import CompiledExpression, Leaf, Templates
 from gateway.templating.references import Reference
 
@@ -75,6 +76,7 @@ class CompiledWith:
         self._fields = fields
         self._at = at
         self._where = where
+        self._listed = {field.offers.where for field in fields.values() if field.offers is not None} - {None}
         self._context = {"written": self.known()}  # for validators that ask what a template made
 
     def known(self) -> dict[str, Any]:
@@ -90,6 +92,8 @@ class CompiledWith:
         values: dict[str, Any] = {}
         for name, part in self._tree.items():
             field = self._fields.get(name)
+            if name in self._listed and isinstance(part, Leaf):
+                refuse_cut_list(name, part, scope)
             if field is not None and field.deferred is not None and part is not None:
                 values[name] = Deferred(self._later(name, part, field.deferred, scope, kept))
             else:

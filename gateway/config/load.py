@@ -42,6 +42,7 @@ from gateway.core.spelling import did_you_mean
 from gateway.plugin import Action, ConnectionSettings
 from gateway.privacy.redaction import parse_path
 from gateway.privacy.views import Redactions
+from gateway.stripe.missing_fields import missing_note
 from gateway.templating.compiler import Templates
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -141,7 +142,7 @@ class Loading:
         self.checks_fields = checks_fields
         self.source = source or Source(path, environ)
         self.problems = self.source.problems
-        self.templates = Templates(self.source.folder, only)
+        self.templates = Templates(self.source.folder, only, missing_note)
         self.compiling = Compiling(self.source, self.templates, self.problems)
         self.actions: dict[str, Action[Any]] = {}
         self.secret_paths: set[Path_] = set()

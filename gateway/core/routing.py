@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.core.envelope import THIN, connected_account, parse_json
 from gateway.core.errors import EnvelopeError, TemplateError
+from gateway.core.fetch_answer import read_answer
 from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, excluded_connection, is_own
 from gateway.core.model import (
     EVERY_CONNECTED,
@@ -143,8 +144,17 @@ def scope_of(envelope: Mapping[str, Any], account: Account, constants: Mapping[s
 
 
 def with_fetched(scope: Scope, fetched: Mapping[str, Any]) -> dict[str, Any]:
-    """The same scope, where `object` is what `fetch` brought. `object.deleted` is there even where it is false."""
-    return {**scope, "object": {"deleted": False, **fetched}}
+    """The same scope, where `object` is what `fetch` brought, and `event` where that is asked for. `object.deleted` is
+    there even where it is false.
+    """
+    answer = read_answer(fetched)
+    whole = {**scope, "object": {"deleted": False, **answer.object}}
+    if answer.event is not None:
+        whole["event"] = {**scope["event"], **answer.event}
+        changes = answer.event.get("changes")
+        if isinstance(changes, Mapping):
+            whole["previous"] = changes.get("before") or {}
+    return whole
 
 
 def key_of(*parts: object) -> str:
@@ -256,6 +266,25 @@ def plan(
     return planned
 
 
+def _told_apart(planned: PlannedDelivery, event: Event) -> PlannedDelivery:
+    """The same; its error says where the event is of another version than the templates."""
+    if planned.error is None or not lacks_field(planned.error):
+        return planned
+    return replace(planned, error=f"{planned.error}; {of_another_version(event, event.account)}")
+
+
+def lacks_field(message: str) -> bool:
+    """Whether the words of a TemplateError say that a field is missing."""
+    return ": no such field" in message
+
+
+def of_another_version(event: Event, account: str) -> str:
+    """That an event is of another version of Stripe's API than its account's templates were written for."""
+    return (
+        f"the event is of Stripe's API {event.api_version}, and accounts.{account}.api_version is {event.written_for}"
+    )
+
+
 def _without(route: Route, connection: str) -> list[ActionUse]:
     """A route's actions but for those on a connection, and those that need one of them."""
     excluded = {action.name for action in route.actions if action.connection == connection}
@@ -282,6 +311,8 @@ def route(
         return replace(event, state=EventState.UNMATCHED), []
     excluded = excluded_connection(parse_json(event.body)) if event.type in ABOUT_CONNECTIONS else None
     planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, constants), excluded)
+    if event.written_for is not None:
+        planned = [_told_apart(delivery, event) for delivery in planned]
     if not planned:
         return replace(event, state=EventState.UNMATCHED), []
     twin = twin_of(event, table)

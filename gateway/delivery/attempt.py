@@ -32,7 +32,7 @@ from gateway.core.model import (
 )
 from gateway.core.routing import RouteTable, evaluate_condition, keys_for, scope_of, with_fetched, without_key
 from gateway.core.tracing import AttemptTrace
-from gateway.delivery.attempt_errors import AttemptError, Phase, explained
+from gateway.delivery.attempt_errors import AttemptError, Phase, explained, why_missing
 from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetch import Fetcher
@@ -148,9 +148,9 @@ class _Run:
             if self._context.is_cut_off():
                 raise
             await _settle(self._context.is_cut_off)
-            return self._failed(explained(error, self._phase, self._use, self._scope))
+            return self._failed(self._explained(error))
         except BaseException as error:
-            return self._failed(explained(error, self._phase, self._use, self._scope))
+            return self._failed(self._explained(error))
 
     # -- phases -----------------------------------------------------------------------------------------------
 
@@ -260,6 +260,10 @@ class _Run:
         if self._dry is not None:
             return self._dry_finish(self._dry, error)
         return Finish(DeliveryState.DEAD, self._attempt(AttemptOutcome.DEAD, error), reason=error, rendered=self._kept)
+
+    def _explained(self, error: BaseException) -> AttemptError:
+        missing = why_missing(self._claim.event, self._delivery.account, self._fetched)
+        return explained(error, self._phase, self._use, missing)
 
     def _failed(self, error: AttemptError) -> AttemptResult:
         retry, pause = self._use.retry, error.pause_seconds

@@ -14,8 +14,9 @@ from gateway.core.errors import (
     TemplateError,
     place_of,
 )
-from gateway.core.model import ActionUse
-from gateway.delivery.moved_fields import moved_note
+from gateway.core.fetch_answer import read_answer
+from gateway.core.model import ActionUse, Event
+from gateway.core.routing import lacks_field, of_another_version
 from gateway.plugin import Reject, Retry
 
 
@@ -48,14 +49,15 @@ class Phase(StrEnum):
     RUN = "run"  # from here on it may have taken effect
 
 
-def explained(error: BaseException, phase: Phase, use: ActionUse, scope: Mapping[str, Any]) -> AttemptError:
-    """What to make of something that was raised in a phase, of an attempt whose templates saw `scope`."""
+def explained(error: BaseException, phase: Phase, use: ActionUse, why_missing: str) -> AttemptError:
+    """What to make of something that was raised in a phase. `why_missing` is added where a field is missing."""
     raised, error, is_running = error, _deciding(error), phase is Phase.RUN
     match error:
         case AttemptError():
             return error
         case TemplateError():
-            return AttemptError(f"{error}{moved_note(error.message, scope)}", is_final=True)
+            note = why_missing if lacks_field(error.message) else ""
+            return AttemptError(f"{error}{note}", is_final=True)
         case EnvelopeError():
             return AttemptError(str(error), is_final=True)
         case Reject():
@@ -82,6 +84,23 @@ def explained(error: BaseException, phase: Phase, use: ActionUse, scope: Mapping
     # A fault of the action itself. Its place helps its author; its values could hold secrets.
     where = f"the action {use.uses} failed at {place_of(error) or place_of(raised)}"
     return AttemptError(f"{where}: {type(error).__name__}: {_text(error)}")
+
+
+def why_missing(event: Event, account: str, fetched: Mapping[str, Any] | None) -> str:
+    """Why an object may lack a field: it is gone at Stripe, or nothing was asked and the event is of a version that the
+    templates were not written for. `fetched`: what `fetch` brought. Empty where there is no such reason.
+    """
+    if fetched is None:
+        return f"; {of_another_version(event, account)}" if event.written_for is not None else ""
+    answer = read_answer(fetched)
+    cure = "`if: not object.deleted` passes over such events"
+    if answer.not_found is not None:
+        return (
+            f"; Stripe answered fetch with 404 ({answer.not_found}): the object is deleted, or of another mode or "
+            f"account than accounts.{account}.api_key; {cure}"
+        )
+    is_deleted = answer.object.get("deleted") is True
+    return f"; the object is deleted at Stripe, which tells no more of it; {cure}" if is_deleted else ""
 
 
 def _text(value: object) -> str:

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from gateway.core.envelope import THIN, own_object
 from gateway.core.errors import StripeMissing, StripeRefused
+from gateway.core.fetch_answer import FetchAnswer, holds_lists
 from gateway.core.model import Account, Claim, Fetch, Fetched
 from gateway.store.protocol import Store
-from gateway.stripe.api import Asking, path_of
+from gateway.stripe.api import Asking, StripeApi, has_place, path_of
 from gateway.stripe.connections import StripeApis
 
 
@@ -23,7 +25,9 @@ class Fetcher(Protocol):
     async def fetch(
         self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
     ) -> Mapping[str, Any]:
-        """The object of the claim's event; one that is gone is `{id, object, deleted: true}`. Raises StripeApiError."""
+        """The object of the claim's event, or what `FetchAnswer.kept` makes of that and more; an object that is gone is
+        `{id, object, deleted: true}`. Raises StripeApiError.
+        """
 
 
 class StripeFetcher:
@@ -42,7 +46,7 @@ class StripeFetcher:
             return own_object(envelope)  # it names an object that does not exist
         if fetch.again:
             return await self._ask(envelope, account, fetch)
-        asked = json.dumps([fetch.expand, fetch.api_version or account.api_version])
+        asked = json.dumps(_asked(fetch, account))
         run_id = claim.delivery.run_id
         async with self._alone(run_id):
             kept = await self._store.fetched(run_id)
@@ -73,35 +77,88 @@ class StripeFetcher:
                     f"accounts.{account.name}.api_key is {modes[0]} key, and this is {modes[1]} event: its object "
                     "cannot be fetched"
                 )
-            path, named, asking = question(envelope, account, fetch)
-            try:
-                return await api.whole(path, expand=fetch.expand, asking=asking)
-            except StripeMissing:
-                return {"id": named.get("id"), "object": named.get("object"), "deleted": True}
+            asked = question(envelope, account, fetch)
+            event = None
+            if fetch.asks_event and envelope.get("object") == THIN:
+                event = await _event(api, envelope, asked.asking)
+                if asked.path == event_path(envelope):
+                    return FetchAnswer(event, event).kept()
+            return replace(await _object(api, asked, fetch), event=event).kept()
 
 
-def question(envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> tuple[str, Mapping[str, Any], Asking]:
-    """Where an event's object is at Stripe, what the event calls it (`id`, `object`), and on whose behalf to ask, in
-    which version: the pinned one, else the account's, else the event's. Raises StripeRefused where it has no place.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask Stripe for an event."""
+
+    path: str | None  # None: the object is as the event tells it; its lists are brought to their end
+    named: Mapping[str, Any]  # what the event says of the object: `id` and `object` at least
+    asking: Asking
+
+
+def _asked(fetch: Fetch, account: Account) -> list[Any]:
+    """What makes one question another; as versions before wrote it, where nothing is asked that they did not know."""
+    more = [fetch.asks_object, fetch.asks_event] if fetch.asks_event or not fetch.asks_object else []
+    return [fetch.expand, fetch.api_version or account.api_version, *more]
+
+
+async def _object(api: StripeApi, asked: Question, fetch: Fetch) -> FetchAnswer:
+    if asked.path is None:
+        return FetchAnswer(await api.with_whole_lists(asked.named, asking=asked.asking))
+    try:
+        return FetchAnswer(await api.whole(asked.path, expand=fetch.expand, asking=asked.asking))
+    except StripeMissing as error:
+        gone = {"id": asked.named.get("id"), "object": asked.named.get("object"), "deleted": True}
+        return FetchAnswer(gone, not_found=str(error))
+
+
+async def _event(api: StripeApi, envelope: Mapping[str, Any], asking: Asking) -> Mapping[str, Any]:
+    try:
+        return await api.call("get", event_path(envelope), asking=asking)
+    except StripeMissing as error:
+        raise StripeRefused(
+            f"Stripe has no event {envelope.get('id')} any more: it keeps events for 30 days, in their own mode and "
+            f"account ({error})"
+        ) from None
+
+
+def event_path(envelope: Mapping[str, Any]) -> str:
+    """Where a thin event itself is. https://docs.stripe.com/api/v2/core/events/retrieve"""
+    return f"/v2/core/events/{envelope.get('id')}"
+
+
+def question(envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> Question:
+    """Where an event's object is at Stripe, what the event calls it, and on whose behalf to ask, in which version: the
+    pinned one, else the account's, else the event's. Raises StripeRefused where it has no place.
     """
     version = fetch.api_version or account.api_version or envelope.get("api_version")
     if envelope.get("object") == THIN:
         related = envelope.get("related_object")
         asking = Asking(context=envelope.get("context"), api_version=version)
         if isinstance(related, Mapping) and isinstance(related.get("url"), str):
-            return related["url"], {"id": related.get("id"), "object": related.get("type")}, asking
+            named = {"id": related.get("id"), "object": related.get("type")}
+            return Question(related["url"] if fetch.asks_object else None, named, asking)
         # It names no object: all there is to know is in the event itself, whole.
-        return f"/v2/core/events/{envelope.get('id')}", {"id": envelope.get("id"), "object": THIN}, asking
+        return Question(event_path(envelope), {"id": envelope.get("id"), "object": THIN}, asking)
     value = own_object(envelope)
     connected, context = envelope.get("account"), envelope.get("context")
     if connected is not None:
         context = None  # it says the same
     if value.get("object") == "account" and value.get("id") == connected:
         connected = None  # the platform reads an account connected to it by its id
+    asking = Asking(connected_account=connected, context=context, api_version=version)
+    if not fetch.asks_object:
+        return Question(None, value, asking)
     path = path_of(value)
+    if path is None and not has_place(str(value.get("object"))) and holds_lists(value):
+        return Question(None, value, asking)
     if path is None:
-        raise StripeRefused(
-            f"{value.get('object') or 'this object'} cannot be fetched: it has no place of its own at Stripe; give "
-            f"{envelope.get('type')} a route without fetch"
-        )
-    return path, value, Asking(connected_account=connected, context=context, api_version=version)
+        raise StripeRefused(_no_place(envelope, value))
+    return Question(path, value, asking)
+
+
+def _no_place(envelope: Mapping[str, Any], value: Mapping[str, Any]) -> str:
+    kind, event_type = str(value.get("object") or "this object"), envelope.get("type")
+    kind = "an upcoming invoice" if kind == "invoice" else kind
+    lists = ", or fetch: {object: false}, which brings no more than its lists" if holds_lists(value) else ""
+    cause = f"{kind} cannot be fetched: it has no place of its own at Stripe"
+    return f"{cause}; give {event_type} a route without fetch{lists}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
+from gateway.core.fetch_answer import read_answer
 from gateway.core.masking import Masker
 from gateway.core.model import Event
 
@@ -93,5 +94,7 @@ def hidden_in(
             texts |= hidden_texts(parse_json(event.body), paths) if paths else set()
         except EnvelopeError:
             continue
-        texts |= set() if fetched is None else hidden_texts({"data": {"object": fetched}}, paths)
+        if fetched is not None:
+            answer = read_answer(fetched)
+            texts |= hidden_texts({"data": {"object": answer.object}}, paths) | hidden_texts(answer.event or {}, paths)
     return Masker(texts, REDACTED)

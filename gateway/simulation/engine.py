@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import structlog
 
 from gateway.config.load import Config
+from gateway.core.fetch_answer import as_if_whole
 from gateway.core.model import (
     NEEDED,
     Account,
@@ -254,7 +255,9 @@ class _Bringer:
     async def fetch(
         self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
     ) -> Mapping[str, Any]:
-        return scope_of(envelope, account, {}).get("object", {}) if self._fetched is None else self._fetched
+        value = scope_of(envelope, account, {}).get("object", {}) if self._fetched is None else self._fetched
+        whole: Mapping[str, Any] = as_if_whole(value)
+        return whole
 
 
 class _Unknown(Mapping[str, Any]):

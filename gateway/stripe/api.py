@@ -9,6 +9,7 @@ them: https://docs.stripe.com/error-low-level; limits: https://docs.stripe.com/r
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import time
 from collections.abc import (
@@ -30,6 +31,7 @@ from stripe._object_classes import OBJECT_CLASSES
 
 from gateway import __version__
 from gateway.core.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
+from gateway.core.fetch_answer import cut_lists
 from gateway.core.model import Account
 from gateway.stripe.pacing import Clock, Pace, PacedClient, Sleep, after_seconds
 
@@ -43,6 +45,8 @@ stripe.enable_telemetry = False  # it would write a file below the home folder, 
 stripe.set_app_info("stripe-fulfilment-gateway", version=__version__)
 
 _KEY = re.compile(r"\b(?:sk|rk|pk|whsec)_[A-Za-z0-9_*]+")
+_PREVIEW = "upcoming_in_"  # https://docs.stripe.com/api/invoices/create_preview
+_ENTITLEMENTS = re.compile(r"/v1/customers?/([^/?]+)/entitlements")
 _SCOPE = re.compile(r"(?:Enabling|Having the) (.+?) permissions?\b")
 
 
@@ -109,6 +113,16 @@ class StripeApi:
         value = await self.call("get", path, {word: list(expand)} if expand else {}, asking)
         await self._complete(value, "", expand, asking, MOST_ITEMS)
         return value
+
+    async def with_whole_lists(self, value: Mapping[str, Any], *, asking: Asking = Asking()) -> dict[str, Any]:
+        """A copy of an object that came another way, with every list of which it has only the beginning as the list is
+        now, by the list's own `url`.
+        """
+        whole = copy.deepcopy(dict(value))
+        for cut in cut_lists(whole):
+            cut["data"] = []  # whatever has changed since: it is brought from its beginning
+        await self._complete(whole, "", (), asking, MOST_ITEMS)
+        return whole
 
     async def list(
         self, path: str, params: Mapping[str, Any] | None = None, *, asking: Asking = Asking()
@@ -215,13 +229,21 @@ class StripeApi:
         """Brings every list in a part to its end; `at` is its place as `expand` names it. How many more are allowed."""
         if isinstance(part, dict) and part.get("object") == "list" and isinstance(part.get("data"), list):
             items = part["data"]
-            if part.get("has_more") and items and isinstance(part.get("url"), str):
+            if part.get("has_more") and isinstance(part.get("url"), str):
+                path = _list_path(part["url"])
                 inner = [field.removeprefix(f"{at}.") for field in expand if field.startswith(f"{at}.data.")]
-                params = {"starting_after": _id_of(items[-1], part["url"]), **({"expand": inner} if inner else {})}
-                async for item in self.list(part["url"], params, asking=asking):
-                    items.append(item)
-                    if len(items) > most:
-                        raise StripeRefused(f"{at} has more than {MOST_ITEMS} items: too many to fetch for one event")
+                params: dict[str, Any] = {"expand": inner} if inner else {}
+                if items:
+                    params["starting_after"] = _id_of(items[-1], path)
+                try:
+                    async for item in self.list(path, params, asking=asking):
+                        items.append(item)
+                        if len(items) > most:
+                            raise StripeRefused(
+                                f"{at} has more than {MOST_ITEMS} items: too many to fetch for one event"
+                            )
+                except StripeMissing as error:
+                    raise StripeRefused(f"{at} could not be brought to its end: {error}") from None
                 part["has_more"] = False
             most -= len(items)
             for item in items:
@@ -270,21 +292,41 @@ def is_live_key(api_key: str) -> bool:
     return not re.match(r"(?:sk|rk)(?:_org)?_test_", api_key)
 
 
-def path_of(value: Mapping[str, Any]) -> str | None:
-    """Where an object is retrieved, as the official library knows it; None for what has no place of its own, such as a
-    discount, and for kinds that the library does not know.
+def has_place(kind: str) -> bool:
+    """Whether Stripe has a place for objects of a kind, the value of their field `object`, as the official library
+    knows it: a discount has none, nor a kind that the library does not know.
     """
-    location = OBJECT_CLASSES.get(str(value.get("object")))
-    if location is None:
-        return None
-    kind = getattr(import_module(location[0]), location[1])
-    if not issubclass(kind, APIResource):
+    return _class_of(kind) is not None
+
+
+def path_of(value: Mapping[str, Any]) -> str | None:
+    """Where an object is retrieved, as the official library knows it; None for what has no place of its own: a kind
+    without one, and the preview of an invoice, which has no id or one that cannot be asked for.
+    """
+    kind = _class_of(str(value.get("object")))
+    if kind is None or str(value.get("id")).startswith(_PREVIEW):
         return None
     try:
         path: str = kind.construct_from(dict(value), None).instance_url()
     except (stripe.StripeError, NotImplementedError, KeyError, AttributeError):
         return None
     return path
+
+
+def _class_of(kind: str) -> Any:
+    location = OBJECT_CLASSES.get(kind)
+    if location is None:
+        return None
+    known = getattr(import_module(location[0]), location[1])
+    return known if issubclass(known, APIResource) and hasattr(known, "instance_url") else None
+
+
+def _list_path(url: str) -> str:
+    """Where a list is asked for: at its `url`. A summary of entitlements names a path that Stripe's API reference does
+    not have; what is in it is listed elsewhere: https://docs.stripe.com/api/entitlements/active-entitlement/list
+    """
+    entitlements = _ENTITLEMENTS.fullmatch(url)
+    return f"/v1/entitlements/active_entitlements?customer={entitlements[1]}" if entitlements else url
 
 
 def _as_text(seconds: int) -> str:

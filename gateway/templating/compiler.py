@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ from gateway.templating.values import native
 
 Place = Callable[[int, int], Where]
 """The place of a stretch of a template's text, given by its first character and the one after its last."""
+
+Note = Callable[[str, Mapping[str, Any]], str]
+"""What to add to the words for what did not render in a scope."""
 
 _DELIMITER = re.compile(r"\{\{|\{%|\{#")
 _WRAPPED = re.compile(r"\s*(\{\{.*\}\}|\{%.*)\s*", re.DOTALL)
@@ -60,17 +63,18 @@ class _Text:
     source: str
     where: Where
     first_line: int
+    note: Note
 
 
 class CompiledExpression:
     """One compiled Jinja expression. `references` are the names that it takes from its scope."""
 
-    __slots__ = ("_code", "_first_line", "_is_path", "references", "source", "where")
+    __slots__ = ("_code", "_is_path", "_text", "references", "source", "where")
 
     def __init__(self, code: _Code, text: _Text, is_path: bool, references: tuple[Reference, ...]) -> None:
         self._code = code
         self._is_path = is_path
-        self._first_line = text.first_line
+        self._text = text
         self.source = text.source
         self.where = text.where
         self.references = references
@@ -90,7 +94,7 @@ class CompiledExpression:
                 pass
             return native(context.vars[_RESULT], self._is_path)
         except Exception as error:
-            raise _failed(error, _Text(self.source, self.where, self._first_line), scope) from None
+            raise _failed(error, self._text, scope) from None
         finally:
             under_way.reset(token)
 
@@ -113,6 +117,11 @@ class Leaf:
         """The text as written, or the path of the template file."""
         return self._text.source
 
+    @property
+    def where(self) -> Where:
+        """Its place in the YAML."""
+        return self._text.where
+
     def render(self, scope: Mapping[str, Any]) -> Any:
         """Native value of a lone expression, else text. Raises TemplateError with this leaf's place, naming the
         missing field where one is missing; in a template file, the place is the file's line.
@@ -133,13 +142,16 @@ class Leaf:
 
 class Templates:
     """Compiles. One per loaded configuration; `folder` is where template files are looked up, and `only` these files
-    can be read where it is given.
+    can be read where it is given. `note` is asked of whatever does not render.
 
     Texts that are the same are read and compiled once. `place` says where a stretch of a text stands in its file, for
     errors of compiling; without it, a text is taken to begin at `where` and to go on line by line.
     """
 
-    def __init__(self, folder: Path, only: Collection[Path] | None = None) -> None:
+    def __init__(
+        self, folder: Path, only: Collection[Path] | None = None, note: Note = lambda message, scope: ""
+    ) -> None:
+        self._note = note
         self.files_read: set[Path] = set()
         self._folder = folder
         self._loader = _Loader(folder, self.files_read, only)
@@ -166,7 +178,7 @@ class Templates:
             raise _refused(error, source, place) from None
         if read.errors:
             raise _all_refused(read.errors, source, place)
-        text = _Text(source.strip(), where, where.line if first_line is None else first_line)
+        text = _Text(source.strip(), where, where.line if first_line is None else first_line, self._note)
         return CompiledExpression(code, text, read.is_path, read.references)
 
     def leaf(
@@ -184,7 +196,7 @@ class Templates:
         what each expression brings, but for a lone one with `keeps_lone`; `markupsafe.escape` turns on autoescaping.
         Raises TemplateError.
         """
-        text = _Text(source, where, where.line if first_line is None else first_line)
+        text = _Text(source, where, where.line if first_line is None else first_line, self._note)
         if not _DELIMITER.search(source):
             return Leaf(text, None)
         place = place or _following(source, where)
@@ -207,7 +219,7 @@ class Templates:
             raise _refused(error, source, place) from None
         references = taken([read.survey, *seen.values()], sandbox.globals) if seen else read.references
         if is_lone:
-            lone = CompiledExpression(code, _Text(source.strip(), where, text.first_line), read.is_path, references)
+            lone = CompiledExpression(code, replace(text, source=source.strip()), read.is_path, references)
             return Leaf(text, lone, references)
         return Leaf(text, code, references)
 
@@ -228,7 +240,7 @@ class Templates:
             template = self._load(sandbox, name, where, seen)
             references = taken(seen.values(), sandbox.globals)
             self._files[name, escape] = _Code(lambda: template, False), references
-        return Leaf(_Text(path, where, where.line), *self._files[name, escape])
+        return Leaf(_Text(path, where, where.line, self._note), *self._files[name, escape])
 
     def in_file(self, file: str, stretch: tuple[int, int], path: str) -> Where:
         """The place of a stretch of a template file."""
@@ -375,4 +387,5 @@ def _failed(error: Exception, text: _Text, scope: Mapping[str, Any]) -> Template
         place = where
     else:
         place = Where(where.file, text.first_line + line - 1, 1, where.path)
-    return TemplateError(place, render_words(error, text.source, scope))
+    words = render_words(error, text.source, scope)
+    return TemplateError(place, words + text.note(words, scope))

@@ -179,6 +179,31 @@ async def test_a_deleted_object_is_a_state_that_the_config_sees(
         assert running.deliveries()[1] == ("save", "skipped", "its `if` is false: not object.deleted")
 
 
+@pytest.mark.parametrize(
+    ("kind", "leaves_a_trace", "why"),
+    [
+        (
+            "subscription",
+            False,
+            "Stripe answered fetch with 404 (No such subscription: 'x_1' (request req_1)): the object is deleted, or "
+            "of another mode or account than accounts.acme.api_key",
+        ),
+        ("customer", True, "the object is deleted at Stripe, which tells no more of it"),
+    ],
+)
+async def test_a_field_of_an_object_that_is_gone_is_told_as_such(
+    tmp_path: Path, standin: StripeStandin, kind: str, leaves_a_trace: bool, why: str
+) -> None:
+    standin.put({"id": "x_1", "object": kind})
+    standin.delete("x_1")
+    async with gateway(tmp_path, config(save("object.status"), standin.url)) as running:
+        await running.post(make_event("customer.updated", object={"id": "x_1", "object": kind}))
+        await running.until_finished()
+        assert str(running.deliveries()[0][2]).endswith(
+            f"object.status: no such field; {why}; `if: not object.deleted` passes over such events"
+        )
+
+
 async def test_a_missing_permission_is_a_dead_letter_that_names_it(tmp_path: Path, standin: StripeStandin) -> None:
     key = standin.restricted_key("invoice")
     async with gateway(tmp_path, config(save(), standin.url, key=key)) as running:
@@ -270,6 +295,61 @@ async def test_a_thin_event_without_an_object_is_read_whole_itself(tmp_path: Pat
         await running.post(event)
         assert await values(running) == [3]
     assert [one.path for one in standin.requests] == [path]
+
+
+METER = {"id": "mtr_1", "object": "billing.meter", "display_name": "Requests"}
+RELATED = {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"}
+METER_EVENT = "v1.billing.meter.error_report_triggered"
+
+
+@pytest.mark.parametrize(
+    ("fetch", "value", "paths"),
+    [
+        ("{event: true}", "object.display_name", ["/v2/core/events/evt_1", "/v1/billing/meters/mtr_1"]),
+        ("{event: true, object: false}", "object.id", ["/v2/core/events/evt_1"]),
+    ],
+)
+async def test_a_thin_event_s_own_data_comes_where_it_is_asked_for(
+    tmp_path: Path, standin: StripeStandin, fetch: str, value: str, paths: list[str]
+) -> None:
+    event = thin_event(METER_EVENT, id="evt_1", related_object=RELATED, context="acct_1")
+    standin.put(METER, account="acct_1")
+    data = {"developer_message_summary": "no meter for 3 events"}
+    standin.put_at("/v2/core/events/evt_1", {**event, "data": data}, account="acct_1")
+    route = save(f"{value} ~ ': ' ~ event.data.developer_message_summary", events=METER_EVENT, fetch=fetch)
+    async with gateway(tmp_path, config(route, standin.url)) as running:
+        await running.post(event)
+        known = {"object.display_name": "Requests", "object.id": "mtr_1"}[value]
+        assert await values(running) == [f"{known}: no meter for 3 events"]
+    assert [asked.path for asked in standin.requests] == paths
+    assert {asked.headers["Stripe-Context"] for asked in standin.requests} == {"acct_1"}
+
+
+async def test_a_thin_event_that_stripe_keeps_no_more_is_told_as_that(tmp_path: Path, standin: StripeStandin) -> None:
+    standin.put(METER)
+    event = thin_event(METER_EVENT, id="evt_1", related_object=RELATED)
+    async with gateway(
+        tmp_path, config(save("event.data", events=METER_EVENT, fetch="{event: true}"), standin.url)
+    ) as it:
+        await it.post(event)
+        await it.until_finished()
+        assert it.deliveries()[0][2] == (
+            "Stripe has no event evt_1 any more: it keeps events for 30 days, in their own mode and account (The "
+            "requested resource was not found. (request req_1))"
+        )
+
+
+async def test_what_the_event_itself_says_is_redacted_too(tmp_path: Path, standin: StripeStandin) -> None:
+    event = thin_event(METER_EVENT, id="evt_1", related_object=None)
+    standin.put_at("/v2/core/events/evt_1", {**event, "data": {"developer_message_summary": "of Jenny"}})
+    route = save("object.data.developer_message_summary | int", events=METER_EVENT, fetch="{event: true}")
+    account = "    redact: [data.developer_message_summary]\n"
+    async with gateway(tmp_path, config(route, standin.url, account=account)) as running:
+        await running.post(event)
+        await running.until_finished()
+        reason = str(running.deliveries()[0][2])
+    assert "int takes a whole number" in reason
+    assert "Jenny" not in reason
 
 
 async def test_a_dashboard_test_event_keeps_its_own_object(tmp_path: Path, standin: StripeStandin) -> None:

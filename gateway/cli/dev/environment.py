@@ -145,6 +145,7 @@ class DevFetcher:
         self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
     ) -> Mapping[str, Any]:
         from gateway.core.envelope import own_object
+        from gateway.core.fetch_answer import as_if_whole
         from gateway.testing import line_items, make_event
 
         value = dict(own_object(envelope))
@@ -154,4 +155,5 @@ class DevFetcher:
             value = event["data"]["object"] | {"id": named.get("id"), "object": named.get("type")}
         if "line_items" in {path.partition(".")[0] for path in fetch.expand}:
             value.setdefault("line_items", line_items())
-        return value
+        whole: Mapping[str, Any] = as_if_whole(value)
+        return whole

@@ -18,7 +18,9 @@ def fetch_of(route: RouteSettings) -> Fetch | None:
     """A route's `fetch` as a plain record; None where nothing is fetched."""
     if route.fetch is None or not route.fetch.wanted:
         return None
-    return Fetch(tuple(dict.fromkeys(route.fetch.expand)), route.fetch.api_version, route.fetch.again)
+    asked = route.fetch
+    expand = tuple(dict.fromkeys(asked.expand))
+    return Fetch(expand, asked.api_version, asked.again, asks_object=asked.object_, asks_event=asked.event)
 
 
 def reconcile_of(settings: ReconcileSettings | None) -> Reconcile | None:

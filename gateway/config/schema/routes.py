@@ -52,6 +52,15 @@ class FetchSettings(Section):
     again: bool = Field(
         False, description="Ask at every attempt, instead of once for all actions of an event.", examples=[True]
     )
+    object_: bool = Field(
+        True,
+        alias="object",
+        description="false: the object as the event tells it, only its lists are brought to their end.",
+        examples=[False],
+    )
+    event: bool = Field(
+        False, description="true: a thin event itself is read too, so that event.data is there.", examples=[True]
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -45,6 +45,8 @@ class Fetch:
     expand: tuple[str, ...] = ()
     api_version: str | None = None  # None: the account's, else the event's
     again: bool = False  # at every attempt, instead of once for all of an event's actions
+    asks_object: bool = True  # False: the event's own is taken, and only its lists are brought to their end
+    asks_event: bool = False  # a thin event itself too, whole
 
 
 @dataclass(frozen=True, slots=True)
