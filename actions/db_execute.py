@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, date, datetime, time
@@ -145,6 +146,8 @@ def _bound(value: Any, dialect: str) -> Any:
     if isinstance(value, datetime):
         utc = value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
         return utc if dialect == "postgresql" else utc.replace(tzinfo=None)
+    if dialect != "sqlite" and isinstance(value, float) and math.isfinite(value):
+        return Decimal(repr(value))  # of 19.99 asyncpg makes 19.98999... for a numeric column
     if dialect == "sqlite" and isinstance(value, (Decimal, date, time)):  # it has no such types
         return str(value)
     return value

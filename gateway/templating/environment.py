@@ -21,7 +21,7 @@ from jinja2.utils import missing
 from gateway.core.spelling import nearest
 from gateway.templating.budget import CALL, CONTAINER, Notes, budget, size_of
 from gateway.templating.filters import FILTERS
-from gateway.templating.instrumentation import COMPARED, JOIN, LOOP, MADE, PRINT, SEARCHED, SLICED, Rewriter
+from gateway.templating.instrumentation import COMPARED, JOIN, LOOP, MADE, PRINT, SEARCHED, SLICED, TEXT, Rewriter
 from gateway.templating.limits import (
     FILTER_CHECKS,
     OPERATOR_CHECKS,
@@ -120,7 +120,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             test: Any = self.tests[name]
             self.tests[name] = guarded(test, _compare)
         printing = _print if escape is None or self.writes_html else _escaping_print(escape)
-        self.filters.update({PRINT: printing, LOOP: _loop, JOIN: _joined})
+        self.filters.update({PRINT: printing, TEXT: _print, LOOP: _loop, JOIN: _joined})
         self.filters.update({COMPARED: _compared, SEARCHED: _searched, SLICED: _sliced, MADE: _made})
 
     def unknown(
@@ -242,9 +242,10 @@ def _metered(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return marked(metered, function)
 
 
-def _print(value: Any, path: str) -> Any:
+def _print(value: Any, path: str, is_defaulted: bool = False) -> Any:
     if value is None:
-        raise NullPrinted(f"{path or 'the value'} is null; say what to print instead: | default('...', true)")
+        without = ", and default without true is for what is missing" if is_defaulted else ""
+        raise NullPrinted(f"{path or 'the value'} is null{without}; say what to print instead: | default('...', true)")
     for part in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(part, Undefined):
             str(part)  # raises; within a list, Python would write it as if it were a value
@@ -254,17 +255,17 @@ def _print(value: Any, path: str) -> Any:
 
 
 def _escaping_print(escape: Callable[[str], str]) -> Callable[[Any, str], markupsafe.Markup]:
-    def printing(value: Any, path: str) -> markupsafe.Markup:
+    def printing(value: Any, path: str, is_defaulted: bool = False) -> markupsafe.Markup:
         if isinstance(value, markupsafe.Markup):
             return value
-        return markupsafe.Markup(escape(str(_print(value, path))))  # noqa: S704 - escaped by its own rules
+        return markupsafe.Markup(escape(str(_print(value, path, is_defaulted))))  # noqa: S704 - escaped by its own rules
 
     return printing
 
 
 def _loop(value: Any, path: str) -> Any:
     if value is None:
-        raise ValueError(f"{path or 'the value'} is null; a loop needs a list")
+        raise ValueError(f"{path or 'the value'} is null; a loop needs a list, such as | default([], true)")
     try:
         budget().step(len(value))
     except TypeError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, TemplateNotFound, TemplateSyntaxError, nodes
@@ -15,6 +16,7 @@ from gateway.core.spelling import nearest
 from gateway.templating.environment import FieldMissing, NullPrinted
 from gateway.templating.filters import kind_of
 from gateway.templating.instrumentation import path_of
+from gateway.templating.null_messages import null_words
 
 _MOST_VISITED = 20_000
 _LITERALS = {"null": "none", "undefined": "none", "nil": "none", "TRUE": "true", "FALSE": "false", "NULL": "none"}
@@ -67,7 +69,19 @@ def render_words(error: Exception, source: str, scope: Mapping[str, Any]) -> str
         return str(error)
     if isinstance(error, TemplateNotFound):
         return f"there is no template file {error.name!r}"
-    return f"{_general(error)}, in: {shortened(source)}"
+    words = _general(error)
+    for tree in _trees(source) if "null" in words else ():
+        cure = null_words(tree, lambda node: _value_of(node, scope))
+        if cure is not None:
+            return cure
+    return f"{words}, in: {shortened(source)}"
+
+
+def _trees(source: str) -> Iterator[nodes.Template]:
+    """What a source may be read as: a text with templates in it, or a bare expression."""
+    for text in (source, "{{" + source + "}}"):
+        with contextlib.suppress(Exception):  # a text that is no template holds no path
+            yield _PLAIN.parse(text)
 
 
 def line_of(error: Exception) -> tuple[str | None, int]:
@@ -145,11 +159,7 @@ def _path_to(holder: Any, scope: Mapping[str, Any]) -> str | None:
 
 def _null_path(name: Any, source: str, scope: Mapping[str, Any]) -> str | None:
     """Which path of the source is the null that a field was taken of."""
-    for text in (source, "{{" + source + "}}"):
-        try:
-            tree = _PLAIN.parse(text)
-        except Exception:  # noqa: S112 - a text that is no template holds no path
-            continue
+    for tree in _trees(source):
         for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
             asked = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)  # type: ignore[attr-defined]
             inner = node.node  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""The filters that gateway.yaml adds to Jinja's (money, timestamp, datetime, tojson) or makes strict (int, float).
+"""The filters that gateway.yaml adds to Jinja's (money, major_units, timestamp, datetime, tojson) or makes strict (int,
+float).
 
 Each raises ValueError with a text for the person who wrote the template.
 """
@@ -67,13 +68,8 @@ def _pattern(locale: str, code: str, digits: int) -> tuple[Locale, NumberPattern
 
 def money(amount: Any, currency: Any, locale: Any = "en_US") -> str:
     """An amount in the currency's minor unit, for people: `4500 | money('eur')` -> €45.00."""
-    _defined(amount, currency, locale)
-    if isinstance(amount, bool) or not isinstance(amount, int):
-        raise ValueError(f"money takes an integer in the currency's minor unit (1999 is $19.99), not {_show(amount)}")
-    if not isinstance(currency, str) or currency.upper() not in _codes():
-        raise ValueError(f"money takes a currency such as 'usd', not {_show(currency)}")
-    if abs(amount) > LARGEST_AMOUNT:
-        raise ValueError("money takes no amount of more than 20 digits")
+    _defined(locale)
+    _check_amount("money", amount, currency)
     try:
         language, pattern = _pattern(locale, currency.upper(), printed_decimals(amount, currency))
     except (UnknownLocaleError, ValueError, TypeError, AttributeError):
@@ -82,6 +78,25 @@ def money(amount: Any, currency: Any, locale: Any = "en_US") -> str:
         to_major(amount, currency), currency.upper(), pattern, locale=language, currency_digits=False
     )
     return text
+
+
+def major_units(amount: Any, currency: Any) -> Decimal:
+    """An amount in the currency's minor unit as an exact decimal in its main unit, for a numeric column or another
+    program: `1999 | major_units('usd')` -> 19.99, `500 | major_units('jpy')` -> 500, `5120 | major_units('kwd')` ->
+    5.120.
+    """
+    _check_amount("major_units", amount, currency)
+    return to_major(amount, currency)
+
+
+def _check_amount(name: str, amount: Any, currency: Any) -> None:
+    _defined(amount, currency)
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        raise ValueError(f"{name} takes an integer in the currency's minor unit (1999 is $19.99), not {_show(amount)}")
+    if not isinstance(currency, str) or currency.upper() not in _codes():
+        raise ValueError(f"{name} takes a currency such as 'usd', not {_show(currency)}")
+    if abs(amount) > LARGEST_AMOUNT:
+        raise ValueError(f"{name} takes no amount of more than 20 digits")
 
 
 def timestamp(value: Any) -> datetime:
@@ -184,6 +199,7 @@ def _defined(*values: Any) -> None:
 
 FILTERS = {
     "money": money,
+    "major_units": major_units,
     "timestamp": timestamp,
     "datetime": datetime_text,
     "tojson": tojson,

@@ -8,18 +8,28 @@ from __future__ import annotations
 from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
-PRINT, LOOP, JOIN = "gateway print", "gateway loop", "gateway join"
+PRINT, TEXT, LOOP, JOIN = "gateway print", "gateway text", "gateway loop", "gateway join"
 COMPARED, SEARCHED, SLICED, MADE = "gateway compared", "gateway searched", "gateway sliced", "gateway made"
+_TEXT_FILTERS = frozenset(
+    ("capitalize", "center", "e", "escape", "forceescape", "indent", "lower", "replace", "string", "striptags", "title",
+     "trim", "truncate", "upper", "urlencode", "urlize", "wordwrap")
+)  # fmt: skip
+"""Jinja's filters that take whatever they are given for text, and so make a None of null."""
 
 
 class Rewriter(NodeTransformer):
     """Changes a syntax tree before it becomes code."""
 
     def visit_Output(self, node: nodes.Output) -> nodes.Output:  # noqa: N802 - Jinja's name
+        for part in node.nodes:
+            _refuse_null_text(part)
         self.generic_visit(node)
-        node.nodes = [
-            part if isinstance(part, nodes.TemplateData) else _filter(part, PRINT, path_of(part)) for part in node.nodes
-        ]
+        node.nodes = [part if isinstance(part, nodes.TemplateData) else _printed(part) for part in node.nodes]
+        return node
+
+    def visit_Assign(self, node: nodes.Assign) -> nodes.Assign:  # noqa: N802 - of a lone expression too
+        _refuse_null_text(node.node)
+        self.generic_visit(node)
         return node
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
@@ -58,13 +68,29 @@ class Rewriter(NodeTransformer):
         return node if all(_is_constant(pair.value) for pair in node.items) else _filter(node, MADE)
 
 
+def _printed(part: nodes.Expr) -> nodes.Filter:
+    if isinstance(part, nodes.Filter) and part.name in ("default", "d") and part.node is not None:
+        return _filter(part, PRINT, path_of(part.node), True)
+    return _filter(part, PRINT, path_of(part))
+
+
+def _refuse_null_text(part: nodes.Node) -> None:
+    """Puts a filter that refuses null below filters that would write it as a text."""
+    while isinstance(part, nodes.Filter) and part.name in _TEXT_FILTERS and part.node is not None:
+        path = path_of(part.node)
+        if path:
+            part.node = _filter(part.node, TEXT, path)
+            return
+        part = part.node
+
+
 def _is_constant(node: nodes.Node) -> bool:
     if isinstance(node, (nodes.List, nodes.Tuple)):
         return all(_is_constant(item) for item in node.items)
     return isinstance(node, nodes.Const)
 
 
-def _filter(node: nodes.Node, name: str, *args: str) -> nodes.Filter:
+def _filter(node: nodes.Node, name: str, *args: str | bool) -> nodes.Filter:
     assert isinstance(node, nodes.Expr)
     return nodes.Filter(node, name, [nodes.Const(arg) for arg in args], [], None, None, lineno=node.lineno)
 

@@ -156,10 +156,14 @@ _summed: Callable[..., Any] = JINJAS["sum"]
 
 
 def _join(context: Any, value: Any, d: Any = "", attribute: Any = None) -> Any:
-    """Jinja's `join`, of what is weighed before."""
+    """Jinja's `join`, of what is weighed before; it would write a null as `None`."""
     listed = list(value)
+    if attribute is not None:
+        listed = list(map(make_attrgetter(context.environment, attribute), listed))
+    if None in listed:
+        raise ValueError("a null is in the list to join; | select | join(...) leaves out what is null or empty")
     check_weight(budget().weigh(listed) + len(listed) * len(str(d)))
-    return _joined(context, listed, d, attribute)
+    return _joined(context, listed, d)
 
 
 @pass_environment

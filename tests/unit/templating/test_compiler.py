@@ -168,7 +168,8 @@ def test_another_escape_is_applied_once_to_what_expressions_bring() -> None:
         ),
         (
             "{% for i in object.nothing %}{% endfor %}",
-            "object.nothing is null; a loop needs a list, in: {% for i in object.nothing %}{% endfor %}",
+            "object.nothing is null; a loop needs a list, such as | default([], true), in: "
+            "{% for i in object.nothing %}{% endfor %}",
         ),
         ("{{ object.amount / 0 }}", "a division by zero, in: {{ object.amount / 0 }}"),
         (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 import pytest
 
 from gateway.templating.currencies import THREE_DECIMAL, ZERO_DECIMAL, to_major
-from gateway.templating.filters import money
+from gateway.templating.filters import major_units, money
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ from gateway.templating.filters import money
 )
 def test_an_amount_is_read_as_stripe_counts_it(amount: int, currency: str, major: str, printed: str) -> None:
     assert str(to_major(amount, currency)) == major
+    assert str(major_units(amount, currency)) == major
     assert money(amount, currency) == printed
 
 
@@ -48,6 +50,21 @@ def test_no_currency_is_in_two_groups() -> None:
 def test_an_amount_that_is_no_integer_is_refused(amount: object) -> None:
     with pytest.raises(ValueError, match="an amount is an integer in the currency's minor unit"):
         to_major(amount, "usd")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "why"),
+    [
+        (19.99, "usd", "an integer in the currency's minor unit (1999 is $19.99), not a decimal number"),
+        ("1999", "usd", "an integer in the currency's minor unit (1999 is $19.99), not '1999'"),
+        (1999, "dollars", "a currency such as 'usd', not 'dollars'"),
+        (10**40, "usd", "no amount of more than 20 digits"),
+    ],
+)
+def test_what_is_no_amount_or_currency_is_refused_by_both_filters(amount: object, currency: str, why: str) -> None:
+    for name, convert in (("money", money), ("major_units", major_units)):
+        with pytest.raises(ValueError, match=re.escape(f"{name} takes {why}")):
+            convert(amount, currency)
 
 
 def test_money_speaks_other_locales() -> None:
