@@ -6,6 +6,7 @@ together.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 import structlog
 
 from gateway.config.load import Config
+from gateway.core.errors import StripeApiError
 from gateway.core.fetch_answer import as_if_whole
 from gateway.core.model import (
     NEEDED,
@@ -33,6 +35,7 @@ from gateway.core.model import (
 )
 from gateway.core.routing import RouteTable, route, scope_of, with_fetched
 from gateway.delivery.attempt import AttemptContext, run_attempt, scope_for
+from gateway.delivery.fetch import question
 from gateway.delivery.resources import Resources
 from gateway.plugin import Action, Context, Reject, Settings
 
@@ -137,7 +140,8 @@ class Simulator:
         scope = scope_for(claim, attempts, route)
         if route.fetch is not None:
             account = self._config.accounts[event.account]
-            scope = with_fetched(scope, await attempts.fetcher.fetch(claim, scope["event"], account, route.fetch))
+            with contextlib.suppress(StripeApiError):  # the attempt says why
+                scope = with_fetched(scope, await attempts.fetcher.fetch(claim, scope["event"], account, route.fetch))
         end = self._before(planned, route, ended)
         had_attempt = end is None
         if end is None:
@@ -247,7 +251,9 @@ class _StandIn(Action[Any]):
 
 
 class _Bringer:
-    """Brings what is assumed to be at Stripe, else the object as the event tells it."""
+    """Brings what is assumed to be at Stripe, else the object as the event tells it. Raises StripeRefused where nothing
+    can be asked for.
+    """
 
     def __init__(self, fetched: Mapping[str, Any] | None) -> None:
         self._fetched = fetched
@@ -255,6 +261,7 @@ class _Bringer:
     async def fetch(
         self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
     ) -> Mapping[str, Any]:
+        question(envelope, account, fetch)
         value = scope_of(envelope, account, {}).get("object", {}) if self._fetched is None else self._fetched
         whole: Mapping[str, Any] = as_if_whole(value)
         return whole

@@ -1,5 +1,5 @@
-"""What an error says of a field that an event does not have, because Stripe has it elsewhere: moved between versions of
-its API, or not posted with a thin event.
+"""What an error says of a field that an event does not have: Stripe has moved it between versions of its API, does not
+post it with a thin event, or tells only what has changed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from gateway.stripe import objects
 
 _MISSING = re.compile(r"^((?:event\.data\.)?object\b[\w.\[\]]*)\.(\w+): no such field")
 _EVENT_DATA = re.compile(r"^event\.data: no such field")
+_PREVIOUS = re.compile(r"^(previous\.\w+): no such field")
 _STEP = re.compile(r"\w+")
 _INDEX = re.compile(r"\[\d+\]|\.data\b")
 _MOST_NAMED = 3
@@ -25,6 +26,10 @@ def missing_note(message: str, scope: Mapping[str, Any]) -> str:
     event = scope.get("event")
     if _EVENT_DATA.match(message) and isinstance(event, Mapping) and event.get("object") == THIN:
         return "; a thin event is posted without its data, which fetch: {event: true} brings"
+    unchanged = _PREVIOUS.match(message)
+    if unchanged is not None:
+        name = unchanged[1]
+        return f"; previous has only what has changed: write {name} is defined and ..., or {name} | default(none)"
     missing = _MISSING.match(message)
     if missing is None or not isinstance(event, Mapping):
         return ""

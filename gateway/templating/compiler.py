@@ -24,7 +24,7 @@ from gateway.core.spelling import nearest
 from gateway.templating.analysis import Read, TemplateReader, lone_expression, parsed_expression
 from gateway.templating.budget import Budget, under_way
 from gateway.templating.environment import Sandbox, UnknownFilter
-from gateway.templating.error_messages import UNCLOSED, compile_words, line_of, render_words, shortened
+from gateway.templating.error_messages import GUESS, UNCLOSED, compile_words, line_of, render_words, shortened
 from gateway.templating.limits import bounded_join
 from gateway.templating.positions import stretch_of, unclosed_block
 from gateway.templating.references import NamedFile, Reference, Survey, taken
@@ -388,4 +388,5 @@ def _failed(error: Exception, text: _Text, scope: Mapping[str, Any]) -> Template
     else:
         place = Where(where.file, text.first_line + line - 1, 1, where.path)
     words = render_words(error, text.source, scope)
-    return TemplateError(place, words + text.note(words, scope))
+    note = text.note(words, scope)
+    return TemplateError(place, f"{words.partition(GUESS)[0]}{note}" if note else words)

@@ -17,6 +17,7 @@ from gateway.templating.environment import FieldMissing, NullPrinted
 from gateway.templating.filters import kind_of
 from gateway.templating.instrumentation import path_of
 from gateway.templating.null_messages import null_words
+from gateway.templating.unparse import unparse
 
 _MOST_VISITED = 20_000
 _LITERALS = {"null": "none", "undefined": "none", "nil": "none", "TRUE": "true", "FALSE": "false", "NULL": "none"}
@@ -31,6 +32,8 @@ _TYPES = {
     "list": "a list",
 }
 _TYPE = re.compile(r"'(NoneType|str|int|float|bool|dict|list)'(?: object)?|\"(str|int|list)\"|\b(NoneType)\b")
+GUESS = "; did you mean "
+"""Stands before the nearest name."""
 UNCLOSED = re.compile(r"^Unexpected end of template\..* that needs to be closed is '(\w+)'", re.DOTALL)
 """Jinja's words for a block without its end."""
 _PLAIN = Environment(autoescape=True)
@@ -122,8 +125,11 @@ def _missing(error: FieldMissing, source: str, scope: Mapping[str, Any]) -> str 
             return f"{name}: no such name (Jinja writes {_LITERALS[name]}), in: {shortened(source)}"
         return f"{name}: no such name{_near(name, scope)}, in: {shortened(source)}"
     if holder is None:
-        path = _null_path(name, source, scope)
-        return f"{path or 'a value'} is null and has no field {name}" + ("" if path else f", in: {shortened(source)}")
+        null = _null_path(name, source, scope)
+        if null is None:
+            return f"a value is null and has no field {name}, in: {shortened(source)}"
+        before, whole = null
+        return f"{before} is null and has no field {name}; write {whole} if {before} is not none else none"
     path = _path_to(holder, scope)
     if path is None:
         return f"{name}: no such field of {kind_of(holder)}{_near(name, holder)}, in: {shortened(source)}"
@@ -138,7 +144,7 @@ def _missing(error: FieldMissing, source: str, scope: Mapping[str, Any]) -> str 
 def _near(name: Any, holder: Any) -> str:
     known = [key for key in holder if isinstance(key, str)] if isinstance(holder, Mapping) else []
     near = nearest(str(name), known)
-    return f"; did you mean {near}?" if near else ""
+    return f"{GUESS}{near}?" if near else ""
 
 
 def _path_to(holder: Any, scope: Mapping[str, Any]) -> str | None:
@@ -157,14 +163,16 @@ def _path_to(holder: Any, scope: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _null_path(name: Any, source: str, scope: Mapping[str, Any]) -> str | None:
-    """Which path of the source is the null that a field was taken of."""
+def _null_path(name: Any, source: str, scope: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Which path of the source is the null that a field was taken of, and the whole path that goes on from there."""
     for tree in _trees(source):
-        for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        chains = [node for node in tree.find_all((nodes.Getattr, nodes.Getitem)) if path_of(node)]
+        for node in chains:
             asked = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)  # type: ignore[attr-defined]
             inner = node.node  # type: ignore[attr-defined]
-            if asked == name and path_of(inner) and _value_of(inner, scope) is None:
-                return path_of(inner)
+            if asked == name and _value_of(inner, scope) is None:
+                path = path_of(inner)
+                return path, max((unparse(chain) for chain in chains if path_of(chain).startswith(path)), key=len)
     return None
 
 

@@ -146,8 +146,10 @@ class DevFetcher:
     ) -> Mapping[str, Any]:
         from gateway.core.envelope import own_object
         from gateway.core.fetch_answer import as_if_whole
+        from gateway.delivery.fetch import question
         from gateway.testing import line_items, make_event
 
+        question(envelope, account, fetch)  # what cannot be asked for is a dead letter here too
         value = dict(own_object(envelope))
         if not value:
             named = envelope.get("related_object") or {}

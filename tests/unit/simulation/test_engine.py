@@ -223,3 +223,29 @@ routes:
     again = ends(await simulator.simulate(event(object={"id": "cs_1"})))
     assert again["a"] == ("skipped", f"{nothing} (action a says dry_run)")  # it took no once_per key
     assert again["d"] == ("skipped", "once_per: dlv_example has done it")
+
+
+FETCHING = """\
+routes:
+  r:
+    events: ['*']
+    fetch: true
+    actions:
+      a: {uses: http_forward, with: {connection: warehouse, body: "{{ object.lines.has_more | default('no list') }}"}}
+"""
+
+
+async def test_a_fetch_that_cannot_be_is_a_dead_letter_here_too(tmp_path: Path) -> None:
+    simulator = Simulator(loaded(tmp_path, FETCHING))
+    discount = event("customer.discount.created", object={"object": "discount", "id": "di_1"})
+    assert ends(await simulator.simulate(discount))["a"] == (
+        "dead",
+        "discount cannot be fetched: it has no place of its own at Stripe; give customer.discount.created a route "
+        "without fetch",
+    )
+
+
+async def test_a_list_is_whole_where_fetch_would_bring_it(tmp_path: Path) -> None:
+    cut = event("invoice.paid", object={"lines": {"object": "list", "has_more": True, "data": [], "url": "/v1/x"}})
+    result = await Simulator(loaded(tmp_path, FETCHING)).simulate(cut)
+    assert result.deliveries[0].rendered["body"] is False

@@ -77,6 +77,12 @@ def test_a_thin_event_s_data_has_to_be_fetched() -> None:
     assert missing_note("event.data: no such field", {"event": {"object": "event"}}) == ""
 
 
+def test_what_has_not_changed_is_not_in_previous() -> None:
+    form = "previous.status is defined and ..., or previous.status | default(none)"
+    note = f"; previous has only what has changed: write {form}"
+    assert missing_note("previous.status: no such field", OLD) == note
+
+
 async def test_the_dead_letter_says_it() -> None:
     async with Trial(Echo(), {"say": "{{ object.subscription }}"}, event=make_event("invoice.paid")) as trial:
         result = await trial.attempt()
