@@ -25,6 +25,7 @@ from aiohttp import web
 from tests.stripe_standin_events import EventLists, Request, StripeError, limit_of, values
 
 TEST_KEY, LIVE_KEY = "sk_test_standin0000000000000000", "sk_live_standin0000000000000000"
+ORG_KEY = "sk_org_standin0000000000000000"  # of an organisation: each request names an account
 COLLECTIONS = {  # path -> what Stripe calls one of it in "No such ...", and the permission to read it
     "/v1/accounts": ("account", "Accounts"),
     "/v1/billing/meters": ("meter", "Billing Meters"),
@@ -65,7 +66,11 @@ class StripeStandin(EventLists):
 
     def __init__(self) -> None:
         super().__init__()
-        self.keys: dict[str, set[str] | None] = {TEST_KEY: None, LIVE_KEY: None}  # restricted ones: what they may read
+        self.keys: dict[str, set[str] | None] = {
+            TEST_KEY: None,
+            LIVE_KEY: None,
+            ORG_KEY: None,
+        }  # restricted ones: what they may read
         self.account: dict[str, Any] = {
             "id": "acct_platform",
             "object": "account",
@@ -183,6 +188,8 @@ class StripeStandin(EventLists):
             raise StripeError(401, f"Invalid API Key provided: {key[:8]}********{key[-4:]}")
         account = asked.headers.get("Stripe-Account") or asked.headers.get("Stripe-Context") or ""
         account = account.rpartition("/")[2]
+        if key == ORG_KEY and not (asked.headers.get("Stripe-Context") and asked.headers.get("Stripe-Version")):
+            raise StripeError(400, "Organization API keys need the headers Stripe-Context and Stripe-Version.")
         if account and account not in self.connected:
             raise StripeError(
                 403,

@@ -12,7 +12,7 @@ from gateway.config.action_settings import Compiling, fields_of
 from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.internal_events import check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events
-from gateway.config.checks.stripe import check_fetch, fetch_of
+from gateway.config.checks.stripe import check_fetch, check_organisation, fetch_of
 from gateway.config.checks.stripe_fields import Held, held_by
 from gateway.config.checks.template_names import Offered
 from gateway.config.diagnostics.problem import Problem
@@ -63,6 +63,7 @@ class RouteLoading:
                 self._problem(where, f"unknown account {account!r}", did_you_mean(account, accounts), "unknown-account")
         self._problems += check_events(name, route.events, self._source)
         self._problems += check_fetch(at, route, accounts, parts.unfilled, self._source)
+        self._problems += check_organisation(at, route, accounts, self._source)
         self._problems += check_own(at, route, self._source)
         self._problems += check_digest(at, route, self._source)
         at_intake = Offered(

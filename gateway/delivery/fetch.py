@@ -17,6 +17,7 @@ from gateway.core.model import Account, Claim, Fetch, Fetched
 from gateway.store.protocol import Store
 from gateway.stripe.api import Asking, StripeApi, has_place, path_of
 from gateway.stripe.connections import StripeApis
+from gateway.stripe.keys import is_organisation_key
 
 
 class Fetcher(Protocol):
@@ -71,7 +72,7 @@ class StripeFetcher:
 
     async def _ask(self, envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> Mapping[str, Any]:
         async with self._apis.of(account) as api:
-            if isinstance(envelope.get("livemode"), bool) and envelope["livemode"] != api.is_live:
+            if isinstance(envelope.get("livemode"), bool) and api.is_live not in (None, envelope["livemode"]):
                 modes = ("a live", "a test") if api.is_live else ("a test", "a live")
                 raise StripeRefused(
                     f"accounts.{account.name}.api_key is {modes[0]} key, and this is {modes[1]} event: its object "
@@ -141,10 +142,11 @@ def question(envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> Que
         return Question(event_path(envelope), {"id": envelope.get("id"), "object": THIN}, asking)
     value = own_object(envelope)
     connected, context = envelope.get("account"), envelope.get("context")
-    if connected is not None:
+    if connected is not None and not is_organisation_key(account.api_key):
         context = None  # it says the same
     if value.get("object") == "account" and value.get("id") == connected:
         connected = None  # the platform reads an account connected to it by its id
+        context = context and (str(context).rpartition("/")[0] or context)
     asking = Asking(connected_account=connected, context=context, api_version=version)
     if not fetch.asks_object:
         return Question(None, value, asking)

@@ -33,6 +33,7 @@ from gateway import __version__
 from gateway.core.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
 from gateway.core.fetch_answer import cut_lists
 from gateway.core.model import Account
+from gateway.stripe.keys import is_live_key, is_organisation_key
 from gateway.stripe.pacing import Clock, Pace, PacedClient, Sleep, after_seconds
 
 LIVE_PER_SECOND = 100.0  # https://docs.stripe.com/rate-limits
@@ -86,6 +87,7 @@ class StripeApi:
     ) -> None:
         self._account = account.name
         self.is_live = is_live_key(account.api_key)
+        self.is_organisation = is_organisation_key(account.api_key)
         default = LIVE_PER_SECOND if self.is_live else TEST_PER_SECOND
         self._api_base = api_base
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_seconds), trust_env=True)
@@ -132,9 +134,9 @@ class StripeApi:
             for item in page:
                 yield msgspec.json.decode(item)
 
-    async def account_info(self) -> dict[str, Any]:
-        """The account that the key belongs to. https://docs.stripe.com/api/accounts/retrieve"""
-        return await self.call("get", "/v1/account")
+    async def account_info(self, asking: Asking = Asking()) -> dict[str, Any]:
+        """The account that the key belongs to, or that is asked for. https://docs.stripe.com/api/accounts/retrieve"""
+        return await self.call("get", "/v1/account", asking=asking)
 
     def connected_accounts(self) -> AsyncIterator[dict[str, Any]]:
         """The accounts connected to it. https://docs.stripe.com/api/accounts/list"""
@@ -207,13 +209,21 @@ class StripeApi:
 
     async def _ask(self, method: str, path: str, params: Mapping[str, Any], asking: Asking) -> str | bytes:
         """The answer's JSON as it came; the library's own objects would turn decimals."""
+        connected, context = asking.connected_account, asking.context
+        if self.is_organisation:
+            connected, context = None, context or connected
+            if context is None:
+                raise StripeRefused(
+                    f"accounts.{self._account}.api_key is an organisation's: Stripe has to be told which of its "
+                    f"accounts is meant, and nothing says so here; name them in connected_accounts"
+                )
         try:
             answer = await self._client.raw_request_async(
                 method,
                 path,
                 **params,
-                stripe_account=asking.connected_account,
-                stripe_context=asking.context,
+                stripe_account=connected,
+                stripe_context=context,
                 stripe_version=asking.api_version,
             )
         except stripe.StripeError as error:
@@ -285,11 +295,6 @@ class StripeApi:
                 return StripeRefused(f"{key} is of the other mode{request}: {said}")
             return StripeMissing(f"{said}{request}")
         return StripeRefused(f"Stripe answered {status} for {path}{request}: {said}")
-
-
-def is_live_key(api_key: str) -> bool:
-    """Whether a key is of live mode: each mode has keys, objects and endpoints of its own."""
-    return not re.match(r"(?:sk|rk)(?:_org)?_test_", api_key)
 
 
 def has_place(kind: str) -> bool:

@@ -17,7 +17,7 @@ from gateway.config.load import load
 from gateway.core.errors import StripeRefused, StripeUnavailable
 from gateway.core.model import Account, Event, EventFilter, EventSource, Route
 from gateway.delivery.leases import LeaseLost, NamedLease
-from gateway.intake.backfill.importer import TRIES, CatchUp, WantedEvents, connected_to, exact, listings
+from gateway.intake.backfill.importer import TRIES, CatchUp, WantedEvents, connected_to, exact, listings, on_behalf_of
 from gateway.intake.backfill.listing import MOST_IN_WINDOW, Listing, oldest_first
 from gateway.intake.backfill.progress import Course, Order
 from gateway.intake.planning import intake_of
@@ -27,7 +27,7 @@ from gateway.store.protocol import Store
 from gateway.stripe.api import StripeApi
 from gateway.testing import make_event, thin_event
 from tests.in_process import config
-from tests.stripe_standin import Fault, StripeStandin
+from tests.stripe_standin import ORG_KEY, TEST_KEY, Fault, StripeStandin
 
 START = int(time.time()) - 86400
 ROUTES = """\
@@ -63,9 +63,9 @@ class Sleeper:
 class Bench:
     """An account with its routes, its API and an inbox."""
 
-    def __init__(self, folder: Path, standin: StripeStandin, store: Store, routes: str) -> None:
+    def __init__(self, folder: Path, standin: StripeStandin, store: Store, routes: str, key: str) -> None:
         path = folder / "gateway.yaml"
-        path.write_text(config(routes, standin.url))
+        path.write_text(config(routes, standin.url, key=key))
         loaded = load(path, {})
         self.account: Account = loaded.accounts["acme"]
         self.intake: Intake = intake_of(loaded)
@@ -100,8 +100,8 @@ class Bench:
 async def bench(tmp_path: Path, standin: StripeStandin, store: Store) -> AsyncIterator[Callable[..., Bench]]:
     made: list[Bench] = []
 
-    def make(routes: str = ROUTES) -> Bench:
-        made.append(Bench(tmp_path, standin, store, routes))
+    def make(routes: str = ROUTES, key: str = TEST_KEY) -> Bench:
+        made.append(Bench(tmp_path, standin, store, routes, key))
         return made[-1]
 
     yield make
@@ -269,6 +269,19 @@ async def test_events_of_connected_accounts_are_asked_for_on_their_behalf(
         (whole,) = await one.store.event(listed.id)
         assert json.loads(whole.body)["account"] == listed.connected_account
     assert standin.asked("/v1/events")[0].headers["Stripe-Account"] == "acct_1"
+
+
+async def test_an_organisation_s_events_are_those_of_its_accounts(
+    bench: Callable[..., Bench], standin: StripeStandin
+) -> None:
+    organisation = bench(ROUTES.replace("    events:", '    connected_accounts: ["*"]\n    events:'), key=ORG_KEY)
+    standin.add_event(make_event("customer.created", created=START), account="acct_1", delivered=False)
+    for of in await on_behalf_of(organisation.api, ["acct_1"]):
+        await organisation.run(of=of)
+    assert [event.connected_account for event in await organisation.inbox()] == ["acct_1"]
+    assert {asked.headers.get("Stripe-Context") for asked in standin.requests} == {"acct_1"}
+    with pytest.raises(StripeRefused, match="nothing says so here; name them in connected_accounts"):
+        await organisation.run()
 
 
 async def test_thin_events_come_from_their_own_list(bench: Callable[..., Bench], standin: StripeStandin) -> None:

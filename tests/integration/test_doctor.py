@@ -18,7 +18,7 @@ from gateway.cli.doctor.run import Line, checks_of, examine
 from gateway.config.load import load
 from tests.acceptance.harness import ROOT, free_port
 from tests.http_service import Serve
-from tests.stripe_standin import TEST_KEY, StripeStandin
+from tests.stripe_standin import ORG_KEY, TEST_KEY, StripeStandin
 
 CONFIG = """\
 version: 1
@@ -166,6 +166,23 @@ async def test_a_restricted_key_is_told_what_it_lacks(outside: Outside) -> None:
     outside.stripe.keys["rk_test_little"] = set()
     _, *found = await outside.told("acme", key="rk_test_little")
     assert [verdict for verdict, _ in found][-1] == "note"
+
+
+async def test_an_organisation_s_key_is_tried_on_the_accounts_that_are_named(outside: Outside) -> None:
+    named = f'{ORG_KEY}", connected_accounts: {{acct_1: {{}}, acct_9: {{}}}}, api_rate: "100/s'
+    good, bad, destinations = await outside.told("acme", key=named)
+    assert good == ("good", "its key is good for acct_platform")
+    assert bad[0] == "bad"
+    assert bad[1].startswith("its key is not taken for acct_9: Stripe refuses GET /v1/account to accounts.acme.api_key")
+    assert destinations == ("note", "an organisation's event destinations are not looked at")
+    assert [asked.headers["Stripe-Context"] for asked in outside.stripe.requests] == ["acct_1", "acct_9"]
+
+
+async def test_an_organisation_whose_accounts_are_not_named_is_not_asked(outside: Outside) -> None:
+    (verdict, text), _ = await outside.told("acme", key=ORG_KEY)
+    assert verdict == "note"
+    assert text == "its api_key is an organisation's: Stripe is not asked, since each request names an account"
+    assert outside.stripe.requests == []
 
 
 async def test_an_account_without_a_key_is_no_fault(outside: Outside) -> None:

@@ -13,7 +13,7 @@ from gateway.core.model import DONE
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event, thin_event
 from tests.in_process import InProcess, config, gateway
-from tests.stripe_standin import LIVE_KEY, Fault, StripeStandin
+from tests.stripe_standin import LIVE_KEY, ORG_KEY, Fault, StripeStandin
 
 SAVE = """\
   {name}:
@@ -416,6 +416,38 @@ async def test_a_snapshot_event_s_object_is_asked_for_on_its_connected_account_s
         assert running.rows("SELECT connected_account FROM events") == [("acct_1",)]
     (asked,) = standin.requests
     assert (asked.headers.get("Stripe-Account"), asked.headers.get("Stripe-Context")) == told
+
+
+@pytest.mark.parametrize(
+    ("envelope", "context"),
+    [
+        ({"context": "acct_1"}, "acct_1"),
+        ({"context": "acct_platform/acct_1", "account": "acct_1"}, "acct_platform/acct_1"),
+        ({"account": "acct_1"}, "acct_1"),
+    ],
+)
+async def test_an_organisation_s_key_names_the_account_of_each_event(
+    tmp_path: Path, standin: StripeStandin, envelope: dict[str, str], context: str
+) -> None:
+    standin.put(customer(), account="acct_1")
+    async with gateway(tmp_path, config(save(), standin.url, key=ORG_KEY)) as running:
+        await running.post(old_event(**envelope))
+        assert await values(running) == ["new@example.com"]
+    (asked,) = standin.requests
+    assert (asked.headers.get("Stripe-Account"), asked.headers.get("Stripe-Context")) == (None, context)
+
+
+async def test_an_organisation_s_key_without_an_account_is_a_dead_letter(
+    tmp_path: Path, standin: StripeStandin
+) -> None:
+    async with gateway(tmp_path, config(save(), standin.url, key=ORG_KEY)) as running:
+        await running.post(old_event())
+        await running.until_finished()
+        assert running.deliveries()[0][2] == (
+            "accounts.acme.api_key is an organisation's: Stripe has to be told which of its accounts is meant, and "
+            "nothing says so here; name them in connected_accounts"
+        )
+    assert standin.requests == []
 
 
 async def test_a_connected_account_itself_is_read_by_the_platform(tmp_path: Path, standin: StripeStandin) -> None:

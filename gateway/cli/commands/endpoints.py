@@ -127,15 +127,15 @@ def sync(
 
 async def _compare(config: Config, account: Account, url: str | None) -> Compared:
     """Asks Stripe. Raises BadUsage, Exit, StripeApiError."""
-    from gateway.stripe.api import is_live_key
     from gateway.stripe.endpoints import lint, plan, wanted_endpoints
+    from gateway.stripe.keys import is_live_key
 
     public = url or config.settings.server.public_url
     if public is None:
         raise BadUsage("say where Stripe reaches this gateway: server.public_url, or --url https://hooks.example.com")
     if "://" not in public:
         raise BadUsage(f"--url {public!r}: write it as https://hooks.example.com")
-    wrong = lint(account, public, is_live_key(account.api_key))
+    wrong = lint(account, public, is_live_key(account.api_key) is True)
     if wrong:
         raise fail("\n".join(wrong))
     wanted, thin = wanted_endpoints(account, config.routes, public)
@@ -255,9 +255,17 @@ def _account(config: Config, name: str | None) -> Account:
         name = keyed[0] if keyed else next(iter(config.accounts))
     if name not in config.accounts:
         raise BadUsage(f"there is no account {name}; known: {', '.join(config.accounts)}")
-    if not config.accounts[name].api_key:
+    owner = config.accounts[name]
+    if not owner.api_key:
         raise fail(f"account {name} has no api_key to ask Stripe with: set accounts.{name}.api_key")
-    return config.accounts[name]
+    from gateway.stripe.keys import is_organisation_key
+
+    if is_organisation_key(owner.api_key):
+        raise fail(
+            f"accounts.{name}.api_key is an organisation's, which has event destinations in its Dashboard and no "
+            "webhook endpoints: see docs/stripe.md, Organisations"
+        )
+    return owner
 
 
 @asynccontextmanager
@@ -274,7 +282,7 @@ async def _api(config: Config, account: Account) -> AsyncIterator[StripeApi]:
 
 
 def _mode(config: Config, account: Account) -> str:
-    from gateway.stripe.api import is_live_key
+    from gateway.stripe.keys import is_live_key
 
     return "live" if is_live_key(account.api_key) else "test"
 

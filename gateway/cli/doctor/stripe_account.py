@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from gateway.cli.doctor.stripe_endpoints import endpoint_findings
 from gateway.config.load import Config
 from gateway.core.errors import StripeApiError, StripeKeyRefused, StripeRefused
 from gateway.core.model import Account
 from gateway.plugin import Finding
+
+if TYPE_CHECKING:
+    from gateway.stripe.api import StripeApi  # slow: the library behind it
 
 
 async def account_findings(config: Config, account: Account, seconds: float) -> AsyncIterator[Finding]:
@@ -23,7 +27,12 @@ async def account_findings(config: Config, account: Account, seconds: float) -> 
 
     api = StripeApi(account, api_base=config.settings.stripe.api_base, timeout_seconds=seconds)
     try:
-        yield mode_finding(account, is_live=api.is_live)
+        if api.is_live is not None:
+            yield mode_finding(account, is_live=api.is_live)
+        if api.is_organisation:
+            async for finding in _organisation_findings(api, account):
+                yield finding
+            return
         try:
             info = await api.account_info()
             yield Finding.good(f"its key is good: {info.get('id')}{_name(info)}")
@@ -41,6 +50,30 @@ async def account_findings(config: Config, account: Account, seconds: float) -> 
         yield Finding.bad(str(error), "look at the network, at stripe.api_base, and at Stripe's status page")
     finally:
         await api.close()
+
+
+async def _organisation_findings(api: StripeApi, account: Account) -> AsyncIterator[Finding]:
+    """What an organisation's key can be asked about: the accounts that gateway.yaml names. Raises StripeApiError."""
+    from gateway.stripe.api import Asking
+
+    if not account.connected_vars:
+        fix = f"name the organisation's accounts in accounts.{account.name}.connected_accounts to have it tried on them"
+        yield Finding.note(
+            "its api_key is an organisation's: Stripe is not asked, since each request names an account", fix
+        )
+    for connected in account.connected_vars:
+        try:
+            info = await api.account_info(Asking(context=connected))
+            yield Finding.good(f"its key is good for {info.get('id')}{_name(info)}")
+        except StripeKeyRefused as error:
+            yield Finding.bad(str(error), f"put a present key into accounts.{account.name}.api_key")
+            return
+        except StripeRefused as error:
+            yield Finding.bad(f"its key is not taken for {connected}: {error}", "is it an account of the organisation?")
+    yield Finding.note(
+        "an organisation's event destinations are not looked at",
+        "compare their events with the routes in its Dashboard",
+    )
 
 
 def mode_finding(account: Account, *, is_live: bool) -> Finding:

@@ -18,7 +18,7 @@ from gateway.stripe import event_types
 
 _PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!-]+")
 _SIGNING_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+")
-_API_KEY = re.compile(r"(sk|rk)_(live|test)_[A-Za-z0-9_]+")
+_API_KEY = re.compile(r"(sk|rk)_(?:org_)?(live|test)_[A-Za-z0-9_]+|[sr]k_org_[A-Za-z0-9_]+")
 _NOWHERE = Where("", 1, 1)
 _WHERE_SECRETS_ARE = "the whsec_... of the webhook endpoint, in Stripe's dashboard"
 
@@ -60,7 +60,7 @@ def _check_api_key(account: Account, source: Source) -> Iterator[Problem]:
     elif parts is None:
         message = "this does not look like an API key, which begins with rk_ or sk_"
         yield Problem(where, message, "a restricted key, rk_..., that may read what routes fetch", "warning", "api-key")
-    elif account.livemode is not None and account.livemode != (parts[2] == "live"):
+    elif parts[2] and account.livemode is not None and account.livemode != (parts[2] == "live"):
         mode = "live" if account.livemode else "test"
         message = f"this is a {parts[2]} key, but the account takes {mode} events only: it cannot see their objects"
         hint = f"livemode: {str(not account.livemode).lower()}, or a {mode} key"

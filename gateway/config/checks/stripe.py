@@ -10,8 +10,9 @@ from gateway.config.schema.accounts import ReconcileSettings
 from gateway.config.schema.routes import RouteSettings
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
-from gateway.core.model import Account, Fetch, Reconcile
+from gateway.core.model import OWN, Account, Fetch, Reconcile
 from gateway.stripe.event_types import is_thin
+from gateway.stripe.keys import is_organisation_key
 
 
 def fetch_of(route: RouteSettings) -> Fetch | None:
@@ -61,6 +62,14 @@ def check_fetch(
                     f"set accounts.{name}.api_key to a restricted key that may read what these events are about",
                     code="missing-api-key",
                 )
+    if route.fetch is not None and route.fetch.event and not any(map(is_thin, route.events)):
+        yield Problem(
+            source.where((*at, "fetch", "event")),
+            "these events are posted with their data: only thin ones (v1., v2.) have more to read",
+            "take event: true out",
+            "warning",
+            "thin-event",
+        )
     if route.fetch is None:
         for i, pattern in enumerate(route.events):
             if is_thin(pattern):
@@ -70,3 +79,20 @@ def check_fetch(
                     "add fetch: true, or fetch: false if the actions need no more than object.id",
                     code="thin-event",
                 )
+
+
+def check_organisation(
+    at: Path_, route: RouteSettings, accounts: Mapping[str, Account], source: Source
+) -> Iterator[Problem]:
+    """A route that takes none of an organisation's events: each is of one of its accounts."""
+    names = [name for name in route.accounts or accounts if name in accounts]
+    of_organisations = [name for name in names if is_organisation_key(accounts[name].api_key)]
+    if of_organisations and of_organisations == names and set(route.connected_accounts) == {OWN}:
+        yield Problem(
+            source.where_key(at),
+            f"account {names[0]} is an organisation, whose events are each of one of its accounts: this route takes "
+            "none",
+            'say connected_accounts: ["*"], or the ids of accounts',
+            "warning",
+            "organisation",
+        )

@@ -21,7 +21,7 @@ _CREDENTIALS = re.compile(
     r"(?:^|(?<=//))(?:(?P<login>[^\s@?#'\"{}]+)(?=@)|[^\s@?#'\"{}]+)|(?<=\?)(?P<query>[^\s'\"{}#]+)"
 )
 _LOOKS_SECRET = re.compile(
-    r"\b(?:whsec_|sk_live_|sk_test_|rk_live_|rk_test_|xox[a-z]-|xapp-)[^\s'\",\]}]+"
+    r"\b(?:whsec_|sk_live_|sk_test_|rk_live_|rk_test_|[sr]k_org_|xox[a-z]-|xapp-)[^\s'\",\]}]+"
     r"|(?<=://)[^\s/@'\"]+(?=@)|(?<=hooks\.slack\.com/)[^\s'\",\]}]+"
 )
 _KEY_IN_LINE = re.compile(r"(?P<indent>[\s{,\-]*)['\"]?(?P<key>[A-Za-z_][A-Za-z0-9_.-]*)['\"]?\s*:(?:\s|$)")

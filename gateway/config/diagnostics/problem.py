@@ -27,6 +27,7 @@ CODES = {
     "needs-cycle": "actions that wait for each other",
     "not-expanded": "a field of an object of which events hold the id alone",
     "open-console": "a console that others than this machine may reach without a token",
+    "organisation": "a route that takes none of the events of an organisation's accounts",
     "own-account": "an account with the name of the gateway's own, `gateway`",
     "own-fetch": "a fetch for the gateway's own events",
     "plugin": "a plugin that does not load",

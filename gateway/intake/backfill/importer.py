@@ -76,6 +76,14 @@ def exact(patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(patterns) if is_exact else ()
 
 
+async def on_behalf_of(api: StripeApi, asked: Sequence[str]) -> list[str | None]:
+    """Whose events are to be listed: the account's own (None), and those of the connected accounts that are asked for.
+    An organisation has no events of its own. Raises StripeApiError.
+    """
+    connected = await connected_to(api, asked)
+    return [*connected] if api.is_organisation and connected else [None, *connected]
+
+
 async def connected_to(api: StripeApi, asked: Sequence[str]) -> list[str]:
     """The ids of the connected accounts that are asked for, by id or all of them. Raises StripeApiError."""
     if EVERY_CONNECTED not in asked:

@@ -15,7 +15,7 @@ from gateway.core.errors import GatewayError, StripeUnavailable
 from gateway.core.model import Account, EventSource, Reconcile
 from gateway.core.tasks import cancel
 from gateway.delivery.leases import LeaseLost, NamedLease
-from gateway.intake.backfill.importer import CatchUp, WantedEvents, connected_to, listings
+from gateway.intake.backfill.importer import CatchUp, WantedEvents, listings, on_behalf_of
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
@@ -102,7 +102,7 @@ class Reconciler:
         since = now - int(reconcile.look_back_seconds)
         async with self._apis.of(account) as api:
             catch_up = CatchUp(self._store, api, intake, EventSource.RECONCILE, self._log, still_ours=lease.check)
-            for connected in (None, *await connected_to(api, reconcile.connected_accounts)):
+            for connected in await on_behalf_of(api, reconcile.connected_accounts):
                 for listing in listings(
                     account, wanted, undelivered=reconcile.undelivered, connected_account=connected
                 ):
