@@ -208,17 +208,16 @@ class _Written:
 
 def _loaded(written: _Written) -> tuple[Config | None, list[str]]:
     """The configuration, or None with what is wrong with it."""
-    import yaml
-
     from gateway.config.diagnostics.problem import ConfigError, Problem
     from gateway.config.load import Loading
     from gateway.config.yaml.document import Source
+    from gateway.config.yaml.writing import as_yaml
 
     class TextSource(Source):
         """A text instead of a file."""
 
         def _read(self, path: Path) -> bytes:
-            return yaml.safe_dump(written.value(), sort_keys=False, allow_unicode=True).encode()
+            return as_yaml(written.value()).encode()
 
     class TrialLoading(Loading):
         """Knows the action under trial and no other."""

@@ -313,7 +313,7 @@ async def test_a_thin_event_s_own_data_comes_where_it_is_asked_for(
     tmp_path: Path, standin: StripeStandin, fetch: str, value: str, paths: list[str]
 ) -> None:
     event = thin_event(METER_EVENT, id="evt_1", related_object=RELATED, context="acct_1")
-    standin.put(METER, account="acct_1")
+    standin.put_at(RELATED["url"], METER, account="acct_1")
     data = {"developer_message_summary": "no meter for 3 events"}
     standin.put_at("/v2/core/events/evt_1", {**event, "data": data}, account="acct_1")
     route = save(f"{value} ~ ': ' ~ event.data.developer_message_summary", events=METER_EVENT, fetch=fetch)
@@ -326,7 +326,6 @@ async def test_a_thin_event_s_own_data_comes_where_it_is_asked_for(
 
 
 async def test_a_thin_event_that_stripe_keeps_no_more_is_told_as_that(tmp_path: Path, standin: StripeStandin) -> None:
-    standin.put(METER)
     event = thin_event(METER_EVENT, id="evt_1", related_object=RELATED)
     async with gateway(
         tmp_path, config(save("event.data", events=METER_EVENT, fetch="{event: true}"), standin.url)

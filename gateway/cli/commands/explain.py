@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -98,6 +98,8 @@ def _stored(config: Config, event_id: str, account: str | None) -> tuple[Event, 
 
 
 def _route_lines(route: ExplainedRoute) -> Iterator[str]:
+    from gateway.config.yaml.writing import as_yaml
+
     yield f"{'MATCHES' if route.matched else 'no     '} {route.route}: {route.why}"
     for part in route.decided_by:
         yield f"          {part}"
@@ -117,22 +119,8 @@ def _route_lines(route: ExplainedRoute) -> Iterator[str]:
         for part in action.decided_by:
             yield f"          {part}"
         if action.rendered is not None:
-            for line in _yaml(action.rendered):
+            for line in as_yaml(action.rendered, width=10_000, shows_lines=True).splitlines():
                 yield f"        {line}"
-
-
-def _yaml(value: Any) -> list[str]:
-    """YAML that shows a text of several lines as such."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        pass
-
-    def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
-
-    Dumper.add_representer(str, text)
-    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000).splitlines()
 
 
 def drawn(actions: tuple[ExplainedAction, ...]) -> Iterator[str]:

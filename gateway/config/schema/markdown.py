@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from gateway.config.schema.json_values import value_text
+from gateway.config.yaml.writing import as_yaml
 
 Schema = Mapping[str, Any]
 
@@ -109,8 +108,7 @@ def _example(part: Schema) -> str:
     value = _sample(part)
     if value is None:
         return ""
-    shown = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True)
-    return f"`{shown.strip().removesuffix('...').strip()}`"
+    return f"`{as_yaml(value, width=10_000, one_line=True).strip().removesuffix('...').strip()}`"
 
 
 def _sample(part: Schema) -> Any:

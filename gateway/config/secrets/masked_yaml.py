@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 from gateway.config.load import Config
 from gateway.config.secrets.masking import is_file_url
 from gateway.config.secrets.names import is_secret_key
+from gateway.config.yaml.writing import as_yaml
 from gateway.core.masking import MASK
 
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
@@ -130,7 +131,7 @@ def routes_text(config: Config) -> str:
                 first = value.value[0][0].start_mark
                 inner = text[first.index : value.end_mark.index].rstrip()
                 if value.flow_style:
-                    inner = yaml.safe_dump(yaml.safe_load("{" + inner), sort_keys=False, allow_unicode=True).rstrip()
+                    inner = as_yaml(yaml.safe_load("{" + inner)).rstrip()
                     first_column = 0
                 else:
                     first_column = first.column

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-import yaml
-
+from gateway.config.yaml.writing import as_yaml
 from gateway.simulation.cases.matchers import ABSENT, is_matcher
 from gateway.simulation.cases.run import CaseResult, Failure
 
@@ -62,7 +61,7 @@ def _text(value: Any) -> str:
         flow = json.dumps(value, ensure_ascii=False, default=str)
         if len(flow) <= _LONGEST_LINE:
             return flow
-        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=_LONGEST_LINE).rstrip()
+        return as_yaml(value, width=_LONGEST_LINE).rstrip()
     return json.dumps(value, default=str)
 
 

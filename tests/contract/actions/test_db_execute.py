@@ -75,8 +75,9 @@ async def test_values_of_every_kind_are_bound_alike(stock: str) -> None:
 @pytest.mark.parametrize("price", ["{{ 1999 / 100 }}", "{{ 1999 | major_units('usd') }}"])
 async def test_an_amount_meets_the_row_that_has_it_as_a_decimal(stock: str, price: str) -> None:
     await sql(stock, "CREATE TABLE prices (price NUMERIC(12, 4), rate DOUBLE PRECISION)")
-    for _ in range(2):
-        async with trial(stock, "INSERT INTO prices VALUES (:price, :price)", {"price": price}) as one:
+    params = {"price": price, "rate": price}
+    async with trial(stock, "INSERT INTO prices VALUES (:price, :rate)", params) as one:
+        for _ in range(2):
             assert (await one.attempt()).error is None
     async with trial(
         stock, "UPDATE prices SET rate = 1.5 WHERE price = :price", {"price": price}, expect_rows=2

@@ -157,7 +157,11 @@ def test_another_escape_is_applied_once_to_what_expressions_bring() -> None:
             "{% for i in object.items.data %}{{ i.prise }}{% endfor %}",
             "object.items.data[0].prise: no such field; did you mean price?",
         ),
-        ("{{ object.nothing.email }}", "object.nothing is null and has no field email"),
+        (
+            "{{ object.nothing.email }}",
+            "object.nothing is null and has no field email; write object.nothing.email if object.nothing is not none "
+            "else none",
+        ),
         (
             "Dear {{ object.nothing }}",
             "object.nothing is null; say what to print instead: | default('...', true)",
