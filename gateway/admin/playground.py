@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
 from pydantic_core import to_jsonable_python
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MOST_EVENT_CHARACTERS = 1024 * 1024
 FETCH_ASSUMED = "fetch asks Stripe when it runs; this is with the event's own object"
+T = TypeVar("T")
 _thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-playground")  # one at a time: intake comes first
 
 
@@ -64,12 +66,17 @@ class PlaygroundResult(Shown):
     routes: list[TriedRoute]
 
 
+async def in_turn(function: Callable[..., T], *arguments: Any) -> T:
+    """Does what takes a while beside the loop, one at a time."""
+    return await asyncio.get_running_loop().run_in_executor(_thread, function, *arguments)
+
+
 async def try_out(config: Config, ask: TrialAsk) -> PlaygroundResult:
     """Raises Refused for an unknown account."""
     account = ask.account or next(iter(config.accounts))
     if config.account(account) is None:
         raise Refused(422, "account: there is no such account")
-    return await asyncio.get_running_loop().run_in_executor(_thread, _try_out, config, ask, account)
+    return await in_turn(_try_out, config, ask, account)
 
 
 def _try_out(config: Config, ask: TrialAsk, account: str) -> PlaygroundResult:
@@ -124,4 +131,4 @@ async def explained(config: Config, event: Event) -> list[TriedRoute]:
         except EnvelopeError:
             return []
 
-    return await asyncio.get_running_loop().run_in_executor(_thread, run)
+    return await in_turn(run)

@@ -213,6 +213,31 @@ def test_the_playground_tries_a_draft_on_an_event(page: Page, console: Console) 
     expect(page.locator(".problems")).to_contain_text("did you mean email?")
 
 
+def test_the_playground_offers_the_fields_of_the_events_of_a_route(page: Page, console: Console) -> None:
+    page.goto(f"{console.url}/playground")
+    draft, offered = page.get_by_label("Draft"), page.get_by_role("listbox", name="Fields that fit")
+    draft.fill("")
+    draft.press_sequentially("routes: {a: {events: [invoice.paid], if: object.lines.data[0].quant")
+    expect(offered.get_by_role("option").first).to_contain_text("quantity")
+    draft.press("Enter")
+    draft.press_sequentially(" and object.subscription")
+    expect(offered.get_by_role("option")).to_contain_text(["parent.subscription_details.subscription"])
+    draft.press("Escape")
+    expect(offered).to_be_hidden()
+    expect(draft).to_have_value(re.compile(r"quantity and object\.subscription$"))
+
+
+def test_the_playground_lists_the_fields_without_a_script(browser: Browser, console: Console) -> None:
+    (event,) = console.send("checkout.session.completed")
+    page = browser.new_context(java_script_enabled=False).new_page()
+    sign_in(page, console.url, OPERATOR)
+    page.goto(f"{console.url}/playground?event={event}")
+    page.get_by_text("Fields of object in checkout.session.completed").click()
+    expect(page.get_by_role("row", name="object.payment_status enum")).to_contain_text("no_payment_required")
+    expect(page.locator("#completes")).to_be_hidden()
+    page.context.close()
+
+
 def test_hostile_payloads_show_harmlessly(page: Page, console: Console) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)

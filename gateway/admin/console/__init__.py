@@ -30,6 +30,7 @@ ENTRIES = (
     Entry("POST", "/jobs/{id}/{what:pause|resume|stop}", jobs.change, O),
     Entry("GET", "/playground", playground.show, V),
     Entry("POST", "/playground", playground.run, V),
+    Entry("GET", "/playground/fields", playground.fields, V),
     Entry("GET", "/config", config.show, V),
     Entry("GET", "/audit", config.audit, V),
 )

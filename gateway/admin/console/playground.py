@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from gateway.admin.console.render import page
+from gateway.admin.field_completion import complete, every_field
 from gateway.admin.inbox import body_of
-from gateway.admin.playground import PlaygroundResult, TrialAsk, try_out
+from gateway.admin.playground import PlaygroundResult, TrialAsk, in_turn, try_out
 from gateway.admin.problems import Refused, words_of
 from gateway.admin.request import parts
 from gateway.config.secrets.masked_yaml import routes_text
 
 SHOWN_CHARACTERS = 200_000
+MOST_PATTERNS = 20  # of types of event, that a completion is asked for
 
 
 async def show(request: web.Request) -> web.StreamResponse:
@@ -26,7 +29,7 @@ async def show(request: web.Request) -> web.StreamResponse:
         text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
         if len(text) > SHOWN_CHARACTERS:
             raise Refused(422, "this event is too long to edit in a page; use `gateway explain --id`")
-    return _page(request, text, account, routes_text(parts(request).gateway.config), None)
+    return await _page(request, text, account, routes_text(parts(request).gateway.config), None)
 
 
 async def run(request: web.Request) -> web.StreamResponse:
@@ -37,7 +40,17 @@ async def run(request: web.Request) -> web.StreamResponse:
         ask = TrialAsk(event=text, account=account, draft=draft)
     except ValidationError as error:
         raise Refused(422, words_of(error)) from None
-    return _page(request, text, account, draft, await try_out(parts(request).gateway.config, ask))
+    return await _page(request, text, account, draft, await try_out(parts(request).gateway.config, ask))
+
+
+def _type_of(text: str) -> str:
+    """The type of the event in the form; empty where it is none."""
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    event_type = event.get("type") if isinstance(event, dict) else None
+    return event_type if isinstance(event_type, str) else ""
 
 
 def _text(field: object) -> str:
@@ -45,7 +58,20 @@ def _text(field: object) -> str:
     return field.replace("\r\n", "\n") if isinstance(field, str) else ""
 
 
-def _page(request: web.Request, text: str, account: str, draft: str, trial: PlaygroundResult | None) -> web.Response:
+async def fields(request: web.Request) -> web.StreamResponse:
+    """How a path that is being typed may go on, for the script of the page: `type` names types of event or globs."""
+    patterns, typed = request.query.getall("type", []), request.query.get("typed", "")
+    known = await in_turn(complete, patterns[:MOST_PATTERNS], typed)
+    return web.json_response([asdict(completion) for completion in known])
+
+
+async def _page(
+    request: web.Request, text: str, account: str, draft: str, trial: PlaygroundResult | None
+) -> web.Response:
     accounts = parts(request).gateway.config.event_accounts
-    context = {"event": text, "account": account, "accounts": accounts, "draft": draft, "trial": trial}
+    event_type = _type_of(text)
+    context = {
+        "event": text, "account": account, "accounts": accounts, "draft": draft, "trial": trial,
+        "event_type": event_type, "fields": await in_turn(every_field, event_type) if event_type else [],
+    }  # fmt: skip
     return page(request, "playground.html", context)

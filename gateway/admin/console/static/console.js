@@ -22,3 +22,86 @@ document.addEventListener("htmx:sseMessage", (message) => {
     while (body.rows.length > Number(body.dataset.most)) body.deleteRow(-1);
   }
 });
+
+// The playground's draft offers the fields of its events, once `object.` is typed.
+const draft = document.querySelector("[data-completes]");
+if (draft) {
+  const list = document.getElementById(draft.dataset.completes);
+  let asked = 0;
+  let chosen = 0;
+
+  const before = () => draft.value.slice(0, draft.selectionStart);
+  const typed = () => (before().match(/(?:event\.data\.object|\bobject|\bprevious)(?:\.\w+|\[\d+\])*\.\w*$/) || [""])[0];
+
+  // The types of the route that is being written, else of the event beside it.
+  const types = () => {
+    const last = [...before().matchAll(/\bevents:([^\]\n]*|(?:\s*\n\s*-[^\n]*)+)/g)].pop();
+    const named = last ? last[1].match(/[\w.*[\]]+\.[\w.*[\]]+/g) : null;
+    if (named) return named.map((name) => name.replace(/^\[/, ""));
+    const event = draft.form.elements.event.value.match(/"type"\s*:\s*"([\w.]+\.[\w.[\]]+)"/g) || [];
+    return event.slice(-1).map((pair) => pair.split('"')[3]);
+  };
+
+  const close = () => {
+    list.hidden = true;
+    draft.removeAttribute("aria-activedescendant");
+  };
+
+  const choose = (index) => {
+    chosen = (index + list.children.length) % list.children.length;
+    [...list.children].forEach((item, at) => item.setAttribute("aria-selected", String(at === chosen)));
+    draft.setAttribute("aria-activedescendant", list.children[chosen].id);
+    list.children[chosen].scrollIntoView({block: "nearest"});
+  };
+
+  const take = (item) => {
+    const word = typed().match(/\w*$/)[0];
+    draft.setRangeText(item.dataset.name, draft.selectionStart - word.length, draft.selectionStart, "end");
+    draft.focus();
+    close();
+  };
+
+  const offer = async () => {
+    const path = typed();
+    const number = ++asked;
+    if (!path) return close();
+    const query = new URLSearchParams([...types().map((name) => ["type", name]), ["typed", path]]);
+    const answer = await fetch(`/playground/fields?${query}`).catch(() => null);
+    if (number !== asked) return undefined;
+    const items = answer && answer.ok ? await answer.json() : [];
+    if (!items.length || typed() !== path) return close();
+    list.replaceChildren(...items.map((field, at) => {
+      const item = document.createElement("li");
+      item.id = `field-${at}`;
+      item.dataset.name = field.name;
+      item.setAttribute("role", "option");
+      const name = document.createElement("code");
+      name.textContent = field.name;
+      const about = document.createElement("small");
+      about.textContent = [field.type, field.note].filter(Boolean).join(" · ");
+      item.append(name, about);
+      item.addEventListener("mousedown", (pressed) => {
+        pressed.preventDefault();
+        take(item);
+      });
+      return item;
+    }));
+    list.hidden = false;
+    return choose(0);
+  };
+
+  document.getElementById("completes").hidden = false;
+  draft.setAttribute("aria-autocomplete", "list");
+  draft.setAttribute("aria-controls", list.id);
+  draft.addEventListener("input", offer);
+  draft.addEventListener("blur", close);
+  draft.addEventListener("keydown", (key) => {
+    if (list.hidden) return;
+    if (key.key === "Escape") close();
+    else if (key.key === "ArrowDown") choose(chosen + 1);
+    else if (key.key === "ArrowUp") choose(chosen - 1);
+    else if (key.key === "Enter" && !typed().endsWith(`.${list.children[chosen].dataset.name}`)) take(list.children[chosen]);
+    else return;
+    key.preventDefault();
+  });
+}
