@@ -33,7 +33,7 @@ from gateway.plugin import (
 )
 from gateway.stripe.cut_lists import refuse_cut_list
 from gateway.templating.compiler import CompiledExpression, Leaf, Templates
-from gateway.templating.references import Reference
+from gateway.templating.references import Reference, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,31 @@ class CompiledWith:
 
     def _refused(self, error: ValidationError, value: Any, below: Path_) -> TemplateError:
         first = next(iter(explained(error, value)))
-        return TemplateError(self._where((*self._at, *below, *first.path)), first.message)
+        path = (*below, *first.path)
+        hint = _null_hint(_leaf_at(self._tree, path)) if first.message.endswith("found null") else ""
+        return TemplateError(self._where((*self._at, *path)), f"{first.message}{hint}")
+
+
+def _leaf_at(part: Any, path: Path_) -> Leaf | None:
+    """The template that a value at a path came from."""
+    for step in path:
+        if isinstance(part, Leaf):
+            return part
+        try:
+            part = part[step]
+        except (LookupError, TypeError):
+            return None
+    return part if isinstance(part, Leaf) else None
+
+
+def _null_hint(leaf: Leaf | None) -> str:
+    """What to write where a template brought null and the action takes none."""
+    if leaf is None or not leaf.references:
+        return ""
+    path = written(leaf.references[0].path)
+    return (
+        f"; {path} is null: `if: {path}` on the action skips it, and | default('...', true) says what to take instead"
+    )
 
 
 def _jsonable(value: Any) -> Any:

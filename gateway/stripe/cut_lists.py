@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.core.errors import TemplateError
 from gateway.templating.compiler import Leaf
-from gateway.templating.references import Key, Reference
+from gateway.templating.references import Key, Reference, written
 
 _EVENT_OBJECT = "event.data.object"
 
@@ -38,7 +38,7 @@ def _cut_list(references: Iterable[Reference], scope: Mapping[str, Any]) -> tupl
             continue
         value = _value_at(holder, scope)
         if isinstance(value, Mapping) and value.get("has_more") is True and isinstance(value.get("data"), list):
-            return _written(holder), len(value["data"])
+            return written(holder), len(value["data"])
     return None
 
 
@@ -49,8 +49,3 @@ def _value_at(path: tuple[Key, ...], scope: Any) -> Any:
         except (LookupError, TypeError):
             return None
     return scope
-
-
-def _written(path: tuple[Key, ...]) -> str:
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
-    return text.removeprefix(".")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from jinja2 import nodes
@@ -53,6 +53,12 @@ class Reference:
     stretches: tuple[tuple[int, int], ...]  # where each part of the path stands, in characters of the text
     is_optional: bool  # the template copes without it: `is defined`, `default(...)`
     file: str | None = None  # the template file it stands in; None: the text in the YAML
+
+
+def written(path: Sequence[Key]) -> str:
+    """A path as templates write it, such as object.lines.data[0]."""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return text.removeprefix(".")
 
 
 Locate = Callable[[Reference, int], Where]

@@ -13,7 +13,7 @@ from gateway.core.model import Fetch
 from gateway.core.spelling import did_you_mean, nearest
 from gateway.stripe import event_types, objects
 from gateway.stripe.objects import FieldType, Moved
-from gateway.templating.references import Key, Locate, Reference
+from gateway.templating.references import Key, Locate, Reference, written
 
 _PYTHON: dict[str, type] = {
     **dict.fromkeys(("string", "enum", "expandable", "decimal", "datetime"), str),
@@ -226,12 +226,6 @@ def _moved(path: tuple[Key, ...], part: int, move: Moved, holder: str, held: Hel
         hint += "; accounts.NAME.api_version says which version an endpoint has"
     message = f"{written(path[: part + 1])} is gone since Stripe's API {move.version}"
     return _Fault(part, message, hint, "error" if is_sure else "warning", "moved")
-
-
-def written(path: Sequence[Key]) -> str:
-    """A path as templates write it, such as object.lines.data[0]."""
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
-    return text.removeprefix(".")
 
 
 def _is_typo(key: str, near: str) -> bool:

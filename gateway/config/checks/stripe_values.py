@@ -8,13 +8,13 @@ from typing import Any
 
 from jinja2 import Environment, TemplateError, nodes
 
-from gateway.config.checks.stripe_fields import WORDS, Held, root_length, written
+from gateway.config.checks.stripe_fields import WORDS, Held, root_length
 from gateway.config.diagnostics.problem import Problem, Severity
 from gateway.core.errors import Where
 from gateway.core.spelling import nearest
 from gateway.stripe import objects
 from gateway.stripe.objects import FieldType
-from gateway.templating.references import Key
+from gateway.templating.references import Key, written
 
 _COMPARES = re.compile(r"[=!<>]=?|\bin\b")
 _PARSER = Environment(autoescape=False)  # noqa: S701  # parses only: nothing is rendered by it
