@@ -44,5 +44,5 @@ def test_a_reader_of_yaml_1_2_takes_them_for_texts() -> None:
     texts = NUMBERS_OF_1_2 + NUMBERS_OF_1_1
     script = "console.log(JSON.stringify(require('yaml').parse(process.argv[1])))"
     folder = Path(__file__).parents[2] / "docs"
-    read = subprocess.check_output(["node", "-e", script, as_yaml(texts)], cwd=folder, text=True)
+    read = subprocess.check_output(["node", "-e", script, "--", as_yaml(texts)], cwd=folder, text=True)
     assert yaml.safe_load(read) == texts
