@@ -21,12 +21,14 @@ from gateway.testing.events import (
     signed_request,
     thin_event,
 )
+from gateway.testing.samples import UnknownScenarioError, scenarios
 from gateway.testing.trial import Trial, TrialResult, problems
 
 __all__ = [
     "FakeClock",
     "Trial",
     "TrialResult",
+    "UnknownScenarioError",
     "line_items",
     "make_event",
     "make_event_id",
@@ -34,6 +36,7 @@ __all__ = [
     "probe_action",
     "problems",
     "run_action",
+    "scenarios",
     "signed_request",
     "thin_event",
 ]

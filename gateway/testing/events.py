@@ -13,6 +13,11 @@ from typing import Any
 
 from gateway.core.internal_event_samples import SAMPLES
 from gateway.core.internal_events import envelope_of, is_own
+from gateway.stripe import objects
+from gateway.stripe.event_types import snapshot_types
+from gateway.testing.samples import UnknownScenarioError, make_object, make_sample, url_of
+
+THIN_SCENARIO = "a thin event holds no object that a scenario could be of"
 
 
 def signed_request(body: bytes, secret: str, *, timestamp: int | None = None) -> dict[str, str]:
@@ -36,109 +41,6 @@ class FakeClock:
         self.time += timedelta(seconds=seconds)
 
 
-_PRICE = {
-    "id": "price_1SbdZdaCd8jD5HB7",
-    "object": "price",
-    "unit_amount": 1900,
-    "currency": "eur",
-    "type": "recurring",
-}
-_OBJECTS: dict[str, dict[str, Any]] = {
-    "checkout.session": {
-        "id": "cs_test_",
-        "amount_subtotal": 4500,
-        "amount_total": 4500,
-        "client_reference_id": None,
-        "currency": "eur",
-        "customer": None,
-        "customer_details": {
-            "address": {"city": "Berlin", "country": "DE", "line1": "Torstr. 1", "postal_code": "10119", "state": None},
-            "email": "jenny@example.com",
-            "name": "Jenny Rosen",
-            "phone": None,
-        },
-        "metadata": {"order_id": "6735"},
-        "mode": "payment",
-        "payment_intent": "pi_3SbdZdaCd8jD5HB7",
-        "payment_status": "paid",
-        "status": "complete",
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-    },
-    "customer": {
-        "id": "cus_",
-        "currency": "eur",
-        "email": "jenny@example.com",
-        "metadata": {},
-        "name": "Jenny Rosen",
-        "phone": None,
-    },
-    "customer.subscription": {
-        "id": "sub_",
-        "cancel_at": None,
-        "cancel_at_period_end": False,
-        "canceled_at": None,
-        "currency": "eur",
-        "customer": "cus_TQITf9plmxy5yC",
-        "items": {
-            "object": "list",
-            "data": [{"id": "si_TQITf9plmxy5", "object": "subscription_item", "quantity": 1, "price": _PRICE}],
-            "has_more": False,
-        },
-        "metadata": {},
-        "status": "active",
-    },
-    "invoice": {
-        "id": "in_",
-        "amount_due": 1900,
-        "amount_paid": 1900,
-        "amount_remaining": 0,
-        "billing_reason": "subscription_cycle",
-        "currency": "eur",
-        "customer": "cus_TQITf9plmxy5yC",
-        "customer_email": "jenny@example.com",
-        "lines": {
-            "object": "list",
-            "data": [{"id": "il_1", "object": "line_item", "amount": 1900, "currency": "eur", "quantity": 1}],
-            "has_more": False,
-        },
-        "metadata": {},
-        "status": "paid",
-        "total": 1900,
-    },
-    "charge": {
-        "id": "ch_",
-        "amount": 4500,
-        "amount_refunded": 0,
-        "billing_details": {"email": "jenny@example.com", "name": "Jenny Rosen"},
-        "currency": "eur",
-        "metadata": {},
-        "paid": True,
-        "payment_intent": "pi_3SbdZdaCd8jD5HB7",
-        "refunded": False,
-        "status": "succeeded",
-    },
-    "payment_intent": {
-        "id": "pi_",
-        "amount": 4500,
-        "amount_received": 4500,
-        "currency": "eur",
-        "customer": None,
-        "metadata": {},
-        "status": "succeeded",
-    },
-    "billing.meter": {"id": "mtr_test_", "display_name": "Requests", "event_name": "requests", "status": "active"},
-    "product": {"id": "prod_", "active": True, "description": None, "metadata": {}, "name": "T-shirt"},
-}
-_ENDINGS: dict[str, dict[str, Any]] = {  # what else is so, when these things happen
-    "charge.refunded": {"amount_refunded": 4500, "refunded": True},
-    "checkout.session.async_payment_failed": {"payment_status": "unpaid"},
-    "checkout.session.expired": {"payment_status": "unpaid", "status": "expired"},
-    "customer.subscription.deleted": {"status": "canceled"},
-    "invoice.payment_failed": {"amount_paid": 0, "amount_remaining": 1900, "status": "open"},
-    "payment_intent.payment_failed": {"amount_received": 0, "status": "requires_payment_method"},
-}
-
-
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _STRIPE_EPOCH = 1_342_389_378  # what the seconds inside Stripe's ids count from
 
@@ -156,27 +58,31 @@ def make_event_id(created: int | None = None) -> str:
     return f"evt_1{digits}2eZvKYlo2C" + "".join(secrets.choice(_BASE62) for _ in range(8))
 
 
-def make_event(type: str = "checkout.session.completed", **overrides: Any) -> dict[str, Any]:
-    """A snapshot event of that type, or one of the gateway's own, with an id of its own. `object={...}` changes fields
-    of its object; other names replace fields of the envelope. Every event is its own copy: changing one changes no
-    other.
+def make_event(
+    type: str = "checkout.session.completed", *, scenario: str | None = None, **overrides: Any
+) -> dict[str, Any]:
+    """A snapshot event of that type, or one of the gateway's own, with an id of its own. Stripe's object is whole: it
+    has every field that Stripe sends, and its ids, amounts and times fit together; where Stripe has no such type, it
+    has an id alone. `scenario`: one of `scenarios(type)`, such as `past-due` of customer.subscription.updated; raises
+    UnknownScenarioError where there is none of that name. `object={...}` changes fields of the object; other names
+    replace fields of the envelope. Every event is its own copy: changing one changes no other.
     """
     if is_own(type):
+        if scenario is not None:
+            raise UnknownScenarioError(f"{type} has no scenarios: it is the gateway's own")
         fields = {**copy.deepcopy(SAMPLES.get(type, {})), **overrides.pop("object", {})}
         return {**envelope_of(type, secrets.token_hex(12), datetime.now(UTC), fields), **overrides}
-    known = (name for name in _OBJECTS if type.startswith(f"{name}."))
-    kind = max(known, key=len, default=type.rpartition(".")[0] or type)
-    word = "subscription" if kind == "customer.subscription" else kind  # Stripe's type and object differ here
-    made: dict[str, Any] = {"id": kind.rpartition(".")[2] + "_", "object": word, "created": int(time.time())}
-    made |= {"livemode": False, **copy.deepcopy(_OBJECTS.get(kind, {})), **_ENDINGS.get(type, {})}
-    made["id"] += secrets.token_hex(8)
-    made.update(overrides.pop("object", {}))
+    now = overrides.get("created")
+    now = now if isinstance(now, int) else int(time.time())
+    token, changes = secrets.token_hex(8), overrides.pop("object", {})
+    data = sample_data(type, scenario, now=now, token=token, livemode=overrides.get("livemode") is True)
+    data["object"].update(changes)
     return {
         "id": make_event_id(),
         "object": "event",
-        "api_version": "2026-10-28.endive",
-        "created": int(time.time()),
-        "data": {"object": made},
+        "api_version": objects.api_version(),
+        "created": now,
+        "data": data,
         "livemode": False,
         "pending_webhooks": 1,
         "request": {"id": None, "idempotency_key": None},
@@ -185,21 +91,38 @@ def make_event(type: str = "checkout.session.completed", **overrides: Any) -> di
     }
 
 
+def sample_data(
+    type: str, scenario: str | None = None, *, now: int, token: str, livemode: bool = False
+) -> dict[str, Any]:
+    """`data` of a snapshot event that happens at `now`, in Unix seconds: the same for the same arguments. `token` ends
+    the object's id. Raises UnknownScenarioError.
+    """
+    sample = make_sample(type, scenario, now=now, token=token, livemode=livemode)
+    if sample is None:
+        kind = type.rpartition(".")[0] or type
+        return {
+            "object": {"id": f"{kind.rpartition('.')[2]}_{token}", "object": kind, "created": now, "livemode": livemode}
+        }
+    return {"object": sample.object} | ({} if sample.previous is None else {"previous_attributes": sample.previous})
+
+
 def line_items() -> dict[str, Any]:
     """The expanded `line_items` of a Checkout Session."""
-    item = {"id": "li_1SbdZdaCd8jD5HB7", "object": "item", "quantity": 2, "description": "T-shirt", "currency": "eur"}
-    item |= {"amount_subtotal": 4500, "amount_total": 4500, "price": {**_PRICE, "type": "one_time"}}
+    item = make_object("item", now=int(time.time()), token="1SbdZdaCd8jD5HB7")  # noqa: S106 - ends its id
     return {"object": "list", "data": [item], "has_more": False}
 
 
 def override(event: Any, path: str, value: Any, *, remove: bool = False) -> None:
     """Sets, or removes, what stands at a path such as `data.object.items.data.0.quantity`. Mappings on the way are
-    made, a number steps into a list. Raises ValueError.
+    made, also where null stands; a number steps into a list. Raises ValueError.
     """
     part = event
     *way, last = path.split(".")
     for step in way:
-        part = part.setdefault(step, {}) if isinstance(part, dict) else part[_index(part, step)]
+        key: Any = step if isinstance(part, dict) else _index(part, step)
+        if isinstance(part, dict) and part.get(key) is None:
+            part[key] = {}
+        part = part[key]
         if not isinstance(part, (dict, list)):
             raise ValueError(f"{step} is no mapping")
     if isinstance(part, dict):
@@ -220,27 +143,31 @@ def thin_event(type: str = "v1.billing.meter.error_report_triggered", **override
     """A thin event: it names its object and does not hold it. One of a snapshot event's type also names that event.
     https://docs.stripe.com/api/v2/core/events
     """
-    from gateway.stripe.api import path_of  # slow to import
-
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    made: dict[str, Any] = {
+    now, token, livemode = int(time.time()), secrets.token_hex(8), overrides.get("livemode") is True
+    named: dict[str, Any] = {"related_object": related_object(type, now=now, token=token, livemode=livemode)}
+    if type.startswith("v1.") and type.removeprefix("v1.") in snapshot_types():
+        named["snapshot_event"] = make_event_id(now)
+    return {
         "id": "evt_test_" + secrets.token_hex(12),
         "object": "v2.core.event",
         "type": type,
-        "created": now,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "livemode": False,
         "reason": None,
         "context": None,
+        **named,
+        **overrides,
     }
-    if type.startswith("v2."):
-        kind = type.rpartition(".")[0]
-        known = f"acct_1S{secrets.token_hex(7)}" if kind == "v2.core.account" else f"id_test_{secrets.token_hex(8)}"
-        made["related_object"] = {"id": known, "type": kind, "url": f"/{kind.replace('.', '/')}s/{known}"}
-    else:
-        snapshot = make_event(type.removeprefix("v1."))
-        value = snapshot["data"]["object"]
-        path = path_of(value)
-        made["related_object"] = path and {"id": value["id"], "type": value["object"], "url": path}
-        if value["object"] != "billing.meter":  # whose events have no snapshot form
-            made["snapshot_event"] = snapshot["id"]
-    return {**made, **overrides}
+
+
+def related_object(type: str, *, now: int, token: str, livemode: bool = False) -> dict[str, Any] | None:
+    """What a thin event names: the id, the type and the URL of its object; None where it is about none that Stripe's
+    API retrieves. The same for the same arguments; `token` ends the id.
+    """
+    sample = make_sample(type, None, now=now, token=token, livemode=livemode)
+    if sample is None:
+        return None
+    if (url := url_of(sample.object)) is None:
+        return None
+    name = sample.object["object"]
+    return {"id": sample.object.get("id", name), "type": name, "url": url}

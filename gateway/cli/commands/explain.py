@@ -35,6 +35,9 @@ def explain(
     file: Annotated[str | None, typer.Argument(metavar="EVENT.json|TYPE")] = None,
     event_id: Annotated[str | None, typer.Option("--id", help="An event of the inbox instead.")] = None,
     account: Annotated[str | None, typer.Option(help="Default: the first account.")] = None,
+    scenario: Annotated[
+        str | None, typer.Option("--as", metavar="SCENARIO", help="Of a type, as `gateway types TYPE` lists.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Say what would happen to an event, and why. Nothing is sent."""
@@ -44,12 +47,14 @@ def explain(
     config = load_config() if event_id is not None or options.dev else _without_secrets()
     if (file is None) == (event_id is None):
         raise fail("give an event file, a type, or --id", 2)
+    if scenario is not None and file is None:
+        raise fail("--as makes an event of a type; an event of the inbox is as it is", 2)
     if account is not None and config.account(account) is None:
         raise fail(f"there is no account {account}; known: {', '.join(config.accounts)}", 2)
     if event_id is not None:
         event, done_once = _stored(config, event_id, account)
     else:
-        event, done_once = _given(config, file or "", account), {}
+        event, done_once = _given(config, file or "", account, scenario), {}
     routes = run(lambda: explained(config, event, Assumed(done_once=done_once)))
     if as_json:
         print_json([dataclasses.asdict(route) for route in routes])
@@ -73,13 +78,13 @@ def _without_secrets() -> Config:
     return config
 
 
-def _given(config: Config, file: str, account: str | None) -> Event:
+def _given(config: Config, file: str, account: str | None, scenario: str | None) -> Event:
     """The event of a file, or a plausible one of a type."""
     from gateway.cli.commands.send import event_from
     from gateway.core.envelope import parse_event
     from gateway.core.internal_events import usual_account
 
-    envelope = event_from(file)
+    envelope = event_from(file, scenario=scenario)
     owner = account or usual_account(str(envelope.get("type")), next(iter(config.accounts)))
     return parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
 

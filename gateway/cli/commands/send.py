@@ -34,22 +34,28 @@ def is_file(source: str) -> bool:
     return source.endswith(".json") or "/" in source or Path(source).is_file()
 
 
-def event_from(source: str, *, thin: bool = False) -> dict[str, Any]:
+def event_from(source: str, *, thin: bool = False, scenario: str | None = None) -> dict[str, Any]:
     """An event from a file, or a plausible one of a type; `thin`: in its thin form. Raises BadUsage."""
     if not is_file(source):
         from gateway.stripe.event_types import every_type, is_thin, nearest
-        from gateway.testing import make_event, thin_event
+        from gateway.testing import UnknownScenarioError, make_event, thin_event
+        from gateway.testing.events import THIN_SCENARIO
 
         if source not in every_type() and (near := nearest(source)) is not None:
             raise BadUsage(
                 f"there is no event type {source}; did you mean {near}? One that is newer than this gateway can be "
                 "sent as a file"
             )
+        if (thin or is_thin(source)) and scenario is not None:
+            raise BadUsage(f"--as {scenario}: {THIN_SCENARIO}")
         if is_thin(source):
             return thin_event(source)
-        return thin_event(f"v1.{source}") if thin else make_event(source)
-    if thin:
-        raise BadUsage("--thin makes an event of a type; a file is sent as it is")
+        try:
+            return thin_event(f"v1.{source}") if thin else make_event(source, scenario=scenario)
+        except UnknownScenarioError as error:
+            raise BadUsage(f"--as {scenario}: {error}") from None
+    if thin or scenario is not None:
+        raise BadUsage(f"{'--thin' if thin else '--as'} makes an event of a type; a file is sent as it is")
     try:
         event = json.loads(Path(source).read_bytes())
     except OSError as error:
@@ -77,6 +83,9 @@ def send(
     same_id: Annotated[
         bool, typer.Option("--same-id", help="Keep the file's event id instead of a fresh one.")
     ] = False,
+    scenario: Annotated[
+        str | None, typer.Option("--as", metavar="SCENARIO", help="As `gateway types TYPE` lists: --as past-due.")
+    ] = None,
     thin: Annotated[bool, typer.Option("--thin", help="In its thin form: v1.TYPE.")] = False,
     connected_account: Annotated[
         str | None, typer.Option(metavar="ACCT", help="As an event of this connected account.")
@@ -85,7 +94,7 @@ def send(
     """Sign an event and post it to the gateway."""
     from gateway.testing import make_event_id
 
-    event = event_from(source, thin=thin)
+    event = event_from(source, thin=thin, scenario=scenario)
     if connected_account is not None:
         connect(event, connected_account)
     for assignment in overrides or ():

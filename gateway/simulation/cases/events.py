@@ -13,11 +13,12 @@ from gateway.config.yaml.nodes import Path_
 from gateway.core.envelope import own_object
 from gateway.core.internal_events import is_own
 from gateway.core.spelling import did_you_mean
-from gateway.testing import make_event, override, thin_event
+from gateway.testing import UnknownScenarioError, make_event, override, thin_event
+from gateway.testing.events import THIN_SCENARIO, related_object, sample_data
 
 CREATED = 1_795_489_200  # 24 November 2026, 03:00 UTC
 _CREATED_TEXT = "2026-11-24T03:00:00.000Z"
-_OWN = ("file", "type", "object", "previous")
+_OWN = ("file", "type", "as", "object", "previous")
 _ENVELOPE = ("id", "account", "api_version", "created", "livemode", "pending_webhooks", "request")
 _THIN = ("changes", "context", "reason", "related_object")
 
@@ -40,11 +41,16 @@ def case_event(written: Any, folder: Path, seed: str, livemode: bool | None) -> 
         raise EventMistake((), "expected a file, a type, or a mapping with type or file")
     _check_keys(written)
     if "file" in written:
+        if "as" in written:
+            raise EventMistake(("as",), "a file is as it is: `as` makes an event of a type")
         event = read_json(written["file"], folder, ("file",))
         if "type" in written:
             event["type"] = written["type"]
     elif isinstance(written.get("type"), str):
-        event = _made(written["type"], seed, livemode)
+        try:
+            event = _made(written["type"], written.get("as"), seed, livemode)
+        except UnknownScenarioError as error:
+            raise EventMistake(("as",), str(error)) from None
     else:
         raise EventMistake((), "is missing type or file")
     if "previous" in written:
@@ -97,26 +103,22 @@ def _check_keys(written: Mapping[str, Any]) -> None:
             raise EventMistake((key,), f"unknown key {key}", hint or "fields of the object go under object")
 
 
-def _made(event_type: str, seed: str, livemode: bool | None) -> dict[str, Any]:
-    """A plausible event of the type, with ids that depend on the seed alone."""
+def _made(event_type: str, scenario: str | None, seed: str, livemode: bool | None) -> dict[str, Any]:
+    """A plausible event of the type, with ids that depend on the seed alone. Raises UnknownScenarioError."""
     digest = hashlib.sha256(f"{seed} {event_type}".encode()).hexdigest()
+    own_id, token, is_live = digest[:18], digest[18:34], bool(livemode)
     if event_type.startswith(("v1.", "v2.")):
-        thin = thin_event(event_type, id=f"evt_test_{digest[:24]}", created=_CREATED_TEXT, livemode=bool(livemode))
-        related = thin.get("related_object")
-        if related is not None:
-            known = related["id"][:-16] + digest[18:34]
-            thin["related_object"] = {**related, "id": known, "url": related["url"].replace(related["id"], known)}
+        if scenario is not None:
+            raise UnknownScenarioError(THIN_SCENARIO)
+        related = related_object(event_type, now=CREATED, token=token, livemode=is_live)
+        thin = thin_event(event_type, created=_CREATED_TEXT, livemode=is_live, related_object=related)
         if "snapshot_event" in thin:
-            thin["snapshot_event"] = f"evt_1S{digest[:18]}"
-        return thin
-    event = make_event(event_type, id=f"evt_1S{digest[:18]}", created=CREATED, livemode=bool(livemode))
+            thin["snapshot_event"] = f"evt_1S{own_id}"
+        return {**thin, "id": f"evt_test_{digest[:24]}"}
+    event = make_event(event_type, scenario=scenario, id=f"evt_1S{own_id}", created=CREATED, livemode=is_live)
     if is_own(event_type):
         return {**event, "livemode": None}
-    stripe_object = event["data"]["object"]
-    stripe_object["id"] = stripe_object["id"][:-16] + digest[18:34]
-    stripe_object["created"] = CREATED
-    stripe_object["livemode"] = bool(livemode)
-    return event
+    return {**event, "data": sample_data(event_type, scenario, now=CREATED, token=token, livemode=is_live)}
 
 
 def _change(target: Any, changes: Mapping[str, Any], at: Path_) -> None:

@@ -1,7 +1,7 @@
 """What Stripe's objects are made of: fields, types, nullability, values, what ids expand into; and what events hold.
 
 Read when first asked for, from objects.json, which `make stripe-objects` makes from the pinned `stripe` library,
-events.txt and moved.txt; neither intake nor delivery asks. Stripe's own reference: https://docs.stripe.com/api.
+events.txt, moved.txt and on_request.txt; neither intake nor delivery asks. Stripe's own reference: https://docs.stripe.com/api.
 """
 
 from __future__ import annotations
@@ -105,6 +105,15 @@ def moved(name: str) -> Mapping[str, Moved]:
             note = where[1:].strip() if where.startswith("-") else None
             fields[path] = Moved(version, None if where.startswith("-") else where, note or None)
     return fields
+
+
+@functools.cache
+def on_request(name: str) -> frozenset[str]:
+    """The fields of an object that Stripe leaves out of events, and brings where `expand` asks for them.
+    https://docs.stripe.com/expand#including-properties
+    """
+    rows = (line.split(" ") for line in _lines("on_request.txt"))
+    return frozenset(field for owner, field in rows if owner == name)
 
 
 def event_types() -> frozenset[str]:

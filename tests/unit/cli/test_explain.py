@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "gateway.yaml"
 
 
-def event_file(folder: Path, type: str = "checkout.session.completed", **overrides: object) -> Path:
+def event_file(folder: Path, type: str = "checkout.session.completed", **overrides: Any) -> Path:
     file = folder / "event.json"
     file.write_text(json.dumps(make_event(type, id="evt_1", **overrides)))
     return file

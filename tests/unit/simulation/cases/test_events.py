@@ -51,6 +51,35 @@ def test_fields_of_the_object_and_the_envelope_are_changed() -> None:
     assert "currency" not in it
 
 
+def test_an_event_can_be_of_a_scenario_of_its_type() -> None:
+    event = made({"type": "customer.subscription.updated", "as": "past-due", "object": {"currency": "usd"}})
+    assert (event["data"]["object"]["status"], event["data"]["object"]["currency"]) == ("past_due", "usd")
+    assert event["data"]["previous_attributes"] == {"status": "active"}
+    assert event == made({"type": "customer.subscription.updated", "as": "past-due", "object": {"currency": "usd"}})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"type": "charge.dispute.closed", "as": "wun"},
+            "charge.dispute.closed has no scenario 'wun'; it has: won, lost, warning-closed",
+        ),
+        ({"type": "v1.customer.created", "as": "bare"}, "a thin event holds no object that a scenario could be of"),
+        ({"file": "e.json", "as": "bare"}, "a file is as it is: `as` makes an event of a type"),
+    ],
+)
+def test_a_scenario_that_there_is_not_is_a_mistake_of_its_line(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(EventMistake) as raised:
+        made(given)
+    assert (raised.value.at, raised.value.message) == (("as",), message)
+
+
+def test_a_field_within_null_can_be_set() -> None:
+    event = made({"type": "checkout.session.completed", "object": {"presentment_details.presentment_currency": "usd"}})
+    assert event["data"]["object"]["presentment_details"] == {"presentment_currency": "usd"}
+
+
 def test_a_mapping_replaces_what_was_there() -> None:
     event = made({"type": "checkout.session.completed", "object": {"customer_details": {"email": "a@b.example"}}})
     assert event["data"]["object"]["customer_details"] == {"email": "a@b.example"}
