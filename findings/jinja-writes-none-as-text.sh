@@ -5,7 +5,6 @@
 packages Jinja2==3.1.6
 seen "upper: NONE
 title | trim: None
-truncate: None
 urlencode: None
 join: Torstr. 1, None, Berlin
 join of an attribute: a, None
@@ -17,7 +16,6 @@ names = {"name": None, "address": ["Torstr. 1", None, "Berlin"], "parts": [{"sku
 for label, source in (
     ("upper", "{{ name | upper }}"),
     ("title | trim", "{{ name | title | trim }}"),
-    ("truncate", "{{ name | truncate(5) }}"),
     ("urlencode", "{{ name | urlencode }}"),
     ("join", "{{ address | join(', ') }}"),
     ("join of an attribute", "{{ parts | join(', ', attribute='sku') }}"),
