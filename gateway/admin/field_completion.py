@@ -13,6 +13,8 @@ MOST = 60  # completions of one word
 _MOST_TYPES = 40  # of event, that globs may name
 _MOST_VALUES = 4  # of a field, that a note names
 _TYPED = re.compile(r"(?:event\.data\.object|object|previous)((?:\.\w+|\[\d+\])*)\.(\w*)")
+_OF_LISTS = re.compile(r"\.data\b|\[\d+\]")
+_DEEPEST = 2
 _STEP = re.compile(r"\.(\w+)|\[\d+\]")
 
 
@@ -43,12 +45,15 @@ def complete(patterns: Sequence[str], typed: str) -> list[Completion]:
     return list(_starting(inside or {}, names, path[2]))[:MOST]
 
 
-def every_field(event_type: str) -> list[Completion]:
-    """What the events of a type hold, as templates write it; nothing where nobody knows."""
+def near_fields(event_type: str) -> list[Completion]:
+    """What the events of a type hold, as templates write it, down to the second level below `object`; an invoice has
+    seven thousand fields below that. Nothing where nobody knows.
+    """
     return [
         Completion(f"object.{place.path}", place.type.kind, _note(place.type))
         for name in objects.objects_of(event_type)
         for place in objects.every_path(name)
+        if _OF_LISTS.sub("", place.path).count(".") < _DEEPEST
     ]
 
 

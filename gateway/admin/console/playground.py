@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from gateway.admin.console.render import page
-from gateway.admin.field_completion import complete, every_field
+from gateway.admin.field_completion import complete, near_fields
 from gateway.admin.inbox import body_of
 from gateway.admin.playground import PlaygroundResult, TrialAsk, in_turn, try_out
 from gateway.admin.problems import Refused, words_of
@@ -72,6 +72,6 @@ async def _page(
     event_type = _type_of(text)
     context = {
         "event": text, "account": account, "accounts": accounts, "draft": draft, "trial": trial,
-        "event_type": event_type, "fields": await in_turn(every_field, event_type) if event_type else [],
+        "event_type": event_type, "fields": await in_turn(near_fields, event_type) if event_type else [],
     }  # fmt: skip
     return page(request, "playground.html", context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.admin.field_completion import MOST, complete, every_field
+from gateway.admin.field_completion import MOST, complete, near_fields
 
 INVOICE = ["invoice.paid"]
 
@@ -61,7 +61,7 @@ def test_they_are_bounded() -> None:
     assert len(complete(["*"], "object.")) == MOST
 
 
-def test_every_field_of_a_type_is_listed() -> None:
-    listed = [field.name for field in every_field("invoice.paid")]
+def test_near_fields_of_a_type_is_listed() -> None:
+    listed = [field.name for field in near_fields("invoice.paid")]
     assert {"object.id", "object.lines.data[0].amount"} <= set(listed)
-    assert every_field("no.such.type") == []
+    assert near_fields("no.such.type") == []
