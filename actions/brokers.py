@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 from gateway.plugin import Finding, ProbedUse
 
+JETSTREAM, REDIS, AMQP, MQTT = "JetStream", "Redis", "AMQP", "MQTT"
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -21,6 +23,8 @@ class Message:
     stream: str | None  # NATS: the stream that must take it
     max_length: int | None  # Redis: about so many entries are kept
     duplicate_window_seconds: float  # Redis: so long a second one is known
+    exchange: str | None = None  # AMQP: where it goes; None: into the queue that `to` names
+    retain: bool = False  # MQTT: kept for who subscribes later
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class Acknowledged:
     """A broker's word that it has kept a message."""
 
     stream: str
-    position: str  # NATS: the sequence; Redis: the entry's id
-    is_duplicate: bool  # it was kept before
+    position: str | None = None  # NATS: the sequence; Redis: the entry's id; the others do not say
+    is_duplicate: bool | None = None  # it was kept before; None: the broker does not know
 
 
 class Broker(Protocol):
@@ -48,13 +52,19 @@ class Broker(Protocol):
         """Ends the connection."""
 
 
-NO_SUBJECT = re.compile(r"[\s*>]|^$|^\.|\.$|\.\.|[^\x21-\x7e\u0080-\U0010ffff]")
-"""What no subject of NATS has in it, where something is published to it."""
+_NO_SUBJECT = re.compile(r"[\s*>]|^$|^\.|\.$|\.\.|[^\x21-\x7e\u0080-\U0010ffff]")
+_NO_TOPIC = re.compile(r"[+#\0]|^$")
 
 
-def no_subject(to: str) -> str:
-    """That it is none."""
-    return f"to {to[:80]!r} is no subject: words with dots between, without blanks, * and >"
+def no_place(kind: str, to: str) -> str | None:
+    """Why nothing can be published there, at a broker of that kind; None where it can."""
+    if kind == JETSTREAM and _NO_SUBJECT.search(to):
+        return f"to {to[:80]!r} is no subject: words with dots between, without blanks, * and >"
+    if kind == MQTT and _NO_TOPIC.search(to):
+        return f"to {to[:80]!r} is no topic to publish to: without + and #"
+    most = {AMQP: 255, MQTT: 65535}.get(kind)
+    size = len(to.encode())
+    return f"to has {size} bytes; {kind} takes {most}" if most is not None and size > most else None
 
 
 def hidden(error: object, urls: str) -> str:

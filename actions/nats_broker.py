@@ -15,7 +15,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
-from actions.brokers import NO_SUBJECT, Acknowledged, Message, hidden, no_subject
+from actions.brokers import Acknowledged, Message, hidden
 from gateway.plugin import Finding, ProbedUse, Reject, Retry
 
 _CONNECT_SECONDS = 5
@@ -36,8 +36,6 @@ class NatsBroker:
 
     async def publish(self, message: Message, timeout_seconds: float) -> Acknowledged:
         """Publishes with the delivery's id as Nats-Msg-Id, and waits for the stream's acknowledgement."""
-        if NO_SUBJECT.search(message.to):
-            raise Reject(no_subject(message.to))
         client = await self._connected()
         if len(message.body) > client.max_payload:
             raise Reject(f"the body has {len(message.body)} bytes; the server takes {client.max_payload} (max_payload)")

@@ -1,4 +1,4 @@
-"""Publishes to NATS JetStream or Redis Streams. Safe to run twice: the broker knows a delivery by its id."""
+"""Publishes to NATS JetStream, Redis Streams, AMQP 0.9.1 (RabbitMQ) or MQTT 5. A second run publishes the same id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from actions.brokers import NO_SUBJECT, Broker, Message, no_subject
+from actions.brokers import AMQP, JETSTREAM, MQTT, REDIS, Broker, Message, no_place
 from gateway.plugin import (
     Action,
     Connection,
@@ -24,40 +24,56 @@ from gateway.plugin import (
     Settings,
 )
 
-_NATS = ("nats", "tls")
-_REDIS = ("redis", "rediss", "unix")
+_KINDS = {
+    "nats": JETSTREAM,
+    "tls": JETSTREAM,
+    "redis": REDIS,
+    "rediss": REDIS,
+    "unix": REDIS,
+    "amqp": AMQP,
+    "amqps": AMQP,
+    "mqtt": MQTT,
+    "mqtts": MQTT,
+}
+_OPTIONS = {"stream": JETSTREAM, "max_length": REDIS, "duplicate_window": REDIS, "exchange": AMQP, "retain": MQTT}
 _PACKAGE = "stripe-fulfilment-gateway[publish]"
 _RESERVED = frozenset(("nats-msg-id", "id", "body"))
 
 
 class BrokerConnection(ConnectionSettings):
-    """A message broker: NATS JetStream, or Redis Streams."""
+    """A message broker: NATS JetStream, Redis Streams, AMQP 0.9.1 such as RabbitMQ, or MQTT 5."""
 
     type: Literal["broker"]
     url: SecretStr = Field(
         description="nats://user:password@host:4222, tls://..., redis://:password@host:6379/0, rediss://... or "
-        "unix:///path/to/redis.sock; of a NATS cluster several, with commas between.",
+        "unix:///path/to/redis.sock, amqp://user:password@host:5672/vhost, amqps://..., "
+        "mqtt://user:password@host:1883, mqtts://...; of a NATS cluster several, with commas between.",
         examples=["${BROKER_URL}"],
     )
     ca_file: str | None = Field(
         None,
-        description="Certificates to trust instead of the system's, PEM; for tls:// and rediss://.",
+        description="Certificates to trust instead of the system's, PEM; for tls://, rediss://, amqps:// and mqtts://.",
         examples=["config/tls/ca.pem"],
     )
 
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, value: SecretStr) -> SecretStr:
-        schemes = {url.partition("://")[0] for url in value.get_secret_value().split(",")}
-        is_whole = all(url.partition("://")[2] for url in value.get_secret_value().split(","))
-        if not is_whole or not (schemes <= set(_NATS) or (len(schemes) == 1 and schemes <= set(_REDIS))):
-            raise ValueError("expected a URL that begins with nats://, tls://, redis://, rediss:// or unix://")
+        text = value.get_secret_value()
+        urls = text.split(",") if text.startswith(("nats:", "tls:")) else [text]
+        kinds = {_kind_of(url) for url in urls}
+        if not all(url.partition("://")[2] for url in urls) or None in kinds or len(kinds) > 1:
+            raise ValueError(f"expected a URL that begins with {', '.join(f'{scheme}://' for scheme in _KINDS)}")
         return value
 
     @property
-    def is_nats(self) -> bool:
-        """Whether it is NATS; else it is Redis."""
-        return self.url.get_secret_value().partition("://")[0] in _NATS
+    def kind(self) -> str:
+        """Which of the brokers it is."""
+        return str(_kind_of(self.url.get_secret_value()))
+
+
+def _kind_of(url: str) -> str | None:
+    return _KINDS.get(url.partition("://")[0])
 
 
 class PublishSettings(Settings):
@@ -66,7 +82,12 @@ class PublishSettings(Settings):
     connection: Annotated[str, Connection(BrokerConnection)] = Field(
         description="A connection of type broker.", examples=["bus"]
     )
-    to: str = Field(min_length=1, description="JetStream: the subject; Redis: the stream.", examples=["orders.paid"])
+    to: str = Field(
+        min_length=1,
+        description="JetStream: the subject; Redis: the stream; AMQP: the routing key, without an exchange the queue; "
+        "MQTT: the topic.",
+        examples=["orders.paid"],
+    )
     body: Any = Field(
         None,
         description="The message: text, or anything else as JSON. Left out: the event as Stripe posted it.",
@@ -74,7 +95,7 @@ class PublishSettings(Settings):
     )
     headers: dict[str, str] = Field(
         default_factory=dict,
-        description="JetStream: headers; Redis: fields beside body.",
+        description="Sent along: headers; at Redis fields beside body, at MQTT user properties.",
         examples=[{"Shop": "{{ account.name }}"}],
     )
     stream: str | None = Field(None, description="JetStream only: the stream that must take it.", examples=["ORDERS"])
@@ -87,29 +108,30 @@ class PublishSettings(Settings):
         examples=["7d"],
     )
 
+    exchange: str | None = Field(
+        None, max_length=127, description="AMQP only: the exchange. Left out: `to` is a queue.", examples=["orders"]
+    )
+    retain: bool = Field(False, description="MQTT only: the server keeps it for who subscribes later.", examples=[True])
+
 
 class Publish(Action[PublishSettings]):
-    """Publishes a message to a JetStream subject or a Redis stream, once its broker has acknowledged it.
+    """Publishes a message to NATS JetStream, Redis Streams, AMQP 0.9.1 (RabbitMQ) or MQTT 5, once its broker has
+    acknowledged it, and somebody will get it.
 
-    Safe to run twice: the delivery's id goes along, and the broker keeps one message for it, as long as it remembers.
+    The delivery's id goes along. JetStream and Redis keep one message for it, as long as they remember; with AMQP and
+    MQTT a second run publishes a second message with the same id.
     """
 
     name: ClassVar[str] = "publish"
     Settings: ClassVar[type[Settings]] = PublishSettings
-    requires: ClassVar[Mapping[str, str]] = {"nats": _PACKAGE, "redis": _PACKAGE}
+    requires: ClassVar[Mapping[str, str]] = dict.fromkeys(("nats", "redis", "aio_pika", "paho"), _PACKAGE)
 
     async def open(self, connection: BrokerConnection, base_folder: str) -> Broker:
         """A broker; it connects at the first message. Raises Reject where its settings cannot be used."""
         url = connection.url.get_secret_value()
         ca_file = str(Path(base_folder, connection.ca_file)) if connection.ca_file else None
         try:
-            if not connection.is_nats:
-                from actions.redis_broker import RedisBroker
-
-                return RedisBroker(url, ca_file, connection.concurrency)
-            from actions.nats_broker import NatsBroker
-
-            return NatsBroker(url, ssl.create_default_context(cafile=ca_file) if ca_file else None)
+            return _broker(connection, url, ca_file)
         except OSError as error:
             raise Reject(f"ca_file {connection.ca_file} cannot be used: {error.strerror}") from None
         except ValueError:
@@ -130,8 +152,8 @@ class Publish(Action[PublishSettings]):
         for name, fault in _misplaced(written, connection):
             yield Fault((name,), fault, "leave it out", is_of_key=True)
         to = written.get("to")
-        if connection.is_nats and isinstance(to, str) and NO_SUBJECT.search(to):
-            yield Fault(("to",), no_subject(to))
+        if isinstance(to, str) and (told := no_place(connection.kind, to)) is not None:
+            yield Fault(("to",), told)
 
     def rehearse(self, settings: PublishSettings, context: Context) -> None:
         """Makes the message."""
@@ -152,6 +174,8 @@ class Publish(Action[PublishSettings]):
     async def run(self, settings: PublishSettings, context: Context) -> dict[str, Any]:
         """Publishes once. Output: stream, position, duplicate."""
         message = _message(settings, context)
+        if (told := no_place(context.connection.kind, message.to)) is not None:
+            raise Reject(told)
         kept = await context.resource.publish(message, context.timeout_seconds)
         return {"stream": kept.stream, "position": kept.position, "duplicate": kept.is_duplicate}
 
@@ -183,6 +207,8 @@ def _message(settings: PublishSettings, context: Context) -> Message:
         settings.stream,
         settings.max_length,
         settings.duplicate_window,
+        settings.exchange,
+        settings.retain,
     )
 
 
@@ -196,10 +222,27 @@ def _header_fault(name: str, value: str) -> str | None:
 
 
 def _misplaced(options: Mapping[str, Any], connection: BrokerConnection) -> Iterator[tuple[str, str]]:
-    """The options of the other kind of broker, and what is wrong with each."""
-    for name in ("max_length", "duplicate_window") if connection.is_nats else ("stream",):
-        if options.get(name) is not None:
-            yield (
-                name,
-                f"{name} is for {'Redis' if connection.is_nats else 'JetStream'}, and the connection is the other",
-            )
+    """The options of another kind of broker, and what is wrong with each."""
+    for name, kind in _OPTIONS.items():
+        if options.get(name) is not None and kind != connection.kind:
+            yield name, f"{name} is for {kind}, and the connection is {connection.kind}"
+
+
+def _broker(connection: BrokerConnection, url: str, ca_file: str | None) -> Broker:
+    """A broker that is not connected yet; its library is imported only here. Raises OSError and ValueError."""
+    if connection.kind == REDIS:
+        from actions.redis_broker import RedisBroker
+
+        return RedisBroker(url, ca_file, connection.concurrency)
+    tls = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    if connection.kind == AMQP:
+        from actions.amqp_broker import AmqpBroker
+
+        return AmqpBroker(url, tls)
+    if connection.kind == MQTT:
+        from actions.mqtt_broker import MqttBroker
+
+        return MqttBroker(url, tls)
+    from actions.nats_broker import NatsBroker
+
+    return NatsBroker(url, tls)

@@ -1,4 +1,6 @@
-"""Real brokers of our own: nats-server with JetStream, redis-server; each can be stopped and started again."""
+"""Real brokers of our own: nats-server with JetStream, redis-server and mosquitto, which can be stopped and started
+again, and one RabbitMQ for all tests of a worker, because its start takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,20 @@ accounts: {{
 class BrokerServer:
     """One server's process."""
 
-    def __init__(self, command: list[str], port: int, url: str, log: Path) -> None:
+    def __init__(
+        self, command: list[str], port: int, url: str, log: Path, environ: dict[str, str] | None = None
+    ) -> None:
         self.url = url
         self.port = port
         self._command = command
+        self._environ = environ
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
         with self._log.open("ab") as out:
-            self._process = subprocess.Popen(self._command, stdout=out, stderr=out)
+            self._process = subprocess.Popen(self._command, stdout=out, stderr=out, env=self._environ)
         wait_until(self._answers, seen=self._log.read_text)
 
     def _answers(self) -> bool:
@@ -63,8 +68,8 @@ class BrokerServer:
         self._process.wait(30)
 
 
-def _program(name: str) -> str:
-    found = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
+def _program(name: str, folder: str = "/usr/sbin") -> str:
+    found = shutil.which(name, path=f"{folder}:{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if found is None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"{name} is not installed, and CI must test it: see .ci/run")
@@ -98,4 +103,78 @@ def redis_server() -> Iterator[BrokerServer]:
     server.start()
     yield server
     server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+_MOSQUITTO_CONFIG = """
+listener {port} 127.0.0.1
+allow_anonymous false
+password_file {folder}/passwords
+acl_file {folder}/rights
+max_packet_size 4096
+user root
+"""
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[BrokerServer]:
+    """A server that lets its user publish to orders/# alone, and takes packets of at most 4 KiB."""
+    port, program = free_port(), _program("mosquitto")
+    subprocess.run(
+        [_program("mosquitto_passwd", "/usr/bin"), "-b", "-c", tmp_path / "passwords", "me", PASSWORD], check=True
+    )
+    (tmp_path / "rights").write_text("user me\ntopic readwrite orders/#\n")
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(_MOSQUITTO_CONFIG.format(port=port, folder=tmp_path))
+    server = BrokerServer(
+        [program, "-c", str(config)], port, f"mqtt://me:{PASSWORD}@127.0.0.1:{port}", tmp_path / "mosquitto.log"
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+_RABBITMQ_CONFIG = """
+listeners.tcp.1 = 127.0.0.1:{port}
+default_user = me
+default_pass = {password}
+default_permissions.configure = .*
+default_permissions.read = ^(?!secret).*
+default_permissions.write = ^(?!secret).*
+loopback_users = none
+max_message_size = 4096
+log.console = true
+log.console.level = warning
+"""
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[BrokerServer]:
+    """A server whose user may not publish to exchanges that begin with `secret`, with messages of at most 4 KiB.
+
+    Erlang's port mapper gets a port of its own, and ends with it.
+    """
+    program = _program("rabbitmq-server", "/usr/lib/rabbitmq/bin")  # Debian's own wrapper logs to the system's folder
+    folder, port, mapper = Path(tempfile.mkdtemp(prefix="rabbit")), free_port(), str(free_port())
+    (folder / "rabbitmq.conf").write_text(_RABBITMQ_CONFIG.format(port=port, password=PASSWORD))
+    (folder / "plugins").write_text("[].")
+    environ = os.environ | {
+        "HOME": str(folder),  # of Erlang's cookie
+        "ERL_EPMD_PORT": mapper,
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_CONF_ENV_FILE": os.devnull,
+        "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        "RABBITMQ_LOG_BASE": str(folder),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_NODENAME": f"gateway{port}@localhost",
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+    }
+    url = f"amqp://me:{PASSWORD}@127.0.0.1:{port}/"
+    server = BrokerServer([program], port, url, folder / "log", environ)
+    server.start()
+    yield server
+    server.stop()
+    subprocess.run([_program("epmd", "/usr/bin"), "-port", mapper, "-kill"], check=False, capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,8 @@ MAIL = {"type": "smtp", "host": "mail.acme.example", "from": "Acme <orders@acme.
 DOWNLOADS = {**MAIL, "downloads": {"hosts": ["pay.stripe.com"]}}
 NATS = {"type": "broker", "url": "nats://bus.acme.example"}
 REDIS = {"type": "broker", "url": "redis://bus.acme.example"}
+AMQP = {"type": "broker", "url": "amqp://bus.acme.example"}
+MQTT = {"type": "broker", "url": "mqtt://bus.acme.example"}
 
 _FORM = "(write it as Acme <orders@acme.example>)"
 _QUOTES = "(put the name in quotes, within quotes of YAML: '\"Acme, Inc.\" <orders@acme.example>')"
@@ -110,15 +112,22 @@ MESSAGES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     (NATS, {"to": "orders paid"}, "with.to", f"to 'orders paid' {_SUBJECT}"),
     (NATS, {"to": "orders."}, "with.to", f"to 'orders.' {_SUBJECT}"),
     (NATS, {"to": "orders", "max_length": 5}, "with.max_length",
-     "max_length is for Redis, and the connection is the other (leave it out)"),
+     "max_length is for Redis, and the connection is JetStream (leave it out)"),
     (REDIS, {"to": "orders", "stream": "S"}, "with.stream",
-     "stream is for JetStream, and the connection is the other (leave it out)"),
+     "stream is for JetStream, and the connection is Redis (leave it out)"),
     (NATS, {"to": "orders", "headers": {"Nats-Msg-Id": "1"}}, "with.headers.Nats-Msg-Id",
      f"the header 'Nats-Msg-Id' {_RESERVED}"),
     (REDIS, {"to": "orders", "headers": {"body": "1"}}, "with.headers.body", f"the header 'body' {_RESERVED}"),
     (NATS, {"to": "orders", "headers": {"A": "b\nc"}}, "with.headers.A", f"the header 'A' {_RESERVED}"),
     (NATS, {"to": "orders", "headers": {"A:": "b"}}, "with.headers.A:",
      "the header 'A:' has a colon or a blank in its name"),
+    (AMQP, {"to": "q" * 256}, "with.to", "to has 256 bytes; AMQP takes 255"),
+    (AMQP, {"to": "q", "retain": True}, "with.retain",
+     "retain is for MQTT, and the connection is AMQP (leave it out)"),
+    (MQTT, {"to": "orders/#"}, "with.to", "to 'orders/#' is no topic to publish to: without + and #"),
+    (MQTT, {"to": "orders/+/paid"}, "with.to", "to 'orders/+/paid' is no topic to publish to: without + and #"),
+    (MQTT, {"to": "orders", "exchange": "e"}, "with.exchange",
+     "exchange is for AMQP, and the connection is MQTT (leave it out)"),
 ]  # fmt: skip
 CORPUS: list[tuple[Action[Any], dict[str, Any], dict[str, Any], str, str]] = [
     *((Email(), *row) for row in MAILS),
