@@ -43,6 +43,11 @@ class CommandLine:
         printed = self._capsys.readouterr()
         return Ran(code, printed.out, printed.err)
 
+    def beside(self, *words: object) -> Ran:
+        """The same where the loop of the test, or the browser's, runs in this thread."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self, *words).result()
+
 
 class StoreCommands:
     """Runs `gateway WORDS...` on the inbox at a URL."""
@@ -54,5 +59,4 @@ class StoreCommands:
     def __call__(self, url: str, *words: object, encrypt: str = "") -> Ran:
         config = self._folder / "gateway.yaml"
         config.write_text(gateway_yaml(store=f'url: "{url}"{encrypt and f", encrypt: {encrypt}"}'))
-        with ThreadPoolExecutor(1) as thread:  # in this one the loop of the test may be running
-            return thread.submit(self._command, "--config", config, *words).result()
+        return self._command.beside("--config", config, *words)

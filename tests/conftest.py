@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,11 @@ from tests.stripe_standin import StripeStandin
 _LAST_RESORT = logging.lastResort
 
 QUICK = (Path(__file__).parent / "unit", Path(__file__).parent / "contract")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests also wait for servers and clocks."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

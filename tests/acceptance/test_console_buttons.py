@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gateway.testing import make_event
 from tests.acceptance.console import OPERATOR, PHONE, Console, chromium, sign_in
+from tests.cli import CommandLine, Ran
 
 pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(600), pytest.mark.slow]
 
@@ -290,36 +290,35 @@ def test_everything_works_without_a_script(browser: Browser, console: Console) -
     page.context.close()
 
 
-def remote(console: Console, *words: str, token: str = OPERATOR) -> Any:
-    """A command that knows nothing but the console's address."""
-    return console.process.run("--url", console.url, "--token", token, *words)
+def test_the_command_line_works_from_a_laptop(console: Console, gateway_cli: CommandLine) -> None:
+    """Where the command knows nothing but the console's address it prints what it prints beside the inbox."""
 
+    def remote(*words: str, token: str = OPERATOR) -> Ran:
+        return gateway_cli.beside("--url", console.url, "--token", token, *words)
 
-def test_the_command_line_works_from_a_laptop(console: Console) -> None:
     (event,) = console.send("checkout.session.completed")
-    local = console.process.json("events", "show", event)
-    assert json.loads(remote(console, "events", "show", event, "--json").stdout) == local
-    assert json.loads(remote(console, "events", "list", "--json", "--type", "checkout.*").stdout) == (
-        console.process.json("events", "list", "--type", "checkout.*")
-    )
-    words = ("deliveries", "list", "--json", "--connection", "warehouse", "--state", "dead")
-    assert json.loads(remote(console, *words).stdout) == console.process.json(*words[:2], *words[3:])
     delivery = console.api(f"/deliveries?event={event}&state=dead")["items"][0]["id"]
-    assert json.loads(remote(console, "deliveries", "show", delivery, "--json").stdout) == (
-        console.process.json("deliveries", "show", delivery)
-    )
-    done = remote(console, "deliveries", "cancel", delivery, "--json")
-    assert json.loads(done.stdout) == [{"id": delivery, "done": True, "refused": None}]
-    replayed = json.loads(remote(console, "events", "replay", event, "--json").stdout)
+    for words in (
+        ("events", "show", event),
+        ("events", "list", "--type", "checkout.*"),
+        ("deliveries", "list", "--connection", "warehouse", "--state", "dead"),
+        ("deliveries", "show", delivery),
+    ):
+        local = gateway_cli.beside("--config", console.process.config, *words, "--json")
+        assert local.code == 0, local.err
+        assert json.loads(remote(*words, "--json").out) == json.loads(local.out)
+    done = remote("deliveries", "cancel", delivery, "--json")
+    assert json.loads(done.out) == [{"id": delivery, "done": True, "refused": None}]
+    replayed = json.loads(remote("events", "replay", event, "--json").out)
     assert replayed[0]["owed"] == ["fulfil/save", "fulfil/ship", "fulfil/after"]
-    failed = remote(console, "deliveries", "show", "dlv_none")
-    assert (failed.returncode, failed.stderr) == (1, "there is no delivery dlv_none\n")
-    failed = remote(console, "events", "replay", event, "--route", "x")
-    assert (failed.returncode, failed.stderr) == (1, f"{console.url} answered 422: no such route: x\n")
-    assert remote(console, "events", "list", token="").stderr == "--url needs --token, or GATEWAY_TOKEN\n"
-    wrong = remote(console, "events", "list", token="wrong")
-    assert wrong.stderr == f"{console.url} answered 401: send the token, as Authorization: Bearer ...\n"
-    (noted, *_) = [one for one in console.api("/audit")["items"] if one["what"] == "event.replay"]
+    failed = remote("deliveries", "show", "dlv_none")
+    assert (failed.code, failed.err) == (1, "there is no delivery dlv_none\n")
+    failed = remote("events", "replay", event, "--route", "x")
+    assert (failed.code, failed.err) == (1, f"{console.url} answered 422: no such route: x\n")
+    assert remote("events", "list", token="").err == "--url needs --token, or GATEWAY_TOKEN\n"
+    wrong = remote("events", "list", token="wrong")
+    assert wrong.err == f"{console.url} answered 401: send the token, as Authorization: Bearer ...\n"
+    (noted, *_) = [entry for entry in console.api("/audit")["items"] if entry["what"] == "event.replay"]
     assert re.fullmatch(r"\S+ \(127\.0\.0\.1\)", noted["who"])
 
 

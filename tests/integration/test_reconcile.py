@@ -135,7 +135,7 @@ async def test_of_several_gateways_one_reconciles_and_it_counts_for_all(
     tmp_path: Path, standin: StripeStandin, inbox_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.intake.backfill.reconcile.ELSEWHERE_SECONDS", 0.05)
-    ids = missed(standin, 900)
+    ids = missed(standin, 300)
     standin.gate.clear()
     text = config(ROUTES, standin.url, account=settings("5m"), inbox=inbox_url)
     folders = [tmp_path / name for name in "abc"]
