@@ -6,10 +6,12 @@ import asyncio
 import json
 from pathlib import Path
 
-from tests.acceptance.test_cli_stripe import run
+from tests.acceptance.test_cli_stripe import Run, run
+from tests.cli import Ran
 from tests.in_process import config
 from tests.stripe_standin import LIVE_KEY, TEST_KEY, Fault, StripeStandin
 
+__all__ = ["run"]  # a fixture
 ROUTES = """\
   keep:
     events: [invoice.paid, customer.deleted]
@@ -24,22 +26,29 @@ class Place:
     """A folder with a configuration, and the command in it."""
 
     def __init__(
-        self, folder: Path, standin: StripeStandin, routes: str = ROUTES, *, key: str = TEST_KEY, account: str = ""
+        self,
+        run: Run,
+        folder: Path,
+        standin: StripeStandin,
+        routes: str = ROUTES,
+        *,
+        key: str = TEST_KEY,
+        account: str = "",
     ) -> None:
-        self.folder = folder
+        self.run = run
         self.standin = standin
         text = config(routes, standin.url, key=key, account=account)
         server = 'server: {listen: "127.0.0.1:0", public_url: https://hooks.acme.example}'
         (folder / "gateway.yaml").write_text(text.replace('server: {listen: "127.0.0.1:0"}', server))
 
-    async def __call__(self, *words: str) -> tuple[int, str, str]:
-        return await asyncio.to_thread(run, self.folder, "endpoints", *words)
+    async def __call__(self, *words: str) -> Ran:
+        return await asyncio.to_thread(self.run, "endpoints", *words)
 
 
 async def test_sync_creates_what_the_routes_want_and_keeps_the_secret_in_a_file(
-    tmp_path: Path, standin: StripeStandin
+    run: Run, tmp_path: Path, standin: StripeStandin
 ) -> None:
-    place, secret = Place(tmp_path, standin), tmp_path / "acme.secret"
+    place, secret = Place(run, tmp_path, standin), tmp_path / "acme.secret"
     code, out, _ = await place("diff")
     assert (code, out) == (
         1,
@@ -66,9 +75,9 @@ async def test_sync_creates_what_the_routes_want_and_keeps_the_secret_in_a_file(
 
 
 async def test_a_secret_without_a_place_and_a_file_in_use_create_nothing(
-    tmp_path: Path, standin: StripeStandin
+    run: Run, tmp_path: Path, standin: StripeStandin
 ) -> None:
-    place, used = Place(tmp_path, standin), tmp_path / "used"
+    place, used = Place(run, tmp_path, standin), tmp_path / "used"
     used.write_text("whsec_old")
     code, _, error = await place("sync", "--yes")
     assert (code, error.strip()) == (
@@ -87,15 +96,15 @@ async def test_a_secret_without_a_place_and_a_file_in_use_create_nothing(
     assert standin.endpoints == {}
 
 
-async def test_nothing_is_done_before_a_yes(tmp_path: Path, standin: StripeStandin) -> None:
-    code, _, error = await Place(tmp_path, standin)("sync", "--show-secrets")
+async def test_nothing_is_done_before_a_yes(run: Run, tmp_path: Path, standin: StripeStandin) -> None:
+    code, _, error = await Place(run, tmp_path, standin)("sync", "--show-secrets")
     assert code == 1
     assert "Do this at Stripe, in test mode?" in error
     assert standin.endpoints == {}
 
 
-async def test_a_refused_creation_leaves_no_file(tmp_path: Path, standin: StripeStandin) -> None:
-    place, secret = Place(tmp_path, standin), tmp_path / "acme.secret"
+async def test_a_refused_creation_leaves_no_file(run: Run, tmp_path: Path, standin: StripeStandin) -> None:
+    place, secret = Place(run, tmp_path, standin), tmp_path / "acme.secret"
     for i in range(16):
         standin.endpoints[f"we_{i}"] = {"id": f"we_{i}", "url": "https://x.example", "livemode": False}
     code, _, error = await place("sync", "--yes", "--secret-file", str(secret))
@@ -111,11 +120,11 @@ async def test_a_refused_creation_leaves_no_file(tmp_path: Path, standin: Stripe
 
 
 async def test_events_that_changed_are_updated_and_connect_has_its_own_endpoint(
-    tmp_path: Path, standin: StripeStandin
+    run: Run, tmp_path: Path, standin: StripeStandin
 ) -> None:
-    assert (await Place(tmp_path, standin)("sync", "--yes", "--show-secrets"))[0] == 0
+    assert (await Place(run, tmp_path, standin)("sync", "--yes", "--show-secrets"))[0] == 0
     (own,) = standin.endpoints
-    place = Place(tmp_path, standin, ROUTES.replace("customer.deleted", "payout.paid") + SELLERS)
+    place = Place(run, tmp_path, standin, ROUTES.replace("customer.deleted", "payout.paid") + SELLERS)
     code, out, error = await place("sync", "--yes", "--show-secrets")
     assert code == 0, error
     assert f"update {own}: {URL}, own events\n    + payout.paid\n    - customer.deleted\n" in out
@@ -126,11 +135,13 @@ async def test_events_that_changed_are_updated_and_connect_has_its_own_endpoint(
     assert (await place("diff"))[0] == 0
 
 
-async def test_another_version_is_switched_to_when_the_user_says(tmp_path: Path, standin: StripeStandin) -> None:
+async def test_another_version_is_switched_to_when_the_user_says(
+    run: Run, tmp_path: Path, standin: StripeStandin
+) -> None:
     old_version = "    api_version: '2020-08-27'\n"
-    assert (await Place(tmp_path, standin, account=old_version)("sync", "--yes", "--show-secrets"))[0] == 0
+    assert (await Place(run, tmp_path, standin, account=old_version)("sync", "--yes", "--show-secrets"))[0] == 0
     (old,) = standin.endpoints
-    place = Place(tmp_path, standin, account="    api_version: 2026-10-28.endive\n")
+    place = Place(run, tmp_path, standin, account="    api_version: 2026-10-28.endive\n")
     code, out, _ = await place("sync", "--yes", "--show-secrets")
     assert code == 0
     assert "it is disabled: when secret and templates are ready, run this again with --switch" in out
@@ -148,8 +159,8 @@ async def test_another_version_is_switched_to_when_the_user_says(tmp_path: Path,
     assert (await place("diff"))[0] == 0
 
 
-async def test_mistakes_of_mode_are_caught(tmp_path: Path, standin: StripeStandin) -> None:
-    place = Place(tmp_path, standin, key=LIVE_KEY)
+async def test_mistakes_of_mode_are_caught(run: Run, tmp_path: Path, standin: StripeStandin) -> None:
+    place = Place(run, tmp_path, standin, key=LIVE_KEY)
     code, _, error = await place("diff", "--url", "http://hooks.acme.example")
     assert (code, error.strip()) == (1, "http://hooks.acme.example: in live mode Stripe posts to https:// alone")
     standin.endpoints["we_1"] = {"id": "we_1", "url": URL, "livemode": False, "status": "enabled"}
@@ -159,20 +170,20 @@ async def test_mistakes_of_mode_are_caught(tmp_path: Path, standin: StripeStandi
     )  # fmt: skip
 
 
-async def test_a_missing_permission_to_write_is_named(tmp_path: Path, standin: StripeStandin) -> None:
+async def test_a_missing_permission_to_write_is_named(run: Run, tmp_path: Path, standin: StripeStandin) -> None:
     standin.faults.append(Fault(200, body=b'{"object": "list", "data": []}'))
     standin.faults.append(Fault(403, "Having the 'webhook_write' permission would allow this request to continue."))
-    code, _, error = await Place(tmp_path, standin)("sync", "--yes", "--show-secrets")
+    code, _, error = await Place(run, tmp_path, standin)("sync", "--yes", "--show-secrets")
     assert code == 1
     assert "lacks the permission 'webhook_write', which POST /v1/webhook_endpoints needs" in error
     assert TEST_KEY not in error
 
 
-async def test_backfill_says_what_is_wrong_with_its_words(tmp_path: Path, standin: StripeStandin) -> None:
-    Place(tmp_path, standin)
+async def test_backfill_says_what_is_wrong_with_its_words(run: Run, tmp_path: Path, standin: StripeStandin) -> None:
+    Place(run, tmp_path, standin)
 
     async def told(*words: str) -> tuple[int, str]:
-        code, _, error = await asyncio.to_thread(run, tmp_path, "backfill", *words)
+        code, _, error = await asyncio.to_thread(run, "backfill", *words)
         return code, error.strip()
 
     assert await told("--since", "31d") == (2, "--since 31d: Stripe keeps events for 30 days; older ones are gone")
@@ -181,5 +192,5 @@ async def test_backfill_says_what_is_wrong_with_its_words(tmp_path: Path, standi
     code, error = await told()
     assert code == 1
     assert "there is no inbox at" in error
-    Place(tmp_path, standin, key='""')
+    Place(run, tmp_path, standin, key='""')
     assert await told() == (1, "no account has an api_key to ask Stripe with: set accounts.NAME.api_key")
