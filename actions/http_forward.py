@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import binascii
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote
 
 from pydantic import Field
-from standardwebhooks.webhooks import Webhook
 
+from actions.http_request import NO_CLIMBING, climbs, headers_and_body, target
 from gateway.plugin import (
     UNTIL_RESUMED,
     Action,
     Connection,
     Context,
     Finding,
+    Headers,
     HttpConnection,
     ProbeContext,
     Reject,
     Retry,
     Settings,
     Text,
-    guarded_session,
-    refusal,
+    has_status,
     retry_after_seconds,
 )
+from gateway.plugin.web_client import WebClient, read_text, sending
 
 if TYPE_CHECKING:  # takes long to import: `gateway check` does without
     import aiohttp
     from yarl import URL
 
-_READ_BYTES = 64 * 1024
-_RETRIED = frozenset((408, 409, 425, 429))
+    from gateway.plugin.oauth2 import TokenSource
+
+_RETRIED = ("408", "409", "425", "429", "500-599")
 _EXPRESSION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-_ALLOWED = "%/:?@!$&'()*+,;=~"  # in a path or a query beside letters and digits (RFC 3986, section 3.3)
-_STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
-_NO_CLIMBING = "url has . or .. as a part of its path: write the path out"
-_RESERVED = frozenset(("host", "content-length", "transfer-encoding", "connection"))
+_SHOWN_CHARACTERS = 200  # of an answer, in an error
 
 
 def escape_segment(text: str) -> str:
@@ -57,35 +54,63 @@ class HttpForwardSettings(Settings):
     )
     body: Any = Field(
         None,
-        description="Sent instead of the raw event: text, or a mapping or list, sent as JSON.",
+        description="Sent instead of the raw event: text, or a mapping or list, sent as JSON. GET and DELETE send "
+        "none unless it is given.",
         examples=[{"order": "{{ object.id }}"}],
+    )
+    form: dict[str, Any] | None = Field(
+        None,
+        description="Sent instead of the raw event as the fields of a form; a list is its field several times.",
+        examples=[{"order": "{{ object.id }}", "amount": "{{ object.amount_total }}"}],
     )
     method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] | None = Field(
         None, description="Instead of the connection's.", examples=["PUT"]
     )
     url: Annotated[str | None, Text(escape=escape_segment, keeps_lone=True)] = Field(
         None,
-        description="A path or URL at the connection's own origin. What a template brings is one part of the path.",
+        description="A path below the connection's url, or a URL at its origin. What a template brings is one part of "
+        "the path.",
         examples=["/orders/{{ object.id }}"],
     )
-    headers: dict[str, str] = Field(
+    headers: Headers = Field(
         default_factory=dict, description="Sent besides the connection's.", examples=[{"X-Shop": "{{ account.name }}"}]
     )
 
     @classmethod
     def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
-        """A url whose templates would be escaped twice, or are no part of a path, or that climbs."""
+        """Two bodies, a body that cannot be; a url whose templates would be escaped twice, or are no part of a path, or
+        that climbs.
+        """
+        bodies = [name for name in ("body", "form") if written.get(name) is not None]
+        if len(bodies) > 1:
+            yield "give body or form, not both"
+        if bodies and written.get("method") == "GET":
+            yield f"GET has no body: leave out {bodies[0]}, put it into the query of url, or say method: POST"
+        for name, value in (written.get("form") or {}).items():
+            if any(isinstance(item, (dict, list)) for item in (value if isinstance(value, list) else [value])):
+                yield f"form.{name} holds a mapping or a list of lists, which a form cannot say"
         url = written.get("url")
-        if not isinstance(url, str):
-            return
-        expressions = _EXPRESSION.findall(url)
-        escaped = [text for text in expressions if text != url and not re.search(r"\|\s*safe\b", text)]
-        if any("urlencode" in text for text in escaped):
-            yield "url escapes what each template brings: leave out urlencode, or add | safe"
-        if any(url.startswith(text) for text in escaped):
-            yield "url begins with a template, which brings one part of a path: add | safe where it brings more"
-        if _climbs(_EXPRESSION.sub("x", url)):
-            yield _NO_CLIMBING
+        if isinstance(url, str):
+            yield from _complaints(url)
+
+
+def _complaints(url: str) -> Iterable[str]:
+    expressions = _EXPRESSION.findall(url)
+    escaped = [text for text in expressions if text != url and not re.search(r"\|\s*safe\b", text)]
+    if any("urlencode" in text for text in escaped):
+        yield "url escapes what each template brings: leave out urlencode, or add | safe"
+    if any(url.startswith(text) for text in escaped):
+        yield "url begins with a template, which brings one part of a path: add | safe where it brings more"
+    if climbs(_EXPRESSION.sub("x", url)):
+        yield NO_CLIMBING
+
+
+@dataclass(frozen=True, slots=True)
+class _HttpService:
+    """What the runs on one connection share."""
+
+    client: WebClient
+    tokens: TokenSource | None
 
 
 class HttpForward(Action[HttpForwardSettings]):
@@ -94,21 +119,18 @@ class HttpForward(Action[HttpForwardSettings]):
     name: ClassVar[str] = "http_forward"
     Settings: ClassVar[type[Settings]] = HttpForwardSettings
 
-    async def open(self, connection: HttpConnection, base_folder: str) -> aiohttp.ClientSession:
-        """One session, whose sockets refuse what the connection may not reach."""
-        import aiohttp
+    async def open(self, connection: HttpConnection, base_folder: str) -> _HttpService:
+        """One client, whose sockets refuse what the connection may not reach, and the token."""
+        from gateway.plugin.oauth2 import TokenSource
 
-        return guarded_session(
-            allow_private=connection.allow_private,
-            limit=connection.concurrency,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        client = WebClient(connection, base_folder)
+        return _HttpService(client, None if connection.oauth2 is None else TokenSource(connection.oauth2, client))
 
-    async def close(self, resource: aiohttp.ClientSession) -> None:
-        """Closes the session."""
-        await resource.close()
+    async def close(self, resource: _HttpService) -> None:
+        """Closes both."""
+        if resource.tokens is not None:
+            await resource.tokens.close()
+        await resource.client.close()
 
     def rehearse(self, settings: HttpForwardSettings, context: Context) -> None:
         """Makes the request, signature included."""
@@ -119,68 +141,73 @@ class HttpForward(Action[HttpForwardSettings]):
         from actions.http_probe import probed
 
         connection: HttpConnection = context.connection
-        places: dict[URL, str] = {_target(connection.url, None): ""}
+        service: _HttpService = context.resource
+        headers = {name: secret.get_secret_value() for name, secret in connection.headers.items()}
+        if service.tokens is not None:
+            try:
+                headers["Authorization"] = f"Bearer {await service.tokens.token()}"
+            except (Retry, Reject) as error:
+                yield Finding.bad(error.message, "look at oauth2 of the connection")
+                return
+            yield Finding.good("the token endpoint gives an access token")
+        places: dict[URL, str] = {target(connection.url, None): ""}
         for use in context.uses:
             url = use.settings.get("url")
             if isinstance(url, str):
                 try:
-                    places.setdefault(_target(connection.url, url), use.place)
+                    places.setdefault(target(connection.url, url), use.place)
                 except Reject as error:
                     yield Finding.bad(error.message, "give a path, or another connection", use=use.place)
         for url, place in places.items():
-            yield await probed(context.resource, connection, url, place, context.timeout_seconds)
+            yield await probed(service.client, headers, url, place, context.timeout_seconds)
 
     async def run(self, settings: HttpForwardSettings, context: Context) -> Mapping[str, Any]:
-        """Sends once. Output: status, headers, body."""
-        import aiohttp
-
-        connection: HttpConnection = context.connection
-        target, headers, body = _request(settings, context)
-        try:
-            async with context.resource.request(
-                settings.method or connection.method,
-                target,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=context.timeout_seconds),
-            ) as response:
-                return await _answer(response, context)
-        except aiohttp.ClientConnectorError as error:
-            if reason := refusal(error.os_error):
-                raise Reject(reason) from None
-            raise Retry(f"cannot connect to {error.host}:{error.port}: {error.os_error}") from None
-        except aiohttp.InvalidURL:
-            raise Reject("the url is not valid") from None
-        except aiohttp.ClientError as error:
-            raise Retry(f"the connection broke: {type(error).__name__}: {error}") from None
+        """Sends once; once more with a new token where the service refuses the one it got. Output: status, headers,
+        body.
+        """
+        service: _HttpService = context.resource
+        method, url, headers, body = _request(settings, context)
+        token = await service.tokens.token() if service.tokens is not None else None
+        for is_last in (token is None, True):
+            if token is not None:
+                headers["Authorization"] = f"Bearer {token}"
+            with sending():
+                async with service.client.request(
+                    method, url, data=body or None, headers=headers, timeout_seconds=context.timeout_seconds
+                ) as response:
+                    refuses_token = response.status == 401 and not has_status(context.connection.success, 401)
+                    if is_last or not refuses_token:
+                        return await _answer(response, context, token)
+            assert service.tokens is not None
+            token = await service.tokens.token(spent=token)
+        raise AssertionError("the last answer is judged")
 
 
-async def _answer(response: aiohttp.ClientResponse, context: Context) -> Mapping[str, Any]:
-    """The output, for a 2xx; else what to do."""
+async def _answer(response: aiohttp.ClientResponse, context: Context, token: str | None) -> Mapping[str, Any]:
+    """The output, for a success; else what to do. The token is shown to nobody, also where it is echoed."""
+    connection: HttpConnection = context.connection
     status = response.status
-    raw = bytearray()
-    async for chunk in response.content.iter_chunked(8192):
-        raw += chunk
-        if len(raw) > _READ_BYTES:
-            response.close()  # the rest is not wanted, however long it is
-            break
-    text = bytes(raw[:_READ_BYTES]).decode("utf-8", "replace")
-    if 200 <= status < 300:
+    text, is_whole = await read_text(response, connection.max_answer)
+    headers = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
+    if token is not None:
+        text = text.replace(token, "***")
+        headers = {name: value.replace(token, "***") for name, value in headers.items()}
+    if has_status(connection.success, status):
         body: Any = text
-        if "json" in response.headers.get("Content-Type", "") and len(raw) <= _READ_BYTES:
+        if "json" in response.headers.get("Content-Type", "") and is_whole:
             try:
                 body = json.loads(text)
             except ValueError:
                 body = text
-        kept = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
-        return {"status": status, "headers": kept, "body": body}
-    said = " ".join("".join(c if c.isprintable() else " " for c in text[:400]).split())[:200]
+        return {"status": status, "headers": headers, "body": body}
+    shown = "".join(character if character.isprintable() else " " for character in text[:400])
+    said = " ".join(shown.split())[:_SHOWN_CHARACTERS]
     message = f"answered {status}" + (f": {said}" if said else "")
     after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
-    if status in _RETRIED or status >= 500:
+    if has_status((*_RETRIED, *connection.retry_on), status):
         pause = after if status in (429, 503) else None
-        raise Retry(message, after_seconds=after, pause_seconds=pause, of_connection=status != 409)
+        is_of_connection = status != 409 and has_status(_RETRIED, status)  # else this delivery's own
+        raise Retry(message, after_seconds=after, pause_seconds=pause, of_connection=is_of_connection)
     if status == 410:
         raise Reject(f"{message} (gone: the connection rests until it is resumed)", pause_seconds=UNTIL_RESUMED)
     if 300 <= status < 400:
@@ -188,78 +215,9 @@ async def _answer(response: aiohttp.ClientResponse, context: Context) -> Mapping
     raise Reject(message)
 
 
-def _request(settings: HttpForwardSettings, context: Context) -> tuple[URL, dict[str, str], bytes]:
-    """Where to, with which headers, and the body. Raises Reject."""
+def _request(settings: HttpForwardSettings, context: Context) -> tuple[str, URL, Any, bytes]:
+    """How, where to, with which headers, and the body. Raises Reject."""
     connection: HttpConnection = context.connection
-    body, content_type = context.body, "application/json; charset=utf-8"
-    if settings.body is not None:
-        body, content_type = _body(settings.body)
-    headers = {
-        "Content-Type": content_type,
-        "User-Agent": "stripe-fulfilment-gateway",
-        "Idempotency-Key": context.delivery_id,
-        "X-Stripe-Event-Id": str(context.event.get("id", "")),
-        **{name: secret.get_secret_value() for name, secret in connection.headers.items()},
-        **settings.headers,
-        **_signature(connection, context, body),
-    }
-    for name, value in headers.items():
-        if name.lower() in _RESERVED or any(character in name + value for character in "\r\n\0"):
-            raise Reject(f"the header {name[:40]!r} may not be set so: reserved, or with a line break in it")
-    return _target(connection.url, settings.url), headers, body
-
-
-def _body(content: Any) -> tuple[bytes, str]:
-    if isinstance(content, str):
-        return content.encode(), "text/plain; charset=utf-8"
-    return json.dumps(content, default=str, ensure_ascii=False).encode(), "application/json; charset=utf-8"
-
-
-def _target(base: str, url: str | None) -> URL:
-    """Where to send, to the letter of what is written. Raises Reject for another origin than the connection's, whose
-    signature and headers stay at home, and for a path that climbs.
-    """
-    from yarl import URL  # takes long to import
-
-    if url is not None and _climbs(url):
-        raise Reject(_NO_CLIMBING)
-    try:
-        ours, theirs = urlsplit(base), urlsplit(urljoin(base, url or ""))
-        authority = URL(f"{theirs.scheme}://{theirs.netloc}").raw_authority
-    except ValueError:
-        raise Reject("the url is not valid") from None
-    if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-        raise Reject(f"url leads to another origin than the connection's {ours.scheme}://{ours.hostname}")
-    # yarl would decode %2F, %7E and others in what it reads, and who signs the raw address would find another
-    path, query = (_STRAY_PERCENT.sub("%25", quote(part, safe=_ALLOWED)) for part in (theirs.path, theirs.query))
-    return URL.build(scheme=theirs.scheme, authority=authority, path=path or "/", query_string=query, encoded=True)
-
-
-def _climbs(url: str) -> bool:
-    """Whether a URL has a dot segment, also where a receiver would see one only after it has decoded %2F and %2E."""
-    path = re.split(r"[?#]", url, maxsplit=1)[0]
-    return not {".", ".."}.isdisjoint(re.split(r"[/\\]", unquote(path)))
-
-
-def _signature(connection: HttpConnection, context: Context, body: bytes) -> dict[str, str]:
-    """The headers that prove who sent this, made now."""
-    if connection.scheme == "none":
-        return {}
-    now = context.now()
-    seconds = int(now.timestamp())
-    if connection.scheme == "stripe":  # https://docs.stripe.com/webhooks/signature
-        signed = f"{seconds}.".encode() + body
-        digests = [hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest() for secret in connection.secrets]
-        return {"Stripe-Signature": ",".join([f"t={seconds}", *(f"v1={digest}" for digest in digests)])}
-    try:  # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-        text = body.decode()
-        signatures = [Webhook(secret).sign(context.delivery_id, now, text) for secret in connection.secrets]
-    except UnicodeDecodeError:
-        raise Reject("a body that is not UTF-8 cannot be signed by Standard Webhooks") from None
-    except (binascii.Error, ValueError, RuntimeError):
-        raise Reject("signing_secret is no Standard Webhooks secret: whsec_ and then base64") from None
-    return {
-        "webhook-id": context.delivery_id,
-        "webhook-timestamp": str(seconds),
-        "webhook-signature": " ".join(signatures),
-    }
+    method = settings.method or connection.method
+    headers, body = headers_and_body(context, method, settings.body, settings.form, settings.headers)
+    return method, target(connection.url, settings.url), headers, body

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import aiohttp
 from yarl import URL
 
-from gateway.plugin import Finding, HttpConnection, refusal
+from actions.http_request import USER_AGENT
+from gateway.plugin import Finding, refusal
+from gateway.plugin.web_client import WebClient, untrusted
 
 
-async def probed(
-    session: aiohttp.ClientSession, connection: HttpConnection, url: URL, use: str, timeout_seconds: float
-) -> Finding:
+async def probed(client: WebClient, headers: Mapping[str, str], url: URL, use: str, timeout_seconds: float) -> Finding:
     """What OPTIONS to an address says, with the connection's headers but unsigned."""
-    headers = {"User-Agent": "stripe-fulfilment-gateway"}
-    headers |= {name: secret.get_secret_value() for name, secret in connection.headers.items()}
-    timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+    headers = {"User-Agent": USER_AGENT, **headers}
     try:
-        async with session.options(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
+        async with client.request("OPTIONS", url, headers=headers, timeout_seconds=timeout_seconds) as response:
             return _meaning(response.status, use)
+    except aiohttp.ClientHttpProxyError as error:
+        text = f"the proxy answers {error.status}"
+        return Finding.bad(text, "look at proxy: its user, and whether it lets this address through", use=use)
     except aiohttp.ClientConnectorCertificateError as error:
-        reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
-        text = f"the certificate of {error.host} is not good: {reason}"
-        return Finding.bad(text, "have it renewed, or use the name that is in it", use=use)
+        return Finding.bad(
+            untrusted(error), "have it renewed, use the name that is in it, or give its issuer as ca_file", use=use
+        )
     except aiohttp.ClientConnectorError as error:
         if reason := refusal(error.os_error):
-            fix = "give an address that may be reached; allow_private allows private ones, never metadata addresses"
-            return Finding.bad(f"is never connected to: {reason}", fix, use=use)
+            return _refused(reason, use)
         why = error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
-        return Finding.bad(
-            f"cannot connect to {error.host}:{error.port}: {why}", "look at url, DNS and firewall", use=use
-        )
+        where = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        text = f"cannot connect to {where}{error.host}:{error.port}: {why}"
+        return Finding.bad(text, "look at url, DNS and firewall", use=use)
     except (aiohttp.ClientError, ValueError) as error:
         return Finding.bad(f"does not speak HTTP: {type(error).__name__}", "look at url: its scheme and port", use=use)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        reason = refusal(error)
+        return _refused(reason, use) if reason else Finding.bad(str(error.strerror), "look at proxy and tls", use=use)
+
+
+def _refused(reason: str, use: str) -> Finding:
+    fix = "give an address that may be reached; allow_private allows private ones, never metadata addresses"
+    return Finding.bad(f"is never connected to: {reason}", fix, use=use)
 
 
 def _meaning(status: int, use: str) -> Finding:

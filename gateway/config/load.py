@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -275,7 +275,20 @@ class Loading:
                 connections[name] = model.model_validate(settings)
             except ValidationError as error:
                 self.problems += problems_of(error, settings, model, self.source, at)
+            else:
+                self.problems += self._complaints(connections[name], at)
         return connections
+
+    def _complaints(self, connection: ConnectionSettings, at: Path_) -> Iterator[Problem]:
+        """What a connection says of itself whose fields are sound."""
+        try:
+            for complaint in connection.complaints(self.source.folder):
+                severity: Literal["error", "warning"] = "error" if complaint.is_error else "warning"
+                where = self.source.where((*at, *complaint.key))
+                yield Problem(where, complaint.message, complaint.hint, severity, "connection")
+        except Exception as error:  # a plugin's own code: a fault in it is no reason to end here
+            message = f"the check of connections of type {connection.type} fails: {type(error).__name__}"
+            yield Problem(self.source.where_key(at), message, code="plugin")
 
     def _accounts(self) -> Iterable[tuple[str, Account]]:
         for name, written in self._members("accounts"):

@@ -13,7 +13,8 @@
             ...
             return {"greeted": settings.to}
 
-What reaches a database is in `gateway.plugin.database`, apart because it imports SQLAlchemy.
+What reaches a database is in `gateway.plugin.database`, apart because it imports SQLAlchemy; what reaches a service by
+a WebConnection, with its proxy and its certificates, is in `gateway.plugin.web_client`.
 
 An action may run twice for one delivery (a crash between the work and its record), with the same
 `context.delivery_id`; make a second run harmless.
@@ -22,14 +23,17 @@ An action may run twice for one delivery (a crash between the work and its recor
 from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Fault, Reject, Retry, Settings
 from gateway.plugin.connections import (
     BreakerSettings,
+    ConnectionComplaint,
     ConnectionSettings,
     DatabaseConnection,
     DownloadSettings,
     HttpConnection,
     SlackConnection,
     SmtpConnection,
+    WebConnection,
 )
 from gateway.plugin.http_client import AddressRefused, guarded_session, refusal, retry_after_seconds
+from gateway.plugin.http_headers import Headers
 from gateway.plugin.probe import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
 from gateway.plugin.types import (
     Connection,
@@ -40,8 +44,10 @@ from gateway.plugin.types import (
     Offers,
     Rate,
     Size,
+    Status,
     Text,
     Url,
+    has_status,
     parse_duration,
     parse_rate,
     parse_size,
@@ -53,6 +59,7 @@ __all__ = [
     "AddressRefused",
     "BreakerSettings",
     "Connection",
+    "ConnectionComplaint",
     "ConnectionSettings",
     "Constant",
     "Context",
@@ -62,6 +69,7 @@ __all__ = [
     "Duration",
     "Fault",
     "Finding",
+    "Headers",
     "HttpConnection",
     "Name",
     "Offers",
@@ -74,11 +82,14 @@ __all__ = [
     "Size",
     "SlackConnection",
     "SmtpConnection",
+    "Status",
     "Text",
     "Unrendered",
     "Url",
     "Verdict",
+    "WebConnection",
     "guarded_session",
+    "has_status",
     "parse_duration",
     "parse_rate",
     "parse_size",

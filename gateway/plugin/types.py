@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ _SIZE_UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _RATE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)")
+_STATUS = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|m|h)")
 
 
@@ -91,6 +92,20 @@ def check_url(value: object) -> str:
     raise ValueError("expected an http:// or https:// URL")
 
 
+def parse_status(value: object) -> str:
+    """A status such as `409`, or a range such as `200-299`, as text. Raises ValueError."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    match = _STATUS.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match[1]) > int(match[2] or match[1]):
+        raise ValueError("expected a status such as 409, or a range such as 200-299")
+    return match[0]
+
+
+def has_status(statuses: Iterable[str], status: int) -> bool:
+    """Whether a status is among some, each as `parse_status` returns it."""
+    return any(int(text[:3]) <= status <= int(text[-3:]) for text in statuses)
+
+
 def _schema(title: str, pattern: str, *examples: str) -> dict[str, Any]:
     """For an editor: text of such a form."""
     return {"title": title, "type": "string", "pattern": pattern, "examples": list(examples)}
@@ -100,6 +115,11 @@ _DURATION_SCHEMA = _schema("duration", f"^{_DURATION.pattern}$", "5s", "10m", "3
 _SIZE_SCHEMA = _schema("size", f"^{_SIZE.pattern}$", "512KiB", "1MiB")
 _RATE_SCHEMA = _schema("rate", f"^{_RATE.pattern}$", "20/s", "100/m")
 _URL_SCHEMA = _schema("URL", "^https?://", "https://host.example/path")
+_STATUS_SCHEMA = {
+    "title": "status or range",
+    "anyOf": [{"type": "integer"}, {"type": "string", "pattern": f"^{_STATUS.pattern}$"}],
+    "examples": ["200-299", 409],
+}
 
 Duration = Annotated[float, BeforeValidator(parse_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """Seconds, written `200ms 5s 10m 6h 30d`."""
@@ -109,6 +129,9 @@ Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 
 Url = Annotated[str, BeforeValidator(check_url), WithJsonSchema(_URL_SCHEMA)]
 """An absolute http or https URL."""
+
+Status = Annotated[str, BeforeValidator(parse_status), WithJsonSchema(_STATUS_SCHEMA)]
+"""A status of HTTP, or a range of them, written `409` or `200-299`."""
 
 NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Field(title="name")]

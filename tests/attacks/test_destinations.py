@@ -17,7 +17,8 @@ from actions.http_forward import HttpForward
 from actions.slack import Slack, SlackSettings
 from gateway.config.load import load
 from gateway.plugin import DatabaseConnection, HttpConnection, Reject, SlackConnection, SmtpConnection
-from gateway.plugin.http_client import AddressRefused, guarded_session, why_refused
+from gateway.plugin.addresses import why_refused
+from gateway.plugin.http_client import AddressRefused, guarded_session
 from gateway.testing import make_event, run_action
 from tests.contract.actions.servers import Mailbox, Service, mail, service
 

@@ -26,6 +26,7 @@ _PLACEHOLDERS = (  # the first whose word is in the name decides
     (("APPRISE_URL",), "json://127.0.0.1:9/{name}"),
     (("NATS_URL",), "nats://127.0.0.1:9"),
     (("BROKER_URL", "REDIS_URL"), "redis://127.0.0.1:9"),
+    (("PROXY",), "http://127.0.0.1:9"),
     (("URL",), "http://127.0.0.1:9/{name}"),  # nobody answers at port 9
     (("PORT",), "9"),
     (("HOST",), "localhost"),

@@ -15,6 +15,7 @@ CODES = {
     "action-settings": "what an action itself says of its `with`",
     "alias": "a YAML alias that leads into itself, or grows without bound",
     "api-key": "an api_key that does not look like one, or is of the other mode",
+    "connection": "what a connection itself says of its settings",
     "constant": "a value that could never be sent, whatever the event",
     "digest": "something beside a route's `digest` that asks for one event at a time",
     "duplicate-key": "a name that is there twice",

@@ -6,7 +6,7 @@ import functools
 import re
 
 SECRET_KEY = re.compile(
-    r"secret|password|passwd|passphrase|token|api[-_]?key|credential|webhook_url|^headers$|authorization|private_key|^encrypt$",
+    r"secret|password|passwd|passphrase|token(?!_url$)|api[-_]?key|credential|webhook_url|^headers$|authorization|private_key|^encrypt$",
     re.I,
 )
 SECRET_VARIABLE = re.compile(r"SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|KEY|AUTH|WEBHOOK|DSN", re.I)

@@ -2,31 +2,73 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from gateway.plugin.connections.settings import ConnectionSettings
-from gateway.plugin.types import Url
+from gateway.plugin.connections.settings import ConnectionComplaint
+from gateway.plugin.connections.web import SecretHeaders, WebConnection
+from gateway.plugin.types import Size, Status, Url
+
+STANDARD_PREFIX = "whsec_"
 
 
-class HttpConnection(ConnectionSettings):
+class OAuth2Settings(BaseModel):
+    """Access tokens by client credentials (RFC 6749, section 4.4)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token_url: Url = Field(
+        description="The token endpoint. What allow_private, proxy, ca_file and tls say holds for it too.",
+        examples=["https://auth.warehouse.example/oauth2/token"],
+    )
+    client_id: str = Field(
+        min_length=1, description="As the authorization server knows the gateway.", examples=["stripe-gateway"]
+    )
+    client_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Left out where tls alone says who asks (RFC 8705).",
+        examples=["${WAREHOUSE_CLIENT_SECRET}"],
+    )
+    scope: str = Field("", description="What is asked for, by blanks.", examples=["orders:write stock:read"])
+    client_auth: Literal["basic", "body"] = Field(
+        "basic",
+        description="How id and secret are sent: in the Authorization header or in the body (RFC 6749, section 2.3.1).",
+        examples=["body"],
+    )
+    parameters: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="What else the endpoint wants to be told.",
+        examples=[{"audience": "https://api.warehouse.example"}],
+    )
+
+
+class HttpConnection(WebConnection):
     """A service that takes forwards."""
 
     type: Literal["http"]
-    url: Url = Field(description="Where forwards go.", examples=["https://warehouse.example/hooks"])
+    url: Url = Field(
+        description="Where forwards go. A path or URL in an action goes on from here, path and query kept.",
+        examples=["https://warehouse.example/hooks"],
+    )
     method: Literal["POST", "PUT", "PATCH", "GET", "DELETE"] = Field(
         "POST", description="How forwards are sent.", examples=["PUT"]
     )
-    headers: dict[str, SecretStr] = Field(
+    headers: SecretHeaders = Field(
         default_factory=dict,
         description="Sent with every forward.",
         examples=[{"Authorization": "Bearer ${WAREHOUSE_TOKEN}"}],
     )
     signing_secret: SecretStr | list[SecretStr] = Field(
         default=SecretStr(""),
-        description="One secret, or two while it is being rolled: [new, old].",
+        description="One secret, or two while it is being rolled: [new, old]. For signature: standard, whsec_ and then "
+        "base64.",
         examples=["${WAREHOUSE_SECRET}"],
     )
     signature: Literal["standard", "stripe", "none"] | None = Field(
@@ -34,6 +76,19 @@ class HttpConnection(ConnectionSettings):
         description="How forwards are signed. Left out: standard where there is a signing_secret, else none.",
         examples=["stripe"],
     )
+    oauth2: OAuth2Settings | None = Field(None, description="Access tokens for the service, by client credentials.")
+    success: list[Status] = Field(
+        ["200-299"], min_length=1, description="Answers that are successes.", examples=[["200-299", 409]]
+    )
+    retry_on: list[Status] = Field(
+        default_factory=list,
+        description="Answers after which it is tried again, besides 408, 409, 425, 429 and 500-599.",
+        examples=[[404, 423]],
+    )
+    max_answer: Size = Field(
+        64 * 1024, ge=1024, le=8 * 1024 * 1024, description="So much of an answer is read. At most 8MiB.",
+        examples=["1MiB"],
+    )  # fmt: skip
     allow_private: bool | list[IPv4Network | IPv6Network] = Field(
         False,
         title="true, false or list of networks",
@@ -58,6 +113,42 @@ class HttpConnection(ConnectionSettings):
     def scheme(self) -> Literal["standard", "stripe", "none"]:
         """How forwards are signed."""
         return self.signature or ("standard" if self.secrets else "none")
+
+    @property
+    def reachable(self) -> bool | list[IPv4Network | IPv6Network]:
+        """As `allow_private` says."""
+        return self.allow_private
+
+    def addresses(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Besides the proxy, the service and its token endpoint."""
+        yield ("url",), self.url
+        yield from super().addresses()
+        if self.oauth2 is not None:
+            yield ("oauth2", "token_url"), self.oauth2.token_url
+
+    def complaints(self, folder: Path) -> Iterable[ConnectionComplaint]:
+        """What can never be signed, or says twice who asks."""
+        yield from super().complaints(folder)
+        if self.scheme == "standard" and not all(map(is_standard_secret, self.secrets)):
+            message = "is no secret of Standard Webhooks: whsec_ and then base64, or base64 alone"
+            yield ConnectionComplaint(
+                message, ("signing_secret",), "printf whsec_; openssl rand -base64 32; or signature: stripe"
+            )
+        ways = ["headers"] if "authorization" in map(str.lower, self.headers) else []
+        ways += ["oauth2"] if self.oauth2 is not None else []
+        ways += ["url"] if "@" in urlsplit(self.url).netloc else []
+        if len(ways) > 1:
+            message = f"{' and '.join(ways)} each bring an Authorization header: only one can be sent"
+            yield ConnectionComplaint(message, (ways[1],), "leave out all but one")
+
+
+def is_standard_secret(secret: str) -> bool:
+    """Whether it is one of Standard Webhooks: base64, with or without its prefix and padding."""
+    text = secret.removeprefix(STANDARD_PREFIX).rstrip("=")
+    try:
+        return bool(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+    except (binascii.Error, ValueError):
+        return False
 
 
 def secrets_of(value: SecretStr | list[SecretStr] | None) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from gateway.plugin.connections.settings import ConnectionSettings
+from gateway.plugin.connections.web import WebConnection
 from gateway.plugin.types import Url, check_url
 
 
-class SlackConnection(ConnectionSettings):
+class SlackConnection(WebConnection):
     """A Slack workspace: an incoming webhook, or a bot token."""
 
     type: Literal["slack"]

@@ -16,7 +16,7 @@ from actions.email import Email
 from actions.http_forward import HttpForward
 from actions.slack import Slack
 from gateway.plugin import HttpConnection, Reject, Retry, SlackConnection, SmtpConnection
-from gateway.testing import make_event, run_action
+from gateway.testing import Trial, make_event, run_action
 from tests.contract.actions.servers import SECRET, Mailbox, Service
 
 # -- http_forward ---------------------------------------------------------------------------------------------
@@ -90,8 +90,12 @@ async def test_addresses_that_were_not_meant_are_refused(url: str, allow: Any) -
 
 
 async def test_a_header_with_a_line_break_and_another_origin_are_refused(service: Service) -> None:
-    with pytest.raises(Reject, match="may not be set so"):
-        await run_action(HttpForward(), {**FORWARD, "headers": {"X-A": "b\r\nEvil: 1"}}, connection=http(service.url))
+    given = {"headers": {"X-A": "{{ object.name }}"}}
+    event = make_event(object={"name": "b\r\nEvil: 1"})
+    async with Trial(HttpForward(), given, connection=http(service.url), event=event) as trial:
+        ended = await trial.attempt()
+    assert ended.state == "dead"
+    assert (ended.error or "").endswith("may not be set so: there is a line break or a control character in it")
     with pytest.raises(Reject, match="another origin"):
         await run_action(HttpForward(), {**FORWARD, "url": "http://127.0.0.1:2/"}, connection=http(service.url))
     assert service.requests == []

@@ -259,7 +259,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_told(mail: Mail, serve: 
     (found,) = await probe_action(HttpForward(), connection=http(f"{url}/", allow_private=True))
     assert found == Finding.bad(
         "the certificate of localhost is not good: self-signed certificate",
-        "have it renewed, or use the name that is in it",
+        "have it renewed, use the name that is in it, or give its issuer as ca_file",
     )
 
 

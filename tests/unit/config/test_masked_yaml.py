@@ -30,7 +30,7 @@ connections:
   warehouse:
     type: http
     url: https://user:inurl@warehouse.example/hooks
-    headers: {Authorization: "Bearer abc.def"}
+    headers: {X-Token: "Bearer abc.def"}
     signing_secret: "${file:secret.txt}"
 vars: {greeting: Hello}
 routes:
@@ -39,13 +39,13 @@ routes:
     actions:
       ship: {uses: http_forward, with: {connection: warehouse, body: "{{ vars.greeting }}"}}
 """
-SECRETS = ("hunter2-token", "viewer-default", "whsec_literal", "whsec_env", "sk_live_", "pass%2Fword", "folded-secret", "inurl", "abc.def", "whsec_file")  # fmt: skip
+SECRETS = ("hunter2-token", "viewer-default", "whsec_literal", "whsec_env", "sk_live_", "pass%2Fword", "folded-secret", "inurl", "abc.def", "ZmlsZV9zZWNyZXQ")  # fmt: skip
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     (tmp_path / "gateway.yaml").write_text(TEXT)
-    (tmp_path / "secret.txt").write_text("whsec_ZmlsZQ_file\n")
+    (tmp_path / "secret.txt").write_text("whsec_ZmlsZV9zZWNyZXQ=\n")
     (tmp_path / "gateway.env").write_text("STOLEN=yes\n")
     return load(tmp_path / "gateway.yaml", {"ACME_SECRET": "whsec_env"})
 
@@ -125,7 +125,7 @@ def test_a_draft_does_not_tell_which_files_there_are(config: Config) -> None:
 def test_the_console_is_not_open_to_others_without_a_token(tmp_path: Path) -> None:
     bad = TEXT.replace("admin: {token: hunter2-token", 'admin: {listen: "0.0.0.0:8081"')
     (tmp_path / "gateway.yaml").write_text(bad)
-    (tmp_path / "secret.txt").write_text("whsec_ZmlsZQ_file\n")
+    (tmp_path / "secret.txt").write_text("whsec_ZmlsZV9zZWNyZXQ=\n")
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "gateway.yaml", {"ACME_SECRET": "x"})
     (problem,) = [one for one in caught.value.problems if one.severity == "error"]

@@ -1,0 +1,209 @@
+"""PUBLIC: how an action reaches the service of a WebConnection: guarded sockets, its proxy, its certificates; and what
+each way to fail means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from gateway.plugin.action import Reject, Retry
+from gateway.plugin.addresses import literal_address, why_refused
+from gateway.plugin.connections.web import ENVIRONMENT, WebConnection, check_proxy, show, why_unusable
+from gateway.plugin.http_client import AddressRefused, guarded_session, refusal
+
+if TYPE_CHECKING:  # takes long to import: `gateway check` does without
+    import aiohttp
+    from yarl import URL
+
+__all__ = ["WebClient", "read_text", "sending"]
+
+
+class WebClient:
+    """What the runs on one connection share. Make it in `Action.open`, close it in `Action.close`."""
+
+    def __init__(self, connection: WebConnection, base_folder: str) -> None:
+        import aiohttp
+
+        self._connection = connection
+        self._certificates = _Certificates(connection, Path(base_folder))
+        self._session = guarded_session(
+            allow_private=connection.reachable,
+            limit=connection.concurrency,
+            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self, method: str, url: URL | str, *, timeout_seconds: float, **kwargs: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to one request, as `aiohttp.ClientSession.request` gives it; redirects are not followed. Raises
+        what aiohttp raises, and OSError where a proxy or a certificate cannot be used: `sending` says what it means.
+        """
+        import aiohttp
+
+        proxy = proxy_for(self._connection, str(url))
+        if proxy is not None:
+            await self._refuse_behind_proxy(urlsplit(str(url)).hostname or "")
+            parts = urlsplit(proxy)
+            if parts.username is not None:
+                credentials = aiohttp.encode_basic_auth(unquote(parts.username), unquote(parts.password or ""))
+                kwargs["proxy_headers"] = {"Authorization": credentials}  # sent as Proxy-Authorization, and to it alone
+            kwargs["proxy"] = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        async with self._session.request(
+            method,
+            url,
+            allow_redirects=False,
+            ssl=self._certificates.context(),
+            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+            **kwargs,
+        ) as response:
+            yield response
+
+    async def _refuse_behind_proxy(self, host: str) -> None:
+        """The guard at the socket sees the proxy alone: what this machine knows of the address behind it is looked at
+        here. Raises AddressRefused.
+        """
+        literal = literal_address(host)
+        addresses = {literal} if literal is not None else set()
+        if literal is None:
+            with contextlib.suppress(OSError, UnicodeError):  # a name that only the proxy knows
+                known = await asyncio.get_running_loop().getaddrinfo(host, None)
+                addresses = {str(address[0]) for *_, address in known}
+        for address in addresses:
+            if (reason := why_refused(address, self._connection.reachable)) is not None:
+                raise AddressRefused(reason)
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._session.close()
+
+
+class _Certificates:
+    """Whom a connection trusts, and what it shows; read anew when the files change."""
+
+    def __init__(self, connection: WebConnection, folder: Path) -> None:
+        self._ca_file, self._shown, self._folder = connection.ca_file, connection.tls, folder
+        names = [connection.ca_file]
+        names += [connection.tls.cert, connection.tls.key] if connection.tls is not None else []
+        self._files = [folder / name for name in names if name is not None]
+        self._context: ssl.SSLContext | None = None
+        self._of: list[int] = []
+
+    def context(self) -> ssl.SSLContext | bool:
+        """For one request. Raises OSError."""
+        if not self._files:
+            return True  # aiohttp's own, which trusts what the system trusts
+        try:
+            changed = [file.stat().st_mtime_ns for file in self._files]
+            if changed != self._of:
+                context = ssl.create_default_context(
+                    cafile=str(self._folder / self._ca_file) if self._ca_file else None
+                )
+                if self._shown is not None:
+                    show(context, self._shown, self._folder)
+                self._context, self._of = context, changed
+        except OSError as error:
+            if self._context is None:
+                raise OSError(0, f"cannot use ca_file or tls: {why_unusable(error)}") from None
+            # files that are just being replaced: those before go on until all of them fit
+        assert self._context is not None
+        return self._context
+
+
+def proxy_for(connection: WebConnection, url: str) -> str | None:
+    """Through which proxy a URL is reached, or None. Raises OSError where the environment names one that is none."""
+    if connection.proxy is None or connection.proxy.get_secret_value() != ENVIRONMENT:
+        return None if connection.proxy is None else connection.proxy.get_secret_value()
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxies = urllib.request.getproxies_environment()
+    proxy = proxies.get(parts.scheme)
+    where = host if parts.port is None else f"{host}:{parts.port}"
+    if not proxy or _is_excepted(host, where, proxies):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        return check_proxy(proxy)
+    except ValueError as error:
+        raise OSError(0, f"{parts.scheme.upper()}_PROXY of the environment {error}") from None
+
+
+def _is_excepted(host: str, where: str, proxies: dict[str, str]) -> bool:
+    """Whether NO_PROXY names a host, or a network that holds it: urllib knows names alone."""
+    if urllib.request.proxy_bypass_environment(where, proxies):  # type: ignore[attr-defined]  # typeshed knows it not
+        return True
+    with contextlib.suppress(ValueError):
+        address = ip_address(host)
+        for text in proxies.get("no", "").split(","):
+            with contextlib.suppress(ValueError):
+                if address in ip_network(text.strip(), strict=False):
+                    return True
+    return False
+
+
+@contextlib.contextmanager
+def sending(what: str = "") -> Iterator[None]:
+    """Turns what a request raises into Retry or Reject, without a secret in it. `what` begins the message."""
+    import aiohttp
+
+    try:
+        yield
+    except aiohttp.ClientHttpProxyError as error:
+        hint = ": look at its user and password" if error.status in (401, 407) else ""
+        raise Retry(f"{what}the proxy answered {error.status}{hint}") from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise Retry(f"{what}{untrusted(error)}") from None
+    except aiohttp.ClientConnectorError as error:
+        if reason := refusal(error.os_error):
+            raise Reject(f"{what}{reason}") from None
+        is_proxy = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        raise Retry(f"{what}cannot connect to {is_proxy}{error.host}:{error.port}: {error.os_error}") from None
+    except aiohttp.InvalidURL:
+        raise Reject(f"{what}the url is not valid") from None
+    except aiohttp.ClientError as error:
+        raise Retry(f"{what}the connection broke: {_told(error)}") from None
+    except TimeoutError:
+        raise
+    except OSError as error:
+        if reason := refusal(error):
+            raise Reject(f"{what}{reason}") from None
+        raise Retry(f"{what}{error.strerror or error}") from None
+
+
+def untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
+    """What is wrong with a server's certificate."""
+    reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
+    return f"the certificate of {error.host} is not good: {reason}"
+
+
+def _told(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}"
+    return type(error).__name__ if "://" in text else text[:200]
+
+
+async def read_text(response: aiohttp.ClientResponse, most: int) -> tuple[str, bool]:
+    """An answer's body as text, unpacked, and whether it is whole: no more than `most` bytes are read."""
+    import aiohttp
+    from aiohttp.http_exceptions import ContentEncodingError
+
+    raw = bytearray()
+    try:
+        async for chunk in response.content.iter_chunked(16 * 1024):
+            raw += chunk
+            if len(raw) > most:
+                response.close()  # the rest is not wanted, however long it is
+                break
+    except aiohttp.ClientPayloadError as error:
+        if not isinstance(error.__cause__, ContentEncodingError):
+            raise
+        return "", False  # packed otherwise than it says: the status alone is known
+    return bytes(raw[:most]).decode("utf-8", "replace"), len(raw) <= most
