@@ -119,7 +119,7 @@ connections:
     type: http
     url: "http://me:{http_user}@127.0.0.1:9/hooks?key={http_query}"
     signing_secret: "{http_signing}"
-    headers: {{Authorization: "Bearer {http_header}", X-File: "${{file:secret.txt}}", X-Var: "${{PLANTED_TOKEN}}"}}
+    headers: {{X-Authorization: "Bearer {http_header}", X-File: "${{file:secret.txt}}", X-Var: "${{PLANTED_TOKEN}}"}}
     allow_private: true
     breaker: false
   team: {{type: slack, webhook_url: "http://127.0.0.1:9/{slack_url}", breaker: false}}
