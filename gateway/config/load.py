@@ -276,16 +276,16 @@ class Loading:
             except ValidationError as error:
                 self.problems += problems_of(error, settings, model, self.source, at)
             else:
-                self.problems += self._complaints(connections[name], at)
+                self.problems += self._faults(connections[name], at)
         return connections
 
-    def _complaints(self, connection: ConnectionSettings, at: Path_) -> Iterator[Problem]:
+    def _faults(self, connection: ConnectionSettings, at: Path_) -> Iterator[Problem]:
         """What a connection says of itself whose fields are sound."""
         try:
-            for complaint in connection.complaints(self.source.folder):
-                severity: Literal["error", "warning"] = "error" if complaint.is_error else "warning"
-                where = self.source.where((*at, *complaint.key))
-                yield Problem(where, complaint.message, complaint.hint, severity, "connection")
+            for fault in connection.faults(self.source.folder):
+                severity: Literal["error", "warning"] = "error" if fault.is_error else "warning"
+                where = self.source.where((*at, *fault.at))
+                yield Problem(where, fault.text, fault.fix or None, severity, "connection")
         except Exception as error:  # a plugin's own code: a fault in it is no reason to end here
             message = f"the check of connections of type {connection.type} fails: {type(error).__name__}"
             yield Problem(self.source.where_key(at), message, code="plugin")

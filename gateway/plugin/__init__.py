@@ -23,7 +23,6 @@ An action may run twice for one delivery (a crash between the work and its recor
 from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Fault, Reject, Retry, Settings
 from gateway.plugin.connections import (
     BreakerSettings,
-    ConnectionComplaint,
     ConnectionSettings,
     DatabaseConnection,
     DownloadSettings,
@@ -59,7 +58,6 @@ __all__ = [
     "AddressRefused",
     "BreakerSettings",
     "Connection",
-    "ConnectionComplaint",
     "ConnectionSettings",
     "Constant",
     "Context",

@@ -95,12 +95,13 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A value of `with` that no event could make right, at its place there. Never put a secret into it."""
+    """A value of `with` or a connection that can never be right, at its place there. Never put a secret into it."""
 
     at: tuple[str | int, ...]  # such as ("headers", "Sender")
     text: str  # what is wrong
     fix: str = ""  # what to do about it
     is_of_key: bool = False  # the name is wrong, not what stands under it
+    is_error: bool = True  # of a connection; else a warning
 
 
 S = TypeVar("S", bound=Settings)

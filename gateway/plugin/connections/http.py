@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from gateway.plugin.connections.settings import ConnectionComplaint
+from gateway.plugin.action import Fault
 from gateway.plugin.connections.web import SecretHeaders, WebConnection
 from gateway.plugin.types import Size, Status, Url
 
@@ -126,20 +126,18 @@ class HttpConnection(WebConnection):
         if self.oauth2 is not None:
             yield ("oauth2", "token_url"), self.oauth2.token_url
 
-    def complaints(self, folder: Path) -> Iterable[ConnectionComplaint]:
+    def faults(self, folder: Path) -> Iterable[Fault]:
         """What can never be signed, or says twice who asks."""
-        yield from super().complaints(folder)
+        yield from super().faults(folder)
         if self.scheme == "standard" and not all(map(is_standard_secret, self.secrets)):
             message = "is no secret of Standard Webhooks: whsec_ and then base64, or base64 alone"
-            yield ConnectionComplaint(
-                message, ("signing_secret",), "printf whsec_; openssl rand -base64 32; or signature: stripe"
-            )
+            yield Fault(("signing_secret",), message, "printf whsec_; openssl rand -base64 32; or signature: stripe")
         ways = ["headers"] if "authorization" in map(str.lower, self.headers) else []
         ways += ["oauth2"] if self.oauth2 is not None else []
         ways += ["url"] if "@" in urlsplit(self.url).netloc else []
         if len(ways) > 1:
             message = f"{' and '.join(ways)} each bring an Authorization header: only one can be sent"
-            yield ConnectionComplaint(message, (ways[1],), "leave out all but one")
+            yield Fault((ways[1],), message, "leave out all but one")
 
 
 def is_standard_secret(secret: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway.plugin.action import Fault
 from gateway.plugin.types import Duration, Rate
 
 
@@ -30,16 +30,6 @@ def _breaker(value: Any) -> Any:
     return None if value is False else {} if value is True else value
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionComplaint:
-    """What `gateway check` says of a connection. Never put a secret into it."""
-
-    message: str
-    key: tuple[str, ...]  # the way to the key that it is about: ("oauth2", "token_url")
-    hint: str | None = None
-    is_error: bool = True  # else a warning
-
-
 class ConnectionSettings(BaseModel):
     """What every connection has."""
 
@@ -57,7 +47,7 @@ class ConnectionSettings(BaseModel):
         BreakerSettings | None, BeforeValidator(_breaker, json_schema_input_type=BreakerSettings | bool)
     ] = Field(default_factory=BreakerSettings, description="When failures in a row pause it; false: never.")
 
-    def complaints(self, folder: Path) -> Iterable[ConnectionComplaint]:
+    def faults(self, folder: Path) -> Iterable[Fault]:
         """What no single field can know, once each is sound: two that exclude each other, a file that is not there, an
         address that is never reached. Runs at load and contacts nothing; relative paths start at `folder`.
         """

@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from gateway.plugin.action import Fault
 from gateway.plugin.addresses import literal_address, why_refused
-from gateway.plugin.connections.settings import ConnectionComplaint, ConnectionSettings
+from gateway.plugin.connections.settings import ConnectionSettings
 from gateway.plugin.http_headers import check_name, check_value
 from gateway.plugin.types import check_url
 
@@ -79,12 +80,12 @@ class WebConnection(ConnectionSettings):
         if self.proxy is not None and self.proxy.get_secret_value() != ENVIRONMENT:
             yield ("proxy",), self.proxy.get_secret_value()
 
-    def complaints(self, folder: Path) -> Iterable[ConnectionComplaint]:
+    def faults(self, folder: Path) -> Iterable[Fault]:
         """Addresses that are never reached, and files that cannot be used."""
         for key, url in self.addresses():
             address = literal_address(urlsplit(url).hostname or "")
             if address is not None and (reason := why_refused(address, self.reachable)) is not None:
-                yield ConnectionComplaint(reason, key, is_error=why_refused(address, True) is not None)
+                yield Fault(key, reason, is_error=why_refused(address, True) is not None)
         if self.ca_file is not None:
             try:
                 ssl.create_default_context(cafile=str(folder / self.ca_file))
@@ -97,10 +98,10 @@ class WebConnection(ConnectionSettings):
                 yield _unusable(f"cannot use {self.tls.cert} as a client certificate", error, ("tls", "cert"))
 
 
-def _unusable(what: str, error: OSError, key: tuple[str, ...]) -> ConnectionComplaint:
+def _unusable(what: str, error: OSError, key: tuple[str, ...]) -> Fault:
     """A file that is not there may be where the gateway will run: a warning."""
     is_there = not isinstance(error, FileNotFoundError)
-    return ConnectionComplaint(f"{what}: {why_unusable(error)}", key, is_error=is_there)
+    return Fault(key, f"{what}: {why_unusable(error)}", is_error=is_there)
 
 
 def show(context: ssl.SSLContext, certificate: ClientCertificate, folder: Path) -> None:
