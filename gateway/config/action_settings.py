@@ -12,8 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from gateway.config.checks.stripe_fields import impossible_fields
-from gateway.config.checks.stripe_values import impossible_values
+from gateway.config.checks.stripe_check import StripeCheck
 from gateway.config.checks.template_names import Offered, unknown_names
 from gateway.config.diagnostics.problem import Problem
 from gateway.config.diagnostics.pydantic_errors import explained
@@ -201,6 +200,7 @@ class Compiling:
         self._source = source
         self._templates = templates
         self._problems = problems
+        self.stripe_check = StripeCheck(templates.reader.tree)
 
     def with_(
         self,
@@ -220,8 +220,7 @@ class Compiling:
                 self._problems += self._templates_in(part, (*at, name), field.constant)
                 tree[name] = part
                 continue
-            items = frozenset[str]() if field is None else _items(field, written)
-            inside = offered if items == offered.items else dataclasses.replace(offered, items=items)
+            inside = _within(offered, frozenset[str]() if field is None else _items(field, written), written)
             tree[name] = self._part(part, (*at, name), field.text if field else None, True, inside)
         connection = None
         for name, field in fields.items():
@@ -333,9 +332,16 @@ class Compiling:
             return self._source.place(at)(*stretch)
 
         self._problems += unknown_names(references, offered, locate)
-        if offered.held is not None:
-            self._problems += impossible_fields(references, offered.held, locate)
-            self._problems += impossible_values(text, is_expression, offered.held, self._source.place(at))
+        if offered.held is None:
+            return
+        use = str(at[-1] if is_expression else at[5]) if len(at) > 5 or is_expression else ""
+        judge = functools.partial(self.stripe_check.problems, held=offered.held, use=use)
+        self._problems += judge(text, place=self._source.place(at), is_expression=is_expression)
+        for file in dict.fromkeys(reference.file for reference in references if reference.file is not None):
+            text = self._templates.file_texts[file]
+            self._problems += judge(
+                text, place=lambda *stretch, f=file: self._templates.in_file(f, stretch, dotted(at))
+            )
 
     def _known_beforehand(
         self, model: type[Settings], written: Mapping[str, Any], tree: Mapping[str, Any], at: Path_
@@ -362,6 +368,19 @@ def _items(field: Field, written: Mapping[str, Any]) -> frozenset[str] | None:
     if field.offers is None:
         return None
     return frozenset(field.offers.names) if field.offers.where is None or field.offers.where in written else frozenset()
+
+
+def _within(offered: Offered, items: frozenset[str] | None, written: Mapping[str, Any]) -> Offered:
+    """What is offered to the templates of one field, to which the action itself may bring more."""
+    each = written.get("for_each") if items and "item" in items else None
+    held = offered.held
+    if held is not None and isinstance(each, str):
+        held = dataclasses.replace(held, for_each=each)
+    return (
+        offered
+        if items == offered.items and held is offered.held
+        else dataclasses.replace(offered, items=items, held=held)
+    )
 
 
 def _leads_to_template(part: Any, path: Path_) -> bool:

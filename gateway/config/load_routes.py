@@ -13,7 +13,7 @@ from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.internal_events import check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events
 from gateway.config.checks.stripe import check_fetch, check_organisation, fetch_of
-from gateway.config.checks.stripe_fields import Held, held_by
+from gateway.config.checks.stripe_held import Held, held_by
 from gateway.config.checks.template_names import Offered
 from gateway.config.diagnostics.problem import Problem
 from gateway.config.plugins import missing_packages
@@ -66,6 +66,7 @@ class RouteLoading:
         self._problems += check_organisation(at, route, accounts, self._source)
         self._problems += check_own(at, route, self._source)
         self._problems += check_digest(at, route, self._source)
+        held = self._held(at, route)
         at_intake = Offered(
             constants=self._source.section("vars"),
             account_vars={
@@ -74,10 +75,12 @@ class RouteLoading:
                 if route.accounts is None or account.name in route.accounts
             },
             own_objects=own_objects(route.events),
-            held=self._held(at, route),
+            held=None if held is None else held.of_event(),
         )
+        keys = dataclasses.replace(at_intake, held=self._narrowed(at_intake.held, route.if_))
         in_actions = dataclasses.replace(
             at_intake,
+            held=self._narrowed(held, route.if_),
             is_action=True,
             is_digest=route.digest is not None,
             actions=frozenset(self._raw_actions(at)),
@@ -94,8 +97,8 @@ class RouteLoading:
             events=tuple(route.events),
             where=self._source.where(at),
             condition=self._expression((*at, "if"), route.if_, at_intake),
-            once_per=self._expression((*at, "once_per"), route.once_per, at_intake),
-            order_by=self._expression((*at, "order_by"), route.order_by, at_intake),
+            once_per=self._expression((*at, "once_per"), route.once_per, keys),
+            order_by=self._expression((*at, "order_by"), route.order_by, keys),
             is_null_key_dead=route.null_key == "dead",
             actions=self._in_order(at, uses),
             connected_accounts=frozenset(route.connected_accounts),
@@ -108,11 +111,15 @@ class RouteLoading:
         """What Stripe's events bring, where that is asked for."""
         if not self._parts.checks_fields or route.digest is not None:
             return None
-        texts = [str(route.if_), *(str(action.if_) for action in route.actions.values())]
-        tells_apart = any("event.type" in text or "object.object" in text for text in texts)
         accounts = route.accounts if route.accounts is not None else self._parts.accounts
         versions = [self._parts.accounts[name].api_version for name in accounts if name in self._parts.accounts]
-        return held_by(route.events, fetch_of(route), tells_apart, versions)
+        return held_by(route.events, fetch_of(route), versions)
+
+    def _narrowed(self, held: Held | None, condition: str | bool | None) -> Held | None:
+        """What the events hold for which a condition is true."""
+        if held is None or not isinstance(condition, str):
+            return held
+        return self._compiling.stripe_check.assuming(condition, held)
 
     def _raw_actions(self, at: Path_) -> Mapping[str, Any]:
         """A route's actions as written, sound or not."""
@@ -130,6 +137,7 @@ class RouteLoading:
         plugin = actions.get(action.uses)
         compiled = None
         offered = dataclasses.replace(offered, action=name, needed=self._needed(at))
+        armed = dataclasses.replace(offered, held=self._narrowed(offered.held, action.if_))
         if plugin is None:
             hint = did_you_mean(action.uses, actions)
             where = self._source.where((*at, "uses"))
@@ -141,7 +149,7 @@ class RouteLoading:
                 self._problem(self._source.where((*at, "uses")), message, f"pip install '{package}'", "missing-package")
             secret_keys = keys_of_secrets(plugin.Settings, frozenset(action.with_))
             self.secret_paths.update((*at, "with", key) for key in secret_keys)
-            compiled = self._compiling.with_(plugin, action.with_, (*at, "with"), offered, parts.connections)
+            compiled = self._compiling.with_(plugin, action.with_, (*at, "with"), armed, parts.connections)
             self._check_connection(plugin, action, at)
         default = settings.defaults.retry if settings is not None else None
         return ActionUse(

@@ -47,11 +47,15 @@ class TemplateReader:
 
     def expression(self, source: str) -> Read:
         """A bare expression. Raises what parsing raises."""
-        shape = _shape(source)
+        shape = shape_of(source)
         read = self._expressions.get(shape)
         if read is None:
             read = self._expressions[shape] = self.of_tree(parsed_expression(self._sandbox, shape))
         return read
+
+    def tree(self, source: str, is_expression: bool) -> nodes.Node:
+        """The syntax tree of a text, or of a bare expression. Each part knows its place. Raises what parsing raises."""
+        return parsed_expression(self._sandbox, source) if is_expression else Parser(self._sandbox, source).parse()
 
     def of_tree(self, tree: nodes.Node, file: str | None = None) -> Read:
         """What a syntax tree says. Raises RecursionError for one that is nested too deeply."""
@@ -77,8 +81,8 @@ class TemplateReader:
         """A text that holds only plain `{{ ... }}`, from what is known of each of them; None for any other text, and
         where a piece is at fault.
         """
-        pieces = list(_PIECE.finditer(source))
-        if not pieces or "\r" in source or _OTHER.search(_PIECE.sub("", source)):
+        pieces = plain_pieces(source)
+        if pieces is None:
             return None
         reads = [(match.start(), self._piece(match[0])) for match in pieces]
         references: list[Reference] = []
@@ -93,14 +97,14 @@ class TemplateReader:
         return Read(
             is_lone=is_lone,
             is_path=is_lone and first.is_path,
-            survey=Survey(tuple(references), frozenset(), (), (), (), is_sure),
+            survey=Survey(tuple(references), frozenset(), (), (), (), frozenset(), is_sure),
             references=tuple(references),
             errors=(),
         )
 
     def _piece(self, piece: str) -> Read | None:
         """One `{{ ... }}`, or None where it is at fault: then the whole text says why, and where."""
-        shape = _shape(piece)
+        shape = shape_of(piece)
         if shape not in self._pieces:
             try:
                 read: Read | None = self.of_tree(Parser(self._sandbox, shape).parse())
@@ -110,7 +114,13 @@ class TemplateReader:
         return self._pieces[shape]
 
 
-def _shape(source: str) -> str:
+def plain_pieces(source: str) -> list[re.Match[str]] | None:
+    """Each `{{ ... }}` of a text that holds nothing else of Jinja's; None for any other text."""
+    pieces = list(_PIECE.finditer(source))
+    return None if not pieces or "\r" in source or _OTHER.search(_PIECE.sub("", source)) else pieces
+
+
+def shape_of(source: str) -> str:
     """The same with other words in its quotes: unless they are keys in [ ], they change nothing of what is read."""
     return source if "[" in source else _QUOTED.sub(_crossed_out, source)
 

@@ -156,8 +156,8 @@ class Templates:
         self._folder = folder
         self._loader = _Loader(folder, self.files_read, only)
         self._sandboxes: dict[Callable[[str], str] | None, Sandbox] = {}
-        self._texts: dict[str, str] = {}  # of template files
-        self._reader = TemplateReader(self._sandbox(None))
+        self.file_texts: dict[str, str] = {}  # of template files that were read
+        self.reader = TemplateReader(self._sandbox(None))
         self._files: dict[tuple[str, Callable[[str], str] | None], tuple[_Code, tuple[Reference, ...]]] = {}
         self._codes: dict[tuple[str, Callable[[str], str] | None, bool], _Code] = {}
 
@@ -171,7 +171,7 @@ class Templates:
             raise TemplateError(where, "the expression is empty")
         place = place or _following(source, where)
         try:
-            read = self._reader.expression(source)
+            read = self.reader.expression(source)
             if not read.errors:
                 code = self._code((source, None, True), lambda: self._assigned(self._expression(source)), read)
         except Exception as error:
@@ -202,7 +202,7 @@ class Templates:
         place = place or _following(source, where)
         sandbox = self._sandbox(escape)
         try:
-            read = self._reader.text(source)
+            read = self.reader.text(source)
         except Exception as error:
             raise _refused(error, source, place) from None
         if read.errors:
@@ -244,7 +244,7 @@ class Templates:
 
     def in_file(self, file: str, stretch: tuple[int, int], path: str) -> Where:
         """The place of a stretch of a template file."""
-        return _following(self._texts[file], Where(file, 1, 1, path))(*stretch)
+        return _following(self.file_texts[file], Where(file, 1, 1, path))(*stretch)
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -281,9 +281,9 @@ class Templates:
         place: Place = lambda start, end: where  # noqa: E731 - until the file is read
         try:
             text, file, _ = self._loader.get_source(sandbox, name)
-            self._texts[file] = text
+            self.file_texts[file] = text
             place = _following(text, Where(file, 1, 1, where.path))
-            read = self._reader.of_tree(Parser(sandbox, text, name, file).parse(), file)
+            read = self.reader.of_tree(Parser(sandbox, text, name, file).parse(), file)
             seen[name] = read.survey
             if read.errors:
                 raise _all_refused(read.errors, text, place)

@@ -83,6 +83,7 @@ class Survey:
     filters: tuple[tuple[str, int], ...]  # name and line, a TokenPosition
     tests: tuple[tuple[str, int], ...]
     files: tuple[NamedFile, ...]
+    tested: frozenset[tuple[Key, ...]]  # paths that it asks for with `is defined`
     is_sure: bool  # of plain expressions and texts only: once parsed, with filters and tests that exist, it compiles
 
 
@@ -97,7 +98,13 @@ def survey(tree: nodes.Node, file: str | None = None) -> Survey:
         for reference in walk.references
     )
     return Survey(
-        references, frozenset(walk.assigned), tuple(walk.filters), tuple(walk.tests), tuple(walk.files), walk.is_sure
+        references,
+        frozenset(walk.assigned),
+        tuple(walk.filters),
+        tuple(walk.tests),
+        tuple(walk.files),
+        frozenset(walk.tested),
+        walk.is_sure,
     )
 
 
@@ -123,14 +130,14 @@ class _Walk:
             if isinstance(node, nodes.Name) and node.ctx != "load":
                 self.assigned.add(node.name)
                 return
-            chain = _chain(node)
+            chain = chain_of(node)
             if chain is not None:
                 self.references.append(Reference(*chain, optional, self.file))
                 return
         elif isinstance(node, nodes.Test):
             self.tests.append((node.name, node.lineno))
             if node.name in ("defined", "undefined"):
-                chain = _chain(node.node)
+                chain = chain_of(node.node)
                 inner_optional = True
                 if chain is not None:
                     self.tested.add(chain[0])
@@ -192,7 +199,7 @@ def taken(parts: Iterable[Survey], provided: Collection[str]) -> tuple[Reference
     )
 
 
-def _chain(node: nodes.Node) -> tuple[tuple[Key, ...], tuple[tuple[int, int], ...]] | None:
+def chain_of(node: nodes.Node) -> tuple[tuple[Key, ...], tuple[tuple[int, int], ...]] | None:
     """Path and stretches of a chain of names and constant keys; None for any other node."""
     if isinstance(node, nodes.Name):
         return (node.name,), (stretch_of(node.lineno) or (0, 0),)
@@ -208,5 +215,5 @@ def _chain(node: nodes.Node) -> tuple[tuple[Key, ...], tuple[tuple[int, int], ..
         stretch = stretch_of(node.arg.lineno) or (0, 0)
     else:
         return None
-    inner = _chain(node.node)
+    inner = chain_of(node.node)
     return None if inner is None else ((*inner[0], key), (*inner[1], stretch))

@@ -1,19 +1,16 @@
-"""Fields in expressions and templates against what Stripe sends: what cannot be there is told before an event comes.
-
-Asked by `gateway check` alone: a gateway that starts or reloads does not load Stripe's objects.
-"""
+"""One step along a path through Stripe's objects: the value there, or what to say of a step that leads nowhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.config.diagnostics.problem import Problem, Severity
-from gateway.core.model import Fetch
+from gateway.config.checks.stripe_held import EventCase, Held, Value, inside, is_nullable
+from gateway.config.diagnostics.problem import Severity
 from gateway.core.spelling import did_you_mean, nearest
-from gateway.stripe import event_types, objects
+from gateway.stripe import objects
 from gateway.stripe.objects import FieldType, Moved
-from gateway.templating.references import Key, Locate, Reference, written
+from gateway.templating.references import Key, written
 
 _PYTHON: dict[str, type] = {
     **dict.fromkeys(("string", "enum", "expandable", "decimal", "datetime"), str),
@@ -24,7 +21,6 @@ _PYTHON: dict[str, type] = {
     "object": dict,
     "array": list,
 }
-_MOST_OBJECTS = 3  # a route for more different ones is for any: what some of them lack is not told
 _DEEPEST = 4
 WORDS = {"time": "a Unix time in seconds", "amount": "an integer in the currency's minor unit", "enum": "text",
           "string": "text", "integer": "an integer", "boolean": "true or false", "number": "a number",
@@ -32,190 +28,108 @@ WORDS = {"time": "a Unix time in seconds", "amount": "an integer in the currency
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What the events of one route hold: the fields of `object`, by type."""
+class ExpressionFault:
+    """What is wrong with a part of an expression, for one kind of object."""
 
-    fields: Mapping[str, Mapping[str, FieldType]]
-    names: Mapping[str, tuple[str, ...]]  # of the objects, by type
-    expanded: frozenset[tuple[str, ...]]  # paths that `fetch.expand` makes objects of
-    tells_types_apart: bool  # something in the route asks for the event's type
-    api_versions: tuple[str | None, ...]  # that the objects may be of; None: nobody has said which
-
-    @property
-    def is_one_kind(self) -> bool:
-        """Whether so few kinds of objects come that each is meant."""
-        return len({id(fields) for fields in self.fields.values()}) <= _MOST_OBJECTS
-
-
-def held_by(
-    patterns: Sequence[str], fetch: Fetch | None, tells_types_apart: bool, api_versions: Iterable[str | None]
-) -> Held | None:
-    """What the events hold that the patterns of a route want; None where nobody can tell: a type that is not known, an
-    event of the gateway's own, a thin event without its object.
-    """
-    known: dict[str, Mapping[str, FieldType]] = {}
-    named: dict[str, tuple[str, ...]] = {}
-    for pattern in patterns:
-        types = event_types.matches(pattern)
-        if not types:
-            return None
-        for event_type in sorted(types):
-            names = objects.objects_of(event_type)
-            if not names or (event_types.is_thin(event_type) and fetch is None):
-                return None
-            named[event_type], known[event_type] = names, objects.fields_of_any(names)
-    expanded = {tuple(path.split(".")) for path in fetch.expand} if fetch is not None else set()
-    every = {path[:length] for path in expanded for length in range(1, len(path) + 1)}
-    fetched_version = fetch.api_version if fetch is not None else None
-    versions = (fetched_version,) if fetched_version else tuple(dict.fromkeys(api_versions)) or (None,)
-    return Held(known, named, frozenset(every), tells_types_apart, versions)
-
-
-def impossible_fields(references: tuple[Reference, ...], held: Held, locate: Locate) -> Iterator[Problem]:
-    """A problem for each field that the events of the route cannot have, or that they have in another form."""
-    for reference in references:
-        skipped = root_length(reference.path)
-        if skipped is None or len(reference.path) <= skipped:
-            continue
-        is_previous = reference.path[0] == "previous"
-        fault = _fault(reference, skipped, held, is_previous)
-        if fault is not None:
-            yield Problem(locate(reference, fault.part), fault.message, fault.hint, fault.severity, fault.code)
-        elif is_previous and not reference.is_optional:
-            name = f"previous.{reference.path[1]}"
-            yield Problem(
-                locate(reference, 1),
-                f"{name} is there only where this very field has changed: a dead letter for every other update",
-                f"write {name} is defined and ..., or {name} | default(...)",
-                "warning",
-                "previous",
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    part: int  # of the path
-    message: str
-    hint: str | None
-    severity: Severity
     code: str
+    message: str
+    hint: str | None = None
+    severity: Severity = "warning"
+    name: str = ""  # what is missing, where something is
 
 
-def root_length(path: tuple[Key, ...]) -> int | None:
-    """How much of a path leads to Stripe's object; None where it does not."""
-    if path[0] in ("object", "previous"):
-        return 1
-    if path[:3] == ("event", "data", "object"):
-        return 3
-    return None
+def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | ExpressionFault | None:
+    """What a name or a number leads to; None where nobody can tell."""
+    field, path = value.field, (*value.path, key)
+    if isinstance(key, int):
+        if field.kind not in ("array", "list") or field.item is None:
+            return None
+        return _below(replace(value, field=field.item, path=path, is_cut=False), case)
+    fields = inside(value, held)
+    if fields is None:
+        return _no_fields(value, key, held)
+    if key not in fields:
+        return None if _is_method(field, key) else _unknown(value, key, fields, held)
+    below = value.below if key == "data" and field.kind == "list" else (*value.below, key)
+    reached = replace(value, field=fields[key], path=path, plain=(*value.plain, key), below=below)
+    if _must_be_asked_for(reached, held):
+        name = written(path)
+        message = f"{name} is not in events: Stripe adds it where it is asked for"
+        return ExpressionFault("not-expanded", message, _expand_hint(reached, held), "error", name)
+    is_cut = key == "data" and field.kind == "list" and not held.is_fetched
+    return replace(_below(reached, case), is_cut=is_cut)
 
 
-def _fault(reference: Reference, skipped: int, held: Held, is_previous: bool) -> _Fault | None:
-    faults = {
-        event_type: _walk(reference.path, skipped, held.names[event_type], fields, held)
-        for event_type, fields in held.fields.items()
-        if not (is_previous and not event_type.endswith(".updated"))
-    }
-    wrong = {event_type: fault for event_type, fault in faults.items() if fault is not None}
-    if not wrong:
+def item_of(value: Value, path: tuple[Key, ...], case: EventCase) -> Value | None:
+    """One element of a list, by the name that a loop gives it."""
+    if value.field.item is None:
         return None
-    first = next(iter(wrong.values()))
-    if len(wrong) == len(faults):
-        if not reference.is_optional:
-            return first
-        return None if first.code == "moved" else replace(first, severity="warning")  # both versions are provided for
-    if reference.is_optional or held.tells_types_apart or not held.is_one_kind:
-        return None
-    shown = ", ".join(sorted(wrong)[:3]) + (", ..." if len(wrong) > 3 else "")
-    name = written(reference.path[: first.part + 1])
-    hint = f"say `if: event.type == ...`, or write {name} | default(...)"
-    return _Fault(first.part, f"{name} is missing in {shown}: a dead letter for each", hint, "warning", "stripe-field")
+    return _below(replace(value, field=value.field.item, path=path, is_cut=False), case)
 
 
-def _walk(
-    path: tuple[Key, ...], skipped: int, names: tuple[str, ...], fields: Mapping[str, FieldType], held: Held
-) -> _Fault | None:
-    """Follows a path through one object."""
-    field: FieldType | None = None
-    inside: Mapping[str, FieldType] | None = fields
-    plain: list[str] = []  # the path without the numbers, as `expand` has it
-    holder = _Holder(names, skipped, fields)
-    for part in range(skipped, len(path)):
-        key = path[part]
-        if isinstance(key, int):
-            if field is None or field.kind not in ("array", "list"):
-                return None
-            field = field.item
-            holder = holder.below(field, part)
-            inside = None if field is None else objects.fields_in(field, is_expanded=tuple(plain) in held.expanded)
-            continue
-        if inside is None:
-            return _no_fields(path, part, field, plain)
-        if key not in inside:
-            return None if _is_method(field or FieldType("object"), key) else _unknown(path, part, inside, holder, held)
-        field = inside[key]
-        plain.append(key)
-        holder = holder.below(field, part)
-        inside = objects.fields_in(field, is_expanded=tuple(plain) in held.expanded)
-    return None
+def _below(reached: Value, case: EventCase) -> Value:
+    """The same, with the object that it is, where it has a name of its own, and whether it may be null."""
+    nullable = is_nullable(reached, case)
+    field = reached.field
+    if field.objects and field.kind in ("object", "expandable"):
+        return replace(reached, owner=field.objects, owner_path=reached.path, below=(), is_null=nullable)
+    return replace(reached, is_null=nullable)
 
 
-def _no_fields(path: tuple[Key, ...], part: int, field: FieldType | None, plain: Sequence[str]) -> _Fault | None:
+def _must_be_asked_for(value: Value, held: Held) -> bool:
+    """Whether objects hold a field only where `expand` names it."""
+    if value.plain in held.expanded:
+        return False
+    key = value.path[-1]
+    return value.below == (key,) and any(key in objects.on_request(name) for name in value.owner)
+
+
+def _expand_hint(value: Value, held: Held) -> str:
+    if held.is_intake_of_fetch:
+        return "what fetch brings is known in the actions: a route's own expressions are judged from the event alone"
+    is_id = value.field.kind == "expandable"
+    brings = f"makes it the whole {' or '.join(value.field.objects)}" if is_id else "brings it"
+    return f"fetch: {{expand: [{'.'.join(value.plain)}]}} {brings}"
+
+
+def _no_fields(value: Value, key: str, held: Held) -> ExpressionFault | None:
     """A name below a value that has none: an id, a text, a number."""
-    key = path[part]
-    if field is None or field.kind in ("map", "any") or _is_method(field, str(key)):
+    field, before = value.field, written(value.path)
+    if field.kind in ("map", "any") or _is_method(field, key):
         return None
-    before = written(path[:part])
+    name = written((*value.path, key))
     if field.kind == "expandable":
         below = objects.fields_in(field, is_expanded=True) or {}
         if key not in below:
-            return _Fault(part, f"{before} is an id, and what it names has no {key}", did_you_mean(str(key), below),
-                          "error", "stripe-field")  # fmt: skip
-        hint = f"fetch: {{expand: [{'.'.join(plain)}]}} makes it the whole {field.objects[0] if field.objects else key}"
-        return _Fault(part, f"{before} is an id here: it has no {key}", hint, "error", "not-expanded")
+            message = f"{before} is an id, and what it names has no {key}"
+            return ExpressionFault("stripe-field", message, did_you_mean(key, below), "error", name)
+        message = f"{before} is an id here: it has no {key}"
+        return ExpressionFault("not-expanded", message, _expand_hint(value, held), "error", name)
     if field.kind == "array":
-        return _Fault(part, f"{before} is a list: it has no {key}", f"{before}[0].{key}, or for_each", "error",
-                      "stripe-field")  # fmt: skip
-    return _Fault(
-        part, f"{before} is {WORDS.get(field.kind, field.kind)}: it has no {key}", None, "error", "stripe-field"
-    )
+        message, hint = f"{before} is a list: it has no {key}", f"{before}[0].{key}, or for_each"
+        return ExpressionFault("stripe-field", message, hint, "error", name)
+    message = f"{before} is {WORDS.get(field.kind, field.kind)}: it has no {key}"
+    return ExpressionFault("stripe-field", message, None, "error", name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    """The last object with a name of its own on the way, and how much of the path leads to it."""
-
-    names: tuple[str, ...]
-    length: int
-    fields: Mapping[str, FieldType]
-
-    def below(self, field: FieldType | None, part: int) -> _Holder:
-        """The holder once the way has gone through a field."""
-        if field is None or not field.objects or field.kind not in ("object", "expandable"):
-            return self
-        return _Holder(field.objects, part + 1, objects.fields_in(field, is_expanded=True) or {})
-
-
-def _unknown(
-    path: tuple[Key, ...], part: int, inside: Mapping[str, FieldType], holder: _Holder, held: Held
-) -> _Fault | None:
+def _unknown(value: Value, key: str, fields: Mapping[str, FieldType], held: Held) -> ExpressionFault | None:
     """A name that an object has not: it moved, or never was."""
-    key = str(path[part])
-    below = ".".join(step for step in path[holder.length : part + 1] if isinstance(step, str) and step != "data")
-    moves = [objects.moved(name).get(below) for name in holder.names]
-    before = written(path[:part])
-    for move in moves:
+    path = (*value.path, key)
+    holder = written(value.owner_path)
+    for owner in value.owner:
+        move = objects.moved(owner).get(".".join((*value.below, key)))
         if move is not None:
-            return _moved(path, part, move, written(path[: holder.length]), held)
-    near = nearest(key, inside)
-    deeper = None if near is not None and _is_typo(key, near) else _deeper(key, holder.fields)
-    hint = f"did you mean {written(path[: holder.length])}.{deeper}?" if deeper else did_you_mean(key, inside)
-    message = f"{before} has no {key} in Stripe's API {objects.api_version()}"
+            return _moved(path, move, holder, held)
+    around = objects.fields_of_any(value.owner) if value.owner else {}
+    near = nearest(key, fields)
+    deeper = None if near is not None and _is_typo(key, near) else _deeper(key, around)
+    hint = f"did you mean {holder}.{deeper}?" if deeper else did_you_mean(key, fields)
+    message = f"{written(value.path)} has no {key} in Stripe's API {objects.api_version()}"
     is_old = any(version is not None and version < objects.OLDEST for version in held.api_versions)
-    return _Fault(part, message, hint, "warning" if is_old else "error", "stripe-field")
+    return ExpressionFault("stripe-field", message, hint, "warning" if is_old else "error", written(path))
 
 
-def _moved(path: tuple[Key, ...], part: int, move: Moved, holder: str, held: Held) -> _Fault | None:
+def _moved(path: tuple[Key, ...], move: Moved, holder: str, held: Held) -> ExpressionFault | None:
     """A field that newer versions of Stripe's API have elsewhere, or no more."""
     versions = held.api_versions
     if all(version is not None and version < move.version for version in versions):
@@ -224,8 +138,8 @@ def _moved(path: tuple[Key, ...], part: int, move: Moved, holder: str, held: Hel
     hint = move.told(holder)
     if not is_sure:
         hint += "; accounts.NAME.api_version says which version an endpoint has"
-    message = f"{written(path[: part + 1])} is gone since Stripe's API {move.version}"
-    return _Fault(part, message, hint, "error" if is_sure else "warning", "moved")
+    message = f"{written(path)} is gone since Stripe's API {move.version}"
+    return ExpressionFault("moved", message, hint, "error" if is_sure else "warning", written(path))
 
 
 def _is_typo(key: str, near: str) -> bool:

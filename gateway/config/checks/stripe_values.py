@@ -2,123 +2,69 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jinja2 import Environment, TemplateError, nodes
-
-from gateway.config.checks.stripe_fields import WORDS, Held, root_length
-from gateway.config.diagnostics.problem import Problem, Severity
-from gateway.core.errors import Where
+from gateway.config.checks.stripe_fields import WORDS, ExpressionFault
+from gateway.config.checks.stripe_held import Held, Value
 from gateway.core.spelling import nearest
 from gateway.stripe import objects
 from gateway.stripe.objects import FieldType
-from gateway.templating.references import Key, written
+from gateway.templating.references import written
 
-_COMPARES = re.compile(r"[=!<>]=?|\bin\b")
-_PARSER = Environment(autoescape=False)  # noqa: S701  # parses only: nothing is rendered by it
 _EQUALITIES = frozenset(("eq", "ne", "in", "notin"))
 _MOST_VALUES = 20  # more are not listed
+_TEXTS = frozenset(("string", "enum", "decimal", "datetime", "expandable"))
+_NUMBERS = frozenset(("integer", "amount", "time", "number"))
+_HINTS = {
+    "time": "compare it with a number, or write (x | timestamp)",
+    "boolean": "write true or false without quotes",
+}
 
 
-Place = Callable[[int, int], Where]
-"""The place of a stretch of a text."""
-
-
-def impossible_values(text: str, is_expression: bool, held: Held, place: Place) -> Iterator[Problem]:
-    """A problem for each comparison of a field with a value that it cannot have."""
-    if not _COMPARES.search(text):
-        return
-    try:
-        tree = _PARSER.parse("{{ " + text + " }}" if is_expression else text)
-    except (TemplateError, RecursionError):  # told of elsewhere
-        return
-    for compare in tree.find_all(nodes.Compare):
-        operand = compare.ops[0]
-        for side, other in ((compare.expr, operand.expr), (operand.expr, compare.expr)):
-            path = _path_of(side)
-            if path is None:
-                continue
-            for value in _constants(other):
-                fault = _mismatch(path, operand.op, value, held)
-                if fault is not None:
-                    start = max(text.find(repr(value)), text.find(f'"{value}"'), text.find(str(value)), 0)
-                    length = len(str(value)) + (2 if isinstance(value, str) and text[start] in "'\"" else 0)
-                    message, hint, severity = fault
-                    yield Problem(place(start, start + length), message, hint, severity, "stripe-value")
-
-
-def _path_of(node: nodes.Node) -> tuple[Key, ...] | None:
-    if isinstance(node, nodes.Name):
-        return (node.name,)
-    if isinstance(node, nodes.Getattr):
-        before = _path_of(node.node)
-        return None if before is None else (*before, node.attr)
-    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
-        before = _path_of(node.node)
-        return None if before is None else (*before, node.arg.value)
-    return None
-
-
-def _constants(node: nodes.Node) -> list[Any]:
-    if isinstance(node, nodes.Const):
-        return [node.value]
-    if isinstance(node, (nodes.List, nodes.Tuple)):
-        return [item.value for item in node.items if isinstance(item, nodes.Const)]
-    return []
-
-
-def _field_at(path: tuple[Key, ...], fields: Mapping[str, FieldType], held: Held) -> FieldType | None:
-    """The type of the value at the end of a path, as far as it can be told."""
-    inside: Mapping[str, FieldType] | None = fields
-    field: FieldType | None = None
-    plain: list[str] = []
-    for key in path:
-        if isinstance(key, int):
-            field = field.item if field is not None else None
-        elif inside is None or key not in inside:
-            return None
-        else:
-            field = inside[key]
-            plain.append(key)
-        if field is None:
-            return None
-        inside = objects.fields_in(field, is_expanded=tuple(plain) in held.expanded)
-    return field
-
-
-def _mismatch(path: tuple[Key, ...], operator: str, value: Any, held: Held) -> tuple[str, str | None, Severity] | None:
-    """Why a comparison says the same whatever comes; None where it may say either."""
-    skipped = root_length(path)
-    if skipped is None or value is None:
+def mismatch(types: tuple[Value, ...], operator: str, value: Any, held: Held) -> ExpressionFault | None:
+    """Why a comparison with a constant says the same whatever comes; None where it may say either."""
+    if value is None:
         return None
-    there = [_field_at(path[skipped:], fields, held) for fields in held.fields.values()]
-    known = [field for field in there if field is not None]
-    if not known:
-        return None
-    name = written(path)
-    if all(field.kind == "enum" for field in known):
-        values = sorted({str(option) for field in known for option in field.values})
-        if value in {option for field in known for option in field.values} or operator not in _EQUALITIES:
+    name = written(types[0].path) or "the value"
+    if all(known.field.kind == "enum" for known in types):
+        options = {option for known in types for option in known.field.values}
+        if value in options or operator not in _EQUALITIES:
             return None
+        values = sorted(map(str, options))
         near = nearest(str(value), values)
-        said = f"{name} is never {value!r} in Stripe's API {objects.api_version()}"
         listed = f"it is one of {', '.join(values)}" if len(values) <= _MOST_VALUES else None
-        return (
-            said,
-            f"did you mean {near!r}? {listed or ''}".rstrip() if near else listed,
-            "error" if near else "warning",
-        )
-    wrong = [field for field in known if not _fits(field, value)]
-    if len(wrong) < len(known):
+        hint = f"did you mean {near!r}? {listed or ''}".rstrip() if near else listed
+        message = f"{name} is never {value!r} in Stripe's API {objects.api_version()}"
+        return ExpressionFault("stripe-value", message, hint, "error" if near else "warning")
+    if may_equal(types, value):
         return None
-    kind = wrong[0].kind
-    hint = {
-        "time": "compare it with a number, or write (x | timestamp)",
-        "boolean": "write true or false without quotes",
-    }
-    return f"{name} is {WORDS[kind]}: it is never {value!r}", hint.get(kind), "error"
+    kind = types[0].field.kind
+    return ExpressionFault("stripe-value", f"{name} is {WORDS[kind]}: it is never {value!r}", _HINTS.get(kind), "error")
+
+
+def may_equal(types: tuple[Value, ...], value: Any) -> bool:
+    """Whether the type of a constant alone says that a comparison with it may be true."""
+    is_listed = all(known.field.kind == "enum" for known in types) and isinstance(value, str)
+    return not is_listed and any(_fits(known.field, value) for known in types)
+
+
+def never_equal(left: tuple[Value, ...], right: tuple[Value, ...]) -> ExpressionFault | None:
+    """Why two fields are never the same: one is a text, the other a number."""
+    first, second = left[0], right[0]
+    kinds = [{_family(known.field) for known in side} for side in (left, right)]
+    if kinds[0] & kinds[1] or None in kinds[0] | kinds[1]:
+        return None
+    words = [
+        f"{written(value.path) or 'the value'} is {WORDS.get(value.field.kind, 'an id')}" for value in (first, second)
+    ]
+    message = f"{' and '.join(words)}: they are never equal"
+    return ExpressionFault("stripe-value", message, None, "error")
+
+
+def _family(field: FieldType) -> str | None:
+    if field.kind == "boolean":
+        return "boolean"
+    return "text" if field.kind in _TEXTS else "number" if field.kind in _NUMBERS else None
 
 
 def _fits(field: FieldType, value: Any) -> bool:
@@ -128,5 +74,5 @@ def _fits(field: FieldType, value: Any) -> bool:
     if isinstance(value, bool):
         return field.kind == "boolean"
     if isinstance(value, (int, float)):
-        return field.kind in ("integer", "amount", "time", "number", "boolean")
-    return field.kind in ("string", "enum", "decimal", "datetime")
+        return field.kind in _NUMBERS or field.kind == "boolean"
+    return field.kind in _TEXTS

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.config.checks.stripe_fields import Held
+from gateway.config.checks.stripe_held import Held
 from gateway.config.diagnostics.problem import Problem, Severity
 from gateway.core.model import Account
 from gateway.core.routing import scope_of

@@ -1,7 +1,8 @@
 """What Stripe's objects are made of: fields, types, nullability, values, what ids expand into; and what events hold.
 
 Read when first asked for, from objects.json, which `make stripe-objects` makes from the pinned `stripe` library,
-events.txt, moved.txt and on_request.txt; neither intake nor delivery asks. Stripe's own reference: https://docs.stripe.com/api.
+events.txt, moved.txt, nulls.txt and on_request.txt; neither intake nor delivery asks. Stripe's own reference:
+https://docs.stripe.com/api.
 """
 
 from __future__ import annotations
@@ -114,6 +115,41 @@ def on_request(name: str) -> frozenset[str]:
     """
     rows = (line.split(" ") for line in _lines("on_request.txt"))
     return frozenset(field for owner, field in rows if owner == name)
+
+
+@dataclass(frozen=True, slots=True)
+class NullRule:
+    """When a field that may be null by its type is null: where one of `when`, fields of the same object with values, is
+    possible; or, without `is_possible`, where one of them is certain.
+    """
+
+    when: tuple[tuple[str, frozenset[str]], ...]
+    is_possible: bool
+
+
+@functools.cache
+def null_rule(owner: str, path: str) -> NullRule | None:
+    """What Stripe's documentation says of a nullable field of an object, or of the object of a type of event, by its
+    path without indexes; None where it says nothing: then it may be null.
+    """
+    return _null_rules().get((owner, path))
+
+
+def is_never_null(event_type: str, path: str) -> bool:
+    """Whether a nullable field has a value in every event of a type."""
+    rule = null_rule(event_type, path)
+    return rule is not None and not rule.when
+
+
+@functools.cache
+def _null_rules() -> Mapping[tuple[str, str], NullRule]:
+    rules = {}
+    for line in _lines("nulls.txt"):
+        owner, path, word, *conditions = line.split(" ")
+        pairs = (condition.split("=") for condition in ";".join(conditions).split(";") if condition)
+        when = tuple((field, frozenset(values.split("|"))) for field, values in pairs)
+        rules[owner, path] = NullRule(when, word == "if")
+    return rules
 
 
 def event_types() -> frozenset[str]:

@@ -21,7 +21,9 @@ ACTION = """\
     actions:
       save: {uses: db_upsert, with: {connection: shop, table: t, key: {id: "{{ object.id }}"}, values: {v: "%s"}}}
 """
-CODES = frozenset({"stripe-field", "stripe-value", "moved", "not-expanded", "previous"})
+CODES = frozenset(
+    {"stripe-field", "stripe-value", "moved", "not-expanded", "previous", "null", "cut-list", "money", "time"}
+)
 SESSION, INVOICE, SUBSCRIPTION = "checkout.session.completed", "invoice.paid", "customer.subscription.updated"
 VERSION = "2026-10-28.endive"
 
@@ -117,13 +119,13 @@ RIGHT = [
     (SESSION, "{{ object.collected_information.shipping_details.address.line1 }}"),
     (SESSION, "{{ object.created > 1700000000 }} {{ object.client_reference_id == '17' }}"),
     (SESSION, "{{ object.customer }} {{ object.payment_intent }} {{ object.total_details.amount_tax }}"),
-    (INVOICE, "{{ object.lines.data[0].pricing.price_details.price }} {{ object.lines.data | length }}"),
+    (INVOICE, "{{ object.lines.data[0].pricing.price_details.price }} {{ object.lines.data | first }}"),
     (INVOICE, "{{ object.parent.subscription_details.subscription }} {{ object.status_transitions.paid_at | timestamp }}"),
     (INVOICE, "{{ object.lines.has_more }} {{ object.billing_reason == 'subscription_cycle' }}"),
     (SUBSCRIPTION, "{{ object.items.data[0].price.id }} {{ object.items.data[0].current_period_end }}"),
     (SUBSCRIPTION, "{{ previous.status is defined and previous.status == 'active' }}"),
     (SUBSCRIPTION, "{{ previous.items is defined }} {{ previous.status | default('') }}"),
-    (SUBSCRIPTION, "{{ object.cancellation_details.reason }} {{ object.trial_end | timestamp }}"),
+    (SUBSCRIPTION, "{{ object.cancellation_details.reason }} {{ object.trial_end | timestamp if object.trial_end else none }}"),
     ("charge.refunded", "{{ object.amount_refunded }} {{ object.billing_details.email }}"),
     ("charge.dispute.created", "{{ object.evidence_details.due_by }} {{ object.reason == 'fraudulent' }}"),
     ("payout.failed", "{{ object.failure_code }} {{ object.arrival_date | timestamp }}"),
@@ -194,3 +196,114 @@ def test_a_thin_event_is_judged_by_the_object_that_is_fetched(tmp_path: Path) ->
 def test_a_start_does_not_look_at_stripes_objects(tmp_path: Path) -> None:
     problems(tmp_path, SESSION, "{{ object.amuont_total }}")
     assert load(tmp_path / "gateway.yaml", {}).warnings == ()
+
+
+UPCOMING, TRIAL, CHARGE = "invoice.upcoming", "customer.subscription.trial_will_end", "charge.refunded"
+NO_NULL = "null cannot be counted with, a dead letter"
+NULLS = [
+    (SUBSCRIPTION, "{{ object.trial_end | timestamp }}", "object.trial_end may be null: timestamp takes no null, a dead letter",
+     "write object.trial_end | timestamp if object.trial_end else none"),
+    (SUBSCRIPTION, "{{ object.cancel_at | datetime('%d') }}", "object.cancel_at may be null: datetime takes no null, a dead letter",
+     "write object.cancel_at | datetime(...) if object.cancel_at else ''"),
+    (SUBSCRIPTION, "{{ object.items.data[0].price.unit_amount | money(object.currency) }}",
+     "object.items.data[0].price.unit_amount may be null: money takes no null, a dead letter",
+     "write object.items.data[0].price.unit_amount | money(...) if object.items.data[0].price.unit_amount is not none else ..."),
+    (SUBSCRIPTION, "{{ object.items.data[0].price.unit_amount * 2 }}", f"object.items.data[0].price.unit_amount may be null: {NO_NULL}",
+     "write (object.items.data[0].price.unit_amount or 0)"),
+    (SUBSCRIPTION, "{{ object.cancel_at > event.created }}",
+     "object.cancel_at may be null: null cannot be compared so, a dead letter", "write (object.cancel_at or 0)"),
+    (SUBSCRIPTION, "{{ object.trial_end | default(0) | datetime }}",
+     "object.trial_end may be null: datetime takes no null, a dead letter",
+     "write object.trial_end | datetime(...) if object.trial_end else ''"),
+    (INVOICE, "{{ object.created | money(object.currency) }}",
+     "object.created is a Unix time in seconds: no amount in the currency's minor unit", None),
+    (INVOICE, "{{ object.attempt_count | money(object.currency) }}",
+     "object.attempt_count is an integer: no amount in the currency's minor unit", None),
+    (INVOICE, "{{ object.total | money(object.customer) }}", "object.customer is an id: no currency", None),
+    (INVOICE, "{{ object.total | datetime }}", "object.total is an integer in the currency's minor unit: no time", None),
+    (SESSION, "{{ object.amount_total | money(object.presentment_details.presentment_currency) }}",
+     "object.amount_total is in object.currency, not in object.presentment_details.presentment_currency",
+     "write money(object.currency)"),
+    (SESSION, "{{ object.presentment_details.presentment_amount | money(object.currency) }}",
+     "object.presentment_details.presentment_amount is in object.presentment_details.presentment_currency, not in object.currency",
+     "write money(object.presentment_details.presentment_currency)"),
+    (INVOICE, "{{ object.lines.data | length }}",
+     "Stripe sends the first ten of object.lines at most: the others are not in the event",
+     "fetch: true brings them all; object.lines.has_more says whether there are more"),
+    (INVOICE, "{% for line in object.lines.data %}{{ line.amuont }}{% endfor %}", f"line has no amuont in Stripe's API {VERSION}",
+     "did you mean amount?"),
+    (INVOICE, "{{ object.lines.data | map(attribute='amuont') | first }}",
+     f"object.lines.data[0] has no amuont in Stripe's API {VERSION}", "did you mean amount?"),
+    (INVOICE, "{{ object.created == object.currency }}",
+     "object.created is a Unix time in seconds and object.currency is text: they are never equal", None),
+    (SESSION, "{{ object.line_items.data[0].id }}", "object.line_items is not in events: Stripe adds it where it is asked for",
+     "fetch: {expand: [line_items]} brings it"),
+]  # fmt: skip
+FINE = [
+    (TRIAL, "{{ object.trial_end | datetime('%d %B') }}"),
+    (SUBSCRIPTION, "{{ object.cancel_at | timestamp if object.cancel_at else none }}"),
+    (SUBSCRIPTION, "{% if object.cancel_at is not none %}{{ object.cancel_at | datetime }}{% endif %}"),
+    (SUBSCRIPTION, "{{ (object.cancel_at or object.created) | datetime }} {{ object.cancel_at | default(0, true) | datetime }}"),
+    (SUBSCRIPTION, "{% set price = object.items.data[0].price %}{% if price.unit_amount %}{{ price.unit_amount | money(price.currency) }}{% endif %}"),
+    (SUBSCRIPTION, "{{ object.items.data | map(attribute='current_period_end') | max | timestamp }}"),
+    (INVOICE, "{{ (object.total - object.amount_paid) | money(object.currency) }} {{ object.total | money('eur') }}"),
+    (INVOICE, "{% if not object.lines.has_more %}{% for line in object.lines.data %}{{ line.amount | money(object.currency) }}{% endfor %}{% endif %}"),
+    (INVOICE, "{{ 0 if object.lines.has_more else object.lines.data | length }}"),
+    (SESSION, "{{ object.presentment_details.presentment_amount | money(object.presentment_details.presentment_currency) }}"),
+    (CHARGE, "{{ object.refunded and object.amount_refunded == object.amount }} {{ object.payment_method_details.card.last4 }}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("events", "template", "message", "hint"), NULLS)
+def test_what_fails_on_null_or_in_another_unit_is_told(
+    tmp_path: Path, events: str, template: str, message: str, hint: str | None
+) -> None:
+    (problem,) = [problem for problem in problems(tmp_path, events, template) if problem.message == message]
+    assert hint is None or problem.hint == hint
+
+
+@pytest.mark.parametrize(("events", "template"), FINE)
+def test_what_conditions_rule_out_is_not(tmp_path: Path, events: str, template: str) -> None:
+    assert problems(tmp_path, events, template) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("once_per: object.payment_intent",
+         "object.payment_intent may be null: such an event has no key, and acts whatever others did"),
+        ("order_by: object.payment_intent",
+         "object.payment_intent may be null: such an event has no key, and waits for no other"),
+        ("once_per: '[object.customer, object.id]'", "object.customer may be null: all events without it share a key"),
+        ("once_per: \"'order-' ~ object.payment_intent\"",
+         "object.payment_intent may be null: null cannot be joined to a text, a dead letter"),
+        ("once_per: object.payment_intent or object.id", None),
+        ("once_per: object.id", None),
+        ("if: object.payment_intent\n    once_per: object.payment_intent", None),
+        ("if: object.mode == 'payment' and object.payment_status == 'paid'\n    once_per: object.payment_intent", None),
+        ("if: object.mode == 'subscription'\n    once_per: object.subscription", None),
+    ],
+)  # fmt: skip
+def test_a_key_that_may_be_null_is_told(tmp_path: Path, key: str, message: str | None) -> None:
+    said = problems(tmp_path, SESSION, "x", extra=f"    {key}\n")
+    assert [problem.message for problem in said] == ([message] if message else [])
+
+
+def test_each_kind_of_object_is_judged_where_it_comes(tmp_path: Path) -> None:
+    key = "    once_per: \"object.payment_intent if object.object == 'checkout.session' else object.id\"\n"
+    (problem,) = problems(tmp_path, f"{SESSION}, payment_intent.succeeded", "x", extra=key)
+    line = (tmp_path / "gateway.yaml").read_text().splitlines()[problem.where.line - 1]
+    assert (problem.code, line[problem.where.column - 1 :][:14]) == ("null", "payment_intent")
+    guarded = "{{ object.payment_status if event.type.startswith('checkout.') else object.status }}"
+    assert problems(tmp_path, f"{SESSION}, payment_intent.succeeded", guarded) == []
+
+
+def test_item_is_an_element_of_for_each(tmp_path: Path) -> None:
+    route = HEAD % ("", INVOICE) + (
+        "    fetch: true\n    actions:\n      save: {uses: db_upsert, with: {connection: shop, table: t, "
+        'for_each: "{{ object.lines.data }}", key: {id: "{{ item.id }}"}, values: {v: "{{ item.amuont }}"}}}\n'
+    )
+    (tmp_path / "gateway.yaml").write_text(route)
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path / "gateway.yaml", {}, checks_fields=True)
+    assert [problem.message for problem in refused.value.problems] == [f"item has no amuont in Stripe's API {VERSION}"]

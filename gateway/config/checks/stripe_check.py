@@ -1,0 +1,169 @@
+"""Expressions and templates against what Stripe sends: what cannot be there is told before an event comes.
+
+Asked by `gateway check` alone: a gateway that starts or reloads does not load Stripe's objects.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+from jinja2 import TemplateError, nodes
+
+from gateway.config.checks.stripe_fields import ExpressionFault, item_of
+from gateway.config.checks.stripe_guards import assume
+from gateway.config.checks.stripe_held import EventCase, Held
+from gateway.config.checks.stripe_walk import Stretch, Walk
+from gateway.config.diagnostics.problem import Problem
+from gateway.core.errors import Where
+from gateway.templating.analysis import plain_pieces, shape_of
+from gateway.templating.references import Key, survey
+
+Place = Callable[[int, int], Where]
+"""The place of a stretch of a text."""
+Parse = Callable[[str, bool], nodes.Node]
+"""The syntax tree of a text, or of a bare expression where the second argument says so."""
+_NAMES = re.compile(r"\b(?:object|previous|event|item)\b")
+_ALL_OF_KIND = frozenset(("stripe-value", "money", "time"))  # told only where it is so for every kind of object
+_MOST_KNOWN = 16  # of one shape
+_Told = tuple[Stretch, ExpressionFault]
+Looked = Mapping[Stretch, str]
+T = TypeVar("T")
+
+
+class StripeCheck:
+    """Judges texts. What depends on nothing but the shape of a text, and on some of the words in its quotes, is found
+    once for all texts of that shape.
+    """
+
+    def __init__(self, parse: Parse) -> None:
+        self._parse = parse
+        self._trees: dict[tuple[str, bool], nodes.Node | None] = {}
+        self._held: dict[Held, Held] = {}
+        self._told: _Memory[tuple[_Told, ...]] = _Memory()
+        self._narrowed: _Memory[Held] = _Memory()
+
+    def problems(
+        self, text: str, held: Held, place: Place, *, is_expression: bool = False, use: str = ""
+    ) -> Iterator[Problem]:
+        """A problem for each field that the events of the route cannot have, or have in another form."""
+        for (start, end), fault in self._faults(text, is_expression, use, held):
+            yield Problem(place(start, end), fault.message, fault.hint, fault.severity, fault.code)
+
+    def assuming(self, condition: str | None, held: Held) -> Held:
+        """What the events hold for which a condition is true."""
+        if condition is None or not _NAMES.search(condition):
+            return held
+        key = (_shape(condition, True), id(self._one(held)))
+        return self._narrowed.get(condition, key, lambda: self._assuming(condition, held))
+
+    def _assuming(self, condition: str, held: Held) -> tuple[Held, Looked]:
+        tree = self._tree(condition, True)
+        if tree is None:
+            return held, {}
+        walk = Walk(held, condition, is_quiet=True)
+        cases = [assume(tree, True, case, walk) for case in held.cases]
+        narrowed = replace(held, cases=tuple(case for case in cases if case is not None))
+        return self._one(narrowed), walk.looked_at
+
+    def _one(self, held: Held) -> Held:
+        """One record for all that are equal, so that they can be told apart by what they are."""
+        return self._held.setdefault(held, held)
+
+    def _faults(self, text: str, is_expression: bool, use: str, held: Held) -> Sequence[_Told]:
+        if not held.cases or not _NAMES.search(text):
+            return ()
+        held = self._one(held)
+        pieces = None if is_expression else plain_pieces(text)
+        if pieces is None:
+            return self._judged(text, is_expression, use, held)
+        return [
+            ((start + match.start(), end + match.start()), fault)
+            for match in pieces
+            for (start, end), fault in self._judged(match[0], False, use, held)
+        ]
+
+    def _judged(self, text: str, is_expression: bool, use: str, held: Held) -> tuple[_Told, ...]:
+        key = (_shape(text, is_expression), is_expression, use, id(held))
+        return self._told.get(text, key, lambda: self._judging(text, is_expression, use, held))
+
+    def _judging(self, text: str, is_expression: bool, use: str, held: Held) -> tuple[tuple[_Told, ...], Looked]:
+        tree = self._tree(text, is_expression)
+        if tree is None:
+            return (), {}
+        tested = survey(tree).tested
+        walks = [self._walked(tree, text, tested, use, held, case) for case in held.cases]
+        looked_at = {place: word for walk in walks for place, word in walk.looked_at.items()}
+        return tuple(_merged(walks, held)), looked_at
+
+    def _tree(self, text: str, is_expression: bool) -> nodes.Node | None:
+        key = _shape(text, is_expression), is_expression
+        if key not in self._trees:
+            try:
+                self._trees[key] = self._parse(*key)
+            except (TemplateError, RecursionError, ValueError):  # told of elsewhere
+                self._trees[key] = None
+        return self._trees[key]
+
+    def _walked(
+        self, tree: nodes.Node, text: str, tested: frozenset[tuple[Key, ...]], use: str, held: Held, case: EventCase
+    ) -> Walk:
+        walk = Walk(held, text, use=use, tested=tested)
+        if held.for_each:
+            each = held.for_each.strip().removeprefix("{{").removesuffix("}}")
+            values = Walk(held, each, is_quiet=True).types(self._tree(each, True), case)
+            walk.names["item"] = next((item_of(value, ("item",), case) for value in values), None)
+        if isinstance(tree, nodes.Template):
+            walk.body(tree.body, case)
+        else:
+            walk.result(tree, case)
+        return walk
+
+
+class _Memory(Generic[T]):
+    """What was found of texts, by a key with their shape, and by the words in quotes on which it depends."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], list[tuple[Looked, T]]] = {}
+
+    def get(self, text: str, key: tuple[Any, ...], find: Callable[[], tuple[T, Looked]]) -> T:
+        """What is known, or else what `find` brings, with the words that it looked at."""
+        known = self._known.setdefault(key, [])
+        for looked_at, value in known:
+            if all(text[start:end] == word for (start, end), word in looked_at.items()):
+                return value
+        value, looked_at = find()
+        if len(known) < _MOST_KNOWN:
+            known.append((looked_at, value))
+        return value
+
+
+def _shape(text: str, is_expression: bool) -> str:
+    """The same for texts that differ in the words in quotes alone. Quotes in plain text are no such."""
+    return shape_of(text) if is_expression or (text.startswith("{{") and "{%" not in text) else text
+
+
+def _merged(walks: Sequence[Walk], held: Held) -> Iterator[_Told]:
+    """The faults for each kind of object, told once."""
+    for place, code in dict.fromkeys(key for walk in walks for key in walk.faults):
+        wrong = [case for case, walk in zip(held.cases, walks, strict=True) if (place, code) in walk.faults]
+        reached = sum(1 for walk in walks if place in walk.reached)
+        fault = next(walk.faults[place, code] for walk in walks if (place, code) in walk.faults)
+        if len(wrong) == reached:
+            yield place, fault
+        elif not held.is_any and code not in _ALL_OF_KIND:
+            yield from _in_some(place, fault, wrong)
+
+
+def _in_some(place: Stretch, fault: ExpressionFault, wrong: Sequence[EventCase]) -> Iterator[_Told]:
+    """A fault for some of the objects that come."""
+    types = sorted(event_type for case in wrong for event_type in case.types)
+    shown = ", ".join(types[:3]) + (", ..." if len(types) > 3 else "")
+    if fault.name:
+        message = f"{fault.name} is missing in {shown}: a dead letter for each"
+        hint = f"say `if: event.type == ...`, or write {fault.name} | default(...)"
+        yield place, ExpressionFault("stripe-field", message, hint)
+    elif fault.code in ("null", "cut-list", "previous"):
+        yield place, replace(fault, message=f"in {shown}, {fault.message}")

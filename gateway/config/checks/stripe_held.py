@@ -1,0 +1,142 @@
+"""What the events of a route hold, and what its conditions say of that: plain records, and the narrowing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.core.model import Fetch
+from gateway.stripe import event_types, objects
+from gateway.stripe.objects import FieldType
+from gateway.templating.references import Key, written
+
+_MOST_OBJECTS = 3  # a glob for more different ones is for any: what some of them lack is not told
+ROOTS: tuple[tuple[Key, ...], ...] = (("object",), ("previous",), ("event", "data", "object"))
+
+
+@dataclass(frozen=True, slots=True)
+class EventCase:
+    """Events that hold the same object, and what is known of it once conditions have held."""
+
+    names: tuple[str, ...]  # of the object
+    types: frozenset[str]  # of event
+    there: frozenset[str] = frozenset()  # paths, as written, that are neither missing nor null
+    defined: frozenset[str] = frozenset()  # paths that are not missing
+    values: tuple[tuple[str, frozenset[Any]], ...] = ()  # what paths may still be
+
+    def known(self, path: str) -> frozenset[Any] | None:
+        """The values that a path may still have; None where nothing is known."""
+        return dict(self.values).get(path)
+
+    def with_values(self, path: str, values: frozenset[Any]) -> EventCase:
+        """The same once a path is known to be one of these values."""
+        return replace(self, values=tuple(sorted({**dict(self.values), path: values}.items())))
+
+    def with_path(self, path: Sequence[Key], *, is_null: bool | None) -> EventCase:
+        """The same once a path is known to be there; `is_null`: whether it is null; None: nobody knows."""
+        steps = [written(path[:length]) for length in range(1, len(path) + 1)]
+        there = steps if is_null is False else steps[:-1]
+        return replace(self, there=self.there | set(there), defined=self.defined | set(steps))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the events of one route hold."""
+
+    cases: tuple[EventCase, ...]
+    is_any: bool  # so many kinds of objects come by a glob that none of them is meant
+    is_fetched: bool  # every page of its lists is read
+    is_asked: bool  # `object` is what Stripe has now
+    expanded: frozenset[tuple[str, ...]]  # paths that `fetch.expand` makes objects of
+    api_versions: tuple[str | None, ...]  # that the objects may be of; None: nobody has said which
+    for_each: str = ""  # the list whose elements are called item
+    is_intake_of_fetch: bool = False  # of a route that fetches, what its own expressions see
+
+    def of_event(self) -> Held:
+        """The same at intake, where nothing has been fetched. A thin event holds nothing but the id of its object."""
+        if not self.is_fetched:
+            return self
+        cases = tuple(case for case in self.cases if not any(map(event_types.is_thin, case.types)))
+        return replace(
+            self, cases=cases, is_fetched=False, is_asked=False, expanded=frozenset(), is_intake_of_fetch=True
+        )
+
+
+def held_by(patterns: Sequence[str], fetch: Fetch | None, api_versions: Iterable[str | None]) -> Held | None:
+    """What the events hold that the patterns of a route want; None where nobody can tell: a type that is not known, an
+    event of the gateway's own, a thin event without its object.
+    """
+    kinds: dict[tuple[str, ...], set[str]] = {}
+    for pattern in patterns:
+        types = event_types.matches(pattern)
+        if not types:
+            return None
+        for event_type in types:
+            names = objects.objects_of(event_type)
+            if not names or (event_types.is_thin(event_type) and fetch is None):
+                return None
+            kinds.setdefault(names, set()).add(event_type)
+    is_any = len(kinds) > _MOST_OBJECTS and not all(pattern in objects.event_types() for pattern in patterns)
+    expanded = {tuple(path.split(".")) for path in fetch.expand} if fetch is not None else set()
+    every = {path[:length] for path in expanded for length in range(1, len(path) + 1)}
+    fetched_version = fetch.api_version if fetch is not None else None
+    versions = (fetched_version,) if fetched_version else tuple(dict.fromkeys(api_versions)) or (None,)
+    cases = tuple(
+        EventCase(names, frozenset(kinds[names])) for names in sorted(kinds, key=lambda names: min(kinds[names]))
+    )
+    is_asked = fetch is not None and fetch.asks_object
+    return Held(cases, is_any, fetch is not None, is_asked, frozenset(every), versions)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of which the type is known: a field of Stripe's, or what stands for the whole object."""
+
+    field: FieldType
+    path: tuple[Key, ...]  # as templates write it; empty where it was computed
+    plain: tuple[str, ...] = ()  # the way from the event's object without numbers, as `expand` has it
+    owner: tuple[str, ...] = ()  # the names of the last object with a name of its own on the way
+    owner_path: tuple[Key, ...] = ()
+    below: tuple[str, ...] = ()  # the way from there, without numbers and without the `data` of lists
+    at: tuple[int, int] | None = None  # where its last name stands in the text
+    is_previous: bool = False
+    is_null: bool = False  # may be
+    is_cut: bool = False  # a list of which Stripe sends ten at most
+
+
+def root(path: tuple[Key, ...], names: tuple[str, ...]) -> Value:
+    """Stripe's object itself."""
+    field = FieldType("object", objects=names)
+    return Value(field, path, owner=names, owner_path=path, is_previous=path == ("previous",))
+
+
+def inside(value: Value, held: Held) -> Mapping[str, FieldType] | None:
+    """The fields of a value; None where it has none that are known."""
+    fields = objects.fields_in(value.field, is_expanded=held.is_fetched and value.plain in held.expanded)
+    if fields is not None and held.is_asked and value.path in ROOTS and not value.is_previous:
+        return {"deleted": FieldType("boolean"), **fields}  # says whether it is gone by now
+    return fields
+
+
+def is_nullable(value: Value, case: EventCase) -> bool:
+    """Whether a field may be null in these events, as far as its type, Stripe's documentation and conditions tell."""
+    if not value.field.is_nullable or written(value.path) in case.there:
+        return False
+    field = ".".join(value.below)
+    if value.owner_path in ROOTS and all(objects.is_never_null(event_type, field) for event_type in case.types):
+        return False
+    return not any(_is_ruled_out(name, field, value, case) for name in value.owner)
+
+
+def _is_ruled_out(name: str, field: str, value: Value, case: EventCase) -> bool:
+    rule = objects.null_rule(name, field)
+    if rule is None:
+        return False
+    for key, values in rule.when:
+        known = case.known(written((*value.owner_path, key)))
+        if rule.is_possible and (known is None or known & values):
+            return False
+        if not rule.is_possible and known is not None and known <= values:
+            return False
+    return True
