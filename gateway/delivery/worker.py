@@ -38,6 +38,7 @@ from gateway.delivery.fair_share import shared_rate
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
 from gateway.delivery.resources import Resources
+from gateway.delivery.suspects import Suspects
 from gateway.store.protocol import Store
 
 IDLE_SECONDS = 30.0  # how long a worker sleeps at most
@@ -81,6 +82,7 @@ class Worker:
         self._attempts: dict[str, asyncio.Task[None]] = {}  # by delivery id, until they end; then comes recording
         self._cut_off: set[str] = set()  # attempts that were cancelled here: an action may cancel itself as well
         self._leases = Leases(store)
+        self._suspects = Suspects(config)
         self._with_work: dict[str, tuple[Group, list[Lane]]] = {}  # by the last look
         self._next_due_at = math.inf  # monotonic
         self._looks_at = 0.0  # monotonic: until then the last look does
@@ -155,7 +157,9 @@ class Worker:
         if not wanted:
             return await self._no_room()
         asked_at = time.monotonic()
-        claims = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS, rates=rates)
+        claimed = await self._store.claim(wanted, lease_seconds=LEASE_SECONDS, rates=rates)
+        claims, apart = self._suspects.apart(claimed, lambda c: self._groups.of(c.delivery.lane).limit.mean_seconds)
+        await asyncio.gather(*(self._put(claim, ending) for claim, ending in apart))
         self._take(wanted, claims, asked_at)
         return 0.0 if claims else min(self._next_look(), 0.05)
 
@@ -230,13 +234,12 @@ class Worker:
                 self._spawn(self._hand_back(group, claim), claim)
                 continue
             group.running += 1
-            self._attempts[claim.delivery.id] = self._spawn(self._run_claim(group, claim), claim)
+            self._spawn(self._run_claim(group, claim), claim)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], claim: Claim) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None], claim: Claim) -> None:
         task = asyncio.create_task(work, name=f"attempt {claim.delivery.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     def _may_start(self, group: Group, claim: Claim) -> bool:
         return group.connection is None or self._connections.may_start(group.connection, claim.delivery.id)
@@ -249,13 +252,14 @@ class Worker:
         await asyncio.gather(*(self._hand_back(group, claim) for claim in paused))
 
     async def _hand_back(self, group: Group, claim: Claim) -> None:
-        """Raises nothing: where the store is away, the lease's end gives it to others, or the next start."""
-        try:
-            await self._store.finish(claim.delivery.id, claim.token, Released())
-        except StoreError as error:
-            self._log.error("delivery.record_failed", delivery_id=claim.delivery.id, error=str(error))
-        group.limit.give_back(None)
+        await self._put(claim, Released())
+        self._give_back(group, claim, None)
+
+    def _give_back(self, group: Group, claim: Claim, seconds: float | None) -> None:
+        """There is room again, after it ran for so long, or not at all."""
+        group.limit.give_back(seconds)
         self._leases.forget(claim)
+        self._suspects.ended(claim)
         self._wake.set()
 
     async def _run_claim(self, group: Group, claim: Claim) -> None:
@@ -276,6 +280,8 @@ class Worker:
         )
         start, started_at = time.monotonic(), context.now()
         seconds: float | None = None
+        if (task := asyncio.current_task()) is not None:  # before its first step it cannot be cut off: it would not end
+            self._attempts[delivery_id] = task
 
         def unfinished(outcome: AttemptOutcome, error: str, wait_seconds: float) -> AttemptResult:
             attempt = Attempt(claim.delivery.attempts, started_at, time.monotonic() - start, outcome, error)
@@ -302,14 +308,15 @@ class Worker:
         if not self._draining:
             self._start(group)
         try:
-            await self._record(claim, ended.ending, log)
+            if (recorded := await self._put(claim, ended.ending)) is not None:
+                self._report(claim, ended.ending, recorded, log)
         finally:
-            group.limit.give_back(seconds)
-            self._leases.forget(claim)
-            self._wake.set()
+            self._give_back(group, claim, seconds)
 
-    async def _record(self, claim: Claim, ending: Outcome, log: FilteringBoundLogger) -> None:
-        """Records an outcome, however long the store takes to come back; the lease bounds what that can cost."""
+    async def _put(self, claim: Claim, ending: Outcome) -> bool | None:
+        """Records an outcome, however long the store takes to come back; the lease bounds what that can cost. Whether
+        it held; None where the gateway stops meanwhile: the lease's end gives it to others, or the next start.
+        """
         delivery_id = claim.delivery.id
 
         def not_recorded(error: StoreError) -> None:
@@ -317,10 +324,9 @@ class Worker:
 
         finish = partial(self._store.finish, delivery_id, claim.token, ending)
         try:
-            recorded = await until_stored(finish, not_recorded, lambda: self._draining)
-        except StoreError:  # the lease's end gives it to others, or the next start
-            return
-        self._report(claim, ending, recorded, log)
+            return await until_stored(finish, not_recorded, lambda: self._draining)
+        except StoreError:
+            return None
 
     def _report(self, claim: Claim, ending: Outcome, recorded: bool, log: FilteringBoundLogger) -> None:
         delivery = claim.delivery

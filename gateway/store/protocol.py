@@ -167,7 +167,7 @@ class QueueStore(Protocol):
         lost or a person cancelled the delivery meanwhile. An output over 64 KiB is kept cut and marked.
 
         A Released or a Rekeyed leaves the delivery pending and costs no attempt; a Released without a wait keeps its
-        due time, and so its place.
+        due time, and so its place. An attempt that the gateway itself has interrupted is kept, and costs none either.
         """
 
     async def wait_for_work(self, timeout_seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from gateway.core.model import DeliveryFilter, DeliveryState, Lane
 from gateway.core.routing import RouteTable
 from gateway.delivery.fetch import StripeFetcher
 from gateway.delivery.resources import Resources
+from gateway.delivery.suspects import WAITS
 from gateway.delivery.worker import Worker
 from gateway.plugin import Action, Context, Settings
 from gateway.store.protocol import Store
@@ -52,8 +54,10 @@ class Acts(Action[Any]):
 
 
 @asynccontextmanager
-async def working(folder: Path, store: Store, action: Acts, concurrency: int = 1) -> AsyncIterator[None]:
-    """A worker whose connection takes so many at once."""
+async def working(
+    folder: Path, store: Store, action: Acts, concurrency: int = 1, stop_seconds: float = 5
+) -> AsyncIterator[Worker]:
+    """A worker whose connection takes so many at once; at the end, attempts have so long."""
     config = loaded(folder, ROUTES)
     warehouse = config.connections["warehouse"].model_copy(update={"concurrency": concurrency})
     config = replace(config, actions={"http_forward": action}, connections={"warehouse": warehouse})
@@ -62,9 +66,9 @@ async def working(folder: Path, store: Store, action: Acts, concurrency: int = 1
     worker = Worker(store, lambda: (config, table), resources, StripeFetcher(store, StripeApis()), log)
     task = asyncio.create_task(worker.run())
     try:
-        yield
+        yield worker
     finally:
-        await worker.drain(5)
+        await worker.drain(stop_seconds)
         await task
         await resources.close()
 
@@ -148,3 +152,100 @@ async def test_what_its_gateway_dies_of_at_each_attempt_is_dead_says_so_and_stop
         assert (again.event.id, again.delivery.attempts) == ("evt_kills", 1)
     finally:
         await store.close()
+
+
+async def started(place: Callable[[], Store], clock: Clock) -> Store:
+    """A gateway's store after the one before has died: what that held is due again."""
+    clock.forward(61)
+    store = place()
+    await store.start()
+    await store.due()
+    return store
+
+
+async def test_who_was_only_beside_one_that_its_gateway_dies_of_is_no_dead_letter(
+    tmp_path: Path, place: Callable[[], Store], clock: Clock
+) -> None:
+    """The last attempt that is left to each is made one at a time; what never was beside goes on meanwhile."""
+    suspects = ("evt_kills", "evt_beside", "evt_beside_too")
+    store = await started(place, clock)
+    for name in suspects:
+        await store.add(replace(an_event(name), body=body(name)), [owed()])
+    assert len(await store.claim(LANES, lease_seconds=60)) == len(suspects)
+    await store.close()  # it died of one of them
+
+    running: set[str] = set()
+    together: set[frozenset[str]] = set()
+    kills = asyncio.Event()
+
+    async def act(event_id: str) -> None:
+        running.add(event_id)
+        together.add(frozenset(running & set(suspects)))
+        if event_id == "evt_kills":
+            kills.set()
+            await asyncio.sleep(3600)
+        running.discard(event_id)
+
+    store = await started(place, clock)
+    async with working(tmp_path, store, Acts(act), 3, stop_seconds=0):
+        await kills.wait()
+        await store.add(replace(an_event("evt_fresh"), body=body("evt_fresh")), [owed()])
+        await until(lambda: state_is(store, "evt_fresh", DeliveryState.SUCCEEDED))
+        (beside,) = await store.deliveries(DeliveryFilter(event_ids=("evt_beside",)), limit=1)
+        assert (beside.state, beside.attempts, beside.reason) == (DeliveryState.PENDING, 1, WAITS)
+        await store.close()  # it dies again
+
+    running.clear()
+    store = await started(place, clock)
+
+    async def is_done(event_id: str) -> bool:
+        clock.forward(1)
+        return await state_is(store, event_id, DeliveryState.SUCCEEDED)
+
+    async with working(tmp_path, store, Acts(act), 3):
+        for name in suspects[1:]:
+            await until(lambda name=name: is_done(name))  # type: ignore[misc]
+    assert await state_of(store, "evt_kills") is DeliveryState.DEAD
+    assert max(map(len, together)) == 1
+    await store.close()
+
+
+async def test_an_attempt_that_a_stop_cuts_off_is_told_and_costs_none(
+    tmp_path: Path, store: Store, clock: Clock
+) -> None:
+    """So that a route with `attempts: 1` is no dead letter for a deployment."""
+    begun = asyncio.Event()
+
+    async def act(event_id: str) -> None:
+        if not begun.is_set():
+            begun.set()
+            await asyncio.sleep(3600)
+
+    await store.add(replace(an_event("evt_1"), body=body("evt_1")), [owed()])
+    async with working(tmp_path, store, Acts(act), stop_seconds=0):
+        await begun.wait()
+    (delivery,) = await store.deliveries(DeliveryFilter(), limit=1)
+    assert (delivery.state, delivery.attempts) == (DeliveryState.PENDING, 0)
+    async with working(tmp_path, store, Acts(act)):
+        await until(lambda: state_is(store, "evt_1", DeliveryState.SUCCEEDED))
+    whole = await store.delivery(delivery.id)
+    assert whole is not None
+    assert [(attempt.number, attempt.outcome.value) for attempt in whole[1]] == [(1, "interrupted"), (2, "succeeded")]
+    assert whole[0].attempts == 1
+
+
+async def test_what_is_cut_off_before_it_begins_keeps_no_slot(tmp_path: Path, store: Store) -> None:
+    async def act(event_id: str) -> None:
+        pass
+
+    await store.add(replace(an_event("evt_1"), body=body("evt_1")), [owed()])
+    claims = await store.claim(LANES, lease_seconds=60)
+    assert len(claims) == 1
+    async with working(tmp_path, store, Acts(act)) as worker:
+        worker._take(LANES, claims, time.monotonic())
+        for task in worker._attempts.values():  # as where its lease is lost just now
+            task.cancel()
+        await until(lambda: not worker._tasks)
+        figures = worker.figures("warehouse")
+        assert figures is not None
+        assert (figures.running, figures.ready) == (0, 0)

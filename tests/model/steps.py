@@ -41,6 +41,9 @@ SHAPES = (
     (("a", ()), ("b", ("a",)), ("c", ("b",))),
     (("a", ()), ("b", ()), ("c", ("a", "b"))),
 )  # fmt: skip
+OUTCOMES = (
+    "succeeded", "succeeded", "retry", "retry", "dead", "skipped", "dry", "interrupted", "released", "rekeyed",
+)  # fmt: skip
 ODD_TEXTS = ("refused", "refused", "a NUL \0 in it", "half a pair \ud83d", "x" * 5000)
 ODD_REASONS = (None, "waits", "waits for \ud83d", "a NUL \0 in it")
 PLAIN_OUTPUTS = 0.7  # of all
@@ -88,16 +91,16 @@ def plans(rng: Random) -> list[PlannedDelivery]:
 
 def outcomes(rng: Random) -> Outcome:
     """What becomes of a claim."""
-    kind = rng.choice(("succeeded", "succeeded", "retry", "retry", "dead", "skipped", "dry", "released", "rekeyed"))
+    kind = rng.choice(OUTCOMES)
     wait = float(rng.choice((0, 0, 1, 30, 600)))
     if kind == "released":
         return Released(rng.choice(ODD_REASONS), wait)
     if kind == "rekeyed":
         return Rekeyed(*(rng.choice((None, '["r1", "a", "k1"]', LONG)) for _ in "12"))
-    error = rng.choice(ODD_TEXTS) if kind in ("retry", "dead") else None
+    error = rng.choice(ODD_TEXTS) if kind in ("retry", "dead", "interrupted") else None
     reason = {"dead": error, "skipped": "its `if` is false", "dry": f"{DRY_RUN}of the route"}.get(kind)
     outcome = AttemptOutcome(kind) if kind != "dry" else AttemptOutcome.SKIPPED
-    state = DeliveryState({"retry": "pending", "dry": "skipped"}.get(kind, kind))
+    state = DeliveryState({"retry": "pending", "interrupted": "pending", "dry": "skipped"}.get(kind, kind))
     output = odd_output(rng) if kind == "succeeded" else None
     attempt = Attempt(1, AT, 0.01, outcome, error)
     return Finish(state, attempt, reason, wait if kind == "retry" else 0.0, output=output)

@@ -13,6 +13,7 @@ from itertools import takewhile
 
 from gateway.core.model import (
     NEEDED,
+    AttemptOutcome,
     DeliveryState,
     Event,
     Finish,
@@ -230,6 +231,7 @@ class ModelStore:
         if isinstance(ending, Finish):
             delivery.log.append((delivery.runs, ending.attempt.outcome.value, ending.attempt.error))
             delivery.last_error = ending.attempt.error or delivery.last_error
+            delivery.attempts -= ending.attempt.outcome is AttemptOutcome.INTERRUPTED
             self._end(delivery, ending.state.value, ending.reason, now)
             delivery.due_at = now + round(ending.wait_seconds * 1000)
             if ending.state is DeliveryState.PENDING:

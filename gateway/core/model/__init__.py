@@ -10,6 +10,8 @@ from gateway.core.model.connections import ConnectionChange, ConnectionState, Co
 from gateway.core.model.deliveries import (
     DRY_RUN,
     FINAL_STATES,
+    GATEWAY_DIED,
+    LEASE_ENDED,
     NEEDED,
     TRANSITIONS,
     Attempt,
@@ -27,6 +29,7 @@ from gateway.core.model.deliveries import (
     Rekeyed,
     Released,
     Transition,
+    is_by_death,
     sources_of,
     was_dry,
 )
@@ -39,6 +42,8 @@ __all__ = [
     "DRY_RUN",
     "EVERY_CONNECTED",
     "FINAL_STATES",
+    "GATEWAY_DIED",
+    "LEASE_ENDED",
     "NEEDED",
     "OWN",
     "REJECTED_REASONS",
@@ -84,6 +89,7 @@ __all__ = [
     "Route",
     "SharedRate",
     "Transition",
+    "is_by_death",
     "sources_of",
     "was_dry",
 ]

@@ -104,6 +104,18 @@ def was_dry(state: str, reason: str | None) -> bool:
     return state == DeliveryState.SKIPPED and reason is not None and reason.startswith(DRY_RUN)
 
 
+GATEWAY_DIED = "the gateway died during this attempt; whether it took effect is not known"
+LEASE_ENDED = (
+    "the gateway did not renew its lease during this attempt (it died, stopped or lost the database); whether it took "
+    "effect is not known"
+)
+
+
+def is_by_death(error: str | None) -> bool:
+    """Whether an attempt's error says that its gateway did not live to tell how it ended."""
+    return error in (GATEWAY_DIED, LEASE_ENDED)
+
+
 class AttemptOutcome(StrEnum):
     """How one run of a delivery ended."""
 

@@ -526,7 +526,7 @@ BEGIN
       finished_at = CASE WHEN g.state <> 'pending' THEN now_at END, reason = g.reason,
       last_error = coalesce(g.error, d.last_error), rendered = coalesce(g.rendered, d.rendered),
       output = coalesce(g.output, d.output),
-      attempts = d.attempts - (g.outcome IS NULL)::integer, runs = d.runs - (g.outcome IS NULL)::integer,
+      attempts = d.attempts - (g.outcome IS NULL OR g.outcome = 'interrupted')::integer, runs = d.runs - (g.outcome IS NULL)::integer,
       judged = d.judged OR g.rekeyed,
       once_key = CASE WHEN g.rekeyed THEN g.once ELSE d.once_key END,
       order_key = CASE WHEN g.rekeyed THEN g.ordering ELSE d.order_key END

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.core.model import (
+    LEASE_ENDED,
     Claim,
     Event,
     Fetched,
@@ -96,10 +97,6 @@ OUTPUTS = """
 SELECT run_id, action, output FROM deliveries
 WHERE event_seq = ANY ($1::bigint[]) AND run_id = ANY ($2::text[]) AND state = 'succeeded'
 """
-INTERRUPTED = (
-    "the gateway did not renew its lease during this attempt (it died, stopped or lost the database); whether it took "
-    "effect is not known"
-)
 
 
 def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[str]) -> list[list[Any]]:
@@ -209,7 +206,7 @@ class PostgresQueue(PostgresDatabase):
     async def due(self) -> Due:
         due, lease_in_seconds = await self._look()
         if lease_in_seconds is not None and lease_in_seconds < 0:
-            if await self._claiming.value(TAKE_OVER, self._now(), INTERRUPTED):
+            if await self._claiming.value(TAKE_OVER, self._now(), LEASE_ENDED):
                 await self._announce()
             due, _ = await self._look()
         return due

@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import (
+    GATEWAY_DIED,
     AttemptOutcome,
     Claim,
     Delivery,
@@ -45,7 +46,6 @@ from gateway.store.sqlite.maintenance import mark, marked
 from gateway.store.sqlite.turns import done_by, pass_turn, release_dependents, skip_dependents, take_turn_anew
 
 LANES_ON_THE_LOOP = 200  # so many are looked through in about 2 ms; more are left to the reading thread
-INTERRUPTED = "the gateway died during this attempt; whether it took effect is not known"
 
 
 def claim(
@@ -182,13 +182,15 @@ def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, no
     )
     connection.execute(
         "UPDATE deliveries SET state = ?, token = NULL, lease_until = NULL, due_at = ?, finished_at = ?, reason = ?,"
-        " last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered), output = COALESCE(?, output)"
+        " attempts = attempts - ?, last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered),"
+        " output = COALESCE(?, output)"
         " WHERE seq = ?",
         (
             how.state.value,
             now_ms + kept_ms(how.wait_seconds),
             now_ms if how.state.is_final else None,
             kept_text(how.reason),
+            how.attempt.outcome is AttemptOutcome.INTERRUPTED,
             kept_text(how.attempt.error),
             kept_json(how.rendered),
             kept_json(how.output),
@@ -217,12 +219,12 @@ def recover(connection: sqlite3.Connection, now_ms: int) -> int:
         connection.execute(
             "INSERT OR IGNORE INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (seq, runs, claimed_at, max(0, now_ms - claimed_at), AttemptOutcome.INTERRUPTED.value, INTERRUPTED),
+            (seq, runs, claimed_at, max(0, now_ms - claimed_at), AttemptOutcome.INTERRUPTED.value, GATEWAY_DIED),
         )
         connection.execute(
             "UPDATE deliveries SET state = 'pending', held = 0, token = NULL, lease_until = NULL, due_at = ?,"
             " last_error = ? WHERE seq = ?",
-            (now_ms, INTERRUPTED, seq),
+            (now_ms, GATEWAY_DIED, seq),
         )
     for row in rows:
         take_turn_anew(connection, row["seq"], once_key=row["once_key"], order_key=row["order_key"])
