@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import Protocol
 
-from gateway.plugin import Finding, ProbedUse
+from gateway.plugin import Finding, ProbedUse, without_credentials
 
 JETSTREAM, REDIS, AMQP, MQTT = "JetStream", "Redis", "AMQP", "MQTT"
 
@@ -69,12 +68,4 @@ def no_place(kind: str, to: str) -> str | None:
 
 def hidden(error: object, urls: str) -> str:
     """What a client library said, on one line and without the credentials of the (comma-separated) URLs."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    secrets: set[Any] = set()
-    for url in urls.split(","):
-        parts = urlsplit(url)
-        for secret in (url, parts.password, parts.username if parts.password is None else None):
-            secrets |= {secret, unquote(secret)} if secret else set()
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return text[:300]
+    return without_credentials(str(error).strip() or type(error).__name__, urls)[:300]

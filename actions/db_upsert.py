@@ -127,11 +127,13 @@ class DbUpsert(DatabaseAction[DbUpsertSettings]):
         database: Database = context.resource
         was_known = settings.table in database.tables
         try:
-            return await _run_once(database, settings, rows)
+            return await _run_once(database, settings, rows, context)
         except Reject:
             if not was_known:
                 raise
-            return await _run_once(database, settings, rows)  # the table may have been altered since it was read
+            return await _run_once(
+                database, settings, rows, context
+            )  # the table may have been altered since it was read
 
 
 def _rows(settings: DbUpsertSettings) -> list[_Row]:
@@ -162,11 +164,18 @@ def _row(settings: DbUpsertSettings, names: Mapping[str, Any]) -> _Row:
     return _Row(key, {**values, newest.column: newest.value}, newest.column)
 
 
-async def _run_once(database: Database, settings: DbUpsertSettings, rows: list[_Row]) -> dict[str, Any]:
+async def _run_once(
+    database: Database, settings: DbUpsertSettings, rows: list[_Row], context: Context
+) -> dict[str, Any]:
     table = settings.table
     try:
-        with database.errors_told(f"{table} could not be written now", f"{table}: the database refused the row"):
-            return await _write(database, settings, rows)
+        return await database.attempted(
+            lambda: _write(database, settings, rows),
+            context,
+            passing=f"{table} could not be written now",
+            refused=f"{table}: the database refused the row",
+            values=(row.columns for row in rows),
+        )
     except Exception:
         database.tables.pop(table, None)
         raise

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from markupsafe import escape as escape_html
 from pydantic import Field, SecretStr, field_validator
@@ -28,12 +28,12 @@ from gateway.plugin import (
     Retry,
     Settings,
     Text,
+    without_credentials,
 )
 
 _PASSING = frozenset((408, 425, 429))
 _CODE = re.compile(r"\berror=(\d{3})\b")
 _SERVICES = "https://github.com/caronc/apprise/wiki"
-_SHORTEST = 3  # a shorter part of a URL is no credential
 _said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
 
 
@@ -176,7 +176,8 @@ class Notify(Action[NotifySettings]):
         except (OSError, TimeoutError) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
             fix = "look at the connection's url, DNS and firewall"
-            yield Finding.bad(f"{name}: its server is not reached: {_hidden(str(why), service.url)}", fix)
+            said = without_credentials(str(why), service.url, every_part=True)
+            yield Finding.bad(f"{name}: its server is not reached: {said}", fix)
             return
         yield Finding.good(f"{name}: its server is reached; whether it takes the credentials shows with a message")
 
@@ -218,7 +219,8 @@ def _failure(name: str, said: list[str], url: str) -> Retry | Reject:
     text = " ".join(said)
     codes = [int(code) for code in _CODE.findall(text)]
     if not codes:
-        return Retry(f"{name} was not notified: {_hidden(text, url)[:300] or 'Apprise does not say why'}")
+        text = without_credentials(text, url, every_part=True)[:300]
+        return Retry(f"{name} was not notified: {text or 'Apprise does not say why'}")
     code = codes[0]
     phrase = f" {HTTPStatus(code).phrase}" if code in HTTPStatus._value2member_map_ else ""
     message = f"{name} answered {code}{phrase}"
@@ -227,17 +229,6 @@ def _failure(name: str, said: list[str], url: str) -> Retry | Reject:
             f"{message}: a redirect, which is never followed; put the final address into the connection's url"
         )
     return Retry(message) if code in _PASSING or code >= 500 else Reject(message)
-
-
-def _hidden(text: str, url: str) -> str:
-    """A text without any part of the URL that could be a credential."""
-    parts = urlsplit(url)
-    words = re.split(r"[/:@?&=,]", parts.netloc + "/" + parts.path)
-    words += [value for _, value in parse_qsl(parts.query)]
-    for word in sorted({*words, *map(unquote, words)}, key=len, reverse=True):
-        if len(word) >= _SHORTEST:
-            text = text.replace(word, "***")
-    return text
 
 
 def _server(notifier: Any) -> tuple[str, int] | None:

@@ -24,6 +24,7 @@ _PIECE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _TRANSACTION = frozenset(("begin", "start", "commit", "end", "rollback", "savepoint", "release", "abort", "prepare"))
+_READING = frozenset(("select", "with", "values", "table"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ class Statement:
     faults: tuple[str, ...]  # what keeps it from being run
 
 
-def read_statement(written: str) -> Statement:
-    """Reads a statement. Raises nothing."""
+def read_statement(written: str, *, is_reading: bool = False) -> Statement:
+    """Reads a statement, with `is_reading` one that may only read. Raises nothing."""
     text: list[str] = []
     code: list[str] = []  # without comments, quoted parts as ''
     names: dict[str, None] = {}
@@ -64,6 +65,8 @@ def read_statement(written: str) -> Statement:
         faults["holds no statement"] = None
     elif first[1].lower() in _TRANSACTION:
         faults[f"begins with {first[1].upper()}: it runs in a transaction of its own, which it may not end"] = None
+    elif is_reading and first[1].lower() not in _READING:
+        faults[f"begins with {first[1].upper()}: here it may only read, as SELECT does; db_execute takes others"] = None
     return Statement("".join(text).strip(), tuple(names), tuple(faults))
 
 

@@ -20,6 +20,7 @@ An action may run twice for one delivery (a crash between the work and its recor
 `context.delivery_id`; make a second run harmless.
 """
 
+from gateway.core.url_credentials import url_fault, without_credentials
 from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Fault, Reject, Retry, Settings
 from gateway.plugin.connections import (
     BreakerSettings,
@@ -51,8 +52,10 @@ from gateway.plugin.types import (
     parse_rate,
     parse_size,
 )
+from gateway.store.keeping import OUTPUT_BYTES
 
 __all__ = [
+    "OUTPUT_BYTES",
     "UNTIL_RESUMED",
     "Action",
     "AddressRefused",
@@ -93,4 +96,6 @@ __all__ = [
     "parse_size",
     "refusal",
     "retry_after_seconds",
+    "url_fault",
+    "without_credentials",
 ]

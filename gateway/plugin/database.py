@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from sqlalchemy import event, exc
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
-from gateway.core.masking import MASK, url_secrets
+from gateway.core.url_credentials import without_credentials
 from gateway.plugin.action import Reject
+from gateway.plugin.database_errors import DatabaseFailure, failure_of, is_read_only, note_argument, told
 from gateway.plugin.probe import Finding
 
 __all__ = [
@@ -28,29 +29,20 @@ __all__ = [
     "failure_of",
     "missing_file",
     "open_engine",
-    "redacted",
     "told",
 ]
 
 DATABASE_FIX = "look at the connection's url, the rights of its user, and whether the database is up"
 _CONNECT_SECONDS = 10.0
 _SQLITE_BUSY_MS = 5000
-_DRIVERS = ("asyncpg", "asyncmy", "aiosqlite", "sqlite3")
+_CLIENT_FOUND_ROWS = 2  # of MySQL's protocol
 _NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL"}
-_ERROR_CHARACTERS = 400
 # libpq's parameters that asyncpg would send to the server, which refuses them
 _LIBPQ_ONLY = frozenset(
     {"connect_timeout", "channel_binding", "gssencmode", "keepalives", "keepalives_idle", "keepalives_interval"}
     | {"keepalives_count", "tcp_user_timeout", "requirepeer", "require_auth", "sslcompression", "sslsni"}
     | {"load_balance_hosts", "fallback_application_name"}
 )
-# connection lost or refused, logins, deadlocks, serialization, resources, locks, shutdown, system errors
-_PG_RETRY = ("08", "28", "3D", "40", "53", "55006", "55P03", "57", "58", "XX", "25006")
-_MYSQL_RETRY = frozenset(
-    {1020, 1021, 1028, 1040, 1041, 1042, 1043, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1153, 1158, 1159, 1160, 1161}
-    | {1203, 1205, 1213, 1226, 1290, 1317, 1614, 1689, 1836, 1969, 2002, 2003, 2005, 2006, 2013, 2055, 3024}
-)
-_SQLITE_REJECT = frozenset({1, 18, 19, 20, 23, 25, 26})  # ERROR, TOOBIG, CONSTRAINT, MISMATCH, AUTH, RANGE, NOTADB
 
 
 def _json(value: Any) -> str:
@@ -61,20 +53,38 @@ def _json_other(value: Any) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def open_engine(url: str, base_folder: str, concurrency: int) -> AsyncEngine:
-    """An engine for a URL of a DatabaseConnection. Contacts nothing. Raises Reject where the URL cannot be used."""
+def open_engine(
+    url: str, base_folder: str, concurrency: int, *, counts_found: bool = False, is_read_only: bool = False
+) -> AsyncEngine:
+    """An engine for a URL, such as `DatabaseConnection.address()`. Contacts nothing. Raises Reject where the URL cannot
+    be used.
+
+    MySQL counts rows that an UPDATE finds as they are already only with `counts_found`; the others always do. With
+    `is_read_only` a file of SQLite is neither made nor locked nor written to; on the others it changes nothing. A
+    session that finds its database read-only is dropped, with all its pool: another server may take writes by now.
+    """
     scheme = url.partition("://")[0]
     common: dict[str, Any] = {"hide_parameters": True, "json_serializer": _json}
     if scheme == "sqlite":
-        return _sqlite(url, base_folder, common)
+        return _sqlite(url, base_folder, common, is_read_only=is_read_only)
     common |= {"pool_size": concurrency, "max_overflow": 0, "pool_pre_ping": True, "pool_recycle": 1800}
     try:
-        return _postgresql(url, common) if scheme.startswith("postgres") else _mysql(url, common)
+        is_postgresql = scheme.startswith("postgres")
+        engine = _postgresql(url, common) if is_postgresql else _mysql(url, common, counts_found=counts_found)
     except (ValueError, exc.ArgumentError) as error:
-        raise Reject(f"the connection's url cannot be read: {redacted(str(error), url)}") from None
+        raise Reject(f"the connection's url cannot be read: {without_credentials(str(error), url)}") from None
+    event.listen(engine.sync_engine, "handle_error", _weigh)
+    return engine
 
 
-def _sqlite(url: str, base_folder: str, common: dict[str, Any]) -> AsyncEngine:
+def _weigh(context: ExceptionContext) -> None:
+    """For each error of an engine."""
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True
+    note_argument(context.original_exception, getattr(context.execution_context, "compiled", None))
+
+
+def _sqlite(url: str, base_folder: str, common: dict[str, Any], *, is_read_only: bool) -> AsyncEngine:
     path = Path(base_folder, url.removeprefix("sqlite:///").partition("?")[0])
     # one connection: SQLite has one writer at a time, and a queue here is fairer than its polling
     engine = create_async_engine(
@@ -83,6 +93,8 @@ def _sqlite(url: str, base_folder: str, common: dict[str, Any]) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "do_connect")
     def make_folder(*_: Any) -> None:
+        if is_read_only and not path.exists():
+            raise Reject(f"there is no file {path.name} yet: nothing was written to that database")
         path.parent.mkdir(parents=True, exist_ok=True)
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -91,12 +103,13 @@ def _sqlite(url: str, base_folder: str, common: dict[str, Any]) -> AsyncEngine:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_SQLITE_BUSY_MS}")
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA query_only = {'ON' if is_read_only else 'OFF'}")
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
         # a deferred transaction that reads, then writes, fails where another process wrote in between
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -106,25 +119,54 @@ def _postgresql(url: str, common: dict[str, Any]) -> AsyncEngine:
     query = parse_qsl(parts.query, keep_blank_values=True)
     seconds = next((float(value) for name, value in query if name == "connect_timeout"), 0.0) or _CONNECT_SECONDS
     kept = urlencode([(name, value) for name, value in query if name not in _LIBPQ_ONLY])
-    dsn = urlunsplit(("postgresql", parts.netloc, parts.path, kept, ""))
-    if not parts.netloc and dsn.startswith("postgresql:/") and not dsn.startswith("postgresql://"):
-        dsn = dsn.replace("postgresql:/", "postgresql:///", 1)
+    login, _, servers = parts.netloc.rpartition("@")
+    user, _, password = map(unquote, login.partition(":"))
+    # without its login: the driver's errors show parts of a URL that it cannot read
+    dsn = f"postgresql://{servers}{parts.path}" + (f"?{kept}" if kept else "")
 
     async def connect(*_: Any, **__: Any) -> Any:
         # SQLAlchemy's own reading of the URL refuses sslmode, options, application_name; asyncpg's takes them
         import asyncpg
 
-        return await asyncpg.connect(dsn, timeout=seconds)
+        # its own cache of prepared statements, which SQLAlchemy does not need, would break behind a pooler
+        return await asyncpg.connect(
+            dsn, user=user or None, password=password or None, timeout=seconds, statement_cache_size=0
+        )
 
-    return create_async_engine("postgresql+asyncpg://", async_creator=connect, **common)
+    engine = create_async_engine("postgresql+asyncpg://", **common)
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def connected(dialect: Any, *_: Any) -> Any:
+        raw = await_only(connect())
+        try:
+            is_pooled = await_only(behind_pooler(raw))
+        except BaseException:
+            raw.terminate()
+            raise
+
+        async def opened() -> Any:
+            return raw
+
+        # a pooler lends a session for one transaction: a statement prepared there is another's the next time, or taken
+        unnamed: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+        return dialect.dbapi.connect(async_creator_fn=opened, **(unnamed if is_pooled else {}))
+
+    return engine
 
 
-def _mysql(url: str, common: dict[str, Any]) -> AsyncEngine:
+async def behind_pooler(connection: Any) -> bool:
+    """Whether one of asyncpg's connections leads to a pooler such as PgBouncer, which invents the process number that a
+    client is told at its login.
+    """
+    return bool(connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()"))
+
+
+def _mysql(url: str, common: dict[str, Any], *, counts_found: bool) -> AsyncEngine:
     parsed = make_url(url)
     query = {name.replace("-", "_"): value for name, value in parsed.query.items()}
     # without CLIENT_FOUND_ROWS, an upsert that changes nothing counts 0, which tells a refused one
     arguments: dict[str, Any] = {
-        "client_flag": 0,
+        "client_flag": _CLIENT_FOUND_ROWS if counts_found else 0,
         "connect_timeout": int(_CONNECT_SECONDS),
         # times are bound as UTC; a server that is not strict would cut values short and say nothing
         "init_command": "SET time_zone = '+00:00', sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')",
@@ -151,34 +193,6 @@ def _mysql_tls(options: Mapping[str, str]) -> ssl.SSLContext | None:
     return context
 
 
-def redacted(text: str, url: str) -> str:
-    """A message without the URL or any password that is in it."""
-    for secret in sorted({url, *url_secrets(url)} - {""}, key=len, reverse=True):  # however short
-        text = text.replace(secret, MASK)
-    return text
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseFailure:
-    """What a failure of the database means for the delivery. The text has no statement, no values and no password."""
-
-    may_pass: bool  # worth another try: away, locked, full, shutting down, a deadlock; else the database refuses it
-    text: str
-
-
-def failure_of(error: Exception, url: str) -> DatabaseFailure | None:
-    """What an engine of `open_engine` raised, or None where it is no failure of a database."""
-    known = (exc.SQLAlchemyError, OSError, ValueError, OverflowError)  # drivers raise the last two about a value
-    if not isinstance(error, known) and type(error).__module__.partition(".")[0] not in _DRIVERS:
-        return None
-    return DatabaseFailure(_may_pass(error, _cause(error)), told(error, url))
-
-
-def told(error: Exception, url: str) -> str:
-    """What a database or its driver says, without statement, values and password."""
-    return redacted(_said(_cause(error)), url)[:_ERROR_CHARACTERS]
-
-
 def missing_file(engine: AsyncEngine) -> Path | None:
     """The file of an SQLite database that is not there yet: connecting would make it. None: there is one to ask."""
     file = Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
@@ -188,10 +202,18 @@ def missing_file(engine: AsyncEngine) -> Path | None:
 async def answering(engine: AsyncEngine, url: str) -> Finding:
     """For a probe: whether the database answers, and its version."""
     try:
-        async with engine.connect():
-            return Finding.good(f"answers: {_version(engine)}")
+        async with engine.connect() as connection:
+            return Finding.good(f"answers: {_version(engine)}{await _pooler(connection)}")
     except Exception as error:  # a driver may raise anything; all of it means that the database cannot be used
         return Finding.bad(f"does not answer: {told(error, url)}", DATABASE_FIX)
+
+
+async def _pooler(connection: AsyncConnection) -> str:
+    """Which pooler stands before PostgreSQL, in words that follow its version; empty: none."""
+    if connection.dialect.name != "postgresql":
+        return ""
+    raw: Any = (await connection.get_raw_connection()).driver_connection
+    return ", behind a pooler such as PgBouncer" if await behind_pooler(raw) else ""
 
 
 def _version(engine: AsyncEngine) -> str:
@@ -199,46 +221,3 @@ def _version(engine: AsyncEngine) -> str:
     name = "MariaDB" if is_mariadb else _NAMES.get(engine.dialect.name, engine.dialect.name)
     numbers = [part for part in getattr(engine.dialect, "server_version_info", None) or () if isinstance(part, int)]
     return f"{name} {'.'.join(map(str, numbers))}" if numbers else name
-
-
-def _cause(error: Exception) -> BaseException:
-    """SQLAlchemy wraps its adapter's error, which wraps the driver's: the innermost speaks plainest."""
-    if isinstance(error, exc.DBAPIError) and error.orig is not None:
-        return error.orig.__cause__ or error.orig
-    return error
-
-
-def _said(cause: BaseException) -> str:
-    code = _mysql_code(cause)
-    if code is not None and len(cause.args) > 1:
-        text = f"{cause.args[1]} (error {code})"
-    else:
-        text = str(getattr(cause, "message", None) or cause)  # asyncpg's str() adds the row itself as DETAIL
-    if isinstance(cause, TimeoutError) and not text:
-        text = "no answer in time"
-    return " ".join(text.split()) or type(cause).__name__
-
-
-def _mysql_code(cause: BaseException) -> int | None:
-    is_mysql = type(cause).__module__.partition(".")[0] == "asyncmy"
-    return cause.args[0] if is_mysql and cause.args and isinstance(cause.args[0], int) else None
-
-
-def _may_pass(error: Exception, cause: BaseException) -> bool:
-    state, sqlite_code, mysql_code = (
-        getattr(cause, "sqlstate", None), getattr(cause, "sqlite_errorcode", None), _mysql_code(cause),
-    )  # fmt: skip
-    if isinstance(cause, OSError):
-        return True
-    if isinstance(state, str):
-        return state.startswith(_PG_RETRY)
-    if isinstance(sqlite_code, int):
-        return sqlite_code & 0xFF not in _SQLITE_REJECT
-    if mysql_code is not None:
-        return mysql_code in _MYSQL_RETRY
-    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
-        return True
-    # what is left are the drivers' own complaints: about a value before anything was sent, or about the connection
-    if isinstance(cause, (ValueError, TypeError, OverflowError)):
-        return False
-    return not isinstance(error, (exc.ProgrammingError, exc.DataError, exc.IntegrityError, exc.CompileError))

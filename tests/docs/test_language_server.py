@@ -69,7 +69,7 @@ def test_variables_templates_and_globs_are_not_marked(editor: LanguageServer, ol
         ("attempts: 20", "attempts: 2000", "2000", "Value is above the maximum of 1000."),
         (
             "uses: slack", "uses: slak", "slak",
-            "expected db_execute, db_upsert, email, http_forward, notify, publish or slack",
+            "expected db_execute, db_query, db_upsert, email, http_forward, notify, publish or slack",
         ),
         ("type: database", "type: databse", "databse", "expected apprise, broker, database, http, slack or smtp"),
         ("tls: starttls", "tls: startls", "startls", "expected starttls, implicit or none"),
@@ -97,7 +97,16 @@ def test_mistakes_are_marked_where_they_are(
 
 def test_uses_offers_the_built_in_actions(editor: LanguageServer) -> None:
     offered = editor.completions(CONFIG, changed("uses: slack", f"uses: {MARK}"))
-    assert set(offered) == {"db_execute", "db_upsert", "email", "http_forward", "notify", "publish", "slack"}
+    assert set(offered) == {
+        "db_execute",
+        "db_query",
+        "db_upsert",
+        "email",
+        "http_forward",
+        "notify",
+        "publish",
+        "slack",
+    }
     assert offered["slack"]["documentation"].startswith("Posts a message by an incoming webhook")
 
 

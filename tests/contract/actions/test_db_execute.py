@@ -93,6 +93,12 @@ async def test_another_count_than_expected_is_rolled_back_and_dead(stock: str) -
     assert await sql(stock, "SELECT count(*) FROM stock WHERE held = 0") == [(0,)]
 
 
+async def test_a_row_that_is_found_as_it_already_is_counts(stock: str) -> None:
+    statement = "UPDATE stock SET held = :held WHERE sku = :sku"
+    async with trial(stock, statement, {"held": 7, "sku": "tea"}, expect_rows=1) as one:
+        assert [(await one.attempt()).output for _ in range(2)] == [{"rows": 1}] * 2  # as after a crash
+
+
 async def test_what_the_database_refuses_is_dead_and_tells_no_value(stock: str) -> None:
     async with trial(stock, INSERT, {"sku": "tea", "held": 1}) as one:
         ended = await one.attempt()
@@ -196,7 +202,7 @@ async def test_the_probe_compiles_each_statement_and_runs_none(stock: str) -> No
     assert bad.verdict == "bad"
     assert bad.text.startswith("the statement is refused: ")
     assert "stocks" in bad.text
-    assert (bad.fix, bad.use) == ("mend the statement, or the table", "test.2")
+    assert (bad.fix, bad.use) == ("mend the statement, the table, or the rights", "test.2")
     assert await sql(stock, "SELECT count(*) FROM stock") == [(2,)]
 
 

@@ -17,8 +17,8 @@ import pytest
 from pydantic import ValidationError
 
 from actions.db_upsert import DbUpsert, DbUpsertSettings
-from gateway.plugin import DatabaseConnection, Deferred, Reject, Retry
-from gateway.plugin.database import open_engine, redacted
+from gateway.plugin import DatabaseConnection, Deferred, Reject, Retry, without_credentials
+from gateway.plugin.database import open_engine
 from tests.contract.actions.running import Run, opened
 
 ON_POSTGRESQL = pytest.mark.xdist_group("postgresql")  # one worker, so one server
@@ -413,9 +413,9 @@ def test_gateway_check_does_not_import_sqlalchemy() -> None:
 
 def test_password_is_cut_out_in_both_its_forms() -> None:
     url = "postgresql://ann:s3cr3t%21@db/shop"
-    assert redacted(f"{url} s3cr3t! s3cr3t%21", url) == "*** *** ***"
+    assert without_credentials(f"{url} s3cr3t! s3cr3t%21", url) == "*** *** ***"
 
-    assert redacted("s3cr3t", "postgresql://db/shop?password=s3cr3t") == "***"
+    assert without_credentials("s3cr3t", "postgresql://db/shop?password=s3cr3t") == "***"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,186 @@
+"""How the database actions reach a database: its login, a pooler before it, and a failover."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncmy
+import pytest
+from pydantic import ValidationError
+
+from actions.db_execute import DbExecute
+from actions.db_upsert import DbUpsert
+from gateway.plugin import DatabaseConnection, Finding
+from gateway.testing import probe_action
+from tests.contract.actions.running import opened
+from tests.contract.actions.test_db_upsert import ON_MARIADB, ON_POSTGRESQL, connection_to, sql
+from tests.integration.test_postgres_faults import pgbouncer, reached
+
+HARD = "Xk29/fj?s8#3h@f:K%41+ 9"  # each of them means something in a URL
+INTO_T: dict[str, Any] = {"table": "t", "values": {"n": 1}}
+
+
+def connection(**keys: Any) -> DatabaseConnection:
+    return DatabaseConnection.model_validate({"type": "database", **keys})
+
+
+# -- url, and what stands beside it ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "address"),
+    [
+        (
+            {"url": "postgresql://", "host": "db", "user": "a b", "password": "x#/", "database": "s h"},
+            "postgresql://a%20b:x%23%2F@db/s%20h",
+        ),
+        ({"url": "postgresql://app@db:1/shop?sslmode=require", "password": "p"},
+         "postgresql://app:p@db:1/shop?sslmode=require"),
+        ({"url": "mysql://", "host": "/run/db.sock", "port": 1}, "mysql://?unix_socket=/run/db.sock&port=1"),
+        ({"url": "postgresql:///d", "host": "/run/pg"}, "postgresql:///d?host=/run/pg"),
+        ({"url": "postgresql:///d", "host": "a,b", "port": 5433}, "postgresql://a:5433,b:5433/d"),
+        ({"url": "postgresql:///d", "host": "::1", "port": 5}, "postgresql://[::1]:5/d"),
+        ({"url": "postgresql:///d", "port": 5}, "postgresql://localhost:5/d"),
+        ({"url": "postgresql://a:1,b:2/d?target_session_attrs=read-write"},
+         "postgresql://a:1,b:2/d?target_session_attrs=read-write"),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_the_url_goes_to_its_place(keys: dict[str, Any], address: str) -> None:
+    assert connection(**keys).address() == address
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"url": "postgresql://app:Xk#9@db/shop"}, "has a # where none can be"),
+        ({"url": "postgresql://app:Xk/9@db/shop"}, "has a / where none can be"),
+        ({"url": "postgresql://app:X@k/9@db/shop"}, "has a / where none can be"),
+        ({"url": "mysql://app:Xk?9@db/shop"}, r"has a \? where none can be"),
+        ({"url": "mysql://app:X[k@db/shop"}, r"has a \[ where none can be"),
+        ({"url": "mysql://app@db:port/shop"}, "has a port that is no number"),
+        ({"url": "mysql://app:a@db/shop", "password": "b"}, "stands in url too: leave it out in one"),
+        ({"url": "mysql://db/shop", "host": "other"}, "stands in url too: leave it out in one"),
+        ({"url": "mysql://db:1/shop", "port": 2}, "stands in url too: leave it out in one"),
+        ({"url": "postgresql:///?user=a", "user": "b"}, "stands in url too: leave it out in one"),
+        ({"url": "sqlite:///shop.db", "password": "x"}, "is nothing that a file of SQLite has"),
+        ({"url": "mysql://"}, "url says neither host nor database"),
+        ({"url": "mysql://", "host": "me@db"}, "should match pattern"),
+    ],
+)
+def test_a_url_that_would_be_read_otherwise_and_what_is_said_twice_are_errors_at_load(
+    keys: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        connection(**keys)
+
+
+@contextlib.asynccontextmanager
+async def mariadb_user(socket: Path, database: str, password: str) -> AsyncIterator[str]:
+    """A user who may do everything in one database, and nothing beside."""
+    name = f"u{database[1:20]}"
+    root = await asyncmy.connect(user="root", unix_socket=str(socket))
+    async with root.cursor() as cursor:
+        await cursor.execute(f"CREATE USER {name}@localhost IDENTIFIED BY %s", (password,))
+        await cursor.execute(f"GRANT ALL ON {database}.* TO {name}@localhost")
+    try:
+        yield name
+    finally:
+        async with root.cursor() as cursor:
+            await cursor.execute(f"DROP USER {name}@localhost")
+        await root.ensure_closed()
+
+
+@ON_MARIADB
+async def test_a_password_that_no_url_takes_logs_in(mariadb_url: str, mariadb_socket: Path) -> None:
+    database = urlsplit(mariadb_url).path[1:]
+    async with mariadb_user(mariadb_socket, database, HARD) as user:
+        given = connection(url="mysql://", host=str(mariadb_socket), user=user, password=HARD, database=database)
+        async with opened(DbUpsert(), given) as run:
+            assert await run({**INTO_T, "key": {"id": 1}, "ensure_table": True}) == {"rows": 1, "changed": 1}
+
+
+# -- a pooler in transaction mode -----------------------------------------------------------------------------
+
+
+@ON_POSTGRESQL
+async def test_forty_upserts_at_once_through_pgbouncer_succeed_at_their_first_attempt(postgresql_url: str) -> None:
+    await sql(postgresql_url, "CREATE TABLE t (id int PRIMARY KEY, n int, tags jsonb, words text[])")
+    with pgbouncer(postgresql_url, "transaction") as url:
+        await reached(url)
+        async with contextlib.AsyncExitStack() as stack:  # as many gateways would: more clients than server sessions
+            runs = [await stack.enter_async_context(opened(DbUpsert(), connection_to(url))) for _ in range(5)]
+            for _ in range(3):
+                done = await asyncio.gather(
+                    *(
+                        runs[n % 5]({"table": "t", "key": {"id": n}, "values": {"n": n, "tags": [n], "words": ["a"]}})
+                        for n in range(40)
+                    )
+                )
+                assert done == [{"rows": 1, "changed": 1}] * 40
+        (answer, table) = await probe_action(
+            DbUpsert(), {**INTO_T, "key": {"id": 1}, "connection": "it"}, connection=connection_to(url)
+        )
+    assert answer.text.startswith("answers: PostgreSQL 1")
+    assert answer.text.endswith(", behind a pooler such as PgBouncer")
+    assert table.verdict == "good"
+    assert await sql(postgresql_url, "SELECT count(*) FROM t") == [(40,)]
+
+
+@ON_POSTGRESQL
+async def test_a_statement_is_compiled_through_pgbouncer(postgresql_url: str) -> None:
+    await sql(postgresql_url, "CREATE TABLE t (id int PRIMARY KEY, n int)")
+    with pgbouncer(postgresql_url, "transaction") as url:
+        await reached(url)
+        uses = [{"statement": "UPDATE t SET n = :n", "params": {"n": 1}}] * 3
+        _, *found = await probe_action(DbExecute(), *uses, connection=connection_to(url))
+    assert found == [Finding.good("the statement is taken", use=f"test.{number}") for number in (1, 2, 3)]
+
+
+# -- failover -------------------------------------------------------------------------------------------------
+
+
+async def written_after(url: str, connection: DatabaseConnection, *, read_only: str, writable: str) -> int:
+    """Forty upserts begin while a database takes no writes; how many rows are there soon after it does again."""
+    async with opened(DbUpsert(), connection) as run:
+        await run({**INTO_T, "key": {"id": 0}, "ensure_table": True})
+        await sql(url, read_only)
+        loop = asyncio.get_running_loop()
+        try:
+            async with opened(DbUpsert(), connection) as second:
+                begun = [asyncio.ensure_future(second({**INTO_T, "key": {"id": n}})) for n in range(1, 41)]
+                await asyncio.wait(begun, timeout=1.5)  # each of its sessions has met the database so by now
+                assert not any(task.done() for task in begun)
+                await sql(url, writable)
+                again_at = loop.time()
+                await asyncio.gather(*begun)
+                assert loop.time() - again_at < 10
+        finally:
+            await sql(url, writable)
+    [(count,)] = await sql(url, "SELECT count(*) FROM t")
+    return int(count)
+
+
+@ON_POSTGRESQL
+async def test_all_is_written_soon_after_a_read_only_postgresql_takes_writes_again(postgresql_url: str) -> None:
+    above = f"{postgresql_url}&options=-c%20default_transaction_read_only%3Doff"  # of what holds for the database
+    alter = f'ALTER DATABASE "{urlsplit(postgresql_url).path[1:]}" SET default_transaction_read_only ='
+    given = connection_to(postgresql_url)
+    assert await written_after(above, given, read_only=f"{alter} on", writable=f"{alter} off") == 41
+
+
+@ON_MARIADB
+async def test_all_is_written_soon_after_a_read_only_mariadb_takes_writes_again(
+    mariadb_url: str, mariadb_socket: Path
+) -> None:
+    database = urlsplit(mariadb_url).path[1:]
+    async with mariadb_user(mariadb_socket, database, "x") as user:
+        given = connection(url="mysql://", host=str(mariadb_socket), user=user, password="x", database=database)
+        count = await written_after(
+            mariadb_url, given, read_only="SET GLOBAL read_only = 1", writable="SET GLOBAL read_only = 0"
+        )
+    assert count == 41
