@@ -61,7 +61,9 @@ def test_they_are_bounded() -> None:
     assert len(complete(["*"], "object.")) == MOST
 
 
-def test_near_fields_of_a_type_is_listed() -> None:
+def test_the_fields_of_a_type_are_listed_down_to_the_second_level() -> None:
     listed = [field.name for field in near_fields("invoice.paid")]
     assert {"object.id", "object.lines.data[0].amount"} <= set(listed)
+    assert "object.parent.subscription_details.subscription" not in listed
+    assert len(listed) < 400
     assert near_fields("no.such.type") == []
