@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.simulation.explain import ExplainedAction, ExplainedRoute
 
 MOST_EVENT_CHARACTERS = 1024 * 1024
-FETCH_ASSUMED = "fetch asks Stripe when it runs; this is with the event's own object"
+FETCH_ASSUMED = "fetch asks Stripe when it runs; this is with the event's own object, and samples of what it lacks"
 T = TypeVar("T")
 _thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-playground")  # one at a time: intake comes first
 

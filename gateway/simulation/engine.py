@@ -18,7 +18,6 @@ import structlog
 
 from gateway.config.load import Config
 from gateway.core.errors import StripeApiError
-from gateway.core.fetch_answer import as_if_whole
 from gateway.core.model import (
     NEEDED,
     Account,
@@ -33,11 +32,11 @@ from gateway.core.model import (
     Route,
     was_dry,
 )
-from gateway.core.routing import RouteTable, route, scope_of, with_fetched
+from gateway.core.routing import RouteTable, route, with_fetched
 from gateway.delivery.attempt import AttemptContext, run_attempt, scope_for
-from gateway.delivery.fetch import question
 from gateway.delivery.resources import Resources
 from gateway.plugin import Action, Context, Reject, Settings
+from gateway.simulation.plausible_fetch import plausible_answer
 
 EXAMPLE_DELIVERY = "dlv_example"
 
@@ -251,9 +250,7 @@ class _StandIn(Action[Any]):
 
 
 class _Bringer:
-    """Brings what is assumed to be at Stripe, else the object as the event tells it. Raises StripeRefused where nothing
-    can be asked for.
-    """
+    """Brings what is assumed to be at Stripe, else what is plausible."""
 
     def __init__(self, fetched: Mapping[str, Any] | None) -> None:
         self._fetched = fetched
@@ -261,10 +258,8 @@ class _Bringer:
     async def fetch(
         self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
     ) -> Mapping[str, Any]:
-        question(envelope, account, fetch)
-        value = scope_of(envelope, account, {}).get("object", {}) if self._fetched is None else self._fetched
-        whole: Mapping[str, Any] = as_if_whole(value)
-        return whole
+        now = claim.event.created_at or claim.event.received_at
+        return plausible_answer(envelope, account, fetch, int(now.timestamp()), self._fetched)
 
 
 class _Unknown(Mapping[str, Any]):

@@ -12,7 +12,7 @@ from gateway.core.envelope import THIN
 from gateway.stripe import objects
 
 _MISSING = re.compile(r"^((?:event\.data\.)?object\b[\w.\[\]]*)\.(\w+): no such field")
-_EVENT_DATA = re.compile(r"^event\.data: no such field")
+_EVENT_DATA = re.compile(r"^(event|object)\.data: no such field")
 _PREVIOUS = re.compile(r"^(previous\.\w+): no such field")
 _STEP = re.compile(r"\w+")
 _INDEX = re.compile(r"\[\d+\]|\.data\b")
@@ -25,7 +25,7 @@ def missing_note(message: str, scope: Mapping[str, Any]) -> str:
     """
     event = scope.get("event")
     if _EVENT_DATA.match(message) and isinstance(event, Mapping) and event.get("object") == THIN:
-        return "; a thin event is posted without its data, which fetch: {event: true} brings"
+        return "; a thin event is posted without its data: fetch: {event: true} brings it, as event.data"
     unchanged = _PREVIOUS.match(message)
     if unchanged is not None:
         name = unchanged[1]

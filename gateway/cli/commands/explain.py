@@ -109,7 +109,10 @@ def _route_lines(route: ExplainedRoute) -> Iterator[str]:
     for part in route.decided_by:
         yield f"          {part}"
     if route.is_fetch_assumed:
-        yield "        fetch asks Stripe when it runs; what follows is with the event's own object"
+        yield (
+            "        fetch asks Stripe when it runs; what follows is with the event's own object, and samples of what "
+            "it lacks"
+        )
     for key, value in (("once_per", route.once_per), ("order_by", route.order_by)):
         if value is not None:
             yield f"        {key}: {json.dumps(value, ensure_ascii=False, default=str)}"

@@ -72,20 +72,6 @@ async def test_values_of_every_kind_are_bound_alike(stock: str) -> None:
     assert moment_of(at) == datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("price", ["{{ 1999 / 100 }}", "{{ 1999 | major_units('usd') }}"])
-async def test_an_amount_meets_the_row_that_has_it_as_a_decimal(stock: str, price: str) -> None:
-    await sql(stock, "CREATE TABLE prices (price NUMERIC(12, 4), rate DOUBLE PRECISION)")
-    params = {"price": price, "rate": price}
-    async with trial(stock, "INSERT INTO prices VALUES (:price, :rate)", params) as one:
-        for _ in range(2):
-            assert (await one.attempt()).error is None
-    async with trial(
-        stock, "UPDATE prices SET rate = 1.5 WHERE price = :price", {"price": price}, expect_rows=2
-    ) as one:
-        assert (await one.attempt()).error is None
-    assert await sql(stock, "SELECT count(*) FROM prices WHERE price = 19.99") == [(2,)]
-
-
 async def test_another_count_than_expected_is_rolled_back_and_dead(stock: str) -> None:
     async with trial(stock, "UPDATE stock SET held = 0 WHERE sku <> :x", {"x": ""}, expect_rows=1) as one:
         ended = await one.attempt()

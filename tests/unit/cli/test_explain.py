@@ -98,7 +98,9 @@ no      orders: wants checkout.session.completed by checkout.session.*, but its 
 def test_an_object_that_would_be_fetched_is_told_to_be_the_events_own(config: Path, gateway_cli: CommandLine) -> None:
     config.write_text(config.read_text().replace("    once_per", "    fetch: true\n    once_per"))
     ran = gateway_cli("--config", config, "explain", event_file(config.parent))
-    assert "\n        fetch asks Stripe when it runs; what follows is with the event's own object\n" in ran.out
+    assert (
+        "\n        fetch asks Stripe when it runs; what follows is with the event's own object, and samples" in ran.out
+    )
 
 
 def test_an_event_of_a_connected_account_is_told_not_to_be_ours(config: Path, gateway_cli: CommandLine) -> None:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.core.envelope import parse_event
 from gateway.core.model import DeliveryState, Event, EventState
 from gateway.simulation import Assumed, SimulationResult, Simulator
-from gateway.testing import make_event
+from gateway.testing import make_event, thin_event
 from tests.configs import loaded
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -243,6 +245,33 @@ async def test_a_fetch_that_cannot_be_is_a_dead_letter_here_too(tmp_path: Path) 
         "discount cannot be fetched: it has no place of its own at Stripe; give customer.discount.created a route "
         "without fetch",
     )
+
+
+@pytest.mark.parametrize(
+    ("fetch", "expression", "rendered"),
+    [
+        ("true", "object.display_name", "Requests"),
+        ("{event: true}", "event.data.developer_message_summary", "developer_message_summary"),
+        ("{event: true, object: false}", "object.object ~ event.data.reason.error_count", "billing.meter0"),
+    ],
+)
+async def test_what_a_thin_event_is_about_and_its_data_are_samples(
+    tmp_path: Path, fetch: str, expression: str, rendered: str
+) -> None:
+    text = FETCHING.replace("fetch: true", f"fetch: {fetch}").replace(
+        "object.lines.has_more | default('no list')", expression
+    )
+    body = json.dumps(thin_event()).encode()
+    result = await Simulator(loaded(tmp_path, text)).simulate(parse_event(body, "acme", NOW))
+    assert result.deliveries[0].rendered["body"] == rendered
+
+
+async def test_what_fetch_expands_is_a_sample_of_that_id(tmp_path: Path) -> None:
+    expression = "object.customer.id ~ ' ' ~ object.customer.email ~ ' ' ~ object.line_items.data[0].price.product.name"
+    text = FETCHING.replace("fetch: true", "fetch: {expand: [customer, line_items.data.price.product]}")
+    text = text.replace("object.lines.has_more | default('no list')", expression)
+    result = await Simulator(loaded(tmp_path, text)).simulate(event(object={"customer": "cus_7", "line_items": None}))
+    assert result.deliveries[0].rendered["body"].startswith("cus_7 ")
 
 
 async def test_a_list_is_whole_where_fetch_would_bring_it(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_what_an_older_event_has_in_the_place_of_a_field(message: str, note: str
 
 def test_a_thin_event_s_data_has_to_be_fetched() -> None:
     scope = {"event": {"object": "v2.core.event"}, "object": {"object": "billing.meter"}}
-    note = "; a thin event is posted without its data, which fetch: {event: true} brings"
-    assert missing_note("event.data: no such field", scope) == note
+    note = "; a thin event is posted without its data: fetch: {event: true} brings it, as event.data"
+    assert missing_note("event.data: no such field", scope) == missing_note("object.data: no such field", scope) == note
     assert missing_note("event.data: no such field", {"event": {"object": "event"}}) == ""
 
 
