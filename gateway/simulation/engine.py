@@ -51,6 +51,7 @@ class Assumed:
     failures: Mapping[str, str] = field(default_factory=dict)
     fetched: Mapping[str, Any] | None = None
     done_once: Mapping[str, str] = field(default_factory=dict)  # once keys that are done, and by which delivery
+    expands: bool = True  # with samples, where the event's own object stands in; False: it stays as the event tells it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Simulator:
         event, planned = route(event, self._config.accounts, self._table, self._config.vars)
         log = structlog.get_logger()
         resources = Resources(lambda *_: True, log)
-        fetcher = _Bringer(self._stand_in.assumed.fetched)
+        fetcher = _Bringer(self._stand_in.assumed)
         rng = Random(0)  # noqa: S311 - varies waits, guards nothing
         attempts = AttemptContext(self._config, self._table, resources, fetcher, rng, log)
         ended: dict[tuple[str, str], SimulatedDelivery] = {}
@@ -252,14 +253,15 @@ class _StandIn(Action[Any]):
 class _Bringer:
     """Brings what is assumed to be at Stripe, else what is plausible."""
 
-    def __init__(self, fetched: Mapping[str, Any] | None) -> None:
-        self._fetched = fetched
+    def __init__(self, assumed: Assumed) -> None:
+        self._assumed = assumed
 
     async def fetch(
         self, claim: Claim, envelope: Mapping[str, Any], account: Account, fetch: Fetch
     ) -> Mapping[str, Any]:
         now = claim.event.created_at or claim.event.received_at
-        return plausible_answer(envelope, account, fetch, int(now.timestamp()), self._fetched)
+        asked = fetch if self._assumed.expands else replace(fetch, expand=())
+        return plausible_answer(envelope, account, asked, int(now.timestamp()), self._assumed.fetched)
 
 
 class _Unknown(Mapping[str, Any]):

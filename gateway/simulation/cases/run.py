@@ -77,7 +77,8 @@ async def _simulated(case: Case, config: Config) -> SimulationResult:
             _event(case, config, earlier, ("earlier", i)), Assumed(settings.outputs), f"dlv_earlier_{i + 1}"
         )
     event = _event(case, config, settings.event, ("event",))
-    return await simulator.simulate(event, Assumed(settings.outputs, settings.failures, _fetched(case, event)))
+    assumed = Assumed(settings.outputs, settings.failures, _fetched(case, event), expands=False)
+    return await simulator.simulate(event, assumed)
 
 
 def _fetched(case: Case, event: Event) -> dict[str, Any] | None:
