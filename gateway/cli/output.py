@@ -98,12 +98,24 @@ def fail(message: str, code: int = 1) -> typer.Exit:
 
 
 @contextlib.contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows how much of `total` is done; told so by what it gives."""
+def bars(*names: str, transient: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on standard error how far each of these is; told so by what it gives: which, how much is done, of how much.
+    Transient ones are for a terminal alone, and go when they are done.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description:11}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(what, total=total)
-        yield lambda done: progress.update(bar, completed=done, total=max(total, done))
+    console = Console(stderr=True)
+    hidden = transient and not console.is_terminal
+    with Progress(*columns, console=console, transient=transient, disable=hidden) as progress:
+        tasks = {name: progress.add_task(name, total=None) for name in names}
+        yield lambda name, done, total: progress.update(tasks[name], completed=done, total=total)
+
+
+@contextlib.contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows how much of `total` is done; told so by what it gives."""
+    with bars(what) as told:
+        told(what, 0, total)
+        yield lambda done: told(what, done, max(total, done))

@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -65,7 +65,7 @@ class Call(Generic[Q, B]):
         return self.parts.operations
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ApiEndpoint:
     """One method on one path below /api/v1."""
 
@@ -73,19 +73,24 @@ class ApiEndpoint:
     path: str
     role: Role
     run: Callable[[Any], Awaitable[Any]]
-    answer: Any  # a type
     summary: str
-    query: type[Model] = Empty
-    body: type[Model] | None = None
+
+    @functools.cached_property
+    def types(self) -> tuple[type[Model], type[Model], Any]:
+        """Of the query, the body (`Empty`: it takes none) and the answer, as the signature of `run` says."""
+        hints = get_type_hints(self.run)
+        query, body = get_args(hints["call"])
+        return query, body, hints["return"]
 
     def entry(self) -> Entry:
         """Its route."""
 
         async def handle(request: web.Request) -> web.Response:
-            query = _checked(self.query, _query_of(request, self.query))
-            body = Empty() if self.body is None else _checked(self.body, await _json_of(request))
+            query_type, body_type, answer_type = self.types
+            query = _checked(query_type, _query_of(request, query_type))
+            body = Empty() if body_type is Empty else _checked(body_type, await _json_of(request))
             call = Call(parts(request), actor(request), dict(request.match_info), query, body)
-            answer = _adapter(self.answer).dump_json(await self.run(call), by_alias=True)
+            answer = _adapter(answer_type).dump_json(await self.run(call), by_alias=True)
             return web.Response(body=answer, content_type="application/json")
 
         return Entry(self.method, PREFIX + self.path, handle, self.role, is_page=False)
@@ -240,31 +245,25 @@ async def playground(call: Call[Empty, TrialAsk]) -> PlaygroundResult:
 V, O = Role.VIEWER, Role.OPERATOR  # noqa: E741 - the table reads better so
 
 ENDPOINTS = (
-    ApiEndpoint("GET", "/overview", V, show_overview, overview.Overview, "How it goes", overview.OverviewQuery),
-    ApiEndpoint("GET", "/events", V, list_events, ListOf[EventOut], "Events in order of arrival", EventsQuery),
-    ApiEndpoint("GET", "/events/{id}", V, show_event, EventWhole, "One event and its deliveries", AccountQuery),
-    ApiEndpoint("POST", "/events/replay", O, replay_events, ReplayedList, "Replay events", body=ReplayAsk),
-    ApiEndpoint(
-        "GET", "/deliveries", V, list_deliveries, ListOf[DeliveryOut], "Deliveries in order of arrival", DeliveriesQuery
-    ),
-    ApiEndpoint("GET", "/deliveries/{id}", V, show_delivery, DeliveryWhole, "One delivery and its attempts"),
-    ApiEndpoint("POST", "/deliveries/retry", O, retry_deliveries, Results, "Retry deliveries", body=Ids),
-    ApiEndpoint("POST", "/deliveries/cancel", O, cancel_deliveries, Results, "Cancel deliveries", body=Ids),
-    ApiEndpoint("POST", "/deliveries/{id}/retry", O, retry_delivery, DeliveryWhole, "Retry one delivery"),
-    ApiEndpoint("POST", "/deliveries/{id}/cancel", O, cancel_delivery, DeliveryWhole, "Cancel one delivery"),
-    ApiEndpoint(
-        "POST", "/customers/forget", O, forget_customer, JobAnswer, "Erase what is kept of a customer", body=ForgetAsk
-    ),
-    ApiEndpoint("GET", "/jobs", V, list_jobs, ListOf[JobOut], "Changes to many"),
-    ApiEndpoint(
-        "POST", "/jobs", O, start_job, JobAnswer, "Retry, cancel or replay all that a filter finds", body=JobAsk
-    ),
-    ApiEndpoint("GET", "/jobs/{id}", V, show_job, JobOut, "One change to many"),
-    ApiEndpoint("POST", "/jobs/{id}/pause", O, pause_job, JobOut, "Pause it"),
-    ApiEndpoint("POST", "/jobs/{id}/resume", O, resume_job, JobOut, "Go on"),
-    ApiEndpoint("POST", "/jobs/{id}/stop", O, stop_job, JobOut, "End it where it is"),
-    ApiEndpoint("GET", "/config", V, show_config, ConfigOut, "The configuration in force, secrets masked"),
-    ApiEndpoint("GET", "/connections", V, list_connections, ListOf[overview.ConnectionOut], "How each connection does"),
-    ApiEndpoint("GET", "/audit", V, list_audit, ListOf[AuditOut], "Who asked for what", Cut),
-    ApiEndpoint("POST", "/playground", V, playground, PlaygroundResult, "What would happen to an event", body=TrialAsk),
+    ApiEndpoint("GET", "/overview", V, show_overview, "How it goes"),
+    ApiEndpoint("GET", "/events", V, list_events, "Events in order of arrival"),
+    ApiEndpoint("GET", "/events/{id}", V, show_event, "One event and its deliveries"),
+    ApiEndpoint("POST", "/events/replay", O, replay_events, "Replay events"),
+    ApiEndpoint("GET", "/deliveries", V, list_deliveries, "Deliveries in order of arrival"),
+    ApiEndpoint("GET", "/deliveries/{id}", V, show_delivery, "One delivery and its attempts"),
+    ApiEndpoint("POST", "/deliveries/retry", O, retry_deliveries, "Retry deliveries"),
+    ApiEndpoint("POST", "/deliveries/cancel", O, cancel_deliveries, "Cancel deliveries"),
+    ApiEndpoint("POST", "/deliveries/{id}/retry", O, retry_delivery, "Retry one delivery"),
+    ApiEndpoint("POST", "/deliveries/{id}/cancel", O, cancel_delivery, "Cancel one delivery"),
+    ApiEndpoint("POST", "/customers/forget", O, forget_customer, "Erase what is kept of a customer"),
+    ApiEndpoint("GET", "/jobs", V, list_jobs, "Changes to many"),
+    ApiEndpoint("POST", "/jobs", O, start_job, "Retry, cancel or replay all that a filter finds"),
+    ApiEndpoint("GET", "/jobs/{id}", V, show_job, "One change to many"),
+    ApiEndpoint("POST", "/jobs/{id}/pause", O, pause_job, "Pause it"),
+    ApiEndpoint("POST", "/jobs/{id}/resume", O, resume_job, "Go on"),
+    ApiEndpoint("POST", "/jobs/{id}/stop", O, stop_job, "End it where it is"),
+    ApiEndpoint("GET", "/config", V, show_config, "The configuration in force, secrets masked"),
+    ApiEndpoint("GET", "/connections", V, list_connections, "How each connection does"),
+    ApiEndpoint("GET", "/audit", V, list_audit, "Who asked for what"),
+    ApiEndpoint("POST", "/playground", V, playground, "What would happen to an event"),
 )

@@ -9,7 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from gateway import __version__
 from gateway.admin.api.endpoints import ENDPOINTS, PREFIX, ApiEndpoint
-from gateway.admin.api.schemas import Empty, ProblemOut
+from gateway.admin.api.schemas import Empty, Model, ProblemOut
 from gateway.admin.auth import Role
 from gateway.admin.problems import PROBLEM_TYPE
 
@@ -33,9 +33,10 @@ def document() -> dict[str, Any]:
     """The whole document."""
     models: list[Any] = [(ProblemOut, "serialization")]
     for endpoint in ENDPOINTS:
-        models.append((endpoint.answer, "serialization"))
-        if endpoint.body is not None:
-            models.append((endpoint.body, "validation"))
+        _, body, answer = endpoint.types
+        models.append((answer, "serialization"))
+        if body is not Empty:
+            models.append((body, "validation"))
     schemas, definitions = models_json_schema(models, ref_template=_REF, schema_generator=GenerateJsonSchema)
     paths: dict[str, Any] = {}
     for endpoint in ENDPOINTS:
@@ -58,6 +59,7 @@ def document() -> dict[str, Any]:
 
 
 def _operation(endpoint: ApiEndpoint, schemas: Any) -> dict[str, Any]:
+    query, body, answer = endpoint.types
     needs = "an operator's token" if endpoint.role is Role.OPERATOR else "a viewer's token"
     operation: dict[str, Any] = {
         "operationId": endpoint.run.__name__,
@@ -67,18 +69,18 @@ def _operation(endpoint: ApiEndpoint, schemas: Any) -> dict[str, Any]:
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
             for name in re.findall(r"\{(\w+)\}", endpoint.path)
         ]
-        + _parameters(endpoint),
+        + _parameters(query),
         "responses": {
             "200": {
                 "description": "Done.",
-                "content": {"application/json": {"schema": schemas[(endpoint.answer, "serialization")]}},
+                "content": {"application/json": {"schema": schemas[(answer, "serialization")]}},
             }
         },
     }
-    if endpoint.body is not None:
+    if body is not Empty:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schemas[(endpoint.body, "validation")]}},
+            "content": {"application/json": {"schema": schemas[(body, "validation")]}},
         }
     for status, text in _ERRORS.items():
         operation["responses"][str(status)] = {
@@ -88,13 +90,11 @@ def _operation(endpoint: ApiEndpoint, schemas: Any) -> dict[str, Any]:
     return operation
 
 
-def _parameters(endpoint: ApiEndpoint) -> list[dict[str, Any]]:
-    if endpoint.query is Empty:
-        return []
-    schema = endpoint.query.model_json_schema(ref_template=_REF)
+def _parameters(query: type[Model]) -> list[dict[str, Any]]:
+    schema = query.model_json_schema(ref_template=_REF)
     inner = schema.get("$defs", {})
     parameters = []
-    for name, value in schema["properties"].items():
+    for name, value in schema.get("properties", {}).items():
         described = value.pop("description", None)
         parameters.append(
             {

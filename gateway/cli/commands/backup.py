@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from gateway.cli.commands.db import db
 from gateway.cli.main import BadUsage, named_store
 from gateway.cli.options import Json
-from gateway.cli.output import clean, fail, print_json
+from gateway.cli.output import bars, clean, fail, print_json
 
 if TYPE_CHECKING:
     from gateway.store.postgres.connection import Address
@@ -35,9 +36,6 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Back up a SQLite inbox to a file, while gateways work on it. For PostgreSQL it says which command does it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
     from gateway.store.backup import back_up
     from gateway.store.postgres.store import PostgresStore
     from gateway.store.sqlite.store import SqliteStore
@@ -51,13 +49,8 @@ def backup(
             f"    {pg_restore(store.address)}"
         )
     assert isinstance(store, SqliteStore)
-    columns = (TextColumn("pages"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("pages", total=None)
-        backup = back_up(
-            store.path, file, lambda done, total: progress.update(bar, completed=done, total=total), replace=replace
-        )
+    with bars("pages", transient=True) as told:
+        backup = back_up(store.path, file, partial(told, "pages"), replace=replace)
     if as_json:
         print_json(
             {

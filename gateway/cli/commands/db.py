@@ -8,7 +8,7 @@ import typer
 
 from gateway.cli.main import BadUsage, app, named_keyring, named_store, run, with_store
 from gateway.cli.options import Json
-from gateway.cli.output import clean, print_json
+from gateway.cli.output import bars, clean, counting, print_json
 
 if TYPE_CHECKING:
     from gateway.store.answers import Status
@@ -70,9 +70,6 @@ def copy(
     as_json: Json = False,
 ) -> None:
     """Copy a SQLite store to PostgreSQL, while no gateway runs on either. May be broken off and run again."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from gateway.store.copy import TABLES, copy_store
     from gateway.store.postgres.store import PostgresStore
     from gateway.store.sqlite.store import SqliteStore
@@ -83,13 +80,7 @@ def copy(
     if not to.startswith(("postgresql://", "postgres://")):
         raise BadUsage("db copy: --to takes postgresql://user@host/database")
     target = PostgresStore(to)
-    columns = (TextColumn("{task.description:11}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bars = {table.name: progress.add_task(table.name, total=None) for table in TABLES}
-
-        def told(table: str, done: int, total: int) -> None:
-            progress.update(bars[table], completed=done, total=total)
-
+    with bars(*(table.name for table in TABLES)) as told:
         copied = run(lambda: copy_store(source, target, told))
     if as_json:
         print_json({"to": target.address.shown, **copied})
@@ -103,7 +94,6 @@ def copy(
 @db.command()
 def encrypt(as_json: Json = False) -> None:
     """Encrypt with the first key of store.encrypt what is stored in clear, or with an older key. Gateways may run."""
-    from gateway.cli.output import counting
     from gateway.store.encryption.rekey import Sealed, seal_all
 
     keyring = named_keyring()

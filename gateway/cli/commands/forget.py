@@ -10,7 +10,7 @@ import typer
 from gateway.cli.main import BadUsage, app, options
 from gateway.cli.on_inbox import with_operations
 from gateway.cli.options import Json, One
-from gateway.cli.output import clean, fail, print_json
+from gateway.cli.output import clean, counting, fail, print_json
 
 if TYPE_CHECKING:
     from gateway.admin.operations import Operations
@@ -34,7 +34,6 @@ def forget(
     stay, so that a duplicate stays one and `once_per` stays done. There is no way back.
     """
     from gateway.cli.inbox import this_person
-    from gateway.cli.output import counting
     from gateway.core.model import Refusal
     from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
 
