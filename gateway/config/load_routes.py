@@ -13,6 +13,7 @@ from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.internal_events import check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events
 from gateway.config.checks.stripe import check_fetch, check_organisation, fetch_of
+from gateway.config.checks.stripe_fetch import check_fetchable
 from gateway.config.checks.stripe_held import Held, held_by
 from gateway.config.checks.template_names import Offered
 from gateway.config.diagnostics.problem import Problem
@@ -67,6 +68,10 @@ class RouteLoading:
         self._problems += check_own(at, route, self._source)
         self._problems += check_digest(at, route, self._source)
         held = self._held(at, route)
+        fetch = fetch_of(route)
+        armed = self._narrowed(held, route.if_)
+        if armed is not None and fetch is not None:
+            self._problems += check_fetchable(at, armed, fetch, self._source)
         at_intake = Offered(
             constants=self._source.section("vars"),
             account_vars={
@@ -80,7 +85,7 @@ class RouteLoading:
         keys = dataclasses.replace(at_intake, held=self._narrowed(at_intake.held, route.if_))
         in_actions = dataclasses.replace(
             at_intake,
-            held=self._narrowed(held, route.if_),
+            held=armed,
             is_action=True,
             is_digest=route.digest is not None,
             actions=frozenset(self._raw_actions(at)),
@@ -102,7 +107,7 @@ class RouteLoading:
             is_null_key_dead=route.null_key == "dead",
             actions=self._in_order(at, uses),
             connected_accounts=frozenset(route.connected_accounts),
-            fetch=fetch_of(route),
+            fetch=fetch,
             dry_run=route.dry_run,
             digest=digest,
         )

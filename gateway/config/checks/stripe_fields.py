@@ -22,6 +22,7 @@ _PYTHON: dict[str, type] = {
     "array": list,
 }
 _DEEPEST = 4
+_LEFT = frozenset(("id", "object", "deleted"))  # of an object that is deleted
 WORDS = {"time": "a Unix time in seconds", "amount": "an integer in the currency's minor unit", "enum": "text",
           "string": "text", "integer": "an integer", "boolean": "true or false", "number": "a number",
           "decimal": "a decimal number as text", "datetime": "a time as text"}  # fmt: skip
@@ -50,6 +51,10 @@ def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | Express
         return _no_fields(value, key, held)
     if key not in fields:
         return None if _is_method(field, key) else _unknown(value, key, fields, held)
+    if case.is_gone and held.is_asked and value.path == ("object",) and key not in _LEFT:
+        message = f"object.{key} is not there: of what was deleted, fetch brings the id alone"
+        hint = f"write object.{key} | default(none), or do without fetch: the event holds it"
+        return ExpressionFault("fetch", message, hint, "error", f"object.{key}")
     below = value.below if key == "data" and field.kind == "list" else (*value.below, key)
     reached = replace(value, field=fields[key], path=path, plain=(*value.plain, key), below=below)
     if _must_be_asked_for(reached, held):

@@ -21,6 +21,7 @@ class EventCase:
 
     names: tuple[str, ...]  # of the object
     types: frozenset[str]  # of event
+    is_gone: bool = False  # what is fetched was deleted: nothing but its id is left
     there: frozenset[str] = frozenset()  # paths, as written, that are neither missing nor null
     defined: frozenset[str] = frozenset()  # paths that are not missing
     values: tuple[tuple[str, frozenset[Any]], ...] = ()  # what paths may still be
@@ -51,6 +52,7 @@ class Held:
     expanded: frozenset[tuple[str, ...]]  # paths that `fetch.expand` makes objects of
     api_versions: tuple[str | None, ...]  # that the objects may be of; None: nobody has said which
     for_each: str = ""  # the list whose elements are called item
+    is_event_read: bool = False  # a thin event itself is read too, so that event.data is there
     is_intake_of_fetch: bool = False  # of a route that fetches, what its own expressions see
 
     def of_event(self) -> Held:
@@ -67,7 +69,8 @@ def held_by(patterns: Sequence[str], fetch: Fetch | None, api_versions: Iterable
     """What the events hold that the patterns of a route want; None where nobody can tell: a type that is not known, an
     event of the gateway's own, a thin event without its object.
     """
-    kinds: dict[tuple[str, ...], set[str]] = {}
+    kinds: dict[tuple[tuple[str, ...], bool], set[str]] = {}
+    is_asked = fetch is not None and fetch.asks_object
     for pattern in patterns:
         types = event_types.matches(pattern)
         if not types:
@@ -76,17 +79,23 @@ def held_by(patterns: Sequence[str], fetch: Fetch | None, api_versions: Iterable
             names = objects.objects_of(event_type)
             if not names or (event_types.is_thin(event_type) and fetch is None):
                 return None
-            kinds.setdefault(names, set()).add(event_type)
-    is_any = len(kinds) > _MOST_OBJECTS and not all(pattern in objects.event_types() for pattern in patterns)
+            kinds.setdefault((names, is_asked and _is_gone(event_type, names)), set()).add(event_type)
+    is_any = len({names for names, _ in kinds}) > _MOST_OBJECTS and not all(
+        pattern in objects.event_types() for pattern in patterns
+    )
     expanded = {tuple(path.split(".")) for path in fetch.expand} if fetch is not None else set()
     every = {path[:length] for path in expanded for length in range(1, len(path) + 1)}
     fetched_version = fetch.api_version if fetch is not None else None
     versions = (fetched_version,) if fetched_version else tuple(dict.fromkeys(api_versions)) or (None,)
-    cases = tuple(
-        EventCase(names, frozenset(kinds[names])) for names in sorted(kinds, key=lambda names: min(kinds[names]))
-    )
-    is_asked = fetch is not None and fetch.asks_object
-    return Held(cases, is_any, fetch is not None, is_asked, frozenset(every), versions)
+    in_order = sorted(kinds.items(), key=lambda kind: min(kind[1]))
+    cases = tuple(EventCase(names, frozenset(types), is_gone) for (names, is_gone), types in in_order)
+    is_event_read = fetch is not None and fetch.asks_event
+    return Held(cases, is_any, fetch is not None, is_asked, frozenset(every), versions, is_event_read=is_event_read)
+
+
+def _is_gone(event_type: str, names: Sequence[str]) -> bool:
+    """Whether Stripe has no more than the id of an object, of which the event tells the end."""
+    return event_type.endswith(".deleted") and all("deleted" in objects.fields(name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from gateway.config.checks import stripe_operations as operations
 from gateway.config.checks.stripe_fields import ExpressionFault, item_of, step
 from gateway.config.checks.stripe_guards import assume
 from gateway.config.checks.stripe_held import ROOTS, EventCase, Held, Value, root
+from gateway.stripe import objects
+from gateway.stripe.event_types import is_thin
 from gateway.stripe.objects import FieldType
 from gateway.templating.positions import stretch_of
 from gateway.templating.references import Key, chain_of, written
@@ -188,6 +190,8 @@ class Walk:
             return ()
         for part in range(length, len(path)):
             reached = step(value, path[part], case, self.held)
+            if value.path == ("event", "data") and not self.held.is_event_read:
+                reached = _unread(path)
             if isinstance(reached, ExpressionFault):
                 self.say(node, self._told(reached, path[: part + 1], case, is_optional), stretches[part])
                 return ()
@@ -206,20 +210,33 @@ class Walk:
         for known in ROOTS:
             if path[: len(known)] == known:
                 return root(known, case.names), len(known)
+        if path[:2] == ("event", "data") and len(path) > 2 and all(map(is_thin, case.types)):
+            return self._data(case), 2
         kind = _EVENT.get(str(path[1])) if first == "event" and len(path) == 2 else None
         if kind is None:
             return None, 0
         return Value(FieldType(kind), path), 2  # type: ignore[arg-type]  # one of the table's
 
+    def _data(self, case: EventCase) -> Value | None:
+        """A thin event's own data."""
+        fields = [objects.event_data(event_type) for event_type in sorted(case.types)]
+        if len(fields) != 1 or fields[0] is None:
+            return None
+        return Value(fields[0], ("event", "data"), owner_path=("event", "data"))
+
     def _told(
         self, fault: ExpressionFault, path: tuple[Key, ...], case: EventCase, is_optional: bool
     ) -> ExpressionFault | None:
         """A fault as it is told of a path that the text may cope without."""
+        if path == ("object", "data") and any(map(is_thin, case.types)):
+            fault = replace(fault, hint="what the event says stands in event.data, with fetch: {event: true}")
         if path[0] == "previous" and not any(kind.endswith(".updated") for kind in case.types):
             return None
         if not is_optional and path not in self.tested and written(path) not in case.defined:
             return fault
-        return None if fault.code == "moved" else replace(fault, severity="warning", name="")  # provided for both
+        return (
+            None if fault.code in ("moved", "fetch") else replace(fault, severity="warning", name="")
+        )  # provided for both
 
     def _previous(
         self,
@@ -331,6 +348,14 @@ class Walk:
         for operand, several in zip(operands, types, strict=True):
             operations.counted_with(self, operand, several)
         return operations.sum_of(types)
+
+
+def _unread(path: tuple[Key, ...]) -> ExpressionFault:
+    """A field of a thin event's own data, where the event is as it was posted."""
+    message = "event.data is not in thin events: they name their object alone"
+    return ExpressionFault(
+        "not-expanded", message, "fetch: {event: true} reads the event itself", "error", written(path)
+    )
 
 
 def stretch_of_node(node: nodes.Node) -> Stretch | None:

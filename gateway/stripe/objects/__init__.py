@@ -71,9 +71,16 @@ def objects_of(event_type: str) -> tuple[str, ...]:
 
 
 @functools.cache
+def event_data(event_type: str) -> FieldType | None:
+    """What a thin event's own `data` holds; None where it has none."""
+    specs = _data()["thin_events"].get(event_type, {}).get("data")
+    return None if specs is None else FieldType("object", inline=specs)
+
+
 def data_of(event_type: str) -> Mapping[str, FieldType]:
     """The fields of a thin event's own `data`; nothing where it has none."""
-    return _read(_data()["thin_events"].get(event_type, {}).get("data", {}))
+    data = event_data(event_type)
+    return {} if data is None else fields_in(data) or {}
 
 
 OLDEST = "2023-10-16"

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.checks.stripe_fetch import WITHOUT_PLACE
 from gateway.config.diagnostics.problem import ConfigError, Problem
 from gateway.config.load import load
+from gateway.stripe import objects
+from gateway.stripe.event_types import is_thin
 
 HEAD = """\
 version: 1
@@ -22,7 +25,7 @@ ACTION = """\
       save: {uses: db_upsert, with: {connection: shop, table: t, key: {id: "{{ object.id }}"}, values: {v: "%s"}}}
 """
 CODES = frozenset(
-    {"stripe-field", "stripe-value", "moved", "not-expanded", "previous", "null", "cut-list", "money", "time"}
+    {"stripe-field", "stripe-value", "moved", "not-expanded", "previous", "null", "cut-list", "money", "time", "fetch"}
 )
 SESSION, INVOICE, SUBSCRIPTION = "checkout.session.completed", "invoice.paid", "customer.subscription.updated"
 VERSION = "2026-10-28.endive"
@@ -307,3 +310,90 @@ def test_item_is_an_element_of_for_each(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load(tmp_path / "gateway.yaml", {}, checks_fields=True)
     assert [problem.message for problem in refused.value.problems] == [f"item has no amuont in Stripe's API {VERSION}"]
+
+
+METER = "v1.billing.meter.error_report_triggered"
+FETCHES = [
+    ("customer.discount.created", "true",
+     "discount cannot be fetched: it has no place of its own at Stripe; a dead letter for each customer.discount.created",
+     "take fetch out: the event holds it"),
+    (UPCOMING, "true",
+     "an upcoming invoice cannot be fetched: it has no place of its own at Stripe; a dead letter for each invoice.upcoming",
+     "take fetch out: the event holds it"),
+    ("'invoice.p*', invoice.upcoming", "true",
+     "an upcoming invoice cannot be fetched: it has no place of its own at Stripe; a dead letter for each invoice.upcoming",
+     "give invoice.upcoming a route without fetch"),
+    ("reserve.hold.created", "true",
+     "reserve.hold cannot be fetched: it has no place of its own at Stripe; a dead letter for each reserve.hold.created",
+     "take fetch out: the event holds it"),
+    (INVOICE, "{expand: [custmer]}", f"object has no custmer in Stripe's API {VERSION}", "did you mean customer?"),
+    (INVOICE, "{expand: [subscription]}", "object.subscription is gone since Stripe's API 2025-03-31.basil",
+     "it is object.parent.subscription_details.subscription now; accounts.NAME.api_version says which version an endpoint has"),
+    (INVOICE, "{expand: [status]}", "status cannot be expanded: it is no id, and there without that",
+     "take it out of expand: Stripe refuses the whole fetch"),
+    (INVOICE, "{expand: [lines]}", "lines cannot be expanded: it is no id, and there without that",
+     "take it out of expand: Stripe refuses the whole fetch"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("events", "fetch", "message", "hint"), FETCHES)
+def test_a_fetch_that_cannot_be_is_told(tmp_path: Path, events: str, fetch: str, message: str, hint: str) -> None:
+    (problem,) = problems(tmp_path, events, "x", extra=f"    fetch: {fetch}\n")
+    assert (problem.message, problem.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    ("events", "fetch"),
+    [
+        (SESSION, "{expand: [line_items, customer, payment_intent.latest_charge.balance_transaction]}"),
+        (SUBSCRIPTION, "{expand: [items.data.price.product, latest_invoice.payments, discounts]}"),
+        ("entitlements.active_entitlement_summary.updated", "true"),
+        ("customer.discount.created", "{object: false}"),
+        ("v2.core.account[requirements].updated", "{expand: [requirements]}"),
+    ],
+)
+def test_a_fetch_that_can_be_is_not(tmp_path: Path, events: str, fetch: str) -> None:
+    told = problems(tmp_path, events, "x", extra=f"    fetch: {fetch}\n")
+    assert [problem for problem in told if not problem.where.path.endswith("key.id")] == []  # which not all have
+
+
+def test_a_condition_keeps_away_what_cannot_be_fetched(tmp_path: Path) -> None:
+    extra = "    fetch: true\n    if: event.type != 'invoice.upcoming'\n"
+    assert problems(tmp_path, "'invoice.*'", "x", extra=extra) == []
+
+
+def test_of_what_was_deleted_fetch_brings_the_id_alone(tmp_path: Path) -> None:
+    told = problems(tmp_path, "customer.deleted", "{{ object.email }}", extra="    fetch: true\n")
+    assert [problem.message for problem in told] == [
+        "object.email is not there: of what was deleted, fetch brings the id alone"
+    ]
+    both = "customer.updated, customer.deleted"
+    assert (
+        problems(tmp_path, both, "{{ object.email | default(none) }}{{ object.deleted }}", extra="    fetch: true\n")
+        == []
+    )
+    (problem,) = problems(tmp_path, both, "{{ object.email }}", extra="    fetch: true\n")
+    assert problem.message == "object.email is missing in customer.deleted: a dead letter for each"
+    assert problems(tmp_path, "customer.deleted", "{{ object.email }}") == []
+
+
+def test_a_thin_events_own_data_is_there_once_it_is_read(tmp_path: Path) -> None:
+    template = "{{ event.data.developer_message_summary }}"
+    (problem,) = problems(tmp_path, METER, template, extra="    fetch: true\n")
+    assert problem.hint == "fetch: {event: true} reads the event itself"
+    assert problems(tmp_path, METER, template, extra="    fetch: {event: true}\n") == []
+    (problem,) = problems(tmp_path, METER, "{{ event.data.reson }}", extra="    fetch: {event: true}\n")
+    assert problem.hint == "did you mean reason?"
+
+
+def test_the_library_cannot_retrieve_what_is_said_to_have_no_place() -> None:
+    from gateway.stripe.api import path_of
+
+    names = {name for kind in objects.event_types() if not is_thin(kind) for name in objects.objects_of(kind)}
+    ids = {name: dict.fromkeys(_texts(name), "x_1") | {"object": name} for name in names}
+    without = {name for name in names if path_of(ids[name]) is None}
+    assert without == WITHOUT_PLACE | {"entitlements.active_entitlement_summary"}  # whose list can be
+
+
+def _texts(name: str) -> list[str]:
+    return [key for key, field in objects.fields(name).items() if field.kind in ("string", "expandable")]
