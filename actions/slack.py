@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from actions.slack_errors import HINTS
+from actions.slack_limits import MOST_TEXT, cut, cut_blocks, faults, too_long
 from gateway.plugin import (
     Action,
     Connection,
     Context,
+    Fault,
     Finding,
     ProbeContext,
     Reject,
@@ -21,37 +22,18 @@ from gateway.plugin import (
     Settings,
     SlackConnection,
     Text,
-    guarded_session,
-    refusal,
     retry_after_seconds,
 )
+from gateway.plugin.web_client import WebClient, read_text, sending
 
-if TYPE_CHECKING:  # takes long to import: `gateway check` does without
-    import aiohttp
-
-_HINTS = {
-    "channel_not_found": "there is no such channel, or the bot cannot see it",
-    "not_in_channel": "invite the bot to the channel",
-    "is_archived": "the channel is archived",
-    "channel_is_archived": "the channel is archived",
-    "invalid_auth": "the token is wrong",
-    "not_authed": "the token is missing",
-    "account_inactive": "the token belongs to a deleted user or workspace",
-    "token_revoked": "the token was revoked",
-    "missing_scope": "give the bot the scope chat:write",
-    "no_service": "the webhook was removed or its app disabled; make a new one",
-    "no_team": "the webhook's workspace is gone",
-    "action_prohibited": "an admin of the workspace forbids it",
-    "posting_to_general_channel_denied": "an admin restricts that channel",
-    "invalid_payload": "Slack could not read the message; look at blocks",
-    "invalid_blocks": "Slack could not read blocks; try them in its Block Kit Builder",
-    "no_text": "the message is empty",
-    "msg_too_long": "the text is longer than Slack takes",
-}
 _PASSING = frozenset(
     ("ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout")
 )
 _PASSING_DEFAULT_SECONDS = 30.0
+_MOST_BYTES = 64 * 1024
+_SHOWN_CHARACTERS = 400
+_NEEDS_TOKEN = "channel and thread_ts need a bot token; an incoming webhook has its own channel"  # noqa: S105
+_NEEDS_CHANNEL = "a bot token needs a channel"
 
 
 def escape(text: str) -> str:
@@ -87,6 +69,17 @@ class SlackSettings(Settings):
         examples=["{{ steps.tell.output.ts }}"],
     )
 
+    unfurl: bool | None = Field(
+        None,
+        description="Whether Slack shows previews of links and media. Left out: as Slack does by itself.",
+        examples=[False],
+    )
+    cut: bool = Field(
+        False,
+        description="Texts that are longer than Slack takes are cut, with … at their end; else Slack refuses them.",
+        examples=[True],
+    )
+
     @classmethod
     def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
         """Text or blocks."""
@@ -100,13 +93,26 @@ class Slack(Action[SlackSettings]):
     name: ClassVar[str] = "slack"
     Settings: ClassVar[type[Settings]] = SlackSettings
 
-    async def open(self, connection: SlackConnection, base_folder: str) -> aiohttp.ClientSession:
-        """One session."""
-        return guarded_session(allow_private=True, limit=connection.concurrency)
+    async def open(self, connection: SlackConnection, base_folder: str) -> WebClient:
+        """One client."""
+        return WebClient(connection, base_folder)
 
-    async def close(self, resource: aiohttp.ClientSession) -> None:
-        """Closes the session."""
+    async def close(self, resource: WebClient) -> None:
+        """Closes it."""
         await resource.close()
+
+    def faults(self, written: Mapping[str, Any], connection: SlackConnection | None) -> Iterable[Fault]:
+        """What Slack takes of nobody, and what the connection cannot do."""
+        text, is_cut = written.get("text"), written.get("cut") is True
+        if isinstance(text, str) and len(text) > MOST_TEXT and not is_cut:
+            yield too_long(("text",), len(text), MOST_TEXT)
+        yield from faults(written.get("blocks"), is_cut=is_cut)
+        is_bot = connection is None or bool(connection.token.get_secret_value())
+        for key in ("channel", "thread_ts"):
+            if written.get(key) and not is_bot:
+                yield Fault((key,), _NEEDS_TOKEN, is_of_key=True)
+        if connection is not None and is_bot and not connection.channel and not written.get("channel"):
+            yield Fault(("connection",), f"{_NEEDS_CHANNEL}, here or in the connection")
 
     def rehearse(self, settings: SlackSettings, context: Context) -> None:
         """Makes the request."""
@@ -116,78 +122,52 @@ class Slack(Action[SlackSettings]):
         """The token is asked of auth.test. A webhook gets an empty message, which Slack refuses as such where it
         is good. https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors
         """
-        import aiohttp
+        from actions.slack_probe import probed
 
         connection: SlackConnection = context.connection
+        async for finding in probed(context.resource, connection, context.timeout_seconds):
+            yield finding
         token = connection.token.get_secret_value()
-        webhook = connection.webhook_url.get_secret_value()
-        if not token and not webhook:
-            yield Finding.bad("has neither webhook_url nor token", "give one of them")
-            return
-        url = connection.api_url.rstrip("/") + "/auth.test" if token else webhook
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        timeout = aiohttp.ClientTimeout(total=context.timeout_seconds)
-        try:
-            async with context.resource.post(
-                url, json={}, headers=headers, allow_redirects=False, timeout=timeout
-            ) as response:
-                text = (await response.content.read(65536)).decode("utf-8", "replace")
-                scopes = response.headers.get("x-oauth-scopes")
-                status = response.status
-        except (aiohttp.ClientError, TimeoutError) as error:
-            cause = getattr(error, "os_error", None) or type(error).__name__
-            yield Finding.bad(f"{urlsplit(url).hostname} does not answer: {cause}", "look at network and address")
-            return
-        if status == 429 or status >= 500:
-            yield Finding.note(f"Slack answers {status}: not to be known now", "ask again later")
-        elif token:
-            yield _token_finding(text, scopes)
-        else:
-            yield _webhook_finding(status, text.strip())
         for use in context.uses:
             if not token and (use.settings.get("channel") or use.settings.get("thread_ts")):
-                text = "channel and thread_ts need a bot token; an incoming webhook has its own channel"
-                yield Finding.bad(text, "give the connection a token, or leave them out", use=use.place)
+                yield Finding.bad(_NEEDS_TOKEN, "give the connection a token, or leave them out", use=use.place)
             elif token and not connection.channel and not use.settings.get("channel"):
-                text = "a bot token needs a channel"
-                yield Finding.bad(text, "give channel, here or in the connection", use=use.place)
+                yield Finding.bad(_NEEDS_CHANNEL, "give channel, here or in the connection", use=use.place)
 
     async def run(self, settings: SlackSettings, context: Context) -> Mapping[str, Any]:
         """Posts once. Output: ts, channel."""
-        import aiohttp
-
         url, headers, message = _request(settings, context.connection)
-        timeout = aiohttp.ClientTimeout(total=context.timeout_seconds)
-        try:
-            async with context.resource.post(
-                url, json=message, headers=headers, allow_redirects=False, timeout=timeout
+        with sending():
+            async with context.resource.request(
+                "POST", url, json=message, headers=headers, timeout_seconds=context.timeout_seconds
             ) as response:
-                text = (await response.content.read(65536)).decode("utf-8", "replace")
-                after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
-                status = response.status
-                answer = json.loads(text) if headers and status == 200 else None
-        except aiohttp.ClientConnectorError as error:
-            if reason := refusal(error.os_error):
-                raise Reject(reason) from None
-            raise Retry(f"cannot connect to Slack: {error.os_error}") from None
-        except (aiohttp.ClientError, ValueError) as error:
-            raise Retry(f"Slack broke off: {type(error).__name__}") from None
-        if status == 429:
-            raise _limited(after)
-        if status >= 500:
-            raise Retry(f"Slack answered {status}", after_seconds=after)
-        if status != 200:
-            raise Reject(_explained(text.strip()[:80] or str(status)))
-        if answer is None:
-            return {"ts": None, "channel": None}
-        if answer.get("ok"):
-            return {"ts": answer.get("ts"), "channel": answer.get("channel")}
-        word = str(answer.get("error", "unknown"))
+                text, _ = await read_text(response, _MOST_BYTES)
+        after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
+        return _judged(response.status, text.strip(), after, is_bot="Authorization" in headers)
+
+
+def _judged(status: int, text: str, after: float | None, *, is_bot: bool) -> Mapping[str, Any]:
+    """The output, where the message was posted; else raises what to do."""
+    if status == 429:
+        raise _limited(after)
+    if status >= 500:
+        raise Retry(f"Slack answered {status}", after_seconds=after)
+    if 300 <= status < 400:
+        raise Reject(f"answered {status}, a redirect, which is never followed; put the final address in the connection")
+    answer = _object(text)
+    if text.startswith("<") or (is_bot and answer is None):  # a proxy's or a company's sign-in page, as a rule
+        raise Retry(f"what answered {status} is not Slack: look at the connection's address and its proxy")
+    if answer is not None and (answer.get("ok", answer.get("success", status < 300)) is not True):
+        word = _printable(str(answer.get("error") or (status if status >= 300 else "unknown")))[:80]
         if word in ("ratelimited", "rate_limited"):
             raise _limited(after)
         if word in _PASSING:
             raise Retry(f"Slack says {word}")
-        raise Reject(_explained(word))
+        raise Reject(_explained(word, _details(answer)))
+    if status >= 300:
+        raise Reject(_explained(_printable(text)[:80] or str(status)))
+    posted = answer or {}  # a webhook says "ok"; others that speak as Slack does say it with 202 and 204
+    return {"ts": posted.get("ts"), "channel": posted.get("channel")}
 
 
 def _request(settings: SlackSettings, connection: SlackConnection) -> tuple[str, dict[str, str], dict[str, Any]]:
@@ -197,43 +177,46 @@ def _request(settings: SlackSettings, connection: SlackConnection) -> tuple[str,
     message: dict[str, Any] = {
         name: value for name in ("text", "blocks", "thread_ts") if (value := getattr(settings, name)) is not None
     }
+    if settings.cut:
+        message = {name: cut_blocks(value) if name == "blocks" else value for name, value in message.items()}
+        message |= {"text": cut(settings.text, MOST_TEXT)} if settings.text is not None else {}
+    if settings.unfurl is not None:
+        message |= {"unfurl_links": settings.unfurl, "unfurl_media": settings.unfurl}
     if token:
         channel = settings.channel or connection.channel
         if not channel:
-            raise Reject("a bot token needs a channel, here or in the connection")
+            raise Reject(f"{_NEEDS_CHANNEL}, here or in the connection")
         url = connection.api_url.rstrip("/") + "/chat.postMessage"
         return url, {"Authorization": f"Bearer {token}"}, {**message, "channel": channel}
     if not webhook:
         raise Reject(f"the connection {settings.connection} has neither webhook_url nor token")
     if settings.channel or settings.thread_ts:
-        raise Reject("channel and thread_ts need a bot token; an incoming webhook has its own channel")
+        raise Reject(_NEEDS_TOKEN)
     return webhook, {}, message
 
 
-def _token_finding(text: str, scopes: str | None) -> Finding:
+def _object(text: str) -> dict[str, Any] | None:
     try:
         answer = json.loads(text)
     except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        return Finding.bad("what answers is not Slack's Web API", "look at api_url")
-    if not answer.get("ok"):
-        word = str(answer.get("error", "unknown"))[:80]
-        return Finding.bad(f"Slack says {word}", _HINTS.get(word, "look the word up among the errors of auth.test"))
-    who = f"{answer.get('user', 'the bot')} in {answer.get('team', 'its workspace')}"
-    if scopes is not None and "chat:write" not in re.split(r"[,\s]+", scopes):
-        return Finding.bad(f"the token of {who} lacks the scope chat:write", _HINTS["missing_scope"])
-    return Finding.good(f"the token is good: {who}")
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
-def _webhook_finding(status: int, text: str) -> Finding:
-    if status == 400 and text in ("no_text", "invalid_payload", "missing_text_or_fallback_or_attachments"):
-        return Finding.good("the webhook is good: it refuses an empty message, and nothing was posted")
-    if 200 <= status < 300:
-        return Finding.bad("what answers is not Slack: it took an empty message", "look at webhook_url")
-    word = text[:80] if text.isprintable() else ""
-    fix = _HINTS.get(word, "make a new webhook in the Slack app's settings, and put it into webhook_url")
-    return Finding.bad(f"Slack answers {status}" + (f": {word}" if word else ""), fix)
+def _details(answer: Mapping[str, Any]) -> str:
+    """What Slack says besides the word of an error: which block, which scope."""
+    metadata = answer.get("response_metadata")
+    texts = [*_texts(metadata.get("messages") if isinstance(metadata, dict) else ()), *_texts(answer.get("errors"))]
+    texts += [f"needed: {needed}" for needed in [answer.get("needed")] if isinstance(needed, str)]
+    return "; ".join(dict.fromkeys(_printable(text).removeprefix("[ERROR] ") for text in texts))[:_SHOWN_CHARACTERS]
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def _printable(text: str) -> str:
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def _limited(after: float | None) -> Retry:
@@ -241,6 +224,6 @@ def _limited(after: float | None) -> Retry:
     return Retry(f"Slack asks to wait {seconds:g} s", after_seconds=seconds, pause_seconds=seconds)
 
 
-def _explained(word: str) -> str:
-    hint = _HINTS.get(word)
-    return f"Slack says {word}" + (f": {hint}" if hint else "")
+def _explained(word: str, details: str = "") -> str:
+    hint = HINTS.get(word)
+    return f"Slack says {word}" + (f" ({details})" if details else "") + (f": {hint}" if hint else "")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from gateway.plugin.action import Fault
 from gateway.plugin.connections.web import WebConnection
 from gateway.plugin.types import Url, check_url
 
@@ -35,3 +38,20 @@ class SlackConnection(WebConnection):
         if value.get_secret_value():
             check_url(value.get_secret_value())
         return value
+
+    def addresses(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Besides the proxy, Slack."""
+        yield ("webhook_url",), self.webhook_url.get_secret_value()
+        yield ("api_url",), self.api_url
+        yield from super().addresses()
+
+    def faults(self, folder: Path) -> Iterable[Fault]:
+        """Nothing to post with, or a token that posts nothing."""
+        yield from super().faults(folder)
+        token = self.token.get_secret_value()
+        if not token and not self.webhook_url.get_secret_value():
+            yield Fault((), "has neither webhook_url nor token", "give one of them")
+        if token.startswith("xapp-"):
+            yield Fault(("token",), "this is an app-level token, which posts nothing", "give the bot's, xoxb-...")
+        elif not (token.isascii() and token.isprintable()) or " " in token:
+            yield Fault(("token",), "there are characters in it that no token has", "take out spaces and line breaks")
