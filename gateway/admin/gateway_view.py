@@ -8,7 +8,7 @@ from typing import Literal
 
 from gateway.config.load import Config
 from gateway.config.runtime import Reload, RuntimeConfig
-from gateway.core.model import ConnectionState
+from gateway.core.model import ConnectionState, ConnectionStatus
 from gateway.core.routing import RouteTable
 from gateway.delivery.worker import Worker
 
@@ -42,8 +42,12 @@ class GatewayView:
         return list(reversed(self.runtime.history))
 
     def connection_state(self, name: str) -> ConnectionWord:
-        """How a connection does."""
-        if self.worker.status(name).state is not ConnectionState.WORKING:
+        """How a connection does, as far as this gateway has heard."""
+        return self.connection_word(name, self.worker.status(name))
+
+    def connection_word(self, name: str, status: ConnectionStatus) -> ConnectionWord:
+        """How one does that stands so."""
+        if status.state is not ConnectionState.WORKING:
             return "paused"
         figures = self.worker.figures(name)
         return "slow" if figures is not None and figures.mean_seconds > SLOW_SECONDS else "ok"

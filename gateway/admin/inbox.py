@@ -4,6 +4,7 @@ line, with what accounts redact hidden.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,15 +19,17 @@ from gateway.admin.api.schemas import (
     ListOf,
 )
 from gateway.admin.problems import Refused
+from gateway.admin.waiting import STATES, outcome_of, waits_for
 from gateway.config.load import Config
 from gateway.core.envelope import parse_json
-from gateway.core.errors import EnvelopeError
-from gateway.core.model import Delivery, DeliveryFilter, Event
+from gateway.core.errors import EnvelopeError, GatewayError
+from gateway.core.model import ConnectionState, Delivery, DeliveryFilter, DeliveryState, Event, EventState
 from gateway.core.routing import RouteTable
 from gateway.privacy.views import Redactions, shown_deliveries, shown_delivery, shown_event
 from gateway.store.protocol import Store
 
 MOST_DELIVERIES_OF_AN_EVENT = 1000
+MOST_DELIVERIES_OF_A_PAGE = 5000  # of a page of events, to say what came of each
 
 InForce = Callable[[], tuple[Config, RouteTable]]
 """The configuration in force; read when it is first needed where nothing runs."""
@@ -47,15 +50,35 @@ class Inbox:
         return self.in_force()[0]
 
     async def events(self, query: EventsQuery, ids: Sequence[str] = ()) -> ListOf[EventOut]:
-        """A page of the events, of those ids alone where there are any."""
-        page = await self.store.event_page(
-            replace(query.filter(query.text), ids=ids),
-            limit=query.limit,
-            after=query.cursor or None,
-            oldest_first=query.oldest_first,
-        )
+        """A page of the events, of those ids alone where there are any, with what came of each."""
+        where, after, following = replace(query.filter(query.text), ids=ids), query.cursor or None, None
+        if query.outcome is not None and not ids:
+            states = [state.value for state in STATES[query.outcome]]
+            listed = await self.store.delivery_page(
+                DeliveryFilter(accounts=query.account, states=states), limit=query.limit, after=after,
+                oldest_first=query.oldest_first,
+            )  # fmt: skip
+            where, after = replace(where, ids=list(dict.fromkeys(d.event_id for d in listed.items))), None
+            following = listed.next
+            if not where.ids:
+                return ListOf(items=[], next=following)
+        page = await self.store.event_page(where, limit=query.limit, after=after, oldest_first=query.oldest_first)
         items = [EventOut.of(event) for event in page.items]
-        return ListOf(items=items, next=page.next, searched_until=page.searched_until)
+        await self._judge(items)
+        return ListOf(items=items, next=following or page.next, searched_until=page.searched_until)
+
+    async def _judge(self, events: Sequence[EventOut]) -> None:
+        """Says of events what came of them."""
+        routed = [event for event in events if event.state is EventState.ROUTED]
+        if not routed:
+            return
+        where = DeliveryFilter(event_ids=[event.id for event in routed])
+        owed = await self.store.delivery_page(where, limit=MOST_DELIVERIES_OF_A_PAGE)
+        states: dict[tuple[str, str], list[DeliveryState]] = {}
+        for delivery in owed.items:
+            states.setdefault((delivery.account, delivery.event_id), []).append(delivery.state)
+        for event in routed:
+            event.outcome = outcome_of(states.get((event.account, event.id), ()))
 
     async def event(self, event_id: str, account: str = "") -> list[EventWhole]:
         """The events of that id with their deliveries: several where several accounts have it."""
@@ -73,10 +96,13 @@ class Inbox:
 
     async def whole(self, event: Event) -> EventWhole:
         """An event as people may see it, with its body as JSON and its deliveries."""
+        deliveries = await self.deliveries_of(event)
+        shown = EventOut.of(event)
+        shown.outcome = outcome_of(delivery.state for delivery in deliveries)
         return EventWhole(
-            **EventOut.of(event).model_dump(),
+            **shown.model_dump(),
             body=body_of(await self.shown(event)),
-            deliveries=[DeliveryOut.of(delivery) for delivery in await self.deliveries_of(event)],
+            deliveries=[DeliveryOut.of(delivery) for delivery in deliveries],
         )
 
     async def shown(self, event: Event) -> Event:
@@ -89,6 +115,21 @@ class Inbox:
         page = await self.store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)
         return await shown_deliveries(self.store, page.items, self._redactions())
 
+    async def _waiting(self, deliveries: Sequence[Delivery]) -> dict[str, str | None]:
+        """What each waits for, by id. Connections play a part where the configuration in force can be read."""
+        waiting = [d for d in deliveries if d.state in (DeliveryState.PENDING, DeliveryState.BLOCKED)]
+        stopped = {
+            name: status
+            for name, status in (await self.store.connections() if waiting else {}).items()
+            if status.state is not ConnectionState.WORKING
+        }
+        connections: dict[tuple[str, str], str | None] = {}
+        if stopped:
+            with contextlib.suppress(GatewayError):
+                connections = {(r.name, a.name): a.connection for r in self.config.routes for a in r.actions}
+        status = {d.id: stopped.get(connections.get((d.route, d.action)) or "") for d in waiting}
+        return {d.id: waits_for(d, status[d.id], d.needs) for d in waiting}
+
     async def deliveries(self, query: DeliveriesQuery, ids: Sequence[str] = ()) -> ListOf[DeliveryOut]:
         """A page of the deliveries, of those ids alone where there are any."""
         page = await self.store.delivery_page(
@@ -98,14 +139,20 @@ class Inbox:
             oldest_first=query.oldest_first,
         )
         deliveries = await shown_deliveries(self.store, page.items, self._redactions())
-        return ListOf(items=[DeliveryOut.of(delivery) for delivery in deliveries], next=page.next)
+        waiting = await self._waiting(page.items)
+        items = [DeliveryOut.of(delivery) for delivery in deliveries]
+        for delivery in items:
+            delivery.waits_for = waiting.get(delivery.id)
+        return ListOf(items=items, next=page.next)
 
     async def delivery(self, delivery_id: str) -> DeliveryWhole | None:
         """One delivery and its attempts, or None."""
         stored = await self.store.delivery(delivery_id)
         if stored is None:
             return None
-        return DeliveryWhole.whole(*await shown_delivery(self.store, *stored, self._redactions()))
+        whole = DeliveryWhole.whole(*await shown_delivery(self.store, *stored, self._redactions()))
+        whole.waits_for = (await self._waiting([stored[0]])).get(delivery_id)
+        return whole
 
     async def only_delivery(self, delivery_id: str) -> DeliveryWhole:
         """The same. Raises Refused where there is none."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,13 @@ class Console:
         with urllib.request.urlopen(request, timeout=20) as response:
             status: int = response.status
             return status
+
+    def refused(self, event: dict[str, Any], secret: str) -> int:
+        """Posts what the gateway does not take; the status."""
+        try:
+            return self.post(event, secret)
+        except urllib.error.HTTPError as error:
+            return error.code
 
     def api(self, path: str, body: Any = None, token: str = OPERATOR) -> Any:
         """What the API answers."""

@@ -70,14 +70,6 @@ def test_signing_in_and_out(browser: Browser, console: Console) -> None:
     page.context.close()
 
 
-def test_the_printed_link_fills_the_token_in_and_leaves_no_trace(browser: Browser, console: Console) -> None:
-    page = browser.new_context().new_page()
-    page.goto(f"{console.url}/sign-in#{OPERATOR}")
-    expect(page.get_by_label("Token")).to_have_value(OPERATOR)
-    assert page.url == f"{console.url}/sign-in"
-    page.context.close()
-
-
 def test_retry_and_cancel_of_one_delivery(page: Page, console: Console) -> None:
     delivery = dead(console)
     page.goto(f"{console.url}/deliveries/{delivery}")

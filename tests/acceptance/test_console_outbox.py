@@ -90,7 +90,6 @@ def test_what_was_caught_is_shown_and_stays_in_its_frame(sign_in_url: str, spy: 
     with chromium() as browser:
         page = browser.new_context(viewport=DESKTOP).new_page()
         page.goto(sign_in_url)
-        page.get_by_role("button", name="Sign in").click()
         page.get_by_role("link", name="Outbox").click()
         for _ in range(100):
             if page.locator("tbody tr").count() == 3:

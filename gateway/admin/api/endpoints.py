@@ -6,11 +6,22 @@ import functools
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 from aiohttp import web
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from gateway.admin.api.rejected import (
+    RejectedOut,
+    RejectedQuery,
+    RejectedWhole,
+    VerifiedOut,
+    VerifyAsk,
+    readmitted,
+    rejected_page,
+    rejected_whole,
+)
 from gateway.admin.api.schemas import (
     AccountQuery,
     AuditOut,
@@ -29,6 +40,7 @@ from gateway.admin.api.schemas import (
     JobOut,
     ListOf,
     Model,
+    OfRecord,
     ReplayAsk,
     ReplayedList,
     Result,
@@ -42,6 +54,7 @@ from gateway.admin.problems import Refused, words_of
 from gateway.admin.reports import overview
 from gateway.admin.request import AdminParts, Entry, actor, parts
 from gateway.config.secrets.masked_yaml import masked_settings
+from gateway.core.model import ConnectionState
 
 Q = TypeVar("Q", bound=Model)
 B = TypeVar("B", bound=Model)
@@ -233,6 +246,47 @@ async def list_connections(call: Call[Empty, Empty]) -> ListOf[overview.Connecti
     return ListOf(items=await overview.connections(call.parts), next=None)
 
 
+class PauseAsk(Model):
+    """Why a connection is paused."""
+
+    reason: Annotated[str, Field(max_length=200)] = ""
+
+
+class Standing(OfRecord):
+    """How a connection stands, as all gateways on one store see it."""
+
+    name: str
+    state: ConnectionState
+    since: datetime | None
+    until: datetime | None
+    reason: str | None
+    failures: int
+
+
+async def pause_connection(call: Call[Empty, PauseAsk]) -> Standing:
+    (status,) = await call.operations.pause(call.actor, [call.names["name"]], call.body.reason)
+    return Standing.of(status)
+
+
+async def resume_connection(call: Call[Empty, Empty]) -> Standing:
+    (status,) = await call.operations.resume(call.actor, [call.names["name"]])
+    return Standing.of(status)
+
+
+async def list_rejected(call: Call[RejectedQuery, Empty]) -> ListOf[RejectedOut]:
+    requests = await rejected_page(call.operations, call.query)
+    return ListOf(items=[RejectedOut.of(request) for request in requests], next=None)
+
+
+async def show_rejected(call: Call[Empty, Empty]) -> RejectedWhole:
+    return await rejected_whole(call.operations, call.names["id"])
+
+
+async def verify_rejected(call: Call[Empty, VerifyAsk]) -> ListOf[VerifiedOut]:
+    results = await readmitted(call.operations, call.actor, call.body, dry_run=call.body.dry_run)
+    return ListOf(items=results, next=None)
+
+
 async def list_audit(call: Call[Cut, Empty]) -> ListOf[AuditOut]:
     page = await call.parts.store.audit(limit=call.query.limit, after=call.query.cursor or None)
     return ListOf(items=[AuditOut.of(entry) for entry in page.items], next=page.next)
@@ -264,6 +318,11 @@ ENDPOINTS = (
     ApiEndpoint("POST", "/jobs/{id}/stop", O, stop_job, "End it where it is"),
     ApiEndpoint("GET", "/config", V, show_config, "The configuration in force, secrets masked"),
     ApiEndpoint("GET", "/connections", V, list_connections, "How each connection does"),
+    ApiEndpoint("POST", "/connections/{name}/pause", O, pause_connection, "Pause one"),
+    ApiEndpoint("POST", "/connections/{name}/resume", O, resume_connection, "Resume one"),
+    ApiEndpoint("GET", "/rejected", V, list_rejected, "Requests that were refused"),
+    ApiEndpoint("GET", "/rejected/{id}", V, show_rejected, "One of them"),
+    ApiEndpoint("POST", "/rejected/verify", O, verify_rejected, "Judge them again"),
     ApiEndpoint("GET", "/audit", V, list_audit, "Who asked for what"),
     ApiEndpoint("POST", "/playground", V, playground, "What would happen to an event"),
 )

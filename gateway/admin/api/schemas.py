@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway.admin.waiting import Outcome
 from gateway.config.load import Config
 from gateway.core.model import (
     Attempt,
@@ -50,7 +51,7 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
-def _words(value: Any) -> Any:
+def words(value: Any) -> Any:
     """A query's `a,b` or repeated values as a list without empty ones."""
     if isinstance(value, str):
         value = value.split(",")
@@ -68,10 +69,10 @@ def _moment(value: Any) -> Any:
 
 
 Id = Annotated[str, Field(min_length=1, max_length=255)]
-Words = Annotated[list[Annotated[str, Field(max_length=255)]], BeforeValidator(_words), Field(max_length=50)]
+Words = Annotated[list[Annotated[str, Field(max_length=255)]], BeforeValidator(words), Field(max_length=50)]
 When = Annotated[datetime | None, BeforeValidator(_moment)]
-EventStates = Annotated[list[EventState], BeforeValidator(_words), Field(max_length=10)]
-DeliveryStates = Annotated[list[DeliveryState], BeforeValidator(_words), Field(max_length=10)]
+EventStates = Annotated[list[EventState], BeforeValidator(words), Field(max_length=10)]
+DeliveryStates = Annotated[list[DeliveryState], BeforeValidator(words), Field(max_length=10)]
 
 
 class EventsWhere(Model):
@@ -159,6 +160,7 @@ class EventsQuery(EventsWhere, Ordered):
     text: Annotated[str, Field(max_length=200)] = Field(
         "", description="Stands in the body, to the letter. Looks through the inbox a part at a time: follow `next`."
     )
+    outcome: Outcome | None = Field(None, description="Has a delivery of that kind; in order of the deliveries.")
 
 
 class DeliveriesQuery(DeliveriesWhere, Ordered):
@@ -202,6 +204,7 @@ class EventOut(OfRecord):
     test: bool = Field(validation_alias=AliasChoices("test", "is_test"), description="Made up by Stripe's Dashboard.")
     api_version: str | None
     written_for: str | None = Field(description="The version that templates expect, where it is another.")
+    outcome: Outcome | None = Field(None, description="The worst that a delivery came to; null: nothing was owed.")
 
 
 class DeliveryOut(OfRecord):
@@ -222,6 +225,7 @@ class DeliveryOut(OfRecord):
     finished_at: datetime | None
     reason: str | None
     last_error: str | None
+    waits_for: str | None = Field(None, description="What it waits for, in words, where it is pending or blocked.")
 
 
 class AttemptOut(OfRecord):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.admin.auth import Role
-from gateway.admin.console import config, deliveries, events, jobs, outbox, overview, playground
+from gateway.admin.console import config, connections, deliveries, events, jobs, outbox, overview, playground, rejected
 from gateway.admin.console.render import static_file
 from gateway.admin.request import Entry
 
@@ -25,6 +25,12 @@ ENTRIES = (
     Entry("GET", "/deliveries/{id}", deliveries.show, V),
     Entry("POST", "/deliveries/{id}/retry", deliveries.retry, O),
     Entry("POST", "/deliveries/{id}/cancel", deliveries.cancel, O),
+    Entry("GET", "/connections", connections.listed, V),
+    Entry("POST", "/connections/{name}/pause", connections.pause, O),
+    Entry("POST", "/connections/{name}/resume", connections.resume, O),
+    Entry("GET", "/rejected", rejected.listed, V),
+    Entry("POST", "/rejected/verify", rejected.verify, O),
+    Entry("GET", "/rejected/{id}", rejected.show, V),
     Entry("GET", "/jobs", jobs.listed, V),
     Entry("GET", "/jobs/{id}", jobs.show, V),
     Entry("POST", "/jobs/{id}/{what:pause|resume|stop}", jobs.change, O),

@@ -45,10 +45,20 @@ def bars(stacks: Sequence[Stack], kinds: Sequence[str], title: str) -> Markup:
             )
         if shapes:
             groups.append(Markup("<g><title>{}: {}</title>{}</g>").format(stack.label, told, Markup("").join(shapes)))
-    return Markup(
+    drawn = Markup(
         '<svg class="chart" viewBox="0 0 {0} {1}" preserveAspectRatio="none" role="img" aria-label="{2}">{3}'
-        '<line x1="0" y1="{4}" x2="{0}" y2="{4}" class="axis"/></svg>'
+        '<line x1="0" y1="{4}" x2="{0}" y2="{4}" class="axis"/><line x1="0" y1="4" x2="{0}" y2="4" class="axis"/></svg>'
     ).format(BAR_WIDTH, BAR_HEIGHT + 1, title, Markup("").join(groups), BAR_HEIGHT)
+    times = [stacks[place].label for place in _ticks(len(stacks))] if stacks else []
+    return Markup(
+        '<div class="plot"><div class="heights" aria-hidden="true"><span>{:,}</span><span>0</span></div>{}'
+        '<div class="times" aria-hidden="true">{}</div></div>'
+    ).format(most, drawn, Markup("").join(Markup("<span>{}</span>").format(label) for label in times))
+
+
+def _ticks(count: int) -> list[int]:
+    """The bars whose times stand below the axis: the first, the last, and those a quarter apart between."""
+    return sorted({min(count - 1, count * quarter // 4) for quarter in range(5)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +72,36 @@ class Box:
 
 
 def graph(columns: Sequence[Sequence[Box]], arrows: Sequence[tuple[str, str]], title: str) -> Markup:
-    """Boxes in columns, and arrows between them by key."""
+    """Boxes in columns, and arrows between them by key. An arrow over several columns goes by a free place in each,
+    which all that lead to the same box share: none passes behind a box that it has nothing to do with.
+    """
+    column_of = {box.key: i for i, column in enumerate(columns) for box in column}
+    known = [arrow for arrow in dict.fromkeys(arrows) if arrow[0] in column_of and arrow[1] in column_of]
+    passing: list[dict[str, None]] = [{} for _ in columns]  # the ends of arrows that only go through a column
+    for start, end in known:
+        for i in range(column_of[start] + 1, column_of[end]):
+            passing[i][end] = None
     widths = [max((len(short(box.text, 34)) for box in column), default=4) * CHARACTER + 22 for column in columns]
-    rows = max((len(column) for column in columns), default=0)
-    places: dict[str, tuple[float, float, float]] = {}  # key -> left, middle, right
+    rows = max((len(column) + len(ends) for column, ends in zip(columns, passing, strict=True)), default=0)
+    places: dict[tuple[int, str], tuple[float, float, float]] = {}  # column and key -> left, middle, right
     shapes: list[Markup] = []
     left = 1.0
-    for column, width in zip(columns, widths, strict=True):
-        offset = (rows - len(column)) * ROW / 2
-        for i, box in enumerate(column):
-            top = offset + i * ROW + 1
-            places[box.key] = (left, top + BOX_HEIGHT / 2, left + width)
-            shapes.append(_box(box, left, top, width))
+    for number, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        offset = (rows - len(column) - len(passing[number])) * ROW / 2
+        for i, key in enumerate([*(box.key for box in column), *passing[number]]):
+            places[number, key] = (left, offset + i * ROW + 1 + BOX_HEIGHT / 2, left + width)
+        shapes += [_box(box, left, offset + i * ROW + 1, width) for i, box in enumerate(column)]
         left += width + COLUMN_GAP
-    lines = [
-        _arrow(*places[start][1:], *places[end][:2])
-        for start, end in dict.fromkeys(arrows)
-        if start in places and end in places
-    ]
+    lines: dict[Markup, None] = {}
+    for start, end in known:
+        here = places[column_of[start], start]
+        for i in range(column_of[start] + 1, column_of[end]):
+            lines[_line(*here[1:], *places[i, end][:2])] = None
+            here = places[i, end]
+            lines[_line(here[1], here[0], here[2], here[1])] = None
+        lines[_line(*here[1:], *places[column_of[end], end][:2], room=5) + _head(*places[column_of[end], end][:2])] = (
+            None
+        )
     width, height = max(10.0, left - COLUMN_GAP + 1), max(10.0, rows * ROW - (ROW - BOX_HEIGHT) + 2)
     return Markup(
         '<svg class="graph" viewBox="0 0 {0:.0f} {1:.0f}" width="{0:.0f}" height="{1:.0f}" role="figure"'
@@ -87,12 +109,15 @@ def graph(columns: Sequence[Sequence[Box]], arrows: Sequence[tuple[str, str]], t
     ).format(width, height, visible(title), Markup("").join(lines), Markup("").join(shapes))
 
 
-def _arrow(y1: float, x1: float, x2: float, y2: float) -> Markup:
+def _line(y1: float, x1: float, x2: float, y2: float, room: float = 0) -> Markup:
     bend = max(20.0, (x2 - x1) / 2)
-    return Markup(
-        '<path d="M{:.1f} {:.1f} C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}" class="arrow"/>'
-        '<path d="M{:.1f} {:.1f} l-7 -4 v8 z" class="head"/>'
-    ).format(x1, y1, x1 + bend, y1, x2 - bend, y2, x2 - 5, y2, x2, y2)
+    return Markup('<path d="M{:.1f} {:.1f} C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}" class="arrow"/>').format(
+        x1, y1, x1 + bend, y1, x2 - bend, y2, x2 - room, y2
+    )
+
+
+def _head(x: float, y: float) -> Markup:
+    return Markup('<path d="M{:.1f} {:.1f} l-7 -4 v8 z" class="head"/>').format(x, y)
 
 
 def _box(box: Box, left: float, top: float, width: float) -> Markup:

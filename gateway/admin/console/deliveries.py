@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.admin.api.schemas import DeliveriesQuery, DeliveriesWhere, JobAsk, Result
-from gateway.admin.console.forms import checked, fields, listing
+from gateway.admin.api.schemas import DeliveriesQuery, DeliveriesWhere, JobAsk, ListOf, Result
+from gateway.admin.console.forms import asked, checked, fields, listing
 from gateway.admin.console.notices import go_back, notices, started
 from gateway.admin.console.render import confirm_page, page, query_string
 from gateway.admin.problems import Refused
@@ -20,8 +20,10 @@ async def listed(request: web.Request) -> web.StreamResponse:
     """Deliveries, the newest first."""
     operations = parts(request).operations
     config = operations.config
+    query, wrong = asked(request.query, DeliveriesQuery)
     context = {
-        "page": await operations.deliveries(checked(request.query, DeliveriesQuery)),
+        "page": ListOf(items=[], next=None) if query is None else await operations.deliveries(query),
+        "wrong": wrong,
         **listing(request.query, DeliveriesQuery),
         "states": list(DeliveryState),
         "accounts": config.event_accounts,
@@ -29,7 +31,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
         "routes": [route.name for route in config.routes],
         "actions": sorted({action.name for route in config.routes for action in route.actions}),
     }
-    return page(request, "deliveries.html", context)
+    return page(request, "deliveries.html", context, status=200 if wrong is None else 422)
 
 
 async def show(request: web.Request) -> web.StreamResponse:

@@ -11,15 +11,16 @@ from aiohttp import web
 from aiohttp.client_exceptions import ClientConnectionResetError
 from multidict import MultiMapping
 
-from gateway.admin.api.schemas import EventOut, EventsQuery, EventsWhere, JobAsk
+from gateway.admin.api.schemas import EventOut, EventsQuery, EventsWhere, JobAsk, ListOf
 from gateway.admin.console.charts import Box
-from gateway.admin.console.forms import checked, fields, listing
+from gateway.admin.console.forms import asked, checked, fields, listing
 from gateway.admin.console.notices import go_back, notices, started
 from gateway.admin.console.render import confirm_page, page, query_string
 from gateway.admin.inbox import body_of
 from gateway.admin.playground import explained
 from gateway.admin.problems import Refused
 from gateway.admin.request import actor, parts
+from gateway.admin.waiting import STATES
 from gateway.core.model import Delivery, Event, EventFilter
 from gateway.core.routing import names
 
@@ -39,14 +40,17 @@ async def listed(request: web.Request) -> web.StreamResponse:
     """Events, the newest first."""
     admin = parts(request)
     kinds = await admin.store.event_kinds()
+    query, wrong = asked(request.query, EventsQuery)
     context = {
-        "page": await admin.operations.events(checked(request.query, EventsQuery)),
+        "page": ListOf(items=[], next=None) if query is None else await admin.operations.events(query),
+        "wrong": wrong,
         **listing(request.query, EventsQuery),
         "accounts": sorted({kind.account for kind in kinds} | set(admin.gateway.config.accounts)),
         "types": sorted({kind.type for kind in kinds})[:500],
+        "outcomes": list(STATES),
         "is_live": "live" in request.query,
     }
-    return page(request, "events.html", context)
+    return page(request, "events.html", context, status=200 if wrong is None else 422)
 
 
 def _wants(event: Event, query: EventsQuery) -> bool:

@@ -34,6 +34,14 @@ def checked(values: MultiMapping[Any], model: type[M]) -> M:
         raise Refused(422, words_of(error)) from None
 
 
+def asked(values: MultiMapping[Any], model: type[M]) -> tuple[M | None, str | None]:
+    """The same for a list's own form; what is wrong with it in words, to be said beside it."""
+    try:
+        return checked(values, model), None
+    except Refused as error:
+        return None, error.detail
+
+
 def listing(values: MultiMapping[Any], model: type[Model]) -> dict[str, Any]:
     """What the page of a list is told of its query: all that was given, what each field of the form shows, and what
     narrows it.

@@ -13,6 +13,7 @@ from aiohttp import web
 from jinja2 import PackageLoader, StrictUndefined
 
 from gateway import __version__
+from gateway.admin import amounts
 from gateway.admin.api.schemas import JobAnswer
 from gateway.admin.auth import Role
 from gateway.admin.console import escaping as text
@@ -39,7 +40,12 @@ def setup_templates(app: web.Application) -> None:
     )
     environment.filters["seg"] = lambda value: quote(str(value), safe="", errors="replace")  # one part of a path
     environment.filters.update(
-        ago=text.ago, clock=text.clock, pretty=text.pretty, short=text.short, duration=text.duration, size=text.size
+        ago=amounts.ago,
+        clock=amounts.clock,
+        pretty=text.pretty,
+        short=text.short,
+        duration=amounts.duration,
+        size=amounts.size,
     )
     environment.globals.update(bars=bars, graph=graph, static=_static_url, query=query_string, version=__version__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -12,7 +12,7 @@ from gateway.admin.api.schemas import Model, Shown
 from gateway.admin.gateway_view import ConnectionWord
 from gateway.admin.reports.dead_causes import cause_of
 from gateway.admin.request import AdminParts
-from gateway.core.model import ConnectionState
+from gateway.core.model import ConnectionState, ConnectionStatus, RejectedFilter
 from gateway.store.answers import LaneState
 from gateway.telemetry.metrics import Queue, Scrape
 
@@ -23,6 +23,7 @@ RANGES: dict[Range, tuple[timedelta, int]] = {  # how far back, in so many bars
     "7d": (timedelta(days=7), 28),
 }
 DEAD_LOOKED_AT = 1000
+MOST_REJECTED = 1000
 LATENCIES_LOOKED_AT = 2000
 NO_CONNECTION = "none"
 
@@ -49,6 +50,9 @@ class ConnectionOut(Shown):
     state: ConnectionWord
     paused_seconds: float  # until it is tried again; 0 in a pause: a delivery is trying it now
     until_resumed: bool  # paused without an end
+    reason: str | None  # of a pause
+    since: datetime | None  # it stands so
+    failures: int  # in a row
     running: int
     mean_seconds: float
     pending: int
@@ -87,6 +91,7 @@ class Overview(Shown):
     pending: int
     blocked: int
     dead_letters: int
+    rejected: int = Field(description=f"Requests that were refused, of those that are kept; {MOST_REJECTED} at most.")
     oldest_pending_at: datetime | None
     causes: list[Cause] = Field(description=f"Among the newest {DEAD_LOOKED_AT} dead letters.")
     connections: list[ConnectionOut]
@@ -122,9 +127,10 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
         pending=_sum(lanes, "pending") + _sum(lanes, "running"),
         blocked=_sum(lanes, "blocked"),
         dead_letters=_sum(lanes, "dead"),
+        rejected=len(await store.rejected(RejectedFilter(since=now - span), limit=MOST_REJECTED)),
         oldest_pending_at=min(waiting, default=None),
         causes=await _causes(parts),
-        connections=_connections(parts, lanes),
+        connections=_connections(parts, lanes, await store.connections()),
         accounts=[AccountOut(name=name, last_event_at=last.get(name)) for name in parts.gateway.config.accounts],
         config_version=parts.gateway.config.version,
         reload_error=parts.gateway.reload_error,
@@ -160,7 +166,7 @@ async def _causes(parts: AdminParts) -> list[Cause]:
 
 async def connections(parts: AdminParts) -> list[ConnectionOut]:
     """Every connection of the configuration."""
-    return _connections(parts, await parts.store.lane_states())
+    return _connections(parts, await parts.store.lane_states(), await parts.store.connections())
 
 
 def queues(parts: AdminParts, lanes: Sequence[LaneState], now: datetime) -> dict[str, Queue]:
@@ -181,21 +187,28 @@ def queues(parts: AdminParts, lanes: Sequence[LaneState], now: datetime) -> dict
     return {name: Queue(counts[name], oldest.get(name, 0.0)) for name in counts}
 
 
-def _connections(parts: AdminParts, lanes: Sequence[LaneState]) -> list[ConnectionOut]:
+def _connections(
+    parts: AdminParts, lanes: Sequence[LaneState], statuses: Mapping[str, ConnectionStatus]
+) -> list[ConnectionOut]:
+    """By what the store says now: the worker hears of a change a moment later."""
     now = datetime.now(UTC)
     waiting = queues(parts, lanes, now)
     config = parts.gateway.config
-    views = []
+    views, masker = [], config.masker
     for name, settings in config.connections.items():
-        queue, figures, status = waiting[name], parts.gateway.worker.figures(name), parts.gateway.worker.status(name)
+        queue, figures = waiting[name], parts.gateway.worker.figures(name)
+        status = statuses.get(name, ConnectionStatus(name))
         is_paused = status.state is ConnectionState.PAUSED
         views.append(
             ConnectionOut(
                 name=name,
                 type=settings.type,
-                state=parts.gateway.connection_state(name),
+                state=parts.gateway.connection_word(name, status),
                 paused_seconds=(status.left_seconds or 0.0) if is_paused else 0.0,
                 until_resumed=is_paused and status.left_seconds is None,
+                reason=masker.mask(status.reason),
+                since=status.since,
+                failures=status.failures,
                 running=figures.running if figures else 0,
                 mean_seconds=figures.mean_seconds if figures else 0.0,
                 pending=queue.counts["pending"],

@@ -107,6 +107,7 @@ def show_delivery(delivery_id: str, as_json: Json = False) -> None:
         "type": delivery.type,
         "needs": delivery.needs,
         "waits_for_turn": delivery.waits_for_turn,
+        "waits_for": delivery.waits_for,
         "reason": delivery.reason,
         "created_at": delivery.created_at.isoformat(timespec="milliseconds"),
         "finished_at": delivery.finished_at.isoformat(timespec="milliseconds") if delivery.finished_at else None,

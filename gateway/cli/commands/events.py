@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,6 +16,7 @@ from gateway.core.errors import UsageError
 if TYPE_CHECKING:
     from gateway.admin.api.schemas import EventOut, EventsQuery, Replayed
     from gateway.admin.operations import Operations
+    from gateway.admin.waiting import Outcome
     from gateway.cli.api_client import RemoteOperations
 
 events = typer.Typer(no_args_is_help=True, help="The inbox: list, show, replay.")
@@ -29,6 +30,7 @@ def row(event: EventOut) -> dict[str, Any]:
         "type": event.type,
         "account": event.account,
         "state": event.state.value,
+        "outcome": event.outcome,  # null: nothing was owed
         "livemode": event.livemode,
         "received_at": event.received_at.isoformat(timespec="milliseconds"),
     }
@@ -54,12 +56,15 @@ def _query(
     since: str | None,
     until: str | None,
     *,
+    outcome: str | None = None,
     oldest_first: bool = False,
 ) -> EventsQuery:
     from gateway.admin.api.schemas import EventsQuery
+    from gateway.admin.waiting import STATES
     from gateway.core.model import EventState
 
     check_words("--state", state, list(EventState))
+    check_words("--outcome", [outcome] if outcome else None, list(STATES))
     return EventsQuery.model_construct(  # not bounded as a console's is
         account=account or [],
         type=type or [],
@@ -67,6 +72,7 @@ def _query(
         object=object or "",
         since=moment(since, "--since"),
         until=moment(until, "--until"),
+        outcome=cast("Outcome | None", outcome),
         oldest_first=oldest_first,
     )
 
@@ -76,6 +82,7 @@ def list_events(
     type: Many = None,
     account: Many = None,
     state: Many = None,
+    outcome: Annotated[str | None, typer.Option(help="With a delivery that is dead, waiting, succeeded, ...")] = None,
     object: One = None,
     since: One = None,
     until: One = None,
@@ -85,12 +92,12 @@ def list_events(
     """List events, the newest first."""
     from gateway.cli.inbox import listed
 
-    query = _query(type, account, state, object, since, until)
+    query = _query(type, account, state, object, since, until, outcome=outcome)
     rows = [row(event) for event in with_inbox(lambda inbox: listed(inbox.events, query, limit))]
     if as_json:
         print_json(rows)
         return
-    columns = ["received_at", "id", "type", "account", "state"]
+    columns = ["received_at", "id", "type", "account", "state", "outcome"]
     print_table(["received", *columns[1:]], [[event[column] for column in columns] for event in rows])
 
 

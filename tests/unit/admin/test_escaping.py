@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from markupsafe import Markup
 
+from gateway.admin.amounts import ago, duration, size
 from gateway.admin.console.charts import Box, Stack, bars, graph
-from gateway.admin.console.escaping import ago, duration, finalize, pretty, short, size, visible
+from gateway.admin.console.escaping import finalize, pretty, short, visible
 from gateway.admin.reports.dead_causes import cause_of
 
 
@@ -69,4 +70,4 @@ def test_pictures_escape_what_they_show() -> None:
     chart = bars([Stack("<i>", {"dead": 2})], ["dead"], "<t>")
     assert "<i>" not in chart
     assert 'class="fill-dead"' in chart
-    assert bars([], ["dead"], "none").startswith("<svg")
+    assert "<svg" in bars([], ["dead"], "none")

@@ -6,7 +6,7 @@ const form = document.getElementById("sign-in");
 if (form && location.hash.length > 1) {
   form.elements.token.value = decodeURIComponent(location.hash.slice(1));
   history.replaceState(null, "", location.pathname + location.search);
-  form.elements.name.focus();
+  form.requestSubmit();
 }
 
 // A live list whose connection is lost says so; the stream says itself when it is live (again).
@@ -14,6 +14,24 @@ document.addEventListener("htmx:sseError", (lost) => {
   const state = lost.target.querySelector("[sse-swap=state]");
   if (state) state.textContent = "The connection is lost; trying again.";
 });
+
+// A page that renews itself says when it cannot any more, and since when it stands still.
+const renewed = document.querySelector("[data-renewed]");
+if (renewed) {
+  let last = new Date();
+  const stale = (event) => {
+    if (event.target.closest("[data-renewed]") !== renewed) return;
+    document.getElementById("stale").textContent = `Not renewed since ${last.toISOString().slice(11, 19)} UTC: the gateway does not answer.`;
+  };
+  document.addEventListener("htmx:sendError", stale);
+  document.addEventListener("htmx:responseError", stale);
+  document.addEventListener("htmx:timeout", stale);
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.target !== renewed) return;
+    last = new Date();
+    document.getElementById("stale").textContent = "";
+  });
+}
 
 // The live list keeps its newest rows only.
 document.addEventListener("htmx:sseMessage", (message) => {

@@ -1,0 +1,56 @@
+"""Why a delivery does not run just now, and what came of an event by its deliveries, in words for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+from gateway.admin.amounts import duration
+from gateway.core.model import ConnectionState, ConnectionStatus, Delivery, DeliveryState
+
+Outcome = Literal["dead", "waiting", "succeeded", "skipped", "cancelled"]
+STATES: dict[Outcome, tuple[DeliveryState, ...]] = {  # the first of which an event has a delivery decides
+    "dead": (DeliveryState.DEAD,),
+    "waiting": (DeliveryState.PENDING, DeliveryState.RUNNING, DeliveryState.BLOCKED),
+    "succeeded": (DeliveryState.SUCCEEDED,),
+    "cancelled": (DeliveryState.CANCELLED,),
+    "skipped": (DeliveryState.SKIPPED,),
+}
+
+
+def outcome_of(states: Iterable[DeliveryState]) -> Outcome | None:
+    """What came of an event whose deliveries are in these states; None where nothing was owed."""
+    counts = Counter(states)
+    return next((outcome for outcome, words in STATES.items() if any(counts[word] for word in words)), None)
+
+
+def waits_for(
+    delivery: Delivery, connection: ConnectionStatus | None, needed: Sequence[str], now: datetime | None = None
+) -> str | None:
+    """What a blocked or pending delivery waits for; None for others. `needed` are the actions it needs, `connection`
+    is how the one that it goes by stands.
+    """
+    if delivery.state is DeliveryState.BLOCKED:
+        return f"for {' and '.join(needed)} to succeed"
+    if delivery.state is not DeliveryState.PENDING:
+        return None
+    if delivery.waits_for_turn:
+        return "for its turn: another delivery goes first by order_by or once_per"
+    if connection is not None and connection.state is not ConnectionState.WORKING:
+        return _for_connection(connection)
+    now = now or datetime.now(UTC)
+    if delivery.next_attempt_at is not None and delivery.next_attempt_at > now:
+        return f"for its next attempt, in {duration((delivery.next_attempt_at - now).total_seconds())}"
+    return "for nothing: it runs as soon as a gateway has a place for it"
+
+
+def _for_connection(connection: ConnectionStatus) -> str:
+    because = f" ({connection.reason})" if connection.reason else ""
+    if connection.state is ConnectionState.PROBING:
+        return f"for connection {connection.name}, which another delivery is trying now{because}"
+    if connection.left_seconds is None:
+        return f"for connection {connection.name}, which is paused until it is resumed{because}"
+    again = f"tried again in {duration(connection.left_seconds)}"
+    return f"for connection {connection.name}, which is paused; {again}{because}"
