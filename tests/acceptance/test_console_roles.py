@@ -95,6 +95,7 @@ ROUTES = {
     "POST /jobs/{id}/{what}": O,
     "GET /playground": V,
     "POST /playground": V,
+    "GET /playground/fields": V,
     "GET /config": V,
     "GET /audit": V,
     "GET /outbox": V,

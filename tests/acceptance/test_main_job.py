@@ -46,7 +46,7 @@ async def test_an_event_becomes_a_row_and_a_signed_forward(gateway: GatewayProce
     assert list(sink.events.values()) == [event["id"]]
     assert sink.bad == 0
     (listed,) = gateway.json("events", "list")
-    assert set(listed) == {"id", "type", "account", "state", "livemode", "received_at"}
+    assert set(listed) == {"id", "type", "account", "state", "livemode", "received_at", "outcome"}
     shown = gateway.json("events", "show", event["id"])
     assert shown["body"] == event
     assert [one["state"] for one in shown["deliveries"]] == ["succeeded", "succeeded"]
