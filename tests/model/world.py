@@ -107,7 +107,8 @@ class World:
 
     def same(self, what: str, stored: object, expected: object) -> None:
         """Compares an answer."""
-        must(stored == expected, f"{what}: {self.label} says {stored!r}, the model {expected!r}")
+        if stored != expected:
+            raise DisagreementError(f"{what}: {self.label} says {stored!r}, the model {expected!r}")
 
     # -- what is compared after every step --------------------------------------------------------------------
 
@@ -144,8 +145,7 @@ class World:
         return self._keys.setdefault(kept, given)
 
     def _compare_delivery(self, kept: Delivery, expected: ModelDelivery) -> None:
-        of = expected.name
-        for field, stored, wanted in (
+        fields = (
             ("state", kept.state.value, expected.state),
             ("reason", plain(self._named(kept.reason)), plain(expected.reason)),
             ("attempts", kept.attempts, expected.attempts),
@@ -160,10 +160,12 @@ class World:
             ("judged", kept.is_judged, expected.is_judged),
             ("once key", self._key(kept.once_key, expected.once_key), expected.once_key),
             ("order key", self._key(kept.order_key, expected.order_key), expected.order_key),
-        ):
-            self.same(f"{field} of {of}", stored, wanted)
+        )
+        if any(stored != wanted for _, stored, wanted in fields):
+            for field, stored, wanted in fields:
+                self.same(f"{field} of {expected.name}", stored, wanted)
         if kept.waits_for_turn:  # the store may not have noticed yet; but it must not hold up whose turn it is
-            must(not self.model.is_in_turn(expected), f"{self.label} lets {of} wait, though it is its turn")
+            must(not self.model.is_in_turn(expected), f"{self.label} lets {expected.name} wait, though it is its turn")
 
     async def compare_one(self, name: str) -> None:
         """A delivery whole, with its attempts."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from types import SimpleNamespace
 from typing import Any, cast
 
-from aiohttp.test_utils import make_mocked_request
+from aiohttp import HttpVersion11, web
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from gateway.app.gateway import Gateway, GatewayOptions
 from gateway.config.load import Config
@@ -40,6 +45,17 @@ class KeptLog:
             self._ledger.tell(line[:200])
 
     debug = info = warning = error = exception = critical = _keep
+
+
+_NO_SOCKET: Any = SimpleNamespace(transport=None, peername=("127.0.0.1", 4242), sockname=None, ssl_context=None)
+
+
+def _post(path: str, headers: Mapping[str, str]) -> web.BaseRequest:
+    """What arrives."""
+    given = CIMultiDictProxy(CIMultiDict(headers))
+    message = RawRequestMessage("POST", path, HttpVersion11, given, (), False, None, False, False, URL(path))
+    loop: Any = asyncio.get_running_loop()
+    return web.BaseRequest(message, EMPTY_PAYLOAD, _NO_SOCKET, _NO_SOCKET, _NO_SOCKET, loop)
 
 
 SHOWN = frozenset(
@@ -102,7 +118,7 @@ class SimulatedGateway:
         """What it answers to Stripe."""
         assert self.gateway is not None
         headers = signed_request(body, ACCOUNT_SECRETS[account])
-        request = make_mocked_request("POST", f"/webhooks/{account}", headers=headers)
+        request = _post(f"/webhooks/{account}", headers)
         refused = self.gateway.handler.precheck(request)
         answer = refused or await self.gateway.handler(request, body)
         return answer.status

@@ -35,11 +35,6 @@ class Process:
 _process: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
-def process_of(context: Context) -> Process | None:
-    """Whose context it is; None: the world's."""
-    return context.get(_process)
-
-
 def current_process() -> Process | None:
     """Who runs now."""
     return _process.get()
@@ -74,6 +69,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.callbacks = 0
         self.errors: list[str] = []
         self._rng = rng
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = count()
         self._graveyard: list[asyncio.Handle] = []  # so that nothing of a dead process runs when it is collected
         self.set_task_factory(lambda loop, coro, context=None: _Task(coro, loop=loop, context=context))
         self.set_exception_handler(self._failed)
@@ -85,10 +82,19 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if "exception" in context and "never retrieved" not in context["message"]:
             self.errors.append(f"{context['message']}: {context['exception']!r}")
 
-    def call_soon_threadsafe(  # type: ignore[override]
-        self, callback: Any, *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        return self.call_soon(callback, *args, context=context)
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        return handle
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         future: asyncio.Future[Any] = self.create_future()
@@ -123,47 +129,50 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         process.held.clear()
 
     def _run_once(self) -> None:
-        scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        timers = self._timers
         ready: Any = self._ready  # type: ignore[attr-defined]
-        while scheduled and scheduled[0].cancelled():
-            heapq.heappop(scheduled)
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
         if not ready and not self._stopping:  # type: ignore[attr-defined]
-            if not scheduled:
+            if not timers:
                 raise NothingHappensError("nothing will ever happen again, and somebody still waits")
-            self.now = max(self.now, scheduled[0].when())
-        while scheduled and scheduled[0].when() <= self.now:
-            ready.append(heapq.heappop(scheduled))
+            self.now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= self.now:
+            ready.append(heapq.heappop(timers)[2])
         if ready:
-            number = self._rng.randrange(len(ready)) if len(ready) > 1 else 0
-            ready.rotate(-number)
-            handle = ready.popleft()
-            ready.rotate(number)
-            self._run(handle)
+            number = int(self._rng.random() * len(ready)) if len(ready) > 1 else 0
+            handle = ready[number]
+            del ready[number]
+            if not handle.cancelled():
+                process = handle._context.get(_process)
+                if process is None or self._may_run(process, handle):
+                    self._run(process, handle)
 
-    def _run(self, handle: Any) -> None:
-        if handle.cancelled():
-            return
-        process = process_of(handle._context)
-        if process is not None:
-            if process.is_dead:
+    def _may_run(self, process: Process, handle: asyncio.Handle) -> bool:
+        if process.is_dead:
+            self._graveyard.append(handle)
+            return False
+        if process.is_frozen:
+            process.held.append(handle)
+            return False
+        if process.after is not None:
+            process.after -= 1
+            if process.after < 0:
                 self._graveyard.append(handle)
-                return
-            if process.is_frozen:
-                process.held.append(handle)
-                return
-            if process.after is not None:
-                process.after -= 1
-                if process.after < 0:
-                    self._graveyard.append(handle)
-                    self.end(process, "killed")
-                    return
+                self.end(process, "killed")
+                return False
+        return True
+
+    def _run(self, process: Process | None, handle: Any) -> None:
         self.callbacks += 1
         try:
-            handle._run()
+            handle._context.run(handle._callback, *handle._args)
         except (SystemExit, KeyboardInterrupt) as error:
             self.errors.append(f"{process.name if process else 'the world'} was ended by {error!r}")
             if process is not None:
                 self.end(process, "ended by an action")
+        except BaseException as error:
+            self.errors.append(f"a callback failed: {error!r}")
 
     def _write_to_self(self) -> None:
         pass

@@ -42,7 +42,7 @@ def _datetime_of(now: Callable[[], float]) -> Any:
     return Simulated
 
 
-class _InlineExecutor:
+class InlineExecutor:
     """Does at once what a thread would do."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -83,7 +83,7 @@ def simulated(loop: SimulatedLoop, rng: Random) -> Iterator[None]:
         patch.object(secrets, "token_hex", lambda size=8: rng.randbytes(size).hex()),
         patch.object(writer, "threading", thread),
         patch.object(writer, "queue", SimpleNamespace(SimpleQueue=_inline_queue(loop, rng))),
-        patch.object(writer, "ThreadPoolExecutor", _InlineExecutor),
+        patch.object(writer, "ThreadPoolExecutor", InlineExecutor),
         patch.object(writer, "POLL_SECONDS", 5.0),
     ]
     for name, module in list(sys.modules.items()):
