@@ -12,7 +12,7 @@ from gateway.config.action_settings import Compiling, fields_of
 from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.internal_events import check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events
-from gateway.config.checks.stripe import check_fetch, check_organisation, fetch_of
+from gateway.config.checks.stripe import check_fetch, check_organisation, data_fields, fetch_of
 from gateway.config.checks.stripe_fetch import check_fetchable
 from gateway.config.checks.stripe_held import Held, held_by
 from gateway.config.checks.template_names import Offered
@@ -28,6 +28,7 @@ from gateway.core.internal_events import account_named
 from gateway.core.model import Account, ActionUse, Digest, Expression, RetryPolicy, Route
 from gateway.core.spelling import did_you_mean, nearest
 from gateway.plugin import Action, ConnectionSettings
+from gateway.stripe.event_types import is_thin
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class RouteLoading:
                 if route.accounts is None or account.name in route.accounts
             },
             own_objects=own_objects(route.events),
+            thin_data=frozenset() if all(map(is_thin, route.events)) else None,
             held=None if held is None else held.of_event(),
         )
         keys = dataclasses.replace(at_intake, held=self._narrowed(at_intake.held, route.if_))
@@ -87,6 +89,7 @@ class RouteLoading:
             at_intake,
             held=armed,
             is_action=True,
+            thin_data=self._thin_data(route, at_intake.thin_data),
             is_digest=route.digest is not None,
             actions=frozenset(self._raw_actions(at)),
         )
@@ -119,6 +122,13 @@ class RouteLoading:
         accounts = route.accounts if route.accounts is not None else self._parts.accounts
         versions = [self._parts.accounts[name].api_version for name in accounts if name in self._parts.accounts]
         return held_by(route.events, fetch_of(route), versions)
+
+    def _thin_data(self, route: RouteSettings, before: frozenset[str] | None) -> frozenset[str] | None:
+        """The fields of `event.data` once it is read, where it is; `before` it was."""
+        fetch = fetch_of(route)
+        if before is None or fetch is None or not fetch.asks_event:
+            return before
+        return data_fields(route.events) if self._parts.checks_fields else None
 
     def _narrowed(self, held: Held | None, condition: str | bool | None) -> Held | None:
         """What the events hold for which a condition is true."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from gateway.config.diagnostics.problem import Problem
@@ -11,6 +11,7 @@ from gateway.config.schema.routes import RouteSettings
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.model import OWN, Account, Fetch, Reconcile
+from gateway.stripe import event_types, objects
 from gateway.stripe.event_types import is_thin
 from gateway.stripe.keys import is_organisation_key
 
@@ -96,3 +97,9 @@ def check_organisation(
             "warning",
             "organisation",
         )
+
+
+def data_fields(patterns: Sequence[str]) -> frozenset[str] | None:
+    """The fields of `data` in thin events that the patterns name; None where nobody knows those of one."""
+    known = [frozenset(objects.data_of(name)) for pattern in patterns for name in event_types.matches(pattern)]
+    return frozenset[str]().union(*known) if known and all(known) else None

@@ -54,6 +54,7 @@ class Offered:
     items: frozenset[str] | None = frozenset()  # names that the action itself brings, such as `item`; None: any
     own_objects: Mapping[str, frozenset[str]] = field(default_factory=dict)  # fields by type, of own events alone
     is_digest: bool = False
+    thin_data: frozenset[str] | None = None  # fields of thin events' own data: none before it is read; None: not known
     held: Held | None = None  # what Stripe's events of the route hold, where that is checked
 
 
@@ -104,11 +105,23 @@ def _fault(reference: Reference, offered: Offered) -> _Fault | None:
         return 1, f"delivery has no {name}", did_you_mean(str(name), _DELIVERY), "error"
     if root == "connected_account" and name not in _CONNECTED:
         return 1, f"connected_account has no {name}", did_you_mean(str(name), _CONNECTED), "error"
+    if root == "event" and name == "data" and offered.thin_data is not None:
+        return _thin_data(path, offered.thin_data, offered.is_action)
     if root == "event" and name not in _EVENT:
         near = nearest(str(name), _EVENT)
         hint = f"did you mean event.{near}?" if near else "the fields of Stripe's object are in `object`"
         return 1, f"events have no field {name}", hint, "warning"
     return None
+
+
+def _thin_data(path: tuple[Key, ...], fields: frozenset[str], is_action: bool) -> _Fault | None:
+    """A path into the data of a thin event."""
+    if not fields:
+        way = "fetch: {event: true} brings it" if is_action else "it is known in actions, with fetch: {event: true}"
+        return 1, "a thin event is posted without its data", way, "error"
+    if len(path) < 3 or path[2] in fields or path[2] in _METHODS:
+        return None
+    return 2, f"event.data has no {path[2]} in these events", did_you_mean(str(path[2]), fields), "error"
 
 
 def _unknown_root(root: str, known: frozenset[str]) -> tuple[str, str | None]:
