@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from gateway.config.action_settings import Compiling
 from gateway.config.checks.allowed_ips import sources_of
 from gateway.config.checks.extras import has_encrypt, has_otel
+from gateway.config.checks.ignores import ignores_in, without_ignored
 from gateway.config.checks.internal_events import check_account_names
 from gateway.config.checks.lint import check_accounts, check_same, check_use
 from gateway.config.checks.stripe import check_reconcile, reconcile_of
@@ -176,6 +177,7 @@ class Loading:
         self._shared_path(settings, len(accounts))
         self._extras(settings)
         self.problems += self._lint(parts, routes if is_sound else None, loading.used_connections)
+        self._ignore()
         if settings is None or any(problem.severity == "error" for problem in self.problems):
             raise self._refused()
         files = self._files()
@@ -200,6 +202,13 @@ class Loading:
 
     def problem(self, where: Where, message: str, hint: str | None = None, code: str = "invalid-value") -> None:
         self.problems.append(Problem(where, message, hint, code=code))
+
+    def _ignore(self) -> None:
+        """Takes away what comments hide."""
+        texts = {name: file.text for name, file in self.source.texts.items()} | self.templates.file_texts
+        ignores = ignores_in(texts)
+        if ignores:
+            self.problems[:] = without_ignored(self.problems, ignores, tells_unused=self.checks_fields)
 
     def _refused(self) -> ConfigError:
         return ConfigError(str(self.path), self._explained(), self._files())
