@@ -121,7 +121,7 @@ def test_a_subscriptions_items_times_and_plans_fit_together() -> None:
                 plan, price = item["plan"], item["price"]
                 assert (plan["id"], plan["amount"]) == (price["id"], price["unit_amount"]), where
                 assert plan["usage_type"] == price["recurring"]["usage_type"], where
-                assert (item["quantity"] is None) == (plan["usage_type"] == "metered"), where
+                assert ("quantity" not in item) == (plan["usage_type"] == "metered"), where
                 assert item["subscription"] == subscription["id"], where
                 assert item["current_period_start"] < item["current_period_end"], where
             if subscription["status"] == "trialing":
