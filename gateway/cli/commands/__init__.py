@@ -12,6 +12,7 @@ COMMANDS = {
     "fields": ("fields",),
     "forget": ("forget",),
     "init": ("init",),
+    "listen": ("listen",),
     "schema": ("schema",),
     "send": ("send",),
     "serve": ("serve",),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.main import BadUsage, app, load_config, options, run
 from gateway.cli.output import clean, fail
+
+if TYPE_CHECKING:
+    from gateway.config.load import Config
 
 
 def assign(event: dict[str, Any], assignment: str) -> None:
@@ -108,16 +111,24 @@ def send(
     name = account or next(iter(config.accounts))
     if name not in config.accounts:
         raise fail(f"there is no account {name}; known: {', '.join(config.accounts)}", 2)
-    scheme = "https" if config.settings.server.tls else "http"
-    listen = config.settings.server.listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
-    target = url or f"{scheme}://{listen}/webhooks/{name}"
-    status, answer = run(lambda: _post(target, body, config.accounts[name].signing_secrets[0]))
+    target = url or local_url(config, name)
+    status, answer = run(lambda: post(target, body, config.accounts[name].signing_secrets[0]))
     print(clean(f"{event.get('id')} {event.get('type')} -> {status} {answer}"))
     if status != 200:
         raise typer.Exit(1)
 
 
-async def _post(url: str, body: bytes, secret: str) -> tuple[int, str]:
+def local_url(config: Config, account: str) -> str:
+    """Where the gateway of a configuration takes an account's events, from this machine."""
+    scheme = "https" if config.settings.server.tls else "http"
+    listen = config.settings.server.listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
+    return f"{scheme}://{listen}/webhooks/{account}"
+
+
+async def post(url: str, body: bytes, secret: str) -> tuple[int, str]:
+    """Posts an event as Stripe would; the status and the answer. Raises typer.Exit, with what is wrong told, where
+    nobody answers.
+    """
     import aiohttp
 
     from gateway.core.model import EventSource
