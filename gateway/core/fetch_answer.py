@@ -1,6 +1,7 @@
-"""What `fetch` brings, in the form that is kept: Stripe's object, or where there is more to say, that and the rest.
+"""What `fetch` brings, in the form that is kept: Stripe's object, or where the event is asked for too, both of them.
 
-The field `object` of what Stripe sends is a text; where it is an object, the whole is of the second form.
+The field `object` of what Stripe sends is a text; where it is an object, the whole is of the second form. The first is
+the only one that versions before knew, and gateways of both may share a store.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_NOT_FOUND = "not_found"  # beside `deleted`, in what is kept of an object that Stripe does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +23,18 @@ class FetchAnswer:
 
     def kept(self) -> Mapping[str, Any]:
         """The form that `read_answer` reads."""
-        if self.event is None and self.not_found is None:
-            return self.object
-        return {"object": self.object, "event": self.event, "not_found": self.not_found}
+        value = self.object if self.not_found is None else {**self.object, _NOT_FOUND: self.not_found}
+        return value if self.event is None else {"object": value, "event": self.event}
 
 
 def read_answer(kept: Mapping[str, Any]) -> FetchAnswer:
     """What was kept, of either form."""
+    value, event = kept, None
     if isinstance(kept.get("object"), Mapping):
-        return FetchAnswer(kept["object"], kept.get("event"), kept.get("not_found"))
-    return FetchAnswer(kept)
+        value, event = kept["object"], kept.get("event")
+    if value.get("deleted") is not True or _NOT_FOUND not in value:
+        return FetchAnswer(value, event)
+    return FetchAnswer({name: part for name, part in value.items() if name != _NOT_FOUND}, event, value[_NOT_FOUND])
 
 
 def cut_lists(value: Any) -> list[Any]:

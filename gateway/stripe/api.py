@@ -122,7 +122,8 @@ class StripeApi:
         """
         whole = copy.deepcopy(dict(value))
         for cut in cut_lists(whole):
-            cut["data"] = []  # whatever has changed since: it is brought from its beginning
+            if isinstance(cut.get("url"), str):
+                cut["data"] = []  # whatever has changed since: it is brought from its beginning
         await self._complete(whole, "", (), asking, MOST_ITEMS)
         return whole
 

@@ -19,18 +19,21 @@ def refuse_cut_list(field: str, leaf: Leaf, scope: Mapping[str, Any]) -> None:
     cut = _cut_list(leaf.references, scope)
     if cut is None:
         return
-    path, count = cut
-    of_event = path.startswith(_EVENT_OBJECT)
-    where = f"object{path.removeprefix(_EVENT_OBJECT)}.data with " if of_event else ""
+    path, value = cut
+    where = f"object{path.removeprefix(_EVENT_OBJECT)}.data with " if path.startswith(_EVENT_OBJECT) else ""
+    has_address = isinstance(value.get("url"), str)
+    way = (
+        f"{where}fetch: true on the route brings all of them" if has_address else "Stripe names no url to bring them by"
+    )
     raise TemplateError(
         leaf.where,
-        f"{path} has no more than the first {count} of its items (has_more is true), and {field} would leave out the "
-        f"others; {where}fetch: true on the route brings all of them",
+        f"{path} has no more than the first {len(value['data'])} of its items (has_more is true), and {field} would "
+        f"leave out the others; {way}",
     )
 
 
-def _cut_list(references: Iterable[Reference], scope: Mapping[str, Any]) -> tuple[str, int] | None:
-    """The path to the first list that is cut, and how many items it has."""
+def _cut_list(references: Iterable[Reference], scope: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    """The path to the first list that is cut, and the list."""
     paths = {reference.path for reference in references}
     for path in sorted(paths, key=str):
         holder = path[:-1]
@@ -38,7 +41,7 @@ def _cut_list(references: Iterable[Reference], scope: Mapping[str, Any]) -> tupl
             continue
         value = _value_at(holder, scope)
         if isinstance(value, Mapping) and value.get("has_more") is True and isinstance(value.get("data"), list):
-            return written(holder), len(value["data"])
+            return written(holder), value
     return None
 
 

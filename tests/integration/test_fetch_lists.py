@@ -72,6 +72,17 @@ async def test_a_list_that_is_whole_already_is_not_asked_for(tmp_path: Path, sta
     assert standin.requests == []
 
 
+async def test_a_cut_list_without_an_address_stays_as_it_is_and_is_refused(
+    tmp_path: Path, standin: StripeStandin
+) -> None:
+    value = summary(11)
+    del value["entitlements"]["url"]
+    async with gateway(tmp_path, config(route("true"), standin.url)) as running:
+        await running.post(summary_event(value))
+        await running.until_finished()
+        assert str(running.deliveries()[0][2]).endswith("leave out the others; Stripe names no url to bring them by")
+
+
 async def test_an_upcoming_invoice_s_lines_come_without_the_invoice(tmp_path: Path, standin: StripeStandin) -> None:
     lines = [{"id": f"il_{i}", "object": "line_item"} for i in range(12)]
     standin.put({"id": "in_1", "object": "invoice"}, lists={"lines": lines})
