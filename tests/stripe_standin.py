@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from tests.stripe_standin_events import EventLists, Request, StripeError, limit_of, values
+from tests.stripe_standin_writes import Writes
 
 TEST_KEY, LIVE_KEY = "sk_test_standin0000000000000000", "sk_live_standin0000000000000000"
 ORG_KEY = "sk_org_standin0000000000000000"  # of an organisation: each request names an account
@@ -59,6 +60,7 @@ class Fault:
     body: bytes | None = None
     hang: bool = False
     drop: bool = False
+    is_done: bool = False  # what was asked is done, and its answer is lost
 
 
 class StripeStandin(EventLists):
@@ -89,6 +91,7 @@ class StripeStandin(EventLists):
         self.connect_endpoints: set[str] = set()  # ids of those for connected accounts
         self.url = ""
         self._objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.writes = Writes(self._objects)
         self._lists: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
         self._paths: dict[tuple[str, str], dict[str, Any]] = {}
         self._at_once = 0
@@ -156,6 +159,8 @@ class StripeStandin(EventLists):
         headers = {"Request-Id": f"req_{next(self._number)}"}
         if self.faults:
             fault = self.faults.popleft()
+            if fault.is_done:
+                self._answer(asked)
             if fault.hang:
                 waiting = asyncio.get_running_loop().create_future()
                 self._hanging.add(waiting)
@@ -170,6 +175,8 @@ class StripeStandin(EventLists):
         try:
             self._limit()
             status, answer = 200, self._answer(asked)
+            if answer.pop("idempotent-replayed", None):
+                headers["Idempotent-Replayed"] = "true"
         except StripeError as refused:
             status, answer = refused.status, {"error": refused.error}
         return web.json_response(answer, status=status, headers=headers)
@@ -207,6 +214,9 @@ class StripeStandin(EventLists):
             return self._list(asked, [{"id": one, "object": "account"} for one in sorted(self.connected)])
         if asked.path.startswith("/v1/webhook_endpoints"):
             return self._endpoints(asked)
+        if asked.method != "GET":
+            (_, written), is_replayed = self.writes.write(asked, account)
+            return {**written, "idempotent-replayed": is_replayed}
         if (account, asked.path) in self._paths:
             return self._paths[account, asked.path]
         if asked.path.startswith("/v2/"):

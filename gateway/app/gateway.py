@@ -38,6 +38,7 @@ from gateway.core.tracing import Tracer
 from gateway.delivery.fetch import Fetcher, StripeFetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.retention import Retention
+from gateway.delivery.stripe_writes import StripeWriters, StripeWrites
 from gateway.delivery.worker import Observer, Worker
 from gateway.intake.backfill.reconcile import Reconciler
 from gateway.intake.planning import intake_of
@@ -65,6 +66,7 @@ class GatewayOptions:
 
     observer: Observer | None = None  # told of each attempt that ended
     fetcher: Fetcher | None = None  # answers in Stripe's place, which then is not asked at all
+    writers: StripeWriters | None = None  # the same for what is written there
     outbox: Outbox | None = None  # what was caught, for the console to show
     load: Load | None = None  # None: a reload reads the files as they were the first time, in this environment
     sockets: HandedOver = NO_SOCKETS  # listened on, where there are any
@@ -118,6 +120,7 @@ class Gateway:
             observer=self._attempt_ended,
             connection_observer=self.alerts.connection_changed,
             tracer=self.tracer,
+            writers=options.writers or StripeWrites(self.apis),
         )
         self.retention = Retention(store, lambda: self.live.config.settings.store, log)
         self.rejections = Rejections(store, lambda: self.live.config.settings.rejected.bounds(), log)

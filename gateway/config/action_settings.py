@@ -21,6 +21,7 @@ from gateway.config.yaml.nodes import Path_, dotted
 from gateway.core.errors import TemplateError, Where
 from gateway.plugin import (
     Action,
+    CallsStripe,
     Connection,
     ConnectionSettings,
     Constant,
@@ -54,6 +55,7 @@ class Field:
     deferred: TypeAdapter[Any] | None
     connection: type[Any] | None
     constant: Constant | None
+    stripe_method: CallsStripe | None
     offers: Offers | None
 
 
@@ -188,6 +190,7 @@ def fields_of(model: type[Settings]) -> Mapping[str, Field]:
             deferred=TypeAdapter(inner) if inner is not None else None,
             connection=next((mark.type for mark in marks if isinstance(mark, Connection)), None),
             constant=next((mark for mark in marks if isinstance(mark, Constant)), None),
+            stripe_method=next((mark for mark in marks if isinstance(mark, CallsStripe)), None),
             offers=next((mark for mark in marks if isinstance(mark, Offers)), None),
         )
     return fields

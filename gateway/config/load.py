@@ -22,6 +22,7 @@ from gateway.config.checks.ignores import ignores_in, without_ignored
 from gateway.config.checks.internal_events import check_account_names
 from gateway.config.checks.lint import check_accounts, check_same, check_use
 from gateway.config.checks.stripe import check_reconcile, reconcile_of
+from gateway.config.checks.stripe_calls import check_may
 from gateway.config.diagnostics.excerpts import Excerpts
 from gateway.config.diagnostics.problem import ConfigError, Problem, ProblemNote, in_order
 from gateway.config.diagnostics.pydantic_errors import problems_of
@@ -172,6 +173,7 @@ class Loading:
         self.secret_paths |= loading.secret_paths
         self._same_listener(settings)
         self.problems += check_reconcile(accounts, parts.unfilled, self.source)
+        self.problems += check_may(accounts, self.source)
         sources = self._sources(settings)
         self._admin(settings)
         self._shared_path(settings, len(accounts))
@@ -315,6 +317,7 @@ class Loading:
                     vars=account.vars,
                     connected_vars={name: connected.vars for name, connected in account.connected_accounts.items()},
                     reconcile=reconcile_of(account.reconcile),
+                    may=frozenset(account.may),
                     redact=tuple(map(parse_path, account.redact)),
                 ),
             )

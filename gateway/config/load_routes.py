@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.internal_events import check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events
 from gateway.config.checks.stripe import check_fetch, check_organisation, data_fields, fetch_of
+from gateway.config.checks.stripe_calls import WrittenCall, check_call
 from gateway.config.checks.stripe_fetch import check_fetchable
 from gateway.config.checks.stripe_held import Held, held_by
 from gateway.config.checks.template_names import Offered
@@ -95,7 +96,8 @@ class RouteLoading:
         )
         digest = None if route.digest is None else route.digest.rule()
         uses = [
-            self._action(name, (*at, "actions", name), action, in_actions) for name, action in route.actions.items()
+            self._action(name, (*at, "actions", name), action, in_actions, route.accounts or accounts)
+            for name, action in route.actions.items()
         ]
         if digest is not None:
             uses = [_tried_again_soon(use, route.actions[use.name], digest) for use in uses]
@@ -146,7 +148,9 @@ class RouteLoading:
             return None
         return self._compiling.expression("false" if text is False else text, at, offered)
 
-    def _action(self, name: str, at: Path_, action: ActionSettings, offered: Offered) -> ActionUse:
+    def _action(
+        self, name: str, at: Path_, action: ActionSettings, offered: Offered, route_accounts: Collection[str]
+    ) -> ActionUse:
         parts = self._parts
         settings, actions = parts.settings, parts.actions
         plugin = actions.get(action.uses)
@@ -166,6 +170,7 @@ class RouteLoading:
             self.secret_paths.update((*at, "with", key) for key in secret_keys)
             compiled = self._compiling.with_(plugin, action.with_, (*at, "with"), armed, parts.connections)
             self._check_connection(plugin, action, at)
+            self._check_stripe_call(plugin, action, at, route_accounts)
         default = settings.defaults.retry if settings is not None else None
         return ActionUse(
             name=name,
@@ -229,6 +234,16 @@ class RouteLoading:
                 self.used_connections |= _of_type(connections, info.connection)  # one of them was meant
                 message = f"{name} is a connection of type {connections[name].type}; {action.uses} needs {wanted}"
                 self._problem(self._source.where(path), message, code="wrong-connection")
+
+    def _check_stripe_call(
+        self, plugin: Action[Any], action: ActionSettings, at: Path_, names: Collection[str]
+    ) -> None:
+        accounts = [self._parts.accounts[name] for name in names if name in self._parts.accounts]
+        for field, info in fields_of(plugin.Settings).items():
+            method = action.with_.get(field)
+            if info.stripe_method is not None and isinstance(method, str) and "{" not in method:
+                call = WrittenCall((*at, "with"), field, method, action.with_, info.stripe_method)
+                self._problems += check_call(call, accounts, self._parts.unfilled, self._source)
 
     def _in_order(self, at: Path_, uses: list[ActionUse]) -> tuple[ActionUse, ...]:
         """Actions such that each stands after what it needs. Reports unknown needs and cycles."""

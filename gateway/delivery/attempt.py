@@ -37,6 +37,7 @@ from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_sc
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.resources import Resources, connection_of
+from gateway.delivery.stripe_writes import NoWrites, StripeWriters
 from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context
 from gateway.privacy.redaction import hidden_in
 
@@ -73,6 +74,7 @@ class AttemptContext:
     log: FilteringBoundLogger
     trace: AttemptTrace | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    writers: StripeWriters = field(default_factory=NoWrites)
     gatherer: Gatherer = field(default_factory=NobodyElse)
     is_cut_off: Callable[[], bool] = _is_cancelled  # by whoever runs the attempt; else a cancellation is the action's
 
@@ -217,6 +219,7 @@ class _Run:
 
     def _action_context(self, connection: ConnectionSettings | None) -> Context:
         context, delivery = self._context, self._delivery
+        account = context.config.accounts.get(delivery.account)  # None: of the gateway's own events
         return Context(
             delivery_id=delivery.id,
             attempt=delivery.attempts,
@@ -232,6 +235,7 @@ class _Run:
             log=context.log.bind(delivery_id=delivery.id, event_id=delivery.event_id, action=delivery.action),
             base_folder=str(context.config.folder),
             trace_headers=context.trace.headers if context.trace is not None else {},
+            stripe=None if account is None else context.writers.of(self._claim, self._scope["event"], account),
             attempts_left=max(0, self._use.retry.attempts - delivery.attempts),
         )
 

@@ -72,12 +72,8 @@ class StripeFetcher:
 
     async def _ask(self, envelope: Mapping[str, Any], account: Account, fetch: Fetch) -> Mapping[str, Any]:
         async with self._apis.of(account) as api:
-            if isinstance(envelope.get("livemode"), bool) and api.is_live not in (None, envelope["livemode"]):
-                modes = ("a live", "a test") if api.is_live else ("a test", "a live")
-                raise StripeRefused(
-                    f"accounts.{account.name}.api_key is {modes[0]} key, and this is {modes[1]} event: its object "
-                    "cannot be fetched"
-                )
+            if (told := other_mode(account, envelope, api.is_live)) is not None:
+                raise StripeRefused(f"{told}: its object cannot be fetched")
             asked = question(envelope, account, fetch)
             event = None
             if fetch.asks_event and envelope.get("object") == THIN:
@@ -120,6 +116,23 @@ async def _event(api: StripeApi, envelope: Mapping[str, Any], asking: Asking) ->
             f"Stripe has no event {envelope.get('id')} any more: it keeps events for 30 days, in their own mode and "
             f"account ({error})"
         ) from None
+
+
+def other_mode(account: Account, envelope: Mapping[str, Any], is_live_key: bool | None) -> str | None:
+    """That an account's key is of the other mode than an event; None where it is not."""
+    if not isinstance(envelope.get("livemode"), bool) or is_live_key in (None, envelope["livemode"]):
+        return None
+    modes = ("a live", "a test") if is_live_key else ("a test", "a live")
+    return f"accounts.{account.name}.api_key is {modes[0]} key, and this is {modes[1]} event"
+
+
+def on_behalf_of(envelope: Mapping[str, Any], account: Account) -> Asking:
+    """On whose behalf something is done that an event leads to, in the account's version, else the event's."""
+    version = account.api_version or envelope.get("api_version")
+    connected, context = envelope.get("account"), envelope.get("context")
+    if connected is not None and not is_organisation_key(account.api_key):
+        context = None  # it says the same
+    return Asking(connected_account=connected, context=context, api_version=version)
 
 
 def event_path(envelope: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ from gateway.delivery.fair_share import shared_rate
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
 from gateway.delivery.resources import Resources
+from gateway.delivery.stripe_writes import NoWrites, StripeWriters
 from gateway.delivery.suspects import Suspects
 from gateway.store.protocol import Store
 
@@ -66,16 +67,21 @@ class Worker:
         connection_observer: ConnectionObserver | None = None,
         tracer: Tracer | None = None,
         rng: Random | None = None,
+        writers: StripeWriters | None = None,
     ) -> None:
         self._store = store
         self._config = config
-        self._resources = resources
-        self._fetcher = fetcher
-        self._gatherer = StoreGatherer(store)
+        self._context_of = partial(
+            AttemptContext,
+            resources=resources,
+            fetcher=fetcher,
+            writers=writers or NoWrites(),
+            gatherer=StoreGatherer(store),
+            rng=rng or Random(),  # noqa: S311 - varies waits, guards nothing
+        )
         self._log = log
         self._observer = observer
         self._tracer = tracer
-        self._rng = rng or Random()  # noqa: S311 - varies waits, guards nothing
         self._connections = Connections(store, log, connection_observer)
         self._groups = Groups(config)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -267,17 +273,8 @@ class Worker:
         trace = None if self._tracer is None else self._tracer.attempt(claim)
         log = self._log if trace is None else self._log.bind(trace_id=trace.trace_id)
         delivery_id = claim.delivery.id
-        context = AttemptContext(
-            config,
-            table,
-            self._resources,
-            self._fetcher,
-            self._rng,
-            log,
-            trace,
-            gatherer=self._gatherer,
-            is_cut_off=lambda: delivery_id in self._cut_off,
-        )
+        is_cut_off = partial(self._cut_off.__contains__, delivery_id)
+        context = self._context_of(config, table, log=log, trace=trace, is_cut_off=is_cut_off)
         start, started_at = time.monotonic(), context.now()
         seconds: float | None = None
         if (task := asyncio.current_task()) is not None:  # before its first step it cannot be cut off: it would not end

@@ -21,7 +21,7 @@ An action may run twice for one delivery (a crash between the work and its recor
 """
 
 from gateway.core.url_credentials import url_fault, without_credentials
-from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Fault, Reject, Retry, Settings
+from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Fault, Reject, Retry, Settings, StripeWriter
 from gateway.plugin.connections import (
     BreakerSettings,
     ConnectionSettings,
@@ -36,6 +36,7 @@ from gateway.plugin.http_client import AddressRefused, guarded_session, refusal,
 from gateway.plugin.http_headers import Headers
 from gateway.plugin.probe import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
 from gateway.plugin.types import (
+    CallsStripe,
     Connection,
     Constant,
     Deferred,
@@ -60,6 +61,7 @@ __all__ = [
     "Action",
     "AddressRefused",
     "BreakerSettings",
+    "CallsStripe",
     "Connection",
     "ConnectionSettings",
     "Constant",
@@ -84,6 +86,7 @@ __all__ = [
     "SlackConnection",
     "SmtpConnection",
     "Status",
+    "StripeWriter",
     "Text",
     "Unrendered",
     "Url",

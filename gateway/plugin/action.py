@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -71,6 +71,17 @@ class Reject(Exception):  # noqa: N818
         self.pause_seconds = pause_seconds
 
 
+class StripeWriter(Protocol):
+    """Writes to Stripe for one delivery: with its account's key, on whose behalf its event is, and the delivery's id as
+    the Idempotency-Key.
+    """
+
+    async def call(self, method: str, ids: Sequence[str], params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Calls a method that the account's `may` allows, such as refunds.create; Stripe's answer. What it raises says
+        by itself whether the attempt is repeated: an action lets it pass.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What an action knows of the delivery that it runs for."""
@@ -90,6 +101,7 @@ class Context:
     base_folder: str = "."  # where relative paths start: the folder of gateway.yaml
     # for what is sent without `guarded_session`, which sends them by itself: traceparent; empty where nobody traces
     trace_headers: Mapping[str, str] = field(default_factory=dict)
+    stripe: StripeWriter | None = None  # None: a dry run, or an event of the gateway itself
     attempts_left: int = 0  # runs that may follow this one; with none left, `Retry` ends in a dead letter
 
 

@@ -190,6 +190,21 @@ class Constant:
     hint: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CallsStripe:
+    """Marks the field of `with` that names a method of Stripe's API that writes, such as refunds.create, and says in
+    which other fields its ids and its parameters are.
+
+    method: Annotated[str, Constant("write the method out"), CallsStripe(ids="id", params="params")]
+
+    The gateway checks at load that there is such a method, that the `may` of every account of the route names it, and
+    that there are as many ids as it takes; `context.stripe` calls it.
+    """
+
+    ids: str
+    params: str
+
+
 T = TypeVar("T")
 
 

@@ -28,6 +28,7 @@ import msgspec
 import stripe
 from stripe._api_resource import APIResource
 from stripe._object_classes import OBJECT_CLASSES
+from stripe._request_options import RequestOptions
 
 from gateway import __version__
 from gateway.core.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
@@ -48,6 +49,7 @@ stripe.set_app_info("stripe-fulfilment-gateway", version=__version__)
 _KEY = re.compile(r"\b(?:sk|rk|pk|whsec)_[A-Za-z0-9_*]+")
 _PREVIEW = "upcoming_in_"  # https://docs.stripe.com/api/invoices/create_preview
 _ENTITLEMENTS = re.compile(r"/v1/customers?/([^/?]+)/entitlements")
+_OPTIONS = frozenset(RequestOptions.__annotations__) | {"base"}  # the library takes them out of parameters
 _SCOPE = re.compile(r"(?:Enabling|Having the) (.+?) permissions?\b")
 
 
@@ -208,6 +210,16 @@ class StripeApi:
             raise StripeRefused(f"Stripe answered no object for {path}")
         return value
 
+    async def write(
+        self, method: str, path: str, params: Mapping[str, Any], idempotency_key: str, asking: Asking = Asking()
+    ) -> dict[str, Any]:
+        """One POST or DELETE, which Stripe does once for a key: it remembers keys for 24 hours and answers as the first
+        time. https://docs.stripe.com/api/idempotent_requests
+        """
+        if options := sorted(_OPTIONS & params.keys()):
+            raise StripeRefused(f"{options[0]} is no parameter of {path}")
+        return await self.call(method, path, {**params, "idempotency_key": idempotency_key}, asking)
+
     async def _ask(self, method: str, path: str, params: Mapping[str, Any], asking: Asking) -> str | bytes:
         """The answer's JSON as it came; the library's own objects would turn decimals."""
         connected, context = asking.connected_account, asking.context
@@ -295,7 +307,8 @@ class StripeApi:
             if "a similar object exists in" in said:
                 return StripeRefused(f"{key} is of the other mode{request}: {said}")
             return StripeMissing(f"{said}{request}")
-        return StripeRefused(f"Stripe answered {status} for {path}{request}: {said}")
+        code = f" {error.code}" if error.code else ""
+        return StripeRefused(f"Stripe answered {status}{code} for {path}{request}: {said}")
 
 
 def has_place(kind: str) -> bool:

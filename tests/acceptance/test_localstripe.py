@@ -28,6 +28,12 @@ ROUTES = """\
           ensure_table: true
           key: {id: "{{ object.id }}"}
           values: {email: "{{ object.email }}"}
+  known:
+    events: [customer.created]
+    actions:
+      mark:
+        uses: stripe_call
+        with: {method: customers.update, id: "{{ object.id }}", params: {metadata: {order: "6735"}, phone: "+49 30"}}
   subscriptions:
     events: [customer.subscription.*]
     actions:
@@ -58,7 +64,11 @@ async def stripe_url() -> AsyncIterator[str]:
 
 async def test_what_is_made_at_stripe_arrives_verifies_and_does_its_work(stripe_url: str, tmp_path: Path) -> None:
     port = free_port()
-    gateway = GatewayProcess(tmp_path, gateway_yaml(port=port, connections={"shop": SHOP}, routes=ROUTES), port)
+    account = "    api_key: sk_test_1\n    may: [customers.update]\n"
+    yaml = gateway_yaml(
+        port=port, stripe=f'api_base: "{stripe_url}"', accounts=account, connections={"shop": SHOP}, routes=ROUTES
+    )
+    gateway = GatewayProcess(tmp_path, yaml, port)
     await gateway.start()
     async with aiohttp.ClientSession(headers=KEY) as session:
 
@@ -84,6 +94,10 @@ async def test_what_is_made_at_stripe_arrives_verifies_and_does_its_work(stripe_
     await until(lambda: expected <= {row[0] for row in gateway.rows("SELECT type FROM events")})
     await gateway.until_finished()
     assert gateway.rows("SELECT id, email FROM customers", "data/shop.db") == [(customer, "rosen@example.com")]
+    url = f"{stripe_url}/v1/customers/{customer}"
+    async with aiohttp.ClientSession(headers=KEY) as session, session.get(url) as response:
+        marked = await response.json()
+    assert (marked["metadata"], marked["phone"]) == ({"order": "6735"}, "+49 30")
     ((id, status, plan),) = gateway.rows("SELECT id, status, price FROM subscriptions", "data/shop.db")
     assert (id, plan) == (subscription, price)
     assert status in ("active", "incomplete")

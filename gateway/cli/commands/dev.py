@@ -74,7 +74,7 @@ def dev() -> None:
     from gateway.admin.outbox import Outbox
     from gateway.app.gateway import GatewayOptions, serve
     from gateway.cli.dev.catchers import catching, show
-    from gateway.cli.dev.environment import DevEnvironment, DevFetcher, overlay
+    from gateway.cli.dev.environment import DevEnvironment, DevFetcher, DevWriters, overlay
     from gateway.config.load import load
     from gateway.core.model import Finish
     from gateway.telemetry import logging as logs
@@ -121,7 +121,13 @@ def dev() -> None:
                 led,
                 log=log,
                 on_ready=on_ready,
-                options=GatewayOptions(observer=observer, fetcher=DevFetcher(), outbox=outbox, load=load_again),
+                options=GatewayOptions(
+                    observer=observer,
+                    fetcher=DevFetcher(),
+                    writers=DevWriters(outbox),
+                    outbox=outbox,
+                    load=load_again,
+                ),
                 is_hangup_end=sys.stdin.isatty(),
             )
 

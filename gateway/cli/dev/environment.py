@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import json
+import re
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gateway.admin.outbox import Outbox
     from gateway.config.load import Config
+    from gateway.config.yaml.document import Source
     from gateway.core.model import Account, Claim, Fetch
+    from gateway.plugin import StripeWriter
 
 STORE_URL = "sqlite:///data/dev/gateway.db"
 CONTROL_SOCKET = "data/dev/gateway.sock"
@@ -26,14 +31,18 @@ _PLACEHOLDERS = (  # the first whose word is in the name decides
     (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_", "STORE_URL"), "sqlite:///data/dev/placeholder.db"),
     (("APPRISE_URL",), "json://127.0.0.1:9/{name}"),
     (("NATS_URL",), "nats://127.0.0.1:9"),
+    (("AMQP_URL", "RABBIT_URL"), "amqp://127.0.0.1:9"),
+    (("MQTT_URL",), "mqtt://127.0.0.1:9"),
     (("BROKER_URL", "REDIS_URL"), "redis://127.0.0.1:9"),
     (("PROXY",), "http://127.0.0.1:9"),
+    (("LIST_UNSUBSCRIBE",), "https://localhost/{name}"),
     (("URL",), "http://127.0.0.1:9/{name}"),  # nobody answers at port 9
     (("PORT",), "9"),
     (("HOST",), "localhost"),
-    (("FROM", "EMAIL", "SENDER"), "dev@localhost"),
+    (("FROM", "MAIL", "SENDER", "ROUTES_TO", "ROUTES_CC", "ROUTES_BCC", "ROUTES_REPLY_TO"), "dev@localhost"),
 )
 _OTHER = "dev-{name}"
+_NAMES_A_BROKER = re.compile("NATS|AMQP|RABBIT|MQTT", re.I)
 
 
 def placeholder(name: str, field: str = "") -> str:
@@ -68,8 +77,24 @@ def fields_filled(path: Path) -> dict[str, str]:
             continue
         connection = source.section("connections").get(keys[1]) if keys[0] == "connections" and len(keys) > 1 else None
         kind = connection.get("type") if isinstance(connection, dict) else keys[0]
+        if kind == "broker" and keys[-1] == "url":
+            named = _NAMES_A_BROKER.search(variable)
+            kind = _broker(source, keys[1]) or (named[0].lower() if named is not None else kind)
         fields.setdefault(variable[2:-1], f"{kind}_{keys[-1]}")
     return fields
+
+
+def _broker(source: Source, connection: str) -> str | None:
+    """The kind of a broker, by the options that actions on it have; None where they say nothing."""
+    kinds = {"stream": "nats", "exchange": "amqp", "retain": "mqtt", "max_length": "redis", "duplicate_window": "redis"}
+    for at, _, node, _ in source.scalars():
+        if node.value == connection and at[0] == "routes" and at[-1] == "connection":
+            options: Any = source.value
+            for step in at[:-1]:
+                options = options[step]
+            if (kind := next((kinds[option] for option in options if option in kinds), None)) is not None:
+                return kind
+    return None
 
 
 class DevEnvironment(Mapping[str, str]):
@@ -149,3 +174,31 @@ class DevFetcher:
         from gateway.simulation.plausible_fetch import plausible_answer
 
         return plausible_answer(envelope, account, fetch, int(time.time()))
+
+
+class DevWriters:
+    """Takes what actions write to Stripe in Stripe's place: shows it, and answers with an object of that id."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def of(self, claim: Claim, envelope: Mapping[str, Any], account: Account) -> StripeWriter:
+        return _DevWriter(self._outbox, claim.delivery.id, account)
+
+
+@dataclass(frozen=True, slots=True)
+class _DevWriter:
+    outbox: Outbox
+    delivery_id: str
+    account: Account
+
+    async def call(self, method: str, ids: Sequence[str], params: Mapping[str, Any]) -> Mapping[str, Any]:
+        from gateway.cli.dev.catchers import show
+        from gateway.delivery.stripe_writes import place_of_call
+
+        path, verb = place_of_call(self.account, method, ids)
+        title, text = f"Stripe: {method}", json.dumps(params, indent=2, ensure_ascii=False, default=str)
+        heads = [(verb.upper(), path), ("Idempotency-Key", self.delivery_id)]
+        self.outbox.add("forward", title, heads, text)
+        show(title, "\n".join([*(f"{name}: {value}" for name, value in heads), "", text]))
+        return {**params, "id": ids[-1] if ids else f"dev_{self.delivery_id}"}

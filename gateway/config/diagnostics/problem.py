@@ -46,6 +46,7 @@ CODES = {
     "signing-secret": "a signing secret that does not look like one",
     "stripe-field": "a field that Stripe's objects do not have",
     "stripe-ips": "a file with Stripe's addresses that is missing, is none, or is old",
+    "stripe-method": "a method of Stripe's API that is not there, is not allowed, or is called otherwise",
     "stripe-value": "a comparison with a value that the field cannot have",
     "synchronous-event": "an event whose answer Stripe waits for",
     "template": "a template or an expression that does not compile",

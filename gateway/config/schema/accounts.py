@@ -110,6 +110,12 @@ class AccountSettings(Section):
         description="Asks Stripe for events that did not arrive.",
         examples=[{"every": "10m", "look_back": "3d"}],
     )
+    may: list[str] = Field(
+        default_factory=list,
+        description="What actions such as stripe_call may write at Stripe with the api_key: methods, as the official "
+        "Python library names them. Left out: nothing.",
+        examples=[["refunds.create", "customers.update"]],
+    )
     redact: list[RedactedField] = Field(
         default_factory=list,
         description="Fields of events that nobody is shown: not in the console, the API, the command line or the log. "

@@ -33,6 +33,7 @@ class Account:
     vars: Mapping[str, Any] = field(default_factory=dict)
     connected_vars: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by connected account
     reconcile: Reconcile | None = None
+    may: frozenset[str] = frozenset()  # methods of Stripe's API that actions may call
     redact: tuple[tuple[str, ...], ...] = ()  # paths of fields that are shown to nobody
 
 
