@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from pytest_aiohttp import AiohttpServer
 
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.sqlite.store import SqliteStore
-from tests.acceptance.harness import Sink
+from tests.acceptance.harness import GatewayProcess, Sink
 from tests.acceptance.ledger import Ledger
 from tests.cli import CommandLine, StoreCommands
 from tests.collector import Collector
@@ -199,3 +200,14 @@ def gateway_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 def run(gateway_cli: CommandLine, tmp_path: Path) -> StoreCommands:
     """The command line on a store."""
     return StoreCommands(gateway_cli, tmp_path)
+
+
+@pytest.fixture
+def commands_in_process(gateway_cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `GatewayProcess.run` runs beside a gateway starts no Python of its own."""
+
+    def run(gateway: GatewayProcess, *words: str) -> subprocess.CompletedProcess[str]:
+        ran = gateway_cli.beside("--config", gateway.config, *words)
+        return subprocess.CompletedProcess(words, ran.code, ran.out, ran.err)
+
+    monkeypatch.setattr(GatewayProcess, "run", run)

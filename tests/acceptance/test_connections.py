@@ -15,6 +15,8 @@ from tests.acceptance.harness import GatewayProcess, Sink, free_port
 from tests.configs import gateway_yaml, http
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("commands_in_process")
+
 OPERATOR = "an-operator-s-token-of-some-length"
 ROUTES = """\
   ship:

@@ -16,6 +16,8 @@ from tests.acceptance.harness import SECRET, GatewayProcess, Sink, distinct_even
 from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("commands_in_process")
+
 
 def config(port: int, sink: str, *, route: str = "") -> str:
     return gateway_yaml(

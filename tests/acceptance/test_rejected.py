@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from gateway.testing import make_event, signed_request
@@ -16,6 +17,8 @@ from tests.acceptance.harness import SECRET, GatewayProcess, Sink, free_port, po
 from tests.configs import SHIP, gateway_yaml, http
 from tests.http_service import Serve
 from tests.waiting import until
+
+pytestmark = pytest.mark.usefixtures("commands_in_process")
 
 NOWHERE, SQLITE = "http://127.0.0.1:9/", "sqlite:///data/gateway.db"
 WRONG = "whsec_of_another_endpoint"

@@ -18,6 +18,8 @@ from tests.acceptance.harness import FORWARD_SECRET, SECRET, GatewayProcess, Sin
 from tests.configs import gateway_yaml, http
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("commands_in_process")
+
 SECONDS = float(os.environ.get("GATEWAY_RELOAD_SECONDS", "15"))
 EVENTS_A_SECOND = 200
 UNWATCHED = "reload: {watch: false}\n"
