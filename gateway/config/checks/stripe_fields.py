@@ -25,7 +25,7 @@ _DEEPEST = 4
 _LEFT = frozenset(("id", "object", "deleted"))  # of an object that is deleted
 WORDS = {"time": "a Unix time in seconds", "amount": "an integer in the currency's minor unit", "enum": "text",
           "string": "text", "integer": "an integer", "boolean": "true or false", "number": "a number",
-          "decimal": "a decimal number as text", "datetime": "a time as text"}  # fmt: skip
+          "decimal": "a decimal number as text", "datetime": "a time as text", "expandable": "an id"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,23 @@ def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | Express
         hint = f"write object.{key} | default(none), or do without fetch: the event holds it"
         return ExpressionFault("fetch", message, hint, "error", f"object.{key}")
     below = value.below if key == "data" and field.kind == "list" else (*value.below, key)
-    reached = replace(value, field=fields[key], path=path, plain=(*value.plain, key), below=below)
+    field = _listed(fields[key], below, value)
+    reached = replace(value, field=field, path=path, plain=(*value.plain, key), below=below)
     if _must_be_asked_for(reached, held):
         name = written(path)
         message = f"{name} is not in events: Stripe adds it where it is asked for"
         return ExpressionFault("not-expanded", message, _expand_hint(reached, held), "error", name)
-    is_cut = key == "data" and field.kind == "list" and not held.is_fetched
+    is_cut = key == "data" and value.field.kind == "list" and not held.is_fetched
     return replace(_below(reached, case), is_cut=is_cut)
+
+
+def _listed(field: FieldType, below: tuple[str, ...], holder: Value) -> FieldType:
+    """A field with the values that it can have, where the documentation alone lists them."""
+    for name in holder.owner if field.kind == "string" and len(below) == 1 else ():
+        values = objects.documented_values(name).get(below[0])
+        if values:
+            return replace(field, kind="enum", values=values)
+    return field
 
 
 def item_of(value: Value, path: tuple[Key, ...], case: EventCase) -> Value | None:
@@ -127,7 +137,11 @@ def _unknown(value: Value, key: str, fields: Mapping[str, FieldType], held: Held
             return _moved(path, move, holder, held)
     around = objects.fields_of_any(value.owner) if value.owner else {}
     near = nearest(key, fields)
-    deeper = None if near is not None and _is_typo(key, near) else _deeper(key, around)
+    deeper = (
+        None
+        if near is not None and _is_typo(key, near)
+        else _deeper(key, around, frozenset[str]().union(*map(objects.on_request, value.owner)))
+    )
     hint = f"did you mean {holder}.{deeper}?" if deeper else did_you_mean(key, fields)
     message = f"{written(value.path)} has no {key} in Stripe's API {objects.api_version()}"
     is_old = any(version is not None and version < objects.OLDEST for version in held.api_versions)
@@ -149,11 +163,16 @@ def _moved(path: tuple[Key, ...], move: Moved, holder: str, held: Held) -> Expre
 
 def _is_typo(key: str, near: str) -> bool:
     """Whether a word is so near to another that it is a slip, rather than a word of its own."""
-    return sorted(key) == sorted(near) or (abs(len(key) - len(near)) <= 1 and sum(map(str.__ne__, key, near)) <= 2)
+    return (
+        sorted(key) == sorted(near)
+        or near.startswith(f"{key}_")
+        or (abs(len(key) - len(near)) <= 1 and sum(map(str.__ne__, key, near)) <= 2)
+    )
 
 
-def _deeper(key: str, fields: Mapping[str, FieldType]) -> str | None:
+def _deeper(key: str, fields: Mapping[str, FieldType], on_request: frozenset[str]) -> str | None:
     """The nearest place below an object where a field of that name stands."""
+    left_out = {"payment_method_options", *on_request}
     level: list[tuple[str, Mapping[str, FieldType]]] = [("", fields)]
     for _ in range(_DEEPEST):
         below: list[tuple[str, Mapping[str, FieldType]]] = []
@@ -165,7 +184,7 @@ def _deeper(key: str, fields: Mapping[str, FieldType]) -> str | None:
                 if field.kind in ("list", "array") and field.item is not None:
                     step, holder = f"{step}.data[0]" if field.kind == "list" else f"{step}[0]", field.item
                 inner = objects.fields_in(holder)
-                if inner and name != "payment_method_options" and holder.kind != "expandable":
+                if inner and name not in left_out and holder.kind != "expandable":
                     below.append((f"{step}.", inner))
         level = below
     return None

@@ -89,13 +89,14 @@ def whole(walk: Walk, node: nodes.Node, types: Types, case: EventCase) -> None:
     for value in types:
         if not value.is_cut or case.known(f"{written(value.path[:-1])}.has_more") == frozenset((False,)):
             continue
-        path = written(value.path[:-1]) if value.path else "the list"
+        path = written(value.path[:-1]) if value.path else "a list"
         walk.say(
             node,
             ExpressionFault(
                 "cut-list",
                 f"Stripe sends the first ten of {path} at most: the others are not in the event",
-                f"fetch: true brings them all; {path}.has_more says whether there are more",
+                "fetch: true brings them all"
+                + (f"; {path}.has_more says whether there are more" if value.path else ""),
             ),
         )
 
@@ -136,7 +137,7 @@ def _money(walk: Walk, node: nodes.Filter, types: Types, case: EventCase) -> Non
         hint = f"write {shown(currency)} | default('usd', true)"
         walk.say(argument, may_be_null(currency, "money takes no null, a dead letter", hint))
         if currency.field.kind not in ("string", "enum", "any"):
-            kind = WORDS.get(currency.field.kind, "an id" if currency.field.kind == "expandable" else "no text")
+            kind = WORDS.get(currency.field.kind, "no text")
             walk.say(argument, ExpressionFault("money", f"{shown(currency)} is {kind}: no currency", None, "error"))
             continue
         for value in types:
@@ -148,7 +149,7 @@ def _no_amount(value: Value) -> ExpressionFault | None:
     if kind in ("amount", "any"):
         return None
     name = shown(value)
-    message = f"{name} is {WORDS.get(kind, f'of type {kind}')}: no amount in the currency's minor unit"
+    message = f"{name} is {WORDS.get(kind, 'no number')}: no amount in the currency's minor unit"
     amount = name.removesuffix("_decimal") if name.endswith("_decimal") else None
     hint = f"did you mean {amount}?" if amount else None
     return ExpressionFault("money", message, hint, "warning" if kind in ("integer", "number") else "error")
@@ -202,7 +203,7 @@ def _time(walk: Walk, node: nodes.Filter, types: Types, case: EventCase) -> None
         if kind in _NO_TIME:
             walk.say(
                 node.node,
-                ExpressionFault("time", f"{name} is {WORDS.get(kind, f'of type {kind}')}: no time", None, "error"),
+                ExpressionFault("time", f"{name} is {WORDS.get(kind, 'no number')}: no time", None, "error"),
             )
         elif kind in ("integer", "number"):
             walk.say(node.node, ExpressionFault("time", f"{name} is {WORDS[kind]}: no time as far as Stripe says"))

@@ -55,7 +55,8 @@ def never_equal(left: tuple[Value, ...], right: tuple[Value, ...]) -> Expression
     if kinds[0] & kinds[1] or None in kinds[0] | kinds[1]:
         return None
     words = [
-        f"{written(value.path) or 'the value'} is {WORDS.get(value.field.kind, 'an id')}" for value in (first, second)
+        f"{written(value.path) or 'the value'} is {WORDS.get(value.field.kind, 'no plain value')}"
+        for value in (first, second)
     ]
     message = f"{' and '.join(words)}: they are never equal"
     return ExpressionFault("stripe-value", message, None, "error")

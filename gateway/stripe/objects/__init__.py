@@ -1,8 +1,7 @@
 """What Stripe's objects are made of: fields, types, nullability, values, what ids expand into; and what events hold.
 
 Read when first asked for, from objects.json, which `make stripe-objects` makes from the pinned `stripe` library,
-events.txt, moved.txt, nulls.txt and on_request.txt; neither intake nor delivery asks. Stripe's own reference:
-https://docs.stripe.com/api.
+and the tables beside it; neither intake nor delivery asks. Stripe's own reference: https://docs.stripe.com/api.
 """
 
 from __future__ import annotations
@@ -113,6 +112,13 @@ def moved(name: str) -> Mapping[str, Moved]:
             note = where[1:].strip() if where.startswith("-") else None
             fields[path] = Moved(version, None if where.startswith("-") else where, note or None)
     return fields
+
+
+@functools.cache
+def documented_values(name: str) -> Mapping[str, tuple[str, ...]]:
+    """The values that Stripe's documentation lists for fields of an object that the library types as any text."""
+    rows = (line.split(" ") for line in _lines("values.txt"))
+    return {field: tuple(values.split("|")) for owner, field, values in rows if owner == name}
 
 
 @functools.cache

@@ -22,7 +22,7 @@ routes:
 """
 ACTION = """\
     actions:
-      save: {uses: db_upsert, with: {connection: shop, table: t, key: {id: "{{ object.id }}"}, values: {v: "%s"}}}
+      save: {uses: db_upsert, with: {connection: shop, table: t, key: {id: "{{ event.id }}"}, values: {v: "%s"}}}
 """
 CODES = frozenset(
     {"stripe-field", "stripe-value", "moved", "not-expanded", "previous", "null", "cut-list", "money", "time", "fetch"}
