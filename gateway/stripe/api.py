@@ -325,8 +325,10 @@ def path_of(value: Mapping[str, Any]) -> str | None:
     kind = _class_of(str(value.get("object")))
     if kind is None or str(value.get("id")).startswith(_PREVIEW):
         return None
+    # The library fails on some nulls (findings/stripe-null-map-fails-retrieve.sh), and a path is made of texts.
+    named = {name: part for name, part in value.items() if isinstance(part, str)}
     try:
-        path: str = kind.construct_from(dict(value), None).instance_url()
+        path: str = kind.construct_from(named, None).instance_url()
     except (stripe.StripeError, NotImplementedError, KeyError, AttributeError):
         return None
     return path

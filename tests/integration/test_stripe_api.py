@@ -300,6 +300,14 @@ def test_objects_are_found_where_the_library_knows_them() -> None:
     )
 
 
+def test_an_object_is_found_whatever_of_it_is_null() -> None:
+    """The library fails on a null where it has a mapping of objects, and on an owner that is null."""
+    code = {"id": "promo_1", "object": "promotion_code", "restrictions": {"currency_options": None}}
+    assert path_of(code) == "/v1/promotion_codes/promo_1"
+    bank = {"id": "ba_1", "object": "bank_account", "account": "acct_1", "customer": None}
+    assert path_of(bank) == "/v1/accounts/acct_1/external_accounts/ba_1"
+
+
 async def test_a_rolled_key_s_connections_are_closed_once_nobody_asks_with_it(standin: StripeStandin) -> None:
     old, new = (Account("acme", ("whsec_1",), None, 300.0, api_key=key) for key in ("sk_test_old", "sk_test_new"))
     apis = StripeApis()

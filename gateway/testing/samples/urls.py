@@ -8,7 +8,9 @@ from typing import Any
 _OTHERS = {  # whose place is not their name with an s
     "application_fee": "/v1/application_fees",
     "balance": None,  # there is one, so that it has no id
+    "bank_account": "/v1/accounts/{account}/external_accounts",
     "capability": "/v1/accounts/{account}/capabilities",
+    "card": "/v1/customers/{customer}/sources",
     "cash_balance": None,
     "customer_cash_balance_transaction": "/v1/customers/{customer}/cash_balance_transactions",
     "discount": None,
