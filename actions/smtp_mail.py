@@ -14,7 +14,10 @@ import aiosmtplib
 
 from actions.mail_downloads import Downloads
 from gateway.plugin import Reject, Retry, SmtpConnection
+from gateway.plugin.connections.smtp import MailOAuth2Settings
 from gateway.plugin.mail_address import address_literal
+from gateway.plugin.oauth2 import TokenSource
+from gateway.plugin.web_client import WebClient
 
 _CONNECT_SECONDS = 15.0
 _IDLE_SECONDS = 30.0
@@ -29,6 +32,8 @@ class SmtpPool:
         self._base_folder = Path(base_folder)
         self._idle: list[tuple[float, aiosmtplib.SMTP]] = []
         self.downloads = Downloads(settings.downloads)
+        self._tokens: TokenSource | None = None
+        self._endpoint: WebClient | None = None
 
     async def take(self) -> aiosmtplib.SMTP:
         now = asyncio.get_running_loop().time()
@@ -45,6 +50,9 @@ class SmtpPool:
 
     async def close(self) -> None:
         await self.downloads.close()
+        if self._tokens is not None and self._endpoint is not None:
+            await self._tokens.close()
+            await self._endpoint.close()
         while self._idle:
             _, client = self._idle.pop()
             try:
@@ -71,7 +79,9 @@ class SmtpPool:
             if s.tls == "starttls":
                 await client.starttls()
                 await _greet(client)
-            if s.username:
+            if s.username and s.oauth2 is not None:
+                await self._log_in_by_token(client, s.username, s.oauth2)
+            elif s.username:
                 await client.login(s.username, s.password.get_secret_value())
         except aiosmtplib.SMTPAuthenticationError as error:
             client.close()
@@ -89,6 +99,19 @@ class SmtpPool:
             client.close()
             raise
         return client
+
+    async def _log_in_by_token(self, client: aiosmtplib.SMTP, username: str, settings: MailOAuth2Settings) -> None:
+        """XOAUTH2; a token that is refused is fetched anew, once. Raises Retry and SMTPException."""
+        if "xoauth2" not in client.server_auth_methods:
+            raise aiosmtplib.SMTPException("the server offers no login by a token (XOAUTH2)")
+        if self._tokens is None:
+            self._endpoint = WebClient(settings.endpoint(), str(self._base_folder))
+            self._tokens = TokenSource(settings, self._endpoint)
+        token = await self._tokens.token()
+        try:
+            await client.auth_xoauth2(username, token)
+        except aiosmtplib.SMTPAuthenticationError:
+            await client.auth_xoauth2(username, await self._tokens.token(spent=token))
 
     def _tls_context(self) -> ssl.SSLContext | None:
         s = self._settings

@@ -25,6 +25,8 @@ def refused(connection: SmtpConnection, error: Exception) -> Finding:
 def _fix(connection: SmtpConnection, lowered: str) -> str:
     if "ehlo" in lowered:
         return "give the full host name of this gateway as hello on the connection, such as gateway.acme.example"
+    if "token" in lowered:
+        return "look at oauth2 on the connection, and whether the mailbox allows the client to send"
     if "login" in lowered or "auth" in lowered:
         return "look at username and password"
     if "certificate" in lowered:
@@ -47,7 +49,8 @@ def greeting(client: aiosmtplib.SMTP, connection: SmtpConnection, now: datetime)
         if (until - now).days < _SOON_DAYS:
             return Finding.note(text, "have the server's certificate renewed")
     if connection.username:
-        text += f", takes the login of {connection.username}"
+        by = " by a token" if connection.oauth2 is not None else ""
+        text += f", takes the login of {connection.username}{by}"
     return Finding.good(text)
 
 

@@ -1,5 +1,5 @@
-"""Access tokens by client credentials (RFC 6749, section 4.4): fetched once for all who wait, kept until shortly before
-their end.
+"""Access tokens by client credentials or a refresh token (RFC 6749, sections 4.4 and 6): fetched once for all who wait,
+kept until shortly before their end.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class TokenSource:
     ) -> None:
         self._settings, self._client, self._clock = settings, client, clock
         self._token: str | None = None
+        self._refresh = settings.refresh_token.get_secret_value()  # or the one that came with the last token
         self._good_until = float("inf")
         self._fetching: asyncio.Task[str] | None = None
 
@@ -63,7 +64,7 @@ class TokenSource:
         settings = self._settings
         host = urlsplit(settings.token_url).hostname
         what = "no access token: "
-        headers, body = _request(settings)
+        headers, body = _request(settings, self._refresh)
         began = self._clock()
         try:
             with sending(what):
@@ -84,15 +85,20 @@ class TokenSource:
             seconds = float(str(lasts)) if str(lasts).isdecimal() else float("inf")  # some send it as text
             self._good_until = began + max(seconds - _EARLY_SECONDS, seconds * 0.9)
             self._token = token
+            if self._refresh and isinstance(newer := answer.get("refresh_token"), str):
+                self._refresh = newer
             return token
         after = retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC))
         pause = after if response.status in (429, 503) else None
         raise Retry(f"{what}{host} {_refusal(response.status, answer)}", after_seconds=after, pause_seconds=pause)
 
 
-def _request(settings: OAuth2Settings) -> tuple[dict[str, str], str]:
-    """Headers and body, as in RFC 6749, sections 2.3.1 and 4.4.2."""
-    form = {"grant_type": "client_credentials", **({"scope": settings.scope} if settings.scope else {})}
+def _request(settings: OAuth2Settings, refresh_token: str) -> tuple[dict[str, str], str]:
+    """Headers and body, as in RFC 6749, sections 2.3.1, 4.4.2 and 6."""
+    form = {"grant_type": "client_credentials"}
+    if refresh_token:
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    form |= {"scope": settings.scope} if settings.scope else {}
     form |= {name: value.get_secret_value() for name, value in settings.parameters.items()}
     headers = {"Accept": "application/json", "User-Agent": "stripe-fulfilment-gateway"}
     headers["Content-Type"] = "application/x-www-form-urlencoded"
@@ -116,6 +122,7 @@ def _json(text: str) -> dict[str, Any]:
 _HINTS = {
     "invalid_client": "look at client_id, client_secret and client_auth",
     "unauthorized_client": "the client may not use client credentials: allow it at the authorization server",
+    "invalid_grant": "the refresh token is spent, or was taken back: have the person allow it anew",
     "invalid_scope": "look at scope",
     "unsupported_grant_type": "the endpoint knows no client credentials: look at token_url",
 }

@@ -175,11 +175,12 @@ class Catchers:
             update: dict[str, Any] = {}
             if isinstance(connection, SmtpConnection):
                 update = {"host": "127.0.0.1", "port": await self._mail(), "tls": "none", "username": ""}
-                update["password"] = SecretStr("")
+                update |= {"password": SecretStr(""), "oauth2": None}
             elif isinstance(connection, HttpConnection):
                 real = urlsplit(connection.url)  # its query may hold a key, and the catcher shows what it is sent
                 origin = await self._origin("http", name, _http(name, self._real, self._outbox))
                 update = {"url": origin + real.path, "allow_private": True, "headers": {}}
+                update |= {"oauth2": None, "proxy": None, "tls": None}
             elif isinstance(connection, SlackConnection):
                 origin = await self._origin("slack", name, _slack(name, self._outbox))
                 if connection.token.get_secret_value():

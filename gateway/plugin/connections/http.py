@@ -20,7 +20,7 @@ STANDARD_PREFIX = "whsec_"
 
 
 class OAuth2Settings(BaseModel):
-    """Access tokens by client credentials (RFC 6749, section 4.4)."""
+    """Access tokens by client credentials, or by a refresh token (RFC 6749, sections 4.4 and 6)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,6 +35,11 @@ class OAuth2Settings(BaseModel):
         SecretStr(""),
         description="Left out where tls alone says who asks (RFC 8705).",
         examples=["${WAREHOUSE_CLIENT_SECRET}"],
+    )
+    refresh_token: SecretStr = Field(
+        SecretStr(""),
+        description="Where a person has allowed it once. Left out: client credentials alone.",
+        examples=["${MAIL_REFRESH_TOKEN}"],
     )
     scope: str = Field("", description="What is asked for, by blanks.", examples=["orders:write stock:read"])
     client_auth: Literal["basic", "body"] = Field(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from gateway.plugin.connections.http import OAuth2Settings
 from gateway.plugin.connections.settings import ConnectionSettings
+from gateway.plugin.connections.web import WebConnection
 from gateway.plugin.mail_address import address_literal, ascii_host, mail_addresses
-from gateway.plugin.types import Size
+from gateway.plugin.types import Size, Url
 
 
 class DownloadSettings(BaseModel):
@@ -40,6 +42,36 @@ class DownloadSettings(BaseModel):
         return [host.lower() for host in value]
 
 
+class TokenEndpoint(WebConnection):
+    """How an endpoint for tokens is reached that is not the connection's own server."""
+
+    allow_private: bool | list[IPv4Network | IPv6Network] = False
+
+    @property
+    def reachable(self) -> bool | list[IPv4Network | IPv6Network]:
+        """The private networks that may be reached."""
+        return self.allow_private
+
+
+class MailOAuth2Settings(OAuth2Settings):
+    """Access tokens for the login at a mail server (XOAUTH2), as Gmail and Microsoft 365 want them."""
+
+    token_url: Url = Field(description="The token endpoint.", examples=["https://oauth2.googleapis.com/token"])
+    proxy: SecretStr | None = Field(
+        None, description="Through which proxy it is reached, as of http connections.", examples=["env"]
+    )
+    allow_private: bool | list[IPv4Network | IPv6Network] = Field(
+        False,
+        title="true, false or list of networks",
+        description="true, or the private networks where it may be. Metadata addresses are never reached.",
+        examples=[["10.1.0.0/16"]],
+    )
+
+    def endpoint(self) -> TokenEndpoint:
+        """How it is reached."""
+        return TokenEndpoint(type="token", proxy=self.proxy, allow_private=self.allow_private)
+
+
 class SmtpConnection(ConnectionSettings):
     """A mail server."""
 
@@ -58,6 +90,9 @@ class SmtpConnection(ConnectionSettings):
     )
     username: str = Field("", description="Empty: no login.", examples=["gateway"])
     password: SecretStr = Field(SecretStr(""), description="For the login.", examples=["${SMTP_PASSWORD}"])
+    oauth2: MailOAuth2Settings | None = Field(
+        None, description="Access tokens for the login of username, instead of a password (XOAUTH2)."
+    )
     from_: str = Field(
         alias="from", min_length=3, description="The sender of every mail.", examples=["Acme <orders@acme.example>"]
     )
@@ -68,6 +103,15 @@ class SmtpConnection(ConnectionSettings):
         None, description="From where attachments may be fetched. Left out: from nowhere."
     )
     concurrency: int = Field(2, ge=1, le=100, description="Connections kept open at most.", examples=[4])
+
+    @field_validator("oauth2")
+    @classmethod
+    def _single_login(cls, value: MailOAuth2Settings | None, info: ValidationInfo) -> MailOAuth2Settings | None:
+        if value is not None and info.data.get("password", SecretStr("")).get_secret_value():
+            raise ValueError("password and oauth2 are two ways to log in: leave one out")
+        if value is not None and info.data.get("username") == "":
+            raise ValueError("oauth2 needs username: the mailbox that is logged in to")
+        return value
 
     @field_validator("host")
     @classmethod
