@@ -6,6 +6,7 @@ same `with` means the same everywhere.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import uuid
@@ -58,10 +59,10 @@ def fitted(column: str, value: Any, column_type: TypeEngine[Any], dialect: str) 
 
 def _fitted(value: Any, kind: TypeEngine[Any], dialect: str) -> Any:
     if isinstance(kind, sa.JSON):
-        return value
+        return _of_json_text(value)
+    if isinstance(kind, sa.ARRAY):
+        return _array(_of_json_text(value), kind, dialect)
     if isinstance(value, (list, dict)):
-        if isinstance(kind, sa.ARRAY) and isinstance(value, list):
-            return value
         if isinstance(kind, (sa.String, sa.types.NullType)):
             return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))
         raise ValueError
@@ -70,16 +71,58 @@ def _fitted(value: Any, kind: TypeEngine[Any], dialect: str) -> Any:
     if isinstance(kind, sa.Integer):
         return _integer(value)
     if isinstance(kind, sa.types.NumericCommon):  # Numeric and Float: two families since SQLAlchemy 2.1
-        return _number(value, kind)
+        return _of_sqlite(_number(value, kind)) if dialect == "sqlite" else _number(value, kind)
     if isinstance(kind, _TEMPORAL):
         return _moment(value, kind, dialect)
     if isinstance(kind, sa.String):  # Text, VARCHAR, Enum
         return _text(value)
     if isinstance(kind, sa.Uuid):
         return uuid.UUID(value) if isinstance(value, str) else _refuse()
-    if isinstance(kind, sa.LargeBinary):
+    if _is_binary(kind):
         return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else _refuse()
-    return _text(value) if dialect == "sqlite" and isinstance(value, (date, time)) else value
+    return _of_sqlite(value) if dialect == "sqlite" else value
+
+
+def _of_json_text(value: Any) -> Any:
+    """What `| tojson` made of an object or a list is that, and not a text."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        with contextlib.suppress(ValueError):
+            return json.loads(value)
+    return value
+
+
+def _array(value: Any, kind: sa.ARRAY[Any], dialect: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError
+    return [
+        _array(item, kind, dialect)
+        if isinstance(item, list)
+        else None
+        if item is None
+        else _fitted(item, kind.item_type, dialect)
+        for item in value
+    ]
+
+
+def _is_binary(kind: TypeEngine[Any]) -> bool:
+    """BLOB, BYTEA, BINARY, VARBINARY, ...: families of their own in each dialect."""
+    try:
+        return kind.python_type is bytes
+    except NotImplementedError:
+        return False
+
+
+def _of_sqlite(value: Any) -> Any:
+    """As its driver takes it: SQLite makes of it what the column's affinity asks for. An integer beyond 64 bits would
+    be rounded without a word.
+    """
+    if isinstance(value, Decimal) and value == value.to_integral_value():
+        value = int(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise OverflowError
+    if isinstance(value, Decimal):
+        return str(value)
+    return _text(value) if isinstance(value, (date, time)) else value
 
 
 def _refuse() -> Any:

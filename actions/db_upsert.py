@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from actions.database_action import Database, DatabaseAction
+from actions.database_row import Row, row_faults
+from actions.row_values import plain, small_enough
 from gateway.plugin import (
     Connection,
     Context,
@@ -53,6 +54,11 @@ class DbUpsertSettings(Settings):
     values: Annotated[Deferred[dict[str, Any]] | None, _ITEM] = Field(
         None, description="The other columns.", examples=[{"amount": "{{ object.amount_total }}"}]
     )
+    insert_only: Annotated[Deferred[dict[str, Any]] | None, _ITEM] = Field(
+        None,
+        description="Columns that a new row gets, and that are left alone where the row is there.",
+        examples=[{"state": "new"}],
+    )
     newest: Annotated[Deferred[Newest] | None, _ITEM] = Field(
         None,
         description="column and value: an older row never overwrites.",
@@ -66,37 +72,23 @@ class DbUpsertSettings(Settings):
         description="One row for each element, called item; all or none.",
         examples=["{{ object.line_items.data }}"],
     )
+    returning: list[str] = Field(
+        default_factory=list,
+        description="Columns of the row as it is after the write, for later actions: steps.NAME.output.returned.",
+        examples=[["id", "number"]],
+    )
     ensure_table: bool = Field(False, description="Creates the table if there is none.", examples=[True])
 
     @classmethod
     def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
         """A key that names no column, and columns named twice."""
-        key, values, newest = written.get("key"), written.get("values"), written.get("newest")
+        key, newest = written.get("key"), written.get("newest")
         if isinstance(key, Mapping):
             column = newest.get("column") if isinstance(newest, Mapping) else None
-            yield from _key_faults(key, values if isinstance(values, Mapping) else (), column)
-
-
-def _key_faults(key: Mapping[str, Any], values: Iterable[str], newest: str | None) -> Iterable[str]:
-    """A key that names no column, and columns that are named beside it."""
-    if not key:
-        yield "key names no column: give at least one"
-    for column in values:
-        if column in key:
-            yield f"column {column} is in key and in values: leave it in key only"
-    if newest in key:
-        yield f"newest.column {newest} is in key: a key never changes, so no row could be newer"
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    key: dict[str, Any]
-    values: dict[str, Any]
-    newest: str | None  # the column, one of `values`
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        return {**self.key, **self.values}
+            values, insert_only = (
+                part if isinstance(part := written.get(name), Mapping) else () for name in ("values", "insert_only")
+            )
+            yield from row_faults(key, values, insert_only, column)
 
 
 class DbUpsert(DatabaseAction[DbUpsertSettings]):
@@ -120,10 +112,10 @@ class DbUpsert(DatabaseAction[DbUpsertSettings]):
             yield finding
 
     async def run(self, settings: DbUpsertSettings, context: Context) -> dict[str, Any]:
-        """Writes all rows in one transaction. Output: rows, changed."""
+        """Writes all rows in one transaction. Output: rows, changed, and what `returning` names."""
         rows = _rows(settings)
         if not rows:
-            return {"rows": 0, "changed": 0}
+            return {"rows": 0, "changed": 0} | ({"returned": []} if settings.returning else {})
         database: Database = context.resource
         was_known = settings.table in database.tables
         try:
@@ -131,12 +123,11 @@ class DbUpsert(DatabaseAction[DbUpsertSettings]):
         except Reject:
             if not was_known:
                 raise
-            return await _run_once(
-                database, settings, rows, context
-            )  # the table may have been altered since it was read
+            # the table may have been altered since it was read
+            return await _run_once(database, settings, rows, context)
 
 
-def _rows(settings: DbUpsertSettings) -> list[_Row]:
+def _rows(settings: DbUpsertSettings) -> list[Row]:
     if "for_each" not in settings.model_fields_set:
         return [_row(settings, {})]
     if settings.for_each is None:
@@ -148,24 +139,25 @@ def _rows(settings: DbUpsertSettings) -> list[_Row]:
     return [_row(settings, {"item": item}) for item in settings.for_each]
 
 
-def _row(settings: DbUpsertSettings, names: Mapping[str, Any]) -> _Row:
+def _row(settings: DbUpsertSettings, names: Mapping[str, Any]) -> Row:
     key = settings.key.render(**names)
     values = (settings.values.render(**names) if settings.values is not None else None) or {}
+    insert_only = (settings.insert_only.render(**names) if settings.insert_only is not None else None) or {}
     newest = settings.newest.render(**names) if settings.newest is not None else None
-    for fault in _key_faults(key, values, newest.column if newest is not None else None):
+    for fault in row_faults(key, values, insert_only, newest.column if newest is not None else None):
         raise Reject(fault)
     for column, value in key.items():
         if value is None:
             raise Reject(f"key.{column} is null: it would match no row and insert a new one each time")
     if newest is None:
-        return _Row(key, values, None)
+        return Row(key, values, insert_only)
     if newest.value is None:
         raise Reject(f"newest.value is null: column {newest.column} could not tell newer from older")
-    return _Row(key, {**values, newest.column: newest.value}, newest.column)
+    return Row(key, {**values, newest.column: newest.value}, insert_only, newest.column)
 
 
 async def _run_once(
-    database: Database, settings: DbUpsertSettings, rows: list[_Row], context: Context
+    database: Database, settings: DbUpsertSettings, rows: list[Row], context: Context
 ) -> dict[str, Any]:
     table = settings.table
     try:
@@ -174,47 +166,66 @@ async def _run_once(
             context,
             passing=f"{table} could not be written now",
             refused=f"{table}: the database refused the row",
-            values=(row.columns for row in rows),
+            values=[row.columns for row in rows],
         )
     except Exception:
         database.tables.pop(table, None)
         raise
 
 
-async def _write(database: Database, settings: DbUpsertSettings, rows: list[_Row]) -> dict[str, Any]:
-    from actions.upsert_statement import clash_queries, upsert
+async def _write(database: Database, settings: DbUpsertSettings, rows: list[Row]) -> dict[str, Any]:
+    from actions.upsert_statement import clash_queries, read_back, upsert, write_through_view
 
-    known = await _checked(database, settings, rows)
+    known, rows = await _checked(database, settings, rows)
     dialect, is_kept = database.engine.dialect.name, settings.on_conflict == "ignore"
-    statements = [upsert(known, row.key, row.values, row.newest, is_kept=is_kept, dialect=dialect) for row in rows]
-    changed = 0
+    # before the transaction: what does not fit is told without it
+    statements = [upsert(known, row, is_kept=is_kept, dialect=dialect) for row in rows]
+    changed, returned = 0, []
     async with database.engine.begin() as connection:
         for row, statement in zip(rows, statements, strict=True):
-            count = max(0, (await connection.execute(statement)).rowcount)
-            changed += min(1, count)  # MySQL counts an update as two
-            for clash, query, is_clash in clash_queries(known, row.key, row.values, dialect) if count == 0 else ():
-                if bool(await connection.scalar(query)) is is_clash:
-                    raise Reject(f"{settings.table}: {clash}")
-    return {"rows": len(rows), "changed": changed}
+            if known.view is not None:
+                changed += await write_through_view(connection, known, row, is_kept=is_kept, dialect=dialect)
+            else:
+                count = max(0, (await connection.execute(statement)).rowcount)
+                changed += min(1, count)  # MySQL counts an update as two
+                for clash, query, is_clash in clash_queries(known, row, dialect) if count == 0 else ():
+                    if bool(await connection.scalar(query)) is is_clash:
+                        raise Reject(f"{settings.table}: {clash}")
+            if settings.returning:
+                query = read_back(known, row, settings.returning, dialect)
+                found = (await connection.execute(query)).mappings().first()
+                returned.append(plain(found) if found is not None else None)
+        output: dict[str, Any] = {"rows": len(rows), "changed": changed}
+        if settings.returning:
+            output["returned"] = returned if "for_each" in settings.model_fields_set else returned[0]
+        return small_enough(output)
 
 
-async def _checked(database: Database, settings: DbUpsertSettings, rows: list[_Row]) -> KnownTable:
-    """The table, which takes these rows by their keys. Raises Reject that says what would mend it."""
-    from actions.database_table import complaint, make_table, read_table
+async def _checked(database: Database, settings: DbUpsertSettings, rows: list[Row]) -> tuple[KnownTable, list[Row]]:
+    """The table, and the rows with their columns as it spells them, which it takes by their keys. Raises Reject that
+    says what would mend it.
+    """
+    from actions.database_table import complaint, make_table, near_table, read_table
 
-    name, columns = settings.table, [row.columns for row in rows]
+    name = settings.table
     known: KnownTable | None = database.tables.get(name)
     if known is None:
         async with database.engine.connect() as connection:
             known = await read_table(connection, name)
+            near = await near_table(connection, name) if known is None and not settings.ensure_table else ""
         if known is None and settings.ensure_table:
-            await make_table(database.engine, name, columns, rows[0].key)
+            await make_table(database.engine, name, [row.columns for row in rows], rows[0].key)
             async with database.engine.connect() as connection:
                 known = await read_table(connection, name)
         if known is None:
-            raise Reject(f"there is no table {name}; create it, or say ensure_table: true")
-    lacks = complaint(database.engine, name, columns, {frozenset(row.key) for row in rows}, known)
+            raise Reject(f"there is no table {name}{near}; create it, or say ensure_table: true")
+    rows = [row.spelled(known.name_of) for row in rows]
+    written = [row.columns for row in rows]
+    lacks = complaint(database.engine, name, written, {frozenset(row.key) for row in rows}, known)
+    missing = next((column for column in settings.returning if known.name_of(column) not in known.types), None)
+    if lacks is None and missing is not None:
+        lacks = f"table {name} has no column {missing}, which returning names"
     if lacks is not None:
         raise Reject(lacks)
     database.tables[name] = known
-    return known
+    return known, rows

@@ -1,5 +1,5 @@
 """The one statement that inserts, updates, keeps or refuses a row: the database itself decides, so that no other writer
-comes between.
+comes between. Through a view, which takes no such statement, there are several.
 
 Imports SQLAlchemy, which is slow: db_upsert imports this file when it first writes.
 """
@@ -11,25 +11,19 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from actions.column_values import fitted
+from actions.database_row import Row
 from actions.database_table import KnownTable
 
 
-def upsert(
-    known: KnownTable,
-    key: Mapping[str, Any],
-    values: Mapping[str, Any],
-    newest: str | None,
-    *,
-    is_kept: bool,
-    dialect: str,
-) -> Any:
-    """An INSERT for a row whose columns are `key` and `values`. Where the key is there already: an UPDATE, unless
-    `is_kept` or unless the row there has a higher value in the column `newest` (one of `values`). Raises Reject where a
-    value does not fit its column.
+def upsert(known: KnownTable, row: Row, *, is_kept: bool, dialect: str) -> Any:
+    """An INSERT for a row. Where the key is there already: an UPDATE to its `values`, unless `is_kept` or unless the
+    row there has a higher value in the column `newest`. Raises Reject where a value does not fit its column.
     """
-    bound = _bound(known, {**key, **values}, dialect)
+    bound = _bound(known, row, dialect)
+    key, values, newest = row.key, row.values, row.newest
     is_update = bool(values) and not is_kept
     if dialect == "mysql":
         return _mysql(known.table, bound, list(key), list(values) if is_update else [], newest)
@@ -43,33 +37,74 @@ def upsert(
     return insert.on_conflict_do_update(index_elements=list(key), set_=changes, where=where)
 
 
-def clash_queries(
-    known: KnownTable, key: Mapping[str, Any], values: Mapping[str, Any], dialect: str
-) -> Iterator[tuple[str, Any, bool]]:
+async def write_through_view(
+    connection: AsyncConnection, known: KnownTable, row: Row, *, is_kept: bool, dialect: str
+) -> bool:
+    """Writes a row to a view: an UPDATE where its key is seen there, else an INSERT, which INSTEAD OF triggers may
+    do. A view that takes no UPDATE is given an INSERT each time. True where it was written.
+    """
+    view, bound = known.view or frozenset(), _bound(known, row, dialect)
+    if "UPDATE" in view:
+        if dialect == "postgresql":  # of two gateways with the same key, the second waits and then sees the first's row
+            lock = sa.func.pg_advisory_xact_lock(sa.func.hashtext(repr(sorted(row.key.items()))))
+            await connection.execute(sa.select(lock))
+        has_key = _has_key(known, row, bound)
+        if await connection.scalar(_a_row(known, has_key)) is not None:
+            if is_kept or not row.values:
+                return False
+            if row.newest is not None:
+                has_key = sa.and_(has_key, _is_newer_bound(known, row.newest, bound))
+                if await connection.scalar(_a_row(known, has_key)) is None:
+                    return False
+            changes = {column: bound[column] for column in row.values}
+            await connection.execute(sa.update(known.table).where(has_key).values(changes))
+            return True
+    await connection.execute(sa.insert(known.table).values(bound))
+    return True
+
+
+def read_back(known: KnownTable, row: Row, columns: list[str], dialect: str) -> Any:
+    """A query for columns of the row as it is now."""
+    bound = _bound(known, row, dialect)
+    named = [known.table.c[known.name_of(column)].label(column) for column in columns]
+    return sa.select(*named).where(_has_key(known, row, bound)).limit(1)
+
+
+def clash_queries(known: KnownTable, row: Row, dialect: str) -> Iterator[tuple[str, Any, bool]]:
     """MySQL takes a clash on any unique index for the key's. For a row that changed nothing: what tells whether it met
     the row of another key. Each is the clash in words, a query, and whether it is a clash if the query finds a row.
     """
     if dialect != "mysql":
         return
-    row = {**key, **values}
-    bound = _bound(known, row, dialect)
-    column_of = known.table.c
-    a_row = sa.select(sa.literal(1)).select_from(known.table).limit(1)
-    has_key = sa.and_(*(column_of[column] == bound[column] for column in key))
-    yield "a unique index other than the key's has these values already, in another row", a_row.where(has_key), False
-    for other in sorted(map(sorted, known.unique - {frozenset(key)})):
-        if all(row.get(column) is not None for column in other):
-            has_same = [column_of[column] == bound[column] for column in other]
+    bound, columns = _bound(known, row, dialect), row.columns
+    has_key = _has_key(known, row, bound)
+    yield "a unique index other than the key's has these values already, in another row", _a_row(known, has_key), False
+    for other in sorted(map(sorted, known.unique - {frozenset(row.key)})):
+        if all(columns.get(column) is not None for column in other):
+            has_same = [known.table.c[column] == bound[column] for column in other]
             text = f"the unique index on ({', '.join(other)}) has these values already, in the row of another key"
-            yield text, a_row.where(*has_same, sa.not_(has_key)), True
+            yield text, _a_row(known, sa.and_(*has_same, sa.not_(has_key))), True
 
 
-def _bound(known: KnownTable, row: Mapping[str, Any], dialect: str) -> dict[str, Any]:
-    return {column: fitted(column, value, known.types[column], dialect) for column, value in row.items()}
+def _bound(known: KnownTable, row: Row, dialect: str) -> dict[str, Any]:
+    return {column: fitted(column, value, known.types[column], dialect) for column, value in row.columns.items()}
+
+
+def _a_row(known: KnownTable, where: Any) -> Any:
+    return sa.select(sa.literal(1)).select_from(known.table).where(where).limit(1)
+
+
+def _has_key(known: KnownTable, row: Row, bound: Mapping[str, Any]) -> Any:
+    return sa.and_(*(known.table.c[column] == bound[column] for column in row.key))
 
 
 def _is_newer(old: Any, new: Any) -> Any:
     return sa.or_(new >= old, old.is_(None))
+
+
+def _is_newer_bound(known: KnownTable, newest: str, bound: Mapping[str, Any]) -> Any:
+    old = known.table.c[newest]
+    return sa.or_(old <= bound[newest], old.is_(None))
 
 
 def _mysql(table: sa.Table, bound: Mapping[str, Any], key: list[str], values: list[str], newest: str | None) -> Any:

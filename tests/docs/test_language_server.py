@@ -112,7 +112,7 @@ def test_uses_offers_the_built_in_actions(editor: LanguageServer) -> None:
 
 def test_with_offers_the_keys_of_its_action_that_are_not_there_yet(editor: LanguageServer) -> None:
     offered = editor.completions(CONFIG, changed("          ensure_table: true", f"          {MARK}"))
-    assert set(offered) == {"on_conflict", "for_each", "ensure_table"}
+    assert set(offered) == {"on_conflict", "for_each", "ensure_table", "insert_only", "returning"}
     assert offered["for_each"]["documentation"] == "One row for each element, called item; all or none."
 
 
