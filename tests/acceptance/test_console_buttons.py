@@ -205,6 +205,20 @@ def test_the_playground_tries_a_draft_on_an_event(page: Page, console: Console) 
     expect(page.locator(".problems")).to_contain_text("did you mean email?")
 
 
+def test_the_playground_fills_in_a_sample_and_its_scenarios(page: Page, console: Console) -> None:
+    page.goto(f"{console.url}/playground")
+    page.get_by_label("A sample of type").fill("customer.subscription.updated")
+    page.get_by_role("button", name="Fill in").click()
+    page.get_by_label("scenario").select_option("past-due")
+    page.get_by_role("button", name="Fill in").click()
+    expect(page.get_by_label("Event (JSON)")).to_have_value(re.compile('"status": "past_due"'))
+    expect(page.get_by_label("scenario")).to_have_value("past-due")
+    page.goto(f"{console.url}/playground?type=customer.subscription.updated&as=past_due")
+    expect(page.locator("main")).to_contain_text("has no scenario 'past_due'; it has: metered, ")
+    page.goto(f"{console.url}/playground?type=customer.subscripton.updated")
+    expect(page.locator("main")).to_contain_text("did you mean customer.subscription.updated?")
+
+
 def test_the_playground_offers_the_fields_of_the_events_of_a_route(page: Page, console: Console) -> None:
     page.goto(f"{console.url}/playground")
     draft, offered = page.get_by_label("Draft"), page.get_by_role("listbox", name="Fields that fit")

@@ -21,7 +21,7 @@ MOST_PATTERNS = 20  # of types of event, that a completion is asked for
 
 
 async def show(request: web.Request) -> web.StreamResponse:
-    """The form; `event` picks one of the inbox."""
+    """The form; `event` picks one of the inbox, `type` a sample, of the scenario `as`."""
     text, account = "", request.query.get("account", "")
     if picked := request.query.get("event"):
         event = await parts(request).operations.only_event(picked, account)
@@ -29,6 +29,8 @@ async def show(request: web.Request) -> web.StreamResponse:
         text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
         if len(text) > SHOWN_CHARACTERS:
             raise Refused(422, "this event is too long to edit in a page; use `gateway explain --id`")
+    elif event_type := request.query.get("type", "").strip():
+        text = await in_turn(_sample, event_type, request.query.get("as") or None)
     return await _page(request, text, account, routes_text(parts(request).gateway.config), None)
 
 
@@ -41,6 +43,29 @@ async def run(request: web.Request) -> web.StreamResponse:
     except ValidationError as error:
         raise Refused(422, words_of(error)) from None
     return await _page(request, text, account, draft, await try_out(parts(request).gateway.config, ask))
+
+
+def _sample(event_type: str, scenario: str | None) -> str:
+    """An event of the type, as JSON. Raises Refused where there is no such type or scenario."""
+    from gateway.stripe.event_types import every_type, is_thin, nearest
+    from gateway.testing import UnknownScenarioError, make_event, thin_event
+
+    if event_type not in every_type():
+        near = nearest(event_type)
+        raise Refused(422, f"there is no event type {event_type}" + (f"; did you mean {near}?" if near else ""))
+    try:
+        event = thin_event(event_type) if is_thin(event_type) else make_event(event_type, scenario=scenario)
+    except UnknownScenarioError as error:
+        raise Refused(422, str(error)) from None
+    return json.dumps(event, indent=2, ensure_ascii=False)
+
+
+def _samples_of(event_type: str) -> tuple[list[str], list[str]]:
+    """The types that a sample can be of, and the scenarios of this one."""
+    from gateway.stripe.event_types import every_type, is_thin
+    from gateway.testing import scenarios
+
+    return sorted(every_type()), [] if is_thin(event_type) else list(scenarios(event_type))
 
 
 def _type_of(text: str) -> str:
@@ -70,8 +95,10 @@ async def _page(
 ) -> web.Response:
     accounts = parts(request).gateway.config.event_accounts
     event_type = _type_of(text)
+    types, scenarios = await in_turn(_samples_of, event_type)
     context = {
         "event": text, "account": account, "accounts": accounts, "draft": draft, "trial": trial,
-        "event_type": event_type, "fields": await in_turn(near_fields, event_type) if event_type else [],
+        "event_type": event_type, "types": types, "scenarios": scenarios, "scenario": request.query.get("as", ""),
+        "fields": await in_turn(near_fields, event_type) if event_type else [],
     }  # fmt: skip
     return page(request, "playground.html", context)
