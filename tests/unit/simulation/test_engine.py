@@ -178,13 +178,11 @@ routes:
     actions:
       mail: {uses: email, with: {connection: mail, to: "{{ object.metadata.order_id }}", subject: s, text: t}}
       forward: {uses: http_forward, with: {connection: warehouse, url: "https://elsewhere.example/{{ object.id }}"}}
-      tell: {uses: slack, with: {connection: team, text: t, channel: "#x"}}
       row: {uses: db_upsert, with: {connection: shop, table: t, key: {id: "{{ object.customer }}"}}}
 """
     assert ends(await Simulator(loaded(tmp_path, routes)).simulate(event())) == {
         "mail": ("dead", "to: '6735' is no mail address"),
         "forward": ("dead", "url leads to another origin than the connection's https://warehouse.example"),
-        "tell": ("dead", "channel and thread_ts need a bot token; an incoming webhook has its own channel"),
         "row": ("dead", "key.id is null: it would match no row and insert a new one each time"),
     }
 
