@@ -102,11 +102,11 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
-def load_config(*, checks_fields: bool = False) -> Config:
-    """The configuration that the options name. Raises ConfigError. `checks_fields`: see `gateway.config.load.load`."""
+def load_config(*, checks_fields: bool = False, api_version: str | None = None) -> Config:
+    """The configuration that the options name. Raises ConfigError. For the rest see `gateway.config.load.load`."""
     from gateway.config.load import load
 
-    config = load(options.config, environment(), checks_fields=checks_fields)
+    config = load(options.config, environment(), checks_fields=checks_fields, api_version=api_version)
     if options.dev:
         from gateway.cli.dev.environment import overlay
 

@@ -103,13 +103,18 @@ class Config:
 
 
 def load(
-    path: Path, environ: Mapping[str, str], previous: Config | None = None, *, checks_fields: bool = False
+    path: Path,
+    environ: Mapping[str, str],
+    previous: Config | None = None,
+    *,
+    checks_fields: bool = False,
+    api_version: str | None = None,
 ) -> Config:
     """Loads everything; contacts nothing. Actions of a `previous` config whose code is the same are taken over.
-    `checks_fields` holds expressions and templates against Stripe's objects. Raises ConfigError with all problems.
+    `checks_fields` holds templates against Stripe's objects, of `api_version` where one is named. Raises ConfigError.
     """
     with _uncollected():
-        return Loading(path, environ, previous=previous, checks_fields=checks_fields).load()
+        return Loading(path, environ, previous=previous, checks_fields=checks_fields, api_version=api_version).load()
 
 
 @contextlib.contextmanager
@@ -138,10 +143,11 @@ class Loading:
         previous: Config | None = None,
         only: Collection[Path] | None = None,  # the template files that may be read; None: all below the folder
         checks_fields: bool = False,  # against Stripe's objects
+        api_version: str | None = None,  # of all of these; None: as the accounts say
     ) -> None:
         self.path = path
         self.previous = previous
-        self.checks_fields = checks_fields
+        self.checks_fields, self.api_version = checks_fields, api_version
         self.source = source or Source(path, environ)
         self.problems = self.source.problems
         self.templates = Templates(self.source.folder, only, missing_note)
@@ -161,7 +167,14 @@ class Loading:
         declared = set(self.source.section("connections"))
         accounts = dict(self._accounts())
         parts = LoadedParts(
-            settings, accounts, self.actions, connections, declared, self._unfilled(), self.checks_fields
+            settings,
+            accounts,
+            self.actions,
+            connections,
+            declared,
+            self._unfilled(),
+            self.checks_fields,
+            self.api_version,
         )
         loading = RouteLoading(self.source, self.compiling, self.problems, parts)
         routes = []

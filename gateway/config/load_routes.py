@@ -43,6 +43,7 @@ class LoadedParts:
     declared: AbstractSet[str]  # the names of connections, sound or not
     unfilled: AbstractSet[str]  # where a variable has no value
     checks_fields: bool = False  # against Stripe's objects
+    api_version: str | None = None  # that all of them are to be of; None: as each account says
 
 
 class RouteLoading:
@@ -122,7 +123,8 @@ class RouteLoading:
         if not self._parts.checks_fields or route.digest is not None:
             return None
         accounts = route.accounts if route.accounts is not None else self._parts.accounts
-        versions = [self._parts.accounts[name].api_version for name in accounts if name in self._parts.accounts]
+        known = [self._parts.accounts[name] for name in accounts if name in self._parts.accounts]
+        versions = [self._parts.api_version or account.api_version for account in known]
         return held_by(route.events, fetch_of(route), versions)
 
     def _thin_data(self, route: RouteSettings, before: frozenset[str] | None) -> frozenset[str] | None:

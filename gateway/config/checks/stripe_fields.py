@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.config.checks.stripe_held import EventCase, Held, Value, inside, is_nullable
@@ -159,6 +160,42 @@ def _moved(path: tuple[Key, ...], move: Moved, holder: str, held: Held) -> Expre
         hint += "; accounts.NAME.api_version says which version an endpoint has"
     message = f"{written(path)} is gone since Stripe's API {move.version}"
     return ExpressionFault("moved", message, hint, "error" if is_sure else "warning", written(path))
+
+
+def too_new(
+    path: tuple[Key, ...], owners: Sequence[tuple[tuple[str, ...], int]], held: Held
+) -> tuple[int, ExpressionFault] | None:
+    """A field that stands for another one since a version that some of the events may be older than, with how much of
+    the path leads to it. `owners` are the objects with names of their own on the way, and how much leads to each.
+    """
+    told = [version for version in held.api_versions if version is not None]
+    for names, length in owners if told else ():
+        steps = [(i, key) for i, key in enumerate(path) if i >= length and isinstance(key, str) and key != "data"]
+        for name in names:
+            for new, moves in objects.newer(name).items():
+                if tuple(key for _, key in steps[: len(new)]) != new or all(
+                    told_of >= moves[0][1].version for told_of in told
+                ):
+                    continue
+                old, move = _nearest_move(moves, [str(key) for _, key in steps])
+                end = steps[len(new) - 1][0] + 1
+                is_sure = len(told) == len(held.api_versions) and all(told_of < move.version for told_of in told)
+                message = f"{written(path[:end])} is there since Stripe's API {move.version} only"
+                hint = f"in {min(told)} it is {written(path[:length])}.{old}"
+                severity: Severity = "error" if is_sure else "warning"
+                return end, ExpressionFault("moved", message, hint, severity)
+    return None
+
+
+def _nearest_move(moves: list[tuple[str, Moved]], steps: list[str]) -> tuple[str, Moved]:
+    """The field that a path stands for, of those that went the same way."""
+
+    def alike(move: tuple[str, Moved]) -> tuple[int, bool]:
+        place = [step for step in re.sub(r"\[\d+\]", "", move[1].where or "").split(".") if step != "data"]
+        same = sum(1 for step, other in zip(place, steps, strict=False) if step == other)
+        return same - abs(len(place) - len(steps)), move[0].endswith(steps[-1])
+
+    return max(moves, key=alike)
 
 
 def _is_typo(key: str, near: str) -> bool:

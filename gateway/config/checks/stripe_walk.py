@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import nodes
 
 from gateway.config.checks import stripe_operations as operations
-from gateway.config.checks.stripe_fields import ExpressionFault, item_of, step
+from gateway.config.checks.stripe_fields import ExpressionFault, item_of, step, too_new
 from gateway.config.checks.stripe_guards import assume
 from gateway.config.checks.stripe_held import ROOTS, EventCase, Held, Value, root
 from gateway.stripe import objects
@@ -188,6 +188,7 @@ class Walk:
         value, length = self._root(path, case)
         if value is None:
             return ()
+        owners = [(value.owner, length)]
         for part in range(length, len(path)):
             reached = step(value, path[part], case, self.held)
             if value.path == ("event", "data") and not self.held.is_event_read:
@@ -199,6 +200,12 @@ class Walk:
             if reached is None:
                 return ()
             value = reached
+            if value.owner_path == value.path:
+                owners.append((value.owner, part + 1))
+        if not is_optional and path not in self.tested and written(path) not in case.defined:
+            new = too_new(path, owners, self.held)
+            if new is not None:
+                self.say(node, new[1], stretches[new[0] - 1])
         self._previous(node, path, stretches, case, is_optional)
         return (replace(value, at=stretches[-1]),)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -93,6 +94,7 @@ class Moved:
     version: str  # of Stripe's API, the first without it
     where: str | None  # the path, in the same object, of what stands for it now; None: nothing does
     note: str | None  # what to do instead, where that is no path
+    new: tuple[str, ...] = ()  # the part of `where`, without indexes and `data`, that older versions have not
 
     def told(self, holder: str) -> str:
         """What stands for it now, in words; `holder` is the path to the object."""
@@ -103,14 +105,30 @@ class Moved:
 def moved(name: str) -> Mapping[str, Moved]:
     """The fields that an object had in versions since `OLDEST` and has no more, by path without indexes. Read from the
     differences between the `stripe` library's major versions; what stands for them now, from Stripe's changelog
-    (https://docs.stripe.com/changelog).
+    (https://docs.stripe.com/changelog). A `+` in the table begins what the versions before have not.
     """
     fields = {}
     for line in _lines("moved.txt"):
         version, owner, path, where = line.split(" ", 3)
         if owner == name:
             note = where[1:].strip() if where.startswith("-") else None
-            fields[path] = Moved(version, None if where.startswith("-") else where, note or None)
+            place = None if where.startswith("-") else where.replace("+", "")
+            steps = [step for step in re.sub(r"\[\d+\]", "", where).split(".") if step != "data"]
+            first_new = next((i for i, step in enumerate(steps) if step.startswith("+")), None)
+            new = () if first_new is None else tuple(step.lstrip("+") for step in steps[: first_new + 1])
+            fields[path] = Moved(version, place, note or None, new)
+    return fields
+
+
+@functools.cache
+def newer(name: str) -> Mapping[tuple[str, ...], list[tuple[str, Moved]]]:
+    """The fields of an object that stand for others since some version, by their path without indexes and `data`: what
+    they stand for.
+    """
+    fields: dict[tuple[str, ...], list[tuple[str, Moved]]] = {}
+    for path, move in moved(name).items():
+        if move.new:
+            fields.setdefault(move.new, []).append((path, move))
     return fields
 
 
