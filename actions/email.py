@@ -23,6 +23,7 @@ from gateway.plugin import (
     ProbeContext,
     Reject,
     Retry,
+    SetsLocale,
     Settings,
     SmtpConnection,
     Text,
@@ -78,6 +79,12 @@ class EmailSettings(Settings):
         alias="from",
         description="The sender, instead of the connection's.",
         examples=["Acme EU <orders@eu.acme.example>"],
+    )
+    locale: Annotated[str | None, SetsLocale()] = Field(
+        None,
+        description="How money, date and datetime write in this mail: de_DE, or what the customer's browser says. What "
+        "is null or no locale is English.",
+        examples=["{{ object.locale }}"],
     )
     subject: Annotated[str, Text()] = Field(description="One line.", examples=["Your order {{ object.id }}"])
     text: Annotated[str | None, Text()] = Field(

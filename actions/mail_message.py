@@ -92,6 +92,9 @@ def mail_faults(written: Mapping[str, Any], connection: SmtpConnection | None) -
     """Values of `with` that can never be sent; each template in it is an Unrendered."""
     for name in ("from", "to", "cc", "bcc", "reply_to"):
         yield from _address_faults(name, written.get(name))
+    locale = written.get("locale")
+    if isinstance(locale, str) and not re.fullmatch(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*", locale):
+        yield Fault(("locale",), f"{locale[:40]!r} is no locale", "write de_DE, or de")
     nobody = [written.get(name) or [] for name in ("to", "cc", "bcc")]
     if nobody == [[], [], []]:
         yield Fault(("to",), "there is nobody to send to", "give an address in to, cc or bcc")

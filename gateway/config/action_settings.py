@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from gateway.config.action_fields import Field, fields_of
 from gateway.config.checks.stripe_check import StripeCheck
 from gateway.config.checks.template_names import Offered, unknown_names
 from gateway.config.diagnostics.problem import Problem
@@ -21,18 +22,16 @@ from gateway.config.yaml.nodes import Path_, dotted
 from gateway.core.errors import TemplateError, Where
 from gateway.plugin import (
     Action,
-    CallsStripe,
-    Connection,
     ConnectionSettings,
     Constant,
     Deferred,
-    Offers,
     Settings,
     Text,
     Unrendered,
 )
 from gateway.stripe.cut_lists import refuse_cut_list
 from gateway.templating.compiler import CompiledExpression, Leaf, Templates
+from gateway.templating.filters import LOCALE, language_of
 from gateway.templating.references import Reference, written
 
 
@@ -45,18 +44,6 @@ class Rendered:
 
     settings: Settings
     kept: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What a field of `with` asks of its templates."""
-
-    text: Text | None
-    deferred: TypeAdapter[Any] | None
-    connection: type[Any] | None
-    constant: Constant | None
-    stripe_method: CallsStripe | None
-    offers: Offers | None
 
 
 class CompiledWith:
@@ -89,6 +76,21 @@ class CompiledWith:
         """Renders every leaf and validates the whole. Raises TemplateError with the place of the leaf that failed, or
         whose value the action does not take.
         """
+        with self._in_locale(scope):
+            return self._rendered(scope)
+
+    @contextlib.contextmanager
+    def _in_locale(self, scope: Mapping[str, Any]) -> Iterator[None]:
+        """What is rendered meanwhile is for people of the locale that `with` says, where it says one."""
+        name = next((name for name, field in self._fields.items() if field.sets_locale and name in self._tree), None)
+        token = None if name is None else LOCALE.set(language_of(_render(self._tree[name], scope)))
+        try:
+            yield
+        finally:
+            if token is not None:
+                LOCALE.reset(token)
+
+    def _rendered(self, scope: Mapping[str, Any]) -> Rendered:
         kept: dict[str, Any] = {}
         values: dict[str, Any] = {}
         for name, part in self._tree.items():
@@ -166,34 +168,6 @@ def _filled(part: Any, value_of: Callable[[Leaf], Any]) -> Any:
     if isinstance(part, dict):
         return {key: _filled(value, value_of) for key, value in part.items()}
     return [_filled(value, value_of) for value in part] if isinstance(part, list) else part
-
-
-@functools.lru_cache(maxsize=64)  # bounded: a changed plugin file brings a new class
-def fields_of(model: type[Settings]) -> Mapping[str, Field]:
-    """What each field of a `with` asks, by the name it has in YAML."""
-    fields = {}
-    for name, info in model.model_fields.items():
-        marks = list(info.metadata)
-        for option in (info.annotation, *typing.get_args(info.annotation)):
-            if typing.get_origin(option) is typing.Annotated:
-                marks += option.__metadata__
-        inner = next(
-            (
-                typing.get_args(option)[0]
-                for option in (info.annotation, *typing.get_args(info.annotation))
-                if typing.get_origin(option) is Deferred
-            ),
-            None,
-        )
-        fields[info.alias or name] = Field(
-            text=next((mark for mark in marks if isinstance(mark, Text)), None),
-            deferred=TypeAdapter(inner) if inner is not None else None,
-            connection=next((mark.type for mark in marks if isinstance(mark, Connection)), None),
-            constant=next((mark for mark in marks if isinstance(mark, Constant)), None),
-            stripe_method=next((mark for mark in marks if isinstance(mark, CallsStripe)), None),
-            offers=next((mark for mark in marks if isinstance(mark, Offers)), None),
-        )
-    return fields
 
 
 class Compiling:

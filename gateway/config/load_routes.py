@@ -8,7 +8,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.action_settings import Compiling, fields_of
+from gateway.config.action_fields import fields_of
+from gateway.config.action_settings import Compiling
 from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.internal_events import check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events

@@ -191,6 +191,16 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
+class SetsLocale:
+    """Marks the field of `with` that says for people of which locale `money`, `date` and `datetime` write in the
+    others, such as de_DE, or what a customer's browser says. It is rendered first; null, and what is no locale, is
+    English.
+
+    locale: Annotated[str | None, SetsLocale()] = None
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class CallsStripe:
     """Marks the field of `with` that names a method of Stripe's API that writes, such as refunds.create, and says in
     which other fields its ids and its parameters are.

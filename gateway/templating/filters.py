@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -16,8 +17,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel.core import Locale, UnknownLocaleError
+from babel.dates import format_date, format_datetime
 from babel.numbers import NumberPattern, format_currency, get_currency_symbol, list_currencies, parse_pattern
-from jinja2 import Undefined, pass_eval_context
+from jinja2 import Undefined, pass_context, pass_eval_context
 from jinja2.filters import do_float, do_int
 from jinja2.nodes import EvalContext
 from jinja2.utils import htmlsafe_json_dumps
@@ -25,6 +27,12 @@ from jinja2.utils import htmlsafe_json_dumps
 from gateway.templating.budget import check_weight
 from gateway.templating.currencies import printed_decimals, to_major
 
+ENGLISH = "en_US"
+LOCALE: ContextVar[str] = ContextVar("locale", default=ENGLISH)
+"""For people of which language and country something is rendered, as Babel names it."""
+
+_PATTERNS = {"%a": "EEE", "%A": "EEEE", "%b": "MMM", "%B": "MMMM", "%p": "a"}  # of strftime -> of CLDR
+_NAME_DIRECTIVE = re.compile("%%|%[aAbBp]")
 LARGEST_AMOUNT = 10**20  # Babel rounds with 28 digits
 _WIDE_DIRECTIVE = re.compile(r"%[^A-Za-z%]*\d{3}")  # glibc pads to any width it is asked for
 _NO_DEFAULT: Any = object()
@@ -66,8 +74,11 @@ def _pattern(locale: str, code: str, digits: int) -> tuple[Locale, NumberPattern
     return language, pattern
 
 
-def money(amount: Any, currency: Any, locale: Any = "en_US") -> str:
-    """An amount in the currency's minor unit, for people: `4500 | money('eur')` -> €45.00."""
+def money(amount: Any, currency: Any, locale: Any = None) -> str:
+    """An amount in the currency's minor unit, for people: `4500 | money('eur')` -> €45.00. Left out, the locale is that
+    of what is rendered.
+    """
+    locale = LOCALE.get() if locale is None else locale
     _defined(locale)
     _check_amount("money", amount, currency)
     try:
@@ -119,19 +130,65 @@ def timestamp(value: Any) -> datetime:
     raise ValueError(f"a time is Unix seconds, or a text such as '2026-03-01T12:00:00Z', not {_show(value)}")
 
 
+def date_text(value: Any, style: Any = "medium", tz: Any = "UTC", locale: Any = None) -> str:
+    """A day as people of a locale write it: `event.created | date('long', 'Europe/Berlin')`. Takes what `timestamp`
+    takes. Left out, the locale is that of what is rendered.
+    """
+    _defined(value, style, tz, locale)
+    if style not in ("short", "medium", "long", "full"):
+        raise ValueError(f"date takes short, medium, long or full, not {_show(style)}")
+    try:
+        language = Locale.parse((LOCALE.get() if locale is None else locale).replace("-", "_"))
+    except (UnknownLocaleError, ValueError, TypeError, AttributeError):
+        raise ValueError(f"date takes a locale such as 'en_US' or 'de_DE', not {_show(locale)}") from None
+    text: str = format_date(_at("date", value, tz).date(), style, locale=language)
+    return text
+
+
+def language_of(wanted: Any) -> str:
+    """The locale that comes nearest to what a customer's browser or Stripe says, such as pt-BR; auto is English."""
+    words = wanted.replace("-", "_").split("_") if isinstance(wanted, str) else []
+    for count in range(len(words), 0, -1):
+        name = "_".join(words[:count])
+        try:
+            Locale.parse(name)
+        except (UnknownLocaleError, ValueError):
+            continue
+        return name
+    return ENGLISH
+
+
 def datetime_text(value: Any, format: Any = "%Y-%m-%d %H:%M", tz: Any = "UTC") -> str:
-    """A time as text: `event.created | datetime('%d %B %Y', 'Europe/Berlin')`. Takes what `timestamp` takes."""
+    """A time as text: `event.created | datetime('%d %B %Y', 'Europe/Berlin')`. Takes what `timestamp` takes. Names of
+    months and days are in the language of what is rendered.
+    """
     _defined(value, format, tz)
+    if not isinstance(format, str) or _WIDE_DIRECTIVE.search(format):
+        raise ValueError(f"datetime takes a format such as '%d %B %Y', not {_show(format)}")
+    moment = _at("datetime", value, tz)
+    if LOCALE.get() != ENGLISH:
+        format = _NAME_DIRECTIVE.sub(lambda found: _named(found[0], moment), format)
+    return moment.strftime(format)
+
+
+def _at(name: str, value: Any, tz: Any) -> datetime:
+    """A time in a time zone. Raises ValueError."""
     try:
         zone = ZoneInfo(tz)
     except (ValueError, OSError, KeyError, TypeError, AttributeError):  # ZoneInfoNotFoundError is a KeyError
-        raise ValueError(f"datetime takes a time zone such as 'Europe/Berlin', not {_show(tz)}") from None
-    if not isinstance(format, str) or _WIDE_DIRECTIVE.search(format):
-        raise ValueError(f"datetime takes a format such as '%d %B %Y', not {_show(format)}")
+        raise ValueError(f"{name} takes a time zone such as 'Europe/Berlin', not {_show(tz)}") from None
     try:
-        return timestamp(value).astimezone(zone).strftime(format)
+        return timestamp(value).astimezone(zone)
     except OverflowError:
         raise ValueError(f"the time does not fit the time zone {tz!r}") from None
+
+
+def _named(directive: str, moment: datetime) -> str:
+    """What a directive such as %B stands for, in the language of what is rendered, with its % doubled for strftime."""
+    if directive == "%%":
+        return directive
+    text: str = format_datetime(moment, _PATTERNS[directive], locale=LOCALE.get())
+    return text.replace("%", "%%")
 
 
 @pass_eval_context
@@ -197,11 +254,13 @@ def _defined(*values: Any) -> None:
             str(value)
 
 
+# With the context, which they do not look at: others Jinja computes once where all is constant, not for each locale.
 FILTERS = {
-    "money": money,
+    "money": pass_context(lambda context, *args, **kwargs: money(*args, **kwargs)),
     "major_units": major_units,
     "timestamp": timestamp,
-    "datetime": datetime_text,
+    "date": pass_context(lambda context, *args, **kwargs: date_text(*args, **kwargs)),
+    "datetime": pass_context(lambda context, *args, **kwargs: datetime_text(*args, **kwargs)),
     "tojson": tojson,
     "int": to_int,
     "float": to_float,

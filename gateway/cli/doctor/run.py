@@ -14,7 +14,8 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.cli.doctor.store import inbox_findings
 from gateway.cli.doctor.stripe_account import account_findings
-from gateway.config.action_settings import CompiledWith, fields_of
+from gateway.config.action_fields import fields_of
+from gateway.config.action_settings import CompiledWith
 from gateway.config.load import Config
 from gateway.plugin import Action, ConnectionSettings, Finding, ProbeContext, ProbedUse, Reject, Retry
 from gateway.plugin.types import duration_text

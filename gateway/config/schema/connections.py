@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway.config.action_settings import fields_of
+from gateway.config.action_fields import fields_of
 from gateway.core.spelling import nearest
 from gateway.plugin import (
     Action,

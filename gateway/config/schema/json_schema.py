@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema
 
-from gateway.config.action_settings import fields_of
+from gateway.config.action_fields import fields_of
 from gateway.config.schema.connections import connection_types
 from gateway.config.schema.json_values import Values, or_text, variables, with_templates
 from gateway.config.schema.model import GatewaySettings

@@ -47,6 +47,35 @@ async def test_a_header_beyond_ascii_or_beyond_the_longest_line_is_encoded(mail:
     assert b"\r\nX-Long: =?utf-8?q?aa" in mail[0].wire[0]
 
 
+# -- language ---------------------------------------------------------------------------------------------------
+
+SPOKEN = """\
+{{ object.total | money('eur') }}, {{ 4500 | money('usd') }}, {{ object.created | date('long') }}, \
+{{ object.created | datetime('%A %d. %B, 100%%B') }}, {{ object.total | money('eur', 'en_US') }}"""
+
+
+@pytest.mark.parametrize(
+    ("locale", "text"),
+    [
+        ("de-DE", "1.234,56 €, 45,00 $, 14. November 2023, Dienstag 14. November, 100%B, €1,234.56"),
+        ("fr", "1\u202f234,56 €, 45,00 $US, 14 novembre 2023, mardi 14. novembre, 100%B, €1,234.56"),
+        (None, "€1,234.56, $45.00, November 14, 2023, Tuesday 14. November, 100%B, €1,234.56"),
+        ("auto", "€1,234.56, $45.00, November 14, 2023, Tuesday 14. November, 100%B, €1,234.56"),
+        ("tlh", "€1,234.56, $45.00, November 14, 2023, Tuesday 14. November, 100%B, €1,234.56"),
+    ],
+)
+async def test_money_and_dates_are_written_for_the_mails_locale(mail: Mail, locale: str | None, text: str) -> None:
+    event = make_event(object={"total": 123456, "created": 1700000000, "locale": locale})
+    ended = await attempt(
+        mail, event=event, locale="{{ object.locale }}", text=SPOKEN, subject="{{ 1 | money('eur') }}"
+    )
+    assert ended.state == "succeeded"
+    [message] = mail[0].mails
+    assert message.get_content().strip().replace("\xa0", " ") == text
+    await attempt(mail, event=event, text=SPOKEN)  # the next mail says none
+    assert mail[0].mails[1].get_content().startswith("€1,234.56, $45.00, November 14")
+
+
 # -- domains ----------------------------------------------------------------------------------------------------
 
 

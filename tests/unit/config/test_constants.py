@@ -90,6 +90,7 @@ MAILS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     (MAIL, letter(list_unsubscribe="mailto:a@b.example", headers={"List-Unsubscribe": "<mailto:a@b.example>"}),
      "with.headers.List-Unsubscribe",
      "'List-Unsubscribe' may not be set here (list_unsubscribe sets it: leave one of the two out)"),
+    (MAIL, letter(locale="German!"), "with.locale", "'German!' is no locale (write de_DE, or de)"),
     (MAIL, attached(), "with.attachments[0]", "give exactly one of content, base64, path, url"),
     (MAIL, attached(content="a", path="b"), "with.attachments[0]", "give exactly one of content, base64, path, url"),
     (MAIL, attached(base64="not base64!"), "with.attachments[0]", "not base64"),
