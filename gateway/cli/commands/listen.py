@@ -67,7 +67,7 @@ def listen(
         api = StripeApi(owner, api_base=config.settings.stripe.api_base, timeout_seconds=config.settings.stripe.timeout)
         try:
             print(clean(f"Stripe's events of {name} go to {target}; Ctrl-C ends it"), flush=True)
-            async for event in Arrivals(api, Listing(owner, connected_account), tuple(type or ()), begin):
+            async for event in NewEvents(api, Listing(owner, connected_account), tuple(type or ()), begin):
                 await _bring(event, target, secret)
         finally:
             await api.close()
@@ -88,7 +88,7 @@ async def _bring(event: Event, target: str, secret: str) -> None:
 
 
 @dataclass
-class Arrivals:
+class NewEvents:
     """The events of a listing as they come, the oldest first, each once, without an end. Raises StripeApiError where
     asking again does not help.
     """
