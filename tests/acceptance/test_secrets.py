@@ -69,6 +69,7 @@ SECRETS = {
     "viewer": "planted-viewer-token-2",
     "store_key": _b64("planted store key, of 32 bytes.."),
     "database": "planted-database-password",
+    "database_beside": "planted/pass?word#11@db",
     "smtp": "planted-smtp-password",
     "http_signing": "whsec_" + _b64("planted forward secret"),
     "http_header": "planted-header-token",
@@ -114,6 +115,13 @@ accounts:
     redact: [data.object.customer_details]
 connections:
   shop: {{type: database, url: "postgresql://me:{database}@127.0.0.1:9/shop", breaker: false}}
+  stock:
+    type: database
+    url: "postgresql://127.0.0.1:9"
+    user: me
+    password: "{database_beside}"
+    database: stock
+    breaker: false
   mail: {{type: smtp, host: 127.0.0.1, port: 9, from: a@b.example, username: me, password: {smtp}, breaker: false}}
   warehouse:
     type: http
@@ -132,6 +140,7 @@ routes:
       save:
         uses: db_upsert
         with: {{connection: shop, table: t, key: {{id: "{{{{ object.customer_details.email }}}}"}}, values: {{a: 1}}}}
+      look: {{uses: db_query, with: {{connection: stock, statement: "SELECT 1"}}}}
       tell:
         uses: email
         with: {{connection: mail, to: x@y.example, subject: s, text: "to {{{{ object.customer_details.email }}}}"}}
@@ -164,7 +173,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "connections list": [[], ["--json"]],
     "connections pause": [["warehouse", "--reason", "a rest"]],
     "connections resume": [["warehouse"]],
-    "connections show": [[one] for one in ("shop", "mail", "warehouse", "team", "bot", "fax")]
+    "connections show": [[one] for one in ("shop", "stock", "mail", "warehouse", "team", "bot", "fax")]
     + [["warehouse", "--json"], ["none"]],
     "db backup": [["kept.db"], ["kept.db", "--json"]],
     "db copy": [["--to", "postgresql://me:planted-database-password@127.0.0.1:9/x"]],
@@ -342,7 +351,7 @@ def test_no_secret_is_shown_by_anything(planted: Planted, tmp_path: Path, monkey
 
     asyncio.run(begin())
     dead_and_rejected = "SELECT count(*) FROM deliveries WHERE state = 'dead' UNION ALL SELECT count(*) FROM rejected"
-    wait_until(lambda: planted.rows(dead_and_rejected) == [(16,), (1,)], 90, seen=planted.log.read_text)
+    wait_until(lambda: planted.rows(dead_and_rejected) == [(18,), (1,)], 90, seen=planted.log.read_text)
     dead = planted.json("deliveries", "list", "--state", "dead", "--limit", "500")
     (rejected,) = planted.json("rejected")
     planted.names = {"EVENT": dead[0]["event_id"], "DELIVERY": dead[0]["id"], "REJECTED": rejected["id"]}
