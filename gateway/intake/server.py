@@ -51,6 +51,7 @@ class PublicConnection(RequestHandler):
         self._refusal: int | None = None  # the status of the last answer, after those that are due
         self._is_ending = False  # nothing more is understood, only read
         self._is_last = False  # the other end sends no more
+        self._is_full = False  # of requests that wait: what came behind them is not parsed yet
         self.is_long = False  # the head that came last began in an earlier read than it ended in
         self.deadline = loop.time() + HEAD_SECONDS
 
@@ -81,6 +82,8 @@ class PublicConnection(RequestHandler):
     def _take(self, data: bytes) -> None:
         requests_before, is_begun = self._request_count, self._unfinished > 0
         super().data_received(data)
+        # The parser holds back what comes behind so many; it counts one that was taken before its body had come twice.
+        self._is_full = self._is_full or len(self._messages) >= self._max_msg_queue_size - 1
         if self._request_count != requests_before:
             message, payload = self._messages[-1]
             if isinstance(message, _ErrInfo):
@@ -121,13 +124,16 @@ class PublicConnection(RequestHandler):
             if self._messages:
                 message, body = cast(tuple[RawRequestMessage, StreamReader], self._messages.popleft())
                 self._parser.message_consumed()
-                if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+                if not self._messages and self._is_full:
+                    self._is_full = False
                     self._resume_reading_if_drained()
                 stays = self._send(await self._answer(message, body), message)
             else:
                 stays = self._send(self._server.refusal(cast(int, self._refusal)))
             if stays and self._paused:
                 await self._drain_helper()
+            if self._messages:
+                await asyncio.sleep(0)  # others have their turn
 
     async def _answer(self, message: RawRequestMessage, body: StreamReader) -> web.Response:
         self.deadline = float("inf")

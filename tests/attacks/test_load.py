@@ -217,7 +217,10 @@ async def test_a_peer_that_reads_nothing_is_let_go(
     """Its answers can never leave, so that closing alone would wait for ever."""
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.5)
     monkeypatch.setattr(module, "LINGER_SECONDS", 0.5)
-    _, writer = await asyncio.open_connection(*listener.address)
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that its kernel does not read for it
+    peer.connect(listener.address)
+    _, writer = await asyncio.open_connection(sock=peer)
     asked = POST + b"Content-Length: 900\r\n\r\n" + b"x" * 900
     with contextlib.suppress(TimeoutError, ConnectionError):
         while True:
