@@ -31,6 +31,7 @@ _TIME = re.compile(r"(^|_)(created|date|at|start|end|on|by|until|anchor|expires|
 _TIME_TEXT = re.compile(
     r"seconds since the Unix epoch|unix timestamp|\btimestamp\b|^(the )?time (at|when|after|by)", re.I
 )
+_COUNTS = {"divide_by", "monthly_anchor"}  # though they are named as times are
 _AMOUNT = re.compile(r"amount|(^|_)(total|subtotal|balance|fee|net|cost)$")
 _AMOUNT_TEXT = re.compile(r"smallest currency unit|minor unit|in cents", re.I)
 
@@ -200,6 +201,8 @@ def _constant(node: ast.ClassDef, name: str) -> str | None:
 
 def _meaning(field: str, text: str) -> str:
     """What an integer counts: Unix seconds, a currency's minor unit, or anything else."""
+    if field in _COUNTS:
+        return "integer"
     if _TIME.search(field) or _TIME_TEXT.search(text):
         return "time"
     return "amount" if _AMOUNT.search(field) or _AMOUNT_TEXT.search(text) else "integer"

@@ -50,6 +50,9 @@ def test_the_kinds_of_fields() -> None:
         objects.FieldType("object", objects=("line_item",)),
     )
     assert invoice["metadata"].kind == "map"
+    divided = objects.fields_in(objects.fields("price")["transform_quantity"])
+    assert divided is not None
+    assert divided["divide_by"].kind == "integer"
     assert invoice["status"].is_nullable
     assert set(invoice["status"].values) == {"draft", "open", "paid", "uncollectible", "void"}
     assert "subscription" not in invoice
