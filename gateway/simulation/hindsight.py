@@ -35,7 +35,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DifferenceSample:
     """One event of a difference, as both judge it; masked and redacted."""
 
     event_id: str
@@ -52,7 +52,7 @@ class ActionDifference:
     action: str
     same: int = 0
     changes: dict[str, int] = field(default_factory=dict)  # such as `none -> succeeded`, `rendered otherwise`
-    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    samples: dict[str, list[DifferenceSample]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ def _compare(
     samples = difference.samples.setdefault(change, [])
     if len(samples) < SAMPLES:
         masked = [_masked(event, judged, side) for judged, side in zip((before, after), sides, strict=True)]
-        samples.append(Sample(event.id, event.account, *masked))
+        samples.append(DifferenceSample(event.id, event.account, *masked))
 
 
 def _masked(event: Event, judged: Judged, config: Config) -> Judged:
