@@ -155,6 +155,16 @@ async def test_stripe_is_asked_for_the_endpoint_and_what_it_sends(outside: Outsi
     ]  # fmt: skip
 
 
+async def test_an_endpoint_of_another_version_than_the_accounts_is_told(outside: Outside) -> None:
+    outside.stripe.endpoints["we_1"]["api_version"] = "2024-06-20"
+    _, _, line, *_ = await outside.told("acme", key=f'{TEST_KEY}", api_version: "2026-10-28.endive')
+    assert line == (
+        "bad",
+        f"{ENDPOINT} is enabled and sends events in version 2024-06-20, but accounts.acme.api_version is "
+        "2026-10-28.endive",
+    )
+
+
 async def test_a_key_that_stripe_does_not_know_is_told_without_it(outside: Outside) -> None:
     _, (verdict, text) = await outside.told("acme", key="sk_test_nobodyknowsme")
     assert verdict == "bad"

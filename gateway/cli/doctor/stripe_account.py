@@ -42,7 +42,9 @@ async def account_findings(config: Config, account: Account, seconds: float) -> 
         except StripeRefused as error:  # a restricted key may do without
             yield Finding.note(f"its key is taken, but may not read the account: {error}")
         endpoints = [endpoint async for endpoint in api.webhook_endpoints()]
-        for finding in endpoint_findings(endpoints, account.name, wanted_patterns(config, account), stripe.api_version):
+        patterns = wanted_patterns(config, account)
+        versions = (stripe.api_version, account.api_version)
+        for finding in endpoint_findings(endpoints, account.name, patterns, *versions):
             yield finding
     except StripeRefused as error:
         yield Finding.note(f"its key may not read webhook endpoints: {error}", "give it Webhook Endpoints: Read")

@@ -23,7 +23,11 @@ def ours(endpoints: Iterable[Mapping[str, Any]], account: str) -> list[Mapping[s
 
 
 def endpoint_findings(
-    endpoints: Sequence[Mapping[str, Any]], account: str, patterns: Sequence[str], library_version: str
+    endpoints: Sequence[Mapping[str, Any]],
+    account: str,
+    patterns: Sequence[str],
+    library_version: str,
+    api_version: str | None = None,
 ) -> Iterator[Finding]:
     """Whether there is an endpoint, whether it is enabled, its version, and the types that it sends."""
     leading = ours(endpoints, account)
@@ -34,23 +38,36 @@ def endpoint_findings(
         return
     enabled = [endpoint for endpoint in leading if endpoint.get("status") == "enabled"]
     for endpoint in leading:
-        yield from _endpoint(endpoint, library_version)
+        yield from _endpoint(endpoint, account, library_version, api_version)
     if enabled:
         yield from type_findings(_types(enabled), patterns)
 
 
-def _endpoint(endpoint: Mapping[str, Any], library_version: str) -> Iterator[Finding]:
+def _endpoint(
+    endpoint: Mapping[str, Any], account: str, library_version: str, api_version: str | None
+) -> Iterator[Finding]:
+    """One endpoint, and whether its events are of the version that the account's templates are written for."""
     name = f"endpoint {endpoint.get('id')} ({endpoint.get('url')})"
     if endpoint.get("status") != "enabled":
         yield Finding.bad(f"{name} is {endpoint.get('status')}", f"enable it under {_SECTION}")
         return
-    version = endpoint.get("api_version")
+    version, wanted = endpoint.get("api_version"), f"accounts.{account}.api_version"
     shown = f"in version {version}" if version else "in the account's default version"
-    if version and version != library_version:
-        fix = f"write templates for {version}; `fetch` asks for the version that the config or the event says"
-        yield Finding.note(f"{name} is enabled and sends events {shown}; this gateway's is {library_version}", fix)
+    text = f"{name} is enabled and sends events {shown}"
+    if version and api_version and version != api_version:
+        fix = (
+            f"`gateway check --api-version {version}` lists what means something else there; then {wanted}: {version}, "
+            f"or an endpoint in {api_version} (`gateway endpoints sync`): one that is made keeps its version"
+        )
+        yield Finding.bad(f"{text}, but {wanted} is {api_version}", fix)
+    elif api_version and not version:
+        fix = f"look under {_SECTION} that it is {api_version}, or make an endpoint of that version"
+        yield Finding.note(f"{text}, while {wanted} is {api_version}", fix)
+    elif version and not api_version and version != library_version:
+        fix = f"write templates for {version}, and {wanted}: {version}; `gateway check` then holds them against it"
+        yield Finding.note(f"{text}; this gateway's is {library_version}", fix)
     else:
-        yield Finding.good(f"{name} is enabled and sends events {shown}")
+        yield Finding.good(text)
 
 
 def _types(endpoints: Iterable[Mapping[str, Any]]) -> frozenset[str]:

@@ -79,6 +79,27 @@ def test_another_api_version_is_noted() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sent", "configured", "verdict", "text"),
+    [
+        (VERSION, VERSION, "good", f"in version {VERSION}"),
+        ("2024-06-20", "2024-06-20", "good", "in version 2024-06-20"),
+        ("2024-06-20", VERSION, "bad", f"in version 2024-06-20, but accounts.acme.api_version is {VERSION}"),
+        (None, VERSION, "note", f"in the account's default version, while accounts.acme.api_version is {VERSION}"),
+        (None, None, "good", "in the account's default version"),
+    ],
+)
+def test_an_endpoint_of_another_version_than_the_accounts_is_told(
+    sent: str | None, configured: str | None, verdict: str, text: str
+) -> None:
+    told, _ = endpoint_findings(
+        [endpoint(api_version=sent)], "acme", ["checkout.session.completed"], VERSION, configured
+    )
+    assert (told.verdict.value, told.text.rpartition("sends events ")[2]) == (verdict, text)
+    if verdict == "bad":
+        assert told.fix.startswith("`gateway check --api-version 2024-06-20` lists what means something else there")
+
+
 def test_types_that_are_not_sent_are_named() -> None:
     assert texts({"invoice.paid"}, "checkout.session.completed", "charge.refunded", "invoice.paid") == [
         ("bad", "the endpoint does not send what routes want: charge.refunded, checkout.session.completed")
