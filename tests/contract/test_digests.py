@@ -155,3 +155,12 @@ async def test_the_gateways_own_events_are_no_sign_of_life_of_an_account(store: 
     clock.forward(60)
     await store.add(an_event("evt_2", type="gateway.account.silent"), [])
     assert await store.last_events() == {"acme": came_at}
+
+
+async def test_an_event_that_is_replayed_before_its_digest_is_one_of_it(store: Store, clock: Clock) -> None:
+    await store.add(an_event("evt_1"), [owed(order="digest")])
+    (claim,) = await claim_all(store)
+    await store.replay("acme", "evt_1", [owed(order="digest")])
+    gathered = await store.gather(claim.delivery.id, claim.token, wait_seconds=0, every_seconds=0, most=9)
+    assert isinstance(gathered, Gathered)
+    assert ([event.id for event in gathered.events], gathered.count) == (["evt_1"], 1)

@@ -45,7 +45,8 @@ class ModelSides:
         others = [d for d in self._inbox.deliveries if d.order_key == key and d.state == "pending" and d.digest is None]
         for other in others:
             other.state, other.reason, other.finished_at = "skipped", f"digest: {name} brings it", now
-        delivery.digest = [delivery.event, *(other.event for other in others)]
+        brought = {delivery.event, *(other.event for other in others)}
+        delivery.digest = [event.key for event in self._inbox.events if event.key in brought]
         return delivery.digest
 
     def mark(self, name: str, every_ms: int, now: int) -> int:

@@ -36,6 +36,7 @@ class Ledger:
         self.story: list[str] = []
         self.answered: set[str] = set()  # ids of events that got a 200
         self.sent: set[str] = set()
+        self.once: dict[str, str | None] = {}  # by event: what `once_per` names in it
         self.effects: Counter[str] = Counter()
         self.rejected: set[str] = set()
         self.revived: set[str] = set()  # a person retried them, perhaps before what they need
@@ -157,9 +158,9 @@ class Ledger:
             if not unknown.startswith("evt_gateway_"):
                 self.finds(f"{unknown} is in the inbox, and nobody sent it")
         known = {row["id"]: row for rows in (*by_event.values(), *self.purged.values()) for row in rows}
-        for rows in by_event.values():
+        for event_id, rows in by_event.items():
             for row in rows:
-                self._check_end(row, known, rows)
+                self._check_end(row, known, rows, event_id)
         for delivery_id in self.effects:
             if delivery_id not in known:
                 self.finds(f"{delivery_id} took effect, and nobody owed it")
@@ -169,7 +170,9 @@ class Ledger:
                 self.finds(f"{count} succeeded on {key}")
         self._check_secrets()
 
-    def _check_end(self, row: sqlite3.Row, known: Mapping[str, sqlite3.Row], rows: Iterable[sqlite3.Row]) -> None:
+    def _check_end(
+        self, row: sqlite3.Row, known: Mapping[str, sqlite3.Row], rows: Iterable[sqlite3.Row], event_id: str
+    ) -> None:
         what = f"{row['id']} ({row['action']})"
         state, reason = row["state"], row["reason"] or ""
         if state in ("pending", "running"):
@@ -182,15 +185,17 @@ class Ledger:
             if not states & {"dead", "blocked"} and row["id"] not in self.revived:
                 self.finds(f"{what} is blocked for ever by what is {sorted(states)}")
         elif state == "skipped":
-            self._check_skipped(what, reason, known)
+            self._check_skipped(what, reason, known, event_id)
         elif state == "dead":
             fewest = ODD_ATTEMPTS if row["action"] == "odd" else FEWEST_ATTEMPTS
             is_told = row["id"] in self.rejected or "gateway.yaml" in reason or not row["judged"]
             if row["attempts"] < fewest and not is_told:
                 self.finds(f"{what} is dead after {row['attempts']} attempts: {reason}")
 
-    def _check_skipped(self, what: str, reason: str, known: Mapping[str, sqlite3.Row]) -> None:
+    def _check_skipped(self, what: str, reason: str, known: Mapping[str, sqlite3.Row], event_id: str) -> None:
         if reason.startswith("once_per: "):
+            if self.once.get(event_id) is None:
+                self.finds(f"{what} is skipped for another, and its once_per is null: {reason}")
             holder = known.get(reason.split()[1])
             if holder is None or holder["state"] != "succeeded":
                 self.finds(f"{what} is skipped for one that has not done it: {reason}")

@@ -172,6 +172,7 @@ class Scenario:
             content = {"id": f"in_{number}", "object": "invoice", "customer": customer, "lines": {"total": 1}}
             if self.rng.random() < 0.3:
                 del content["lines"]
+        self.ledger.once[event_id] = content.get("payment_intent")
         if self.rng.random() < 0.05:
             self.destinations.poison.add(content["id"])
         event = {

@@ -665,8 +665,10 @@ BEGIN
     WHERE f.order_key = d.order_key AND f.state = 'pending' AND f.digest IS NULL
     RETURNING f.seq, f.event_seq
   )
-  SELECT array_agg(t.event_seq ORDER BY t.seq) INTO others FROM taken t;
-  UPDATE deliveries f SET digest = to_jsonb(d.event_seq || coalesce(others, '{}'))::text
+  SELECT array_agg(t.event_seq) INTO others FROM taken t;
+  UPDATE deliveries f SET digest = to_jsonb(ARRAY(  -- one that is replayed is one
+    SELECT DISTINCT e.seq FROM unnest(d.event_seq || coalesce(others, '{}')) AS e(seq) ORDER BY e.seq
+  ))::text
   WHERE f.seq = d.seq AND f.state = 'running' RETURNING f.digest INTO d.digest;
   PERFORM set_mark(given_now, d.order_key, 0);
   RETURN d.digest;

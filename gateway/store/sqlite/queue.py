@@ -267,8 +267,8 @@ def gather(
             return float(opens_at - now_ms) / 1000
         mark(connection, order_key, 0, now_ms)
         others = "order_key = ? AND state = 'pending' AND digest IS NULL"
-        taken = connection.execute(f"SELECT event_seq FROM deliveries WHERE {others} ORDER BY seq", (order_key,))
-        digest = json.dumps([event_seq, *(row["event_seq"] for row in taken)])
+        taken = connection.execute(f"SELECT event_seq FROM deliveries WHERE {others}", (order_key,))
+        digest = json.dumps(sorted({event_seq, *(row["event_seq"] for row in taken)}))  # one that is replayed is one
         connection.execute(
             f"UPDATE deliveries SET state = 'skipped', held = 0, reason = ?, finished_at = ? WHERE {others}",
             (digest_reason(delivery_id), now_ms, order_key),
