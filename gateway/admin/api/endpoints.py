@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 from aiohttp import web
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from gateway.admin.api.rejected import (
     RejectedOut,
@@ -103,7 +104,7 @@ class ApiEndpoint:
             query = _checked(query_type, _query_of(request, query_type))
             body = Empty() if body_type is Empty else _checked(body_type, await _json_of(request))
             call = Call(parts(request), actor(request), dict(request.match_info), query, body)
-            answer = _adapter(answer_type).dump_json(await self.run(call), by_alias=True)
+            answer = json_bytes(answer_type, await self.run(call))
             return web.Response(body=answer, content_type="application/json")
 
         return Entry(self.method, PREFIX + self.path, handle, self.role, is_page=False)
@@ -112,6 +113,14 @@ class ApiEndpoint:
 @functools.cache
 def _adapter(answer: Any) -> TypeAdapter[Any]:
     return TypeAdapter(answer)
+
+
+def json_bytes(answer: Any, value: Any) -> bytes:
+    """JSON of an answer of that type. Half of a surrogate pair, which an event may hold, is escaped as it was there."""
+    try:
+        return _adapter(answer).dump_json(value, by_alias=True)
+    except PydanticSerializationError:
+        return json.dumps(_adapter(answer).dump_python(value, mode="json", by_alias=True)).encode()
 
 
 def _checked(model: type[Model], value: Any) -> Any:
@@ -135,8 +144,15 @@ def _query_of(request: web.Request, model: type[BaseModel]) -> dict[str, Any]:
 async def _json_of(request: web.Request) -> Any:
     if request.content_type != "application/json":
         raise Refused(415, "send JSON, as application/json")
+    return value_of(await request.read())
+
+
+def value_of(body: bytes) -> Any:
+    """What a JSON body says. Raises Refused; also of half a surrogate pair, which no store has."""
     try:
-        return json.loads(await request.read())
+        value = json.loads(body)
+        json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"the body is not JSON: {error}"[:300]) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.telemetry.logging import Output
 from gateway.telemetry.metrics import MOST_TYPES, Metrics, Queue, Scrape
 
 MONITORING = Path(__file__).parents[3] / "config" / "monitoring"
@@ -102,3 +104,15 @@ def test_rules_and_dashboard_ask_only_for_what_is_told() -> None:
         assert asked - known == set(), name
     dashboard = json.loads((MONITORING / "dashboard.json").read_text())
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_lines_of_the_log_that_nobody_took_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Output, "dropped", 0)
+    stream = io.StringIO()
+    output = Output(stream)
+    for is_closed in (False, True, True):
+        if is_closed:
+            stream.close()
+        output.write("a line\n")
+        output.flush()
+    assert values(full())["gateway_log_lines_dropped_total{}"] == 2
