@@ -29,6 +29,7 @@ from gateway.admin.app import entries
 from gateway.admin.request import AdminParts
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import ROOT, GatewayProcess, free_port
+from tests.acceptance.planted_connections import Planting, certificate
 from tests.cli import CommandLine
 from tests.waiting import wait_until
 
@@ -88,6 +89,8 @@ SECRETS = {
     "constant": "planted/constant/10",
     "redacted_field": "planted.customer@example.com",
 }
+PLANTING = Planting()
+SECRETS |= PLANTING.secrets
 MAY_LIE_IN_THE_STORE = frozenset({"redacted_field"})
 
 VARIABLES = {  # that a name tells of, and such whose names tell of nothing
@@ -173,7 +176,9 @@ COMMANDS: dict[str, list[list[str]]] = {
     "connections list": [[], ["--json"]],
     "connections pause": [["warehouse", "--reason", "a rest"]],
     "connections resume": [["warehouse"]],
-    "connections show": [[one] for one in ("shop", "stock", "mail", "warehouse", "team", "bot", "fax")]
+    "connections show": [
+        [one] for one in ("shop", "stock", "mail", "warehouse", "team", "bot", "fax", *PLANTING.connections)
+    ]
     + [["warehouse", "--json"], ["none"]],
     "db backup": [["kept.db"], ["kept.db", "--json"]],
     "db copy": [["--to", "postgresql://me:planted-database-password@127.0.0.1:9/x"]],
@@ -197,6 +202,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "explain": [["checkout.session.completed"], ["--id", "EVENT", "--json"], ["no-such-file.json"]],
     "forget": [["cus_Nobody", "--dry-run"], ["nobody"]],
     "init": [["--yes"]],
+    "listen": [[], ["--api-key", SECRETS["api_key"], "--account", "none"]],
     "rejected": [[], ["--json"]],
     "rejected show": [["REJECTED"], ["REJECTED", "--json"], ["none"]],
     "rejected verify": [["--dry-run"], ["--yes"]],
@@ -212,6 +218,25 @@ COMMANDS: dict[str, list[list[str]]] = {
 }
 
 
+def with_all(text: str) -> str:
+    """A configuration with a connection for every secret key that there is, and an action for each."""
+    for heading, indent, members in (("\nroutes:\n", 2, PLANTING.connections), (None, 6, PLANTING.actions)):
+        lines = "".join(f"{' ' * indent}{name}: {json.dumps(value)}\n" for name, value in members.items())
+        text = text + lines if heading is None else text.replace(heading, f"\n{lines}{heading[1:]}")
+    return text
+
+
+def encrypted_certificates(folder: Path) -> None:
+    """Client certificates whose keys are encrypted."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    for name, secret in PLANTING.secrets.items():
+        kind, _, key = name.partition(".")
+        if key == "tls.password":
+            files = {option: str(folder / file) for option, file in certificate(kind).items()}
+            options = ["-subj", "/CN=me", "-keyout", files["key"], "-out", files["cert"], "-passout", f"pass:{secret}"]
+            subprocess.run([*command, *options], check=True, capture_output=True)
+
+
 def event() -> dict[str, Any]:
     """One that has a field which the account redacts."""
     customer = {"email": SECRETS["redacted_field"], "name": SECRETS["redacted_field"]}
@@ -222,6 +247,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/events/replay": {"events": [{"id": "EVENT", "account": "acme"}], "dry_run": True},
     "/api/v1/deliveries/retry": {"ids": ["DELIVERY"]},
     "/api/v1/deliveries/cancel": {"ids": ["DELIVERY"]},
+    "/api/v1/rejected/verify": {"dry_run": True},
     "/api/v1/jobs": {"what": "retry", "deliveries": {"state": ["dead"]}},
     "/api/v1/playground": {"event": json.dumps(event())},
     "/api/v1/customers/forget": {"customer": "cus_Nobody", "dry_run": True},
@@ -261,7 +287,8 @@ class Planted(GatewayProcess):
     def __init__(self, folder: Path, command_line: CommandLine) -> None:
         self.port, admin = free_port(), free_port()
         self.command_line = command_line
-        super().__init__(folder, CONFIG.format(port=self.port, admin=admin, **SECRETS), self.port, admin)
+        super().__init__(folder, with_all(CONFIG.format(port=self.port, admin=admin, **SECRETS)), self.port, admin)
+        encrypted_certificates(folder)
         self.environ = VARIABLES
         (folder / "plugins").mkdir()
         (folder / "plugins/fax.py").write_text(PLUGIN)
@@ -351,11 +378,12 @@ def test_no_secret_is_shown_by_anything(planted: Planted, tmp_path: Path, monkey
 
     asyncio.run(begin())
     dead_and_rejected = "SELECT count(*) FROM deliveries WHERE state = 'dead' UNION ALL SELECT count(*) FROM rejected"
-    wait_until(lambda: planted.rows(dead_and_rejected) == [(18,), (1,)], 90, seen=planted.log.read_text)
+    wanted = [(2 * (9 + len(PLANTING.actions)),), (1,)]
+    wait_until(lambda: planted.rows(dead_and_rejected) == wanted, 120, seen=planted.log.read_text)
     dead = planted.json("deliveries", "list", "--state", "dead", "--limit", "500")
     (rejected,) = planted.json("rejected")
     planted.names = {"EVENT": dead[0]["event_id"], "DELIVERY": dead[0]["id"], "REJECTED": rejected["id"]}
-    for delivery in dead:
+    for delivery in {delivery["action"]: delivery for delivery in dead}.values():
         planted.drive("deliveries show", [delivery["id"]])
 
     async def ask_everything() -> None:

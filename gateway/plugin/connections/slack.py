@@ -50,7 +50,7 @@ class SlackConnection(WebConnection):
         yield from super().faults(folder)
         token = self.token.get_secret_value()
         if not token and not self.webhook_url.get_secret_value():
-            yield Fault((), "has neither webhook_url nor token", "give one of them")
+            yield Fault(("webhook_url",), "has neither webhook_url nor token", "give one of them")
         if token.startswith("xapp-"):
             yield Fault(("token",), "this is an app-level token, which posts nothing", "give the bot's, xoxb-...")
         elif not (token.isascii() and token.isprintable()) or " " in token:

@@ -66,7 +66,9 @@ class WebConnection(ConnectionSettings):
     @field_validator("proxy")
     @classmethod
     def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and value.get_secret_value() != ENVIRONMENT:
+        if value is None or not value.get_secret_value():  # as from ${PROXY:-}
+            return None
+        if value.get_secret_value() != ENVIRONMENT:
             check_proxy(value.get_secret_value())
         return value
 

@@ -483,7 +483,7 @@ def test_what_can_never_be_sent_is_told_at_check(
             "it.ca_file: cannot read certificates from nowhere.pem: No such file or directory",
         ),
         ({"url": "http://10.1.0.5/", "allow_private": ["10.1.0.0/16"]}, None),
-        ({"url": "http://127.0.0.1:8000/", "allow_private": True}, None),
+        ({"url": "http://127.0.0.1:8000/", "allow_private": True, "proxy": ""}, None),
     ],
 )
 def test_what_may_be_right_elsewhere_is_warned_of(tmp_path: Path, more: dict[str, Any], told: str | None) -> None:

@@ -173,7 +173,7 @@ LONG = "x" * 3001
         ({}, {"text": "x", "thread_ts": "1.2"}, "channel and thread_ts need a bot token"),
         ({}, {}, "give text or blocks"),
         ({"webhook_url": "", "token": "xoxb-1"}, {"text": "x"}, "a bot token needs a channel, here or in"),
-        ({"webhook_url": ""}, {"text": "x"}, "connections.it: has neither webhook_url nor token"),
+        ({"webhook_url": ""}, {"text": "x"}, "connections.it.webhook_url: has neither webhook_url nor token"),
         ({"token": "xapp-1", "channel": "a"}, {"text": "x"}, "this is an app-level token, which posts nothing"),
         ({"token": "xoxb-1\n", "channel": "a"}, {"text": "x"}, "there are characters in it that no token has"),
         ({"webhook_url": "http://169.254.169.254/"}, {"text": "x"}, "169.254.169.254 is a link-local or cloud"),
