@@ -22,6 +22,7 @@ from gateway.plugin import (
     ProbeContext,
     Reject,
     Settings,
+    url_fault,
 )
 
 _KINDS = {
@@ -64,6 +65,8 @@ class BrokerConnection(ConnectionSettings):
         kinds = {_kind_of(url) for url in urls}
         if not all(url.partition("://")[2] for url in urls) or None in kinds or len(kinds) > 1:
             raise ValueError(f"expected a URL that begins with {', '.join(f'{scheme}://' for scheme in _KINDS)}")
+        if (fault := next(filter(None, map(url_fault, urls)), None)) is not None:
+            raise ValueError(fault)
         return value
 
     @property

@@ -34,7 +34,8 @@ _MISSING_PARENT: frozenset[Any] = frozenset({"23503", 1216, 1452})
 _ARGUMENT = re.compile(r"invalid input for query argument \$(\d+)")  # asyncpg's, before anything is sent
 _MYSQL_VALUES = (  # MySQL and MariaDB put values, and the driver's statement, into these places of their messages
     (re.compile(r"Duplicate entry '.*' for key", re.DOTALL), "Duplicate entry for key"),
-    (re.compile(r": '.*'(?= for | at row|$)", re.DOTALL), ""),
+    (re.compile(r": '.*'(?= for )", re.DOTALL), ""),
+    (re.compile(r": '.*'(?= at row|$)", re.DOTALL), ""),
     (re.compile(r" (near|in) ['\"(].*?(?= at (?:line|row) \d+$|$)", re.DOTALL), ""),
 )
 _ARGUMENT_NOTE = "argument: "

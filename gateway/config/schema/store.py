@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from gateway.config.schema.types import Section, StoreKeys, within
 from gateway.core.model import RejectedBounds
-from gateway.plugin import Duration, Size
+from gateway.plugin import Duration, Size, url_fault
 
 MOST_REJECTED = 10_000
 OLDEST_REJECTED_SECONDS = 30 * 86400.0  # event ids are remembered for 45 days: none is ever verified after that
@@ -41,6 +41,14 @@ class StoreSettings(Section):
         "base64, as openssl rand -base64 32 makes them. Needs the extra `encrypt`.",
         examples=["${file:/run/secrets/store-key}", ["${STORE_KEY}", "${OLD_STORE_KEY}"]],
     )
+
+    @field_validator("url")
+    @classmethod
+    def _means_what_it_seems(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if not url.startswith("sqlite:") and (fault := url_fault(url)) is not None:
+            raise ValueError(fault)
+        return value
 
     def keys(self) -> tuple[str, ...]:
         """The keys as plain texts."""

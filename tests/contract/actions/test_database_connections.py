@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from actions.db_execute import DbExecute
+from actions.db_query import DbQuery
 from actions.db_upsert import DbUpsert
 from gateway.plugin import DatabaseConnection, Finding
 from gateway.testing import probe_action
@@ -132,12 +133,16 @@ async def test_forty_upserts_at_once_through_pgbouncer_succeed_at_their_first_at
 
 
 @ON_POSTGRESQL
-async def test_a_statement_is_compiled_through_pgbouncer(postgresql_url: str) -> None:
+async def test_statements_are_compiled_and_queries_run_through_pgbouncer(postgresql_url: str) -> None:
     await sql(postgresql_url, "CREATE TABLE t (id int PRIMARY KEY, n int)")
     with pgbouncer(postgresql_url, "transaction") as url:
         await reached(url)
         uses = [{"statement": "UPDATE t SET n = :n", "params": {"n": 1}}] * 3
         _, *found = await probe_action(DbExecute(), *uses, connection=connection_to(url))
+        async with opened(DbQuery(), connection_to(url)) as first, opened(DbQuery(), connection_to(url)) as second:
+            queries = [{"statement": f"SELECT {n} + CAST(:n AS int) AS n", "params": {"n": n}} for n in range(30)]
+            read = await asyncio.gather(*((first, second)[n % 2](query) for n, query in enumerate(queries)))
+    assert [output["rows"] for output in read] == [[{"n": 2 * n}] for n in range(30)]
     assert found == [Finding.good("the statement is taken", use=f"test.{number}") for number in (1, 2, 3)]
 
 
