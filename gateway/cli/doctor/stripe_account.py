@@ -44,7 +44,8 @@ async def account_findings(config: Config, account: Account, seconds: float) -> 
         endpoints = [endpoint async for endpoint in api.webhook_endpoints()]
         patterns = wanted_patterns(config, account)
         versions = (stripe.api_version, account.api_version)
-        for finding in endpoint_findings(endpoints, account.name, patterns, *versions):
+        is_shared = len(config.accounts) <= config.settings.server.shared_path_accounts
+        for finding in endpoint_findings(endpoints, account.name, patterns, *versions, is_path_shared=is_shared):
             yield finding
     except StripeRefused as error:
         yield Finding.note(f"its key may not read webhook endpoints: {error}", "give it Webhook Endpoints: Read")

@@ -14,9 +14,11 @@ _SHOWN = 8
 _SECTION = "Developers > Webhooks in Stripe's dashboard"
 
 
-def ours(endpoints: Iterable[Mapping[str, Any]], account: str) -> list[Mapping[str, Any]]:
-    """The endpoints that lead to this gateway, by their path."""
-    paths = (f"/webhooks/{account}", "/webhooks")
+def ours(
+    endpoints: Iterable[Mapping[str, Any]], account: str, *, is_path_shared: bool = True
+) -> list[Mapping[str, Any]]:
+    """The endpoints that lead to this gateway, by their path; the one without a name only where it is open."""
+    paths = (f"/webhooks/{account}", "/webhooks") if is_path_shared else (f"/webhooks/{account}",)
     return [
         endpoint for endpoint in endpoints if urlsplit(str(endpoint.get("url", ""))).path.rstrip("/").endswith(paths)
     ]
@@ -28,9 +30,11 @@ def endpoint_findings(
     patterns: Sequence[str],
     library_version: str,
     api_version: str | None = None,
+    *,
+    is_path_shared: bool = True,
 ) -> Iterator[Finding]:
     """Whether there is an endpoint, whether it is enabled, its version, and the types that it sends."""
-    leading = ours(endpoints, account)
+    leading = ours(endpoints, account, is_path_shared=is_path_shared)
     if not leading:
         others = f" ({len(endpoints)} lead{'s' if len(endpoints) == 1 else ''} elsewhere)" if endpoints else ""
         fix = f"register https://YOUR-HOST/webhooks/{account} under {_SECTION}"

@@ -52,6 +52,13 @@ def test_endpoints_are_known_by_their_path(url: str, is_ours: bool) -> None:
     assert bool(ours([endpoint(url=url)], "acme")) is is_ours
 
 
+def test_the_path_without_a_name_leads_nowhere_where_too_many_accounts_share_it() -> None:
+    shared, named = (endpoint(url=f"https://a.example/webhooks{name}") for name in ("", "/acme"))
+    assert ours([shared, named], "acme", is_path_shared=False) == [named]
+    (missing,) = endpoint_findings([shared], "acme", ["invoice.paid"], VERSION, is_path_shared=False)
+    assert "no webhook endpoint at Stripe leads to /webhooks/acme (1 leads elsewhere)" in str(missing)
+
+
 def test_an_endpoint_that_is_missing_or_disabled_is_bad() -> None:
     (missing,) = endpoint_findings([endpoint(url="https://a.example/hook")], "acme", ["invoice.paid"], VERSION)
     assert missing == Finding.bad(
