@@ -29,7 +29,7 @@ from gateway.config.diagnostics.pydantic_errors import problems_of
 from gateway.config.diagnostics.recovery import sound_account, sound_route
 from gateway.config.load_routes import LoadedParts, RouteLoading
 from gateway.config.plugins import find_actions
-from gateway.config.schema.connections import connection_types, keys_of_secrets
+from gateway.config.schema.connections import connection_types, paths_of_secrets
 from gateway.config.schema.model import GatewaySettings
 from gateway.config.schema.types import split_listen
 from gateway.config.secrets.masking import remembered, secrets_of
@@ -294,7 +294,7 @@ class Loading:
                 hint = did_you_mean(str(kind), types)
                 self.problem(self.source.where((*at, "type")), f"unknown type of connection {str(kind)!r:.40}", hint)
                 continue
-            self.secret_paths.update((*at, key) for key in keys_of_secrets(model, frozenset(settings)))
+            self.secret_paths.update((*at, *path) for path in paths_of_secrets(model, settings))
             try:
                 connections[name] = model.model_validate(settings)
             except ValidationError as error:

@@ -166,7 +166,7 @@ class Catchers:
         """The config with its mail, HTTP and Slack connections led to catchers on loopback."""
         from pydantic import SecretStr
 
-        from gateway.plugin import HttpConnection, SlackConnection, SmtpConnection
+        from gateway.plugin import HttpConnection, SlackConnection, SmtpConnection, WebConnection
 
         self._real.clear()
         self._real.update(config.connections)
@@ -180,13 +180,15 @@ class Catchers:
                 real = urlsplit(connection.url)  # its query may hold a key, and the catcher shows what it is sent
                 origin = await self._origin("http", name, _http(name, self._real, self._outbox))
                 update = {"url": origin + real.path, "allow_private": True, "headers": {}}
-                update |= {"oauth2": None, "proxy": None, "tls": None}
+                update |= {"oauth2": None, "success": ["200-299"]}
             elif isinstance(connection, SlackConnection):
                 origin = await self._origin("slack", name, _slack(name, self._outbox))
                 if connection.token.get_secret_value():
                     update = {"api_url": f"{origin}/api", "token": SecretStr("dev-token")}
                 else:
                     update = {"webhook_url": SecretStr(f"{origin}/services/dev")}
+            if isinstance(connection, WebConnection):
+                update |= {"proxy": None, "ca_file": None, "tls": None}
             connections[name] = connection.model_copy(update=update)
         return replace(config, connections=connections)
 

@@ -45,7 +45,8 @@ class Excerpts:
             if filled is not None:
                 for brought in filled.brought:
                     self._note(brought.value, node.value)
-            hides = is_secret(path) or (path in declared and not (is_url(path) and not node.value.startswith("http")))
+            is_declared = any(path[:length] in declared for length in range(3, len(path) + 1))
+            hides = is_secret(path) or (is_declared and not (is_url(path) and not node.value.startswith("http")))
             if not hides and not is_url(path):
                 continue
             spans = [(0, len(node.value))] if hides else _credentials(node.value)

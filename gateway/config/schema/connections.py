@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from gateway.config.action_fields import fields_of
+from gateway.config.yaml.nodes import Path_
 from gateway.core.spelling import nearest
 from gateway.plugin import (
     Action,
@@ -31,6 +32,25 @@ def connection_types(actions: Mapping[str, Action[Any]]) -> dict[str, type[Conne
         for model in known
         if typing.get_args(model.model_fields["type"].annotation)
     }
+
+
+@functools.lru_cache(maxsize=64)  # bounded, as fields_of
+def _nested(model: type[BaseModel]) -> Mapping[str, type[BaseModel]]:
+    """The models of the keys that hold a mapping of further keys."""
+    nested: dict[str, type[BaseModel]] = {}
+    for name, info in model.model_fields.items():
+        for option in (info.annotation, *typing.get_args(info.annotation)):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                nested[info.alias or name] = option
+    return nested
+
+
+def paths_of_secrets(model: type[BaseModel], written: Mapping[str, Any]) -> Iterator[Path_]:
+    """The way to each value that a model, or one within it, keeps as SecretStr; see `keys_of_secrets`."""
+    yield from ((key,) for key in keys_of_secrets(model, frozenset(written)))
+    for key, inner in _nested(model).items():
+        if isinstance(part := written.get(key), dict):
+            yield from ((key, *path) for path in paths_of_secrets(inner, part))
 
 
 @functools.lru_cache(maxsize=64)  # bounded, as fields_of

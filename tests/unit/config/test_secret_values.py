@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.diagnostics.problem import ConfigError
 from gateway.config.load import Config, load
 from gateway.config.secrets import masking
 from gateway.config.secrets.names import is_hidden
@@ -88,3 +89,15 @@ def test_values_of_configurations_before_stay_known(tmp_path: Path, monkeypatch:
     assert config.masker.mask("value #61") == "***"
     assert config.masker.mask("value #30") == "value #30"
     assert len(config.hidden) < 30 + 50
+
+
+def test_a_secret_key_within_a_key_is_hidden_where_something_beside_it_is_wrong(tmp_path: Path) -> None:
+    oauth2 = '{token_url: "https://a.example", client_id: a, parameters: {audience: hidden-one, x: [hidden-two]}}'
+    connection = f'{{type: http, url: "https://b.example", oauth2: {oauth2}, tls: {{cert: a, pasword: hidden-three}}}}'
+    (tmp_path / "gateway.yaml").write_text(f"version: 1\nconnections:\n  app: {connection}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "gateway.yaml", {})
+    shown = repr(caught.value.problems)
+    assert "did you mean password?" in shown
+    assert "parameters.x" in shown
+    assert "hidden-" not in shown
