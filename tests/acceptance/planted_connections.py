@@ -22,6 +22,7 @@ FORMS: dict[str, Any] = {  # how a secret is written where it is not a text alon
     "database.url": f"postgresql://me:{{}}@{DEAD}/shop",
     "http.headers": {"X-Token": "{}"},
     "http.signing_secret": "whsec_BASE64",
+    "oauth2.proxy": f"http://me:{{}}@{DEAD}",
     "oauth2.parameters": {"audience": "{}"},
     "proxy": f"http://me:{{}}@{DEAD}",
     "slack.webhook_url": f"http://{DEAD}/{{}}",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 
 from gateway.plugin.connections.http import OAuth2Settings
 from gateway.plugin.connections.settings import ConnectionSettings
-from gateway.plugin.connections.web import WebConnection
+from gateway.plugin.connections.web import ENVIRONMENT, WebConnection, check_proxy
 from gateway.plugin.mail_address import address_literal, ascii_host, mail_addresses
 from gateway.plugin.types import Size, Url
 
@@ -66,6 +66,13 @@ class MailOAuth2Settings(OAuth2Settings):
         description="true, or the private networks where it may be. Metadata addresses are never reached.",
         examples=[["10.1.0.0/16"]],
     )
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value() != ENVIRONMENT:
+            check_proxy(value.get_secret_value())
+        return value
 
     def endpoint(self) -> TokenEndpoint:
         """How it is reached."""

@@ -49,6 +49,8 @@ MAILS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
      "expected a server's name or address, without smtp:// and port, found text '☃.example'"),
     ({**MAIL, "hello": "my gateway"}, letter(), "hello",
      "expected this gateway's full host name, or its address, found text 'my gateway'"),
+    ({**MAIL, "username": "a", "oauth2": {"token_url": "https://a.example/t", "client_id": "a", "proxy": "socks5://b"}},
+     letter(), "oauth2.proxy", "is no proxy: socks5 is not spoken; write http://host:port, https://host:port, or env"),
     ({**MAIL, "downloads": {"hosts": ["https://pay.stripe.com/"]}}, letter(), "downloads.hosts",
      "expected the name of a host, such as pay.stripe.com, without https:// and port, found a list"),
     (MAIL, letter(to="not an address"), "with.to", f"'not an address' is no mail address {_FORM}"),
