@@ -3,7 +3,15 @@ the facts in this folder.
 """
 
 from gateway.testing.samples.catalogue import UnknownScenarioError, scenarios
-from gateway.testing.samples.maker import Sample, make_object, make_sample, make_thin_data
+from gateway.testing.samples.maker import SampleObject, make_object, make_sample, make_thin_data
 from gateway.testing.samples.urls import url_of
 
-__all__ = ["Sample", "UnknownScenarioError", "make_object", "make_sample", "make_thin_data", "scenarios", "url_of"]
+__all__ = [
+    "SampleObject",
+    "UnknownScenarioError",
+    "make_object",
+    "make_sample",
+    "make_thin_data",
+    "scenarios",
+    "url_of",
+]

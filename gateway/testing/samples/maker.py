@@ -27,7 +27,7 @@ _Holders = tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleObject:
     """What an event of a type holds."""
 
     object: dict[str, Any]
@@ -36,17 +36,17 @@ class Sample:
 
 def make_sample(
     event_type: str, scenario: str | None, *, now: int, token: str, livemode: bool = False
-) -> Sample | None:
+) -> SampleObject | None:
     """The object of a snapshot event that happens at `now` (Unix seconds), or the one that a thin event is about. Its
     id ends with `token`. None where the type has no object. Raises UnknownScenarioError.
     """
     text = _sample_text(event_type, scenario, now, livemode)
-    return None if text is None else Sample(*json.loads(text.replace(_A_TOKEN, token)))
+    return None if text is None else SampleObject(*json.loads(text.replace(_A_TOKEN, token)))
 
 
 @functools.lru_cache(64)
 def _sample_text(event_type: str, scenario: str | None, now: int, livemode: bool) -> str | None:
-    """The fields of a Sample as JSON: many events of a type are made within a second."""
+    """The fields of a SampleObject as JSON: many events of a type are made within a second."""
     names = objects.objects_of(event_type)
     if not names:
         return None
