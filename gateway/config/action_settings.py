@@ -313,7 +313,9 @@ class Compiling:
             return
         use = str(at[-1] if is_expression else at[5]) if len(at) > 5 or is_expression else ""
         judge = functools.partial(self.stripe_check.problems, held=offered.held, use=use)
-        self._problems += judge(text, place=self._source.place(at), is_expression=is_expression)
+        self._problems += judge(
+            text, place=lambda *stretch: self._source.place(at)(*stretch), is_expression=is_expression
+        )
         for file in dict.fromkeys(reference.file for reference in references if reference.file is not None):
             text = self._templates.file_texts[file]
             self._problems += judge(

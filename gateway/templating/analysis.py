@@ -122,7 +122,7 @@ def plain_pieces(source: str) -> list[re.Match[str]] | None:
 
 def shape_of(source: str) -> str:
     """The same with other words in its quotes: unless they are keys in [ ], they change nothing of what is read."""
-    return source if "[" in source else _QUOTED.sub(_crossed_out, source)
+    return source if "[" in source or not ("'" in source or '"' in source) else _QUOTED.sub(_crossed_out, source)
 
 
 def _crossed_out(quoted: re.Match[str]) -> str:

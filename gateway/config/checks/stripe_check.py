@@ -27,6 +27,7 @@ Parse = Callable[[str, bool], nodes.Node]
 """The syntax tree of a text, or of a bare expression where the second argument says so."""
 _NAMES = re.compile(r"\b(?:object|previous|event|item)\b")
 _ALL_OF_KIND = frozenset(("stripe-value", "money", "time"))  # told only where it is so for every kind of object
+_LONE = re.compile(r"\{\{[^{}]*\}\}")
 _MOST_KNOWN = 16  # of one shape
 _Told = tuple[Stretch, ExpressionFault]
 Looked = Mapping[Stretch, str]
@@ -42,6 +43,8 @@ class StripeCheck:
         self._parse = parse
         self._trees: dict[tuple[str, bool], nodes.Node | None] = {}
         self._held: dict[Held, Held] = {}
+        self._known: dict[int, Held] = {}
+        self._kept: list[Held] = []
         self._told: _Memory[tuple[_Told, ...]] = _Memory()
         self._narrowed: _Memory[Held] = _Memory()
 
@@ -70,13 +73,19 @@ class StripeCheck:
 
     def _one(self, held: Held) -> Held:
         """One record for all that are equal, so that they can be told apart by what they are."""
-        return self._held.setdefault(held, held)
+        known = self._known.get(id(held))
+        if known is None:
+            known = self._held.setdefault(held, held)
+            self._known[id(held)] = known
+            self._kept.append(held)  # so that no other gets its id
+        return known
 
     def _faults(self, text: str, is_expression: bool, use: str, held: Held) -> Sequence[_Told]:
         if not held.cases or not _NAMES.search(text):
             return ()
         held = self._one(held)
-        pieces = None if is_expression else plain_pieces(text)
+        is_one = is_expression or _LONE.fullmatch(text) is not None
+        pieces = None if is_one else plain_pieces(text)
         if pieces is None:
             return self._judged(text, is_expression, use, held)
         return [

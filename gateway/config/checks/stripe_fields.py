@@ -24,6 +24,7 @@ _PYTHON: dict[str, type] = {
 }
 _DEEPEST = 4
 _LEFT = frozenset(("id", "object", "deleted"))  # of an object that is deleted
+_UNDOCUMENTED = frozenset([("charge", "destination")])  # in every event, and not in the library
 WORDS = {"time": "a Unix time in seconds", "amount": "an integer in the currency's minor unit", "enum": "text",
           "string": "text", "integer": "an integer", "boolean": "true or false", "number": "a number",
           "decimal": "a decimal number as text", "datetime": "a time as text", "expandable": "an id"}  # fmt: skip
@@ -51,7 +52,11 @@ def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | Express
     if fields is None:
         return _no_fields(value, key, held)
     if key not in fields:
-        return None if _is_method(field, key) else _unknown(value, key, fields, held)
+        return (
+            None
+            if _is_method(field, key) or (*value.owner, key) in _UNDOCUMENTED
+            else _unknown(value, key, fields, held)
+        )
     if case.is_gone and held.is_asked and value.path == ("object",) and key not in _LEFT:
         message = f"object.{key} is not there: of what was deleted, fetch brings the id alone"
         hint = f"write object.{key} | default(none), or do without fetch: the event holds it"

@@ -122,10 +122,21 @@ def root(path: tuple[Key, ...], names: tuple[str, ...]) -> Value:
 
 def inside(value: Value, held: Held) -> Mapping[str, FieldType] | None:
     """The fields of a value; None where it has none that are known."""
-    fields = objects.fields_in(value.field, is_expanded=held.is_fetched and value.plain in held.expanded)
+    is_expanded = held.is_fetched and value.plain in held.expanded
+    fields = objects.fields_in(value.field, is_expanded=is_expanded)
+    if fields is not None and len(value.field.objects) > 1:
+        fields = {name: _of_any(name, fields[name], value.field.objects) for name in fields}
     if fields is not None and held.is_asked and value.path in ROOTS and not value.is_previous:
         return {"deleted": FieldType("boolean"), **fields}  # says whether it is gone by now
     return fields
+
+
+def _of_any(name: str, field: FieldType, owners: tuple[str, ...]) -> FieldType:
+    """A field of what may be any of several objects: where they differ in its type, nobody knows."""
+    types = [objects.fields(owner)[name] for owner in owners if name in objects.fields(owner)]
+    if len({kind.kind for kind in types}) > 1:
+        return FieldType("any")
+    return replace(field, values=tuple(dict.fromkeys(value for kind in types for value in kind.values)))
 
 
 def is_nullable(value: Value, case: EventCase) -> bool:
