@@ -23,6 +23,7 @@ _PYTHON: dict[str, type] = {
     "array": list,
 }
 _DEEPEST = 4
+_WITHOUT_ID = frozenset(("invoice.upcoming",))
 _LEFT = frozenset(("id", "object", "deleted"))  # of an object that is deleted
 _UNDOCUMENTED = frozenset([("charge", "destination")])  # in every event, and not in the library
 WORDS = {"time": "a Unix time in seconds", "amount": "an integer in the currency's minor unit", "enum": "text",
@@ -44,6 +45,9 @@ class ExpressionFault:
 def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | ExpressionFault | None:
     """What a name or a number leads to; None where nobody can tell."""
     field, path = value.field, (*value.path, key)
+    if path == ("object", "id") and case.types == _WITHOUT_ID:
+        message = "object.id is not there: an upcoming invoice has no id yet; a dead letter for each invoice.upcoming"
+        return ExpressionFault("stripe-field", message, "write event.id, or object.customer", "error", "object.id")
     if isinstance(key, int):
         if field.kind not in ("array", "list") or field.item is None:
             return None
@@ -125,7 +129,8 @@ def _no_fields(value: Value, key: str, held: Held) -> ExpressionFault | None:
             message = f"{before} is an id, and what it names has no {key}"
             return ExpressionFault("stripe-field", message, did_you_mean(key, below), "error", name)
         message = f"{before} is an id here: it has no {key}"
-        return ExpressionFault("not-expanded", message, _expand_hint(value, held), "error", name)
+        hint = f"{before} is the id itself" if key == "id" else _expand_hint(value, held)
+        return ExpressionFault("not-expanded", message, hint, "error", name)
     if field.kind == "array":
         message, hint = f"{before} is a list: it has no {key}", f"{before}[0].{key}, or for_each"
         return ExpressionFault("stripe-field", message, hint, "error", name)
@@ -148,7 +153,8 @@ def _unknown(value: Value, key: str, fields: Mapping[str, FieldType], held: Held
         if near is not None and _is_typo(key, near)
         else _deeper(key, around, frozenset[str]().union(*map(objects.on_request, value.owner)))
     )
-    hint = f"did you mean {holder}.{deeper}?" if deeper else did_you_mean(key, fields)
+    longer = next((name for name in sorted(fields) if name.endswith(f"_{key}")), None) if near is None else None
+    hint = f"did you mean {holder}.{deeper}?" if deeper else did_you_mean(longer or key, fields)
     message = f"{written(value.path)} has no {key} in Stripe's API {objects.api_version()}"
     is_old = any(version is not None and version < objects.OLDEST for version in held.api_versions)
     return ExpressionFault("stripe-field", message, hint, "warning" if is_old else "error", written(path))
@@ -203,6 +209,21 @@ def _nearest_move(moves: list[tuple[str, Moved]], steps: list[str]) -> tuple[str
     return max(moves, key=alike)
 
 
+def no_number(page: Value, number: Key) -> ExpressionFault:
+    """An element of what is no list itself, but a page that has one under `data`."""
+    name = written(page.path)
+    message = f"{name} is a page of a list: it has no [{number}]"
+    return ExpressionFault("stripe-field", message, f"{name}.data[{number}]", "error", f"{name}[{number}]")
+
+
+def unread(path: tuple[Key, ...]) -> ExpressionFault:
+    """A field of a thin event's own data, where the event is as it was posted."""
+    message = "event.data is not in thin events: they name their object alone"
+    return ExpressionFault(
+        "not-expanded", message, "fetch: {event: true} reads the event itself", "error", written(path)
+    )
+
+
 def _is_typo(key: str, near: str) -> bool:
     """Whether a word is so near to another that it is a slip, rather than a word of its own."""
     return (
@@ -226,7 +247,7 @@ def _deeper(key: str, fields: Mapping[str, FieldType], on_request: frozenset[str
                 if field.kind in ("list", "array") and field.item is not None:
                     step, holder = f"{step}.data[0]" if field.kind == "list" else f"{step}[0]", field.item
                 inner = objects.fields_in(holder)
-                if inner and name not in left_out and holder.kind != "expandable":
+                if inner and name not in left_out and holder.kind != "expandable" and "_error." not in before:
                     below.append((f"{step}.", inner))
         level = below
     return None

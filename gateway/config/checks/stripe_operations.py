@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _NUMBERS = frozenset(("integer", "amount", "time", "number"))
 _ORDERINGS = frozenset(("gt", "lt", "gteq", "lteq"))
 _NO_TIME = frozenset(("amount", "boolean", "enum", "expandable", "object", "list", "array", "map"))
+_MAPPING_METHODS = frozenset(("get", "items", "keys", "values"))
 _SETTLED = ("balance_transaction",)  # in the currency of the balance, whatever the customer has paid in
 
 
@@ -117,6 +118,28 @@ def mapped(walk: Walk, node: nodes.Filter, types: Types, case: EventCase) -> Typ
         elif item is not None:
             brought.append(replace(item, field=FieldType("array", item=item.field), path=(), is_cut=value.is_cut))
     return tuple(brought)
+
+
+def called(walk: Walk, node: nodes.Node, case: EventCase) -> Types:
+    """`object.get('name', otherwise)`, which copes where the field is missing; of other calls nothing is known."""
+    assert isinstance(node, nodes.Call)
+    called = node.node
+    others = tuple(kind for part in node.args[1:] for kind in walk.types(part, case))
+    if not isinstance(called, nodes.Getattr) or called.attr not in _MAPPING_METHODS:
+        for part in (called, *node.args[:1]):
+            walk.types(part, case)
+        return ()
+    walk.types(called.node, case)
+    key = (walk.constants(node.args[0]) or [None])[0] if called.attr == "get" and node.args else None
+    if not isinstance(key, str):
+        return ()
+    field = nodes.Getitem(called.node, nodes.Const(key), "load", lineno=node.args[0].lineno)
+    types = walk.types(field, case, is_optional=True)
+    may_miss = len(node.args) == 1
+    return (
+        *(replace(value, is_null=value.is_null or (may_miss and value.is_previous)) for value in types),
+        *others,
+    )
 
 
 # -- money and times ------------------------------------------------------------------------------------------

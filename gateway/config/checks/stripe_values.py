@@ -36,6 +36,11 @@ def mismatch(types: tuple[Value, ...], operator: str, value: Any, held: Held) ->
         hint = f"did you mean {near!r}? {listed or ''}".rstrip() if near else listed
         message = f"{name} is never {value!r} in Stripe's API {objects.api_version()}"
         return ExpressionFault("stripe-value", message, hint, "error" if near else "warning")
+    if isinstance(value, str) and all(map(_is_currency, types)):
+        if value == value.lower():
+            return None
+        message, hint = f"{name} is never {value!r}: Stripe writes currencies in lower case", f"write {value.lower()!r}"
+        return ExpressionFault("stripe-value", message, hint, "error")
     if may_equal(types, value):
         return None
     kind = types[0].field.kind
@@ -44,8 +49,13 @@ def mismatch(types: tuple[Value, ...], operator: str, value: Any, held: Held) ->
 
 def may_equal(types: tuple[Value, ...], value: Any) -> bool:
     """Whether the type of a constant alone says that a comparison with it may be true."""
-    is_listed = all(known.field.kind == "enum" for known in types) and isinstance(value, str)
+    is_listed = all(known.field.kind == "enum" or _is_currency(known) for known in types) and isinstance(value, str)
     return not is_listed and any(_fits(known.field, value) for known in types)
+
+
+def _is_currency(value: Value) -> bool:
+    """Whether a field is the code of a currency, which Stripe writes in lower case."""
+    return value.field.kind == "string" and bool(value.path) and str(value.path[-1]).endswith("currency")
 
 
 def never_equal(left: tuple[Value, ...], right: tuple[Value, ...]) -> ExpressionFault | None:

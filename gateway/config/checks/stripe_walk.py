@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import nodes
 
 from gateway.config.checks import stripe_operations as operations
-from gateway.config.checks.stripe_fields import ExpressionFault, item_of, step, too_new
+from gateway.config.checks.stripe_fields import ExpressionFault, item_of, no_number, step, too_new, unread
 from gateway.config.checks.stripe_guards import assume
 from gateway.config.checks.stripe_held import ROOTS, EventCase, Held, Value, root
 from gateway.stripe import objects
@@ -191,8 +191,10 @@ class Walk:
         owners = [(value.owner, length)]
         for part in range(length, len(path)):
             reached = step(value, path[part], case, self.held)
+            if isinstance(path[part], int) and value.field.kind == "list":
+                reached = no_number(value, path[part])
             if value.path == ("event", "data") and not self.held.is_event_read:
-                reached = _unread(path)
+                reached = unread(path)
             if isinstance(reached, ExpressionFault):
                 self.say(node, self._told(reached, path[: part + 1], case, is_optional), stretches[part])
                 return ()
@@ -242,7 +244,9 @@ class Walk:
         if not is_optional and path not in self.tested and written(path) not in case.defined:
             return fault
         return (
-            None if fault.code in ("moved", "fetch") else replace(fault, severity="warning", name="")
+            None
+            if fault.code in ("moved", "fetch") or fault.name == "object.id"
+            else replace(fault, severity="warning", name="")
         )  # provided for both
 
     def _previous(
@@ -357,14 +361,6 @@ class Walk:
         return operations.sum_of(types)
 
 
-def _unread(path: tuple[Key, ...]) -> ExpressionFault:
-    """A field of a thin event's own data, where the event is as it was posted."""
-    message = "event.data is not in thin events: they name their object alone"
-    return ExpressionFault(
-        "not-expanded", message, "fetch: {event: true} reads the event itself", "error", written(path)
-    )
-
-
 def stretch_of_node(node: nodes.Node) -> Stretch | None:
     """Where the last name of a chain, or what stands for any other node, is."""
     names = chain_of(node)
@@ -378,6 +374,7 @@ def stretch_of_node(node: nodes.Node) -> Stretch | None:
 _VISITS: Mapping[type[nodes.Node], Callable[[Walk, nodes.Node, EventCase], Types]] = {
     nodes.Getattr: Walk._getattr,
     nodes.Getitem: Walk._getattr,
+    nodes.Call: operations.called,
     nodes.Filter: Walk._filter,
     nodes.CondExpr: Walk._conditional,
     nodes.And: Walk._and,

@@ -55,6 +55,13 @@ def test_every_field_is_there_that_stripe_sends() -> None:
         assert len(value.keys() & sent) >= 0.98 * len(sent), (where, sorted(sent - value.keys()))
 
 
+def test_a_draft_has_no_number_yet() -> None:
+    """Whatever its scenario: Stripe numbers an invoice when it is finalized."""
+    drafts = [value for _, value in every_sample() if value["object"] == "invoice" and value["status"] == "draft"]
+    assert len(drafts) > 10
+    assert {value["number"] for value in drafts} == {None}
+
+
 def test_what_stripe_brings_only_on_request_is_not_there() -> None:
     """A route that reads it without `fetch.expand` fails here as it fails at Stripe's events."""
     assert "line_items" not in object_of("checkout.session.completed")
