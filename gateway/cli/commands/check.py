@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.config.diagnostics.problem import Problem
     from gateway.config.load import Config
 
-_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z_]+)?")
+_VERSION = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(\.[a-z_]+)?")
 
 
 @app.command()

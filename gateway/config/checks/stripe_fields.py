@@ -145,7 +145,7 @@ def _unknown(value: Value, key: str, fields: Mapping[str, FieldType], held: Held
     for owner in value.owner:
         move = objects.moved(owner).get(".".join((*value.below, key)))
         if move is not None:
-            return _moved(path, move, holder, held)
+            return _moved(path, move, holder, held, _also_asked_for(value, owner, move, held))
     around = objects.fields_of_any(value.owner) if value.owner else {}
     near = nearest(key, fields)
     deeper = (
@@ -160,13 +160,22 @@ def _unknown(value: Value, key: str, fields: Mapping[str, FieldType], held: Held
     return ExpressionFault("stripe-field", message, hint, "warning" if is_old else "error", written(path))
 
 
-def _moved(path: tuple[Key, ...], move: Moved, holder: str, held: Held) -> ExpressionFault | None:
+def _also_asked_for(value: Value, owner: str, move: Moved, held: Held) -> str:
+    """The `fetch` that a field's new place takes, where Stripe leaves that out of events too; else nothing."""
+    first = (move.where or "").split(".")[0].partition("[")[0]
+    plain = (*value.plain, first)
+    if value.path != value.owner_path or first not in objects.on_request(owner) or plain in held.expanded:
+        return ""
+    return f", with fetch: {{expand: [{'.'.join(plain)}]}}"
+
+
+def _moved(path: tuple[Key, ...], move: Moved, holder: str, held: Held, also: str) -> ExpressionFault | None:
     """A field that newer versions of Stripe's API have elsewhere, or no more."""
     versions = held.api_versions
     if all(version is not None and version < move.version for version in versions):
         return None
     is_sure = all(version is not None and version >= move.version for version in versions)
-    hint = move.told(holder)
+    hint = move.told(holder) + also
     if not is_sure:
         hint += "; accounts.NAME.api_version says which version an endpoint has"
     message = f"{written(path)} is gone since Stripe's API {move.version}"

@@ -81,7 +81,8 @@ WRONG = [
     (INVOICE, "{{ object.subscription }}", "object.subscription is gone since Stripe's API 2025-03-31.basil",
      "it is object.parent.subscription_details.subscription now; accounts.NAME.api_version says which version an endpoint has"),
     (INVOICE, "{{ object.charge }}", "object.charge is gone since Stripe's API 2025-03-31.basil",
-     "it is object.payments.data[0].payment.payment_intent now; accounts.NAME.api_version says which version an endpoint has"),
+     "it is object.payments.data[0].payment.payment_intent now, with fetch: {expand: [payments]}; accounts.NAME.api_version says which"
+     " version an endpoint has"),
     (INVOICE, "{{ object.paid }}", "object.paid is gone since Stripe's API 2025-03-31.basil",
      "write object.status == 'paid'; accounts.NAME.api_version says which version an endpoint has"),
     (INVOICE, "{{ object.lines.data[0].price.id }}", "object.lines.data[0].price is gone since Stripe's API 2025-03-31.basil",
