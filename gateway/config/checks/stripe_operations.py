@@ -91,13 +91,14 @@ def whole(walk: Walk, node: nodes.Node, types: Types, case: EventCase) -> None:
         if not value.is_cut or case.known(f"{written(value.path[:-1])}.has_more") == frozenset((False,)):
             continue
         path = written(value.path[:-1]) if value.path else "a list"
+        fetched = "" if value.is_previous else "fetch: true brings them all"  # what was, fetch does not tell
+        more = f"{path}.has_more says whether there are more" if value.path else ""
         walk.say(
             node,
             ExpressionFault(
                 "cut-list",
                 f"Stripe sends the first ten of {path} at most: the others are not in the event",
-                "fetch: true brings them all"
-                + (f"; {path}.has_more says whether there are more" if value.path else ""),
+                "; ".join(filter(None, (fetched, more))) or None,
             ),
         )
 
