@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.config.checks.stripe_held import EventCase, Held, Value, inside, is_nullable
+from gateway.config.checks.stripe_held import WITHOUT_ID, EventCase, Held, Value, inside, is_nullable
 from gateway.config.diagnostics.problem import Severity
 from gateway.core.spelling import did_you_mean, nearest
 from gateway.stripe import objects
@@ -23,7 +23,6 @@ _PYTHON: dict[str, type] = {
     "array": list,
 }
 _DEEPEST = 4
-_WITHOUT_ID = frozenset(("invoice.upcoming",))
 _LEFT = frozenset(("id", "object", "deleted"))  # of an object that is deleted
 _UNDOCUMENTED = frozenset([("charge", "destination")])  # in every event, and not in the library
 WORDS = {"time": "a Unix time in seconds", "amount": "an integer in the currency's minor unit", "enum": "text",
@@ -45,7 +44,7 @@ class ExpressionFault:
 def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | ExpressionFault | None:
     """What a name or a number leads to; None where nobody can tell."""
     field, path = value.field, (*value.path, key)
-    if path == ("object", "id") and case.types == _WITHOUT_ID:
+    if path == ("object", "id") and case.types <= WITHOUT_ID:
         message = "object.id is not there: an upcoming invoice has no id yet; a dead letter for each invoice.upcoming"
         return ExpressionFault("stripe-field", message, "write event.id, or object.customer", "error", "object.id")
     if isinstance(key, int):

@@ -11,6 +11,7 @@ from gateway.stripe import event_types, objects
 from gateway.stripe.objects import FieldType
 from gateway.templating.references import Key, written
 
+WITHOUT_ID = frozenset(("invoice.upcoming",))  # types whose object has no id yet
 _MOST_OBJECTS = 3  # a glob for more different ones is for any: what some of them lack is not told
 ROOTS: tuple[tuple[Key, ...], ...] = (("object",), ("previous",), ("event", "data", "object"))
 
@@ -69,7 +70,7 @@ def held_by(patterns: Sequence[str], fetch: Fetch | None, api_versions: Iterable
     """What the events hold that the patterns of a route want; None where nobody can tell: a type that is not known, an
     event of the gateway's own, a thin event without its object.
     """
-    kinds: dict[tuple[tuple[str, ...], bool], set[str]] = {}
+    kinds: dict[tuple[tuple[str, ...], bool, bool], set[str]] = {}
     is_asked = fetch is not None and fetch.asks_object
     for pattern in patterns:
         types = event_types.matches(pattern)
@@ -79,8 +80,9 @@ def held_by(patterns: Sequence[str], fetch: Fetch | None, api_versions: Iterable
             names = objects.objects_of(event_type)
             if not names or (event_types.is_thin(event_type) and fetch is None):
                 return None
-            kinds.setdefault((names, is_asked and _is_gone(event_type, names)), set()).add(event_type)
-    is_any = len({names for names, _ in kinds}) > _MOST_OBJECTS and not all(
+            is_gone, has_id = is_asked and _is_gone(event_type, names), event_type not in WITHOUT_ID
+            kinds.setdefault((names, is_gone, has_id), set()).add(event_type)
+    is_any = len({names for names, *_ in kinds}) > _MOST_OBJECTS and not all(
         pattern in objects.event_types() for pattern in patterns
     )
     expanded = {tuple(path.split(".")) for path in fetch.expand} if fetch is not None else set()
@@ -88,7 +90,7 @@ def held_by(patterns: Sequence[str], fetch: Fetch | None, api_versions: Iterable
     fetched_version = fetch.api_version if fetch is not None else None
     versions = (fetched_version,) if fetched_version else tuple(dict.fromkeys(api_versions)) or (None,)
     in_order = sorted(kinds.items(), key=lambda kind: min(kind[1]))
-    cases = tuple(EventCase(names, frozenset(types), is_gone) for (names, is_gone), types in in_order)
+    cases = tuple(EventCase(names, frozenset(types), is_gone) for (names, is_gone, _), types in in_order)
     is_event_read = fetch is not None and fetch.asks_event
     return Held(cases, is_any, fetch is not None, is_asked, frozenset(every), versions, is_event_read=is_event_read)
 
