@@ -85,7 +85,7 @@ _TYPES = (
     "checkout.session.async_payment_succeeded",
 )
 _FILE = """\
-{% for line in object.lines.data %}<p>{{ line.description }}</p>{% endfor %}
+{% for field in object.custom_fields %}<p>{{ field.key }}</p>{% endfor %}
 <p>Thank you, {{ object.customer_details.name }}.</p>
 """
 
