@@ -202,7 +202,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "explain": [["checkout.session.completed"], ["--id", "EVENT", "--json"], ["no-such-file.json"]],
     "forget": [["cus_Nobody", "--dry-run"], ["nobody"]],
     "init": [["--yes"]],
-    "listen": [[], ["--api-key", SECRETS["api_key"], "--account", "none"]],
+    "listen": [["--api-key", SECRETS["api_key"], "--account", "none"]],
     "rejected": [[], ["--json"]],
     "rejected show": [["REJECTED"], ["REJECTED", "--json"], ["none"]],
     "rejected verify": [["--dry-run"], ["--yes"]],
