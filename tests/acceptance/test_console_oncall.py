@@ -87,7 +87,7 @@ def test_what_was_rejected_is_told_and_taken_in_again(page: Page, console: Conso
 
 
 def test_events_say_what_came_of_them_and_are_narrowed_by_it(page: Page, console: Console) -> None:
-    (dead,) = console.send("checkout.session.completed")
+    dead, _ = console.send("checkout.session.completed", "checkout.session.completed")
     (nothing,) = console.send("customer.created")
     outcomes = {event["id"]: event["outcome"] for event in console.api("/events")["items"]}
     assert (outcomes[dead], outcomes[nothing]) == ("dead", None)
