@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from gateway.testing import make_event
-from tests.acceptance.test_cli_stripe import run
+from tests.acceptance.test_cli_stripe import Run, run
 from tests.in_process import InProcess, config, gateway
 from tests.stripe_standin import Fault, StripeStandin
 from tests.waiting import until
 
+__all__ = ["run"]
 pytestmark = pytest.mark.slow
 
 ROUTES = """\
@@ -76,16 +77,16 @@ async def test_it_asks_again_and_leaves_to_stripe_what_is_just_being_delivered(
         assert running.shop("SELECT id FROM t") == [(older,)]
 
 
-async def test_each_event_says_where_it_came_from(tmp_path: Path, standin: StripeStandin) -> None:
+async def test_each_event_says_where_it_came_from(tmp_path: Path, standin: StripeStandin, run: Run) -> None:
     missed(standin)
     async with gateway(tmp_path, config(ROUTES, standin.url, account=settings())) as running:
         await until(lambda: bool(logged(running, "reconcile.finished")), seen=lambda: str(running.log.calls)[:3000])
         await running.post(make_event("customer.created"))
         url = f"{running.url}/webhooks/acme"
-        code, _, error = await asyncio.to_thread(run, tmp_path, "send", "customer.created", "--url", url)
+        code, _, error = await asyncio.to_thread(run, "send", "customer.created", "--url", url)
         assert code == 0, error
         missed(standin)
-        code, out, error = await asyncio.to_thread(run, tmp_path, "backfill", "--since", "2h")
+        code, out, error = await asyncio.to_thread(run, "backfill", "--since", "2h")
         assert code == 0, error
         assert "2 events from " in out
         assert "1 of them new in the inbox" in out
