@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from gateway.delivery.connection_health import FRESH_SECONDS
 from gateway.testing import make_event
 from tests.acceptance.harness import GatewayProcess, Sink, free_port
 from tests.configs import gateway_yaml, http
@@ -78,6 +80,8 @@ async def test_a_paused_connection_keeps_its_backlog_over_a_restart_until_it_is_
     (paused,) = await asyncio.to_thread(gateway.json, "connections", "pause", "warehouse", "--reason", "stocktaking")
     assert (paused["state"], paused["until"]) == ("paused", None)
     assert paused["reason"] == "paused by a person: stocktaking"
+    seen_at = time.monotonic() + FRESH_SECONDS  # until then what the gateway read last may do
+    await until(lambda: time.monotonic() > seen_at)
     await send(gateway)  # its arrival makes the gateway look
     await until_logged(gateway, "connection.paused")
     (shown, spare) = json.loads(await asked(gateway, "/api/v1/connections"))["items"]
