@@ -69,7 +69,7 @@ def test_variables_templates_and_globs_are_not_marked(editor: LanguageServer, ol
         ("attempts: 20", "attempts: 2000", "2000", "Value is above the maximum of 1000."),
         (
             "uses: slack", "uses: slak", "slak",
-            "expected db_execute, db_query, db_upsert, email, http_forward, notify, publish or slack",
+            "expected db_execute, db_query, db_upsert, email, http_forward, notify, publish, slack or stripe_call",
         ),
         ("type: database", "type: databse", "databse", "expected apprise, broker, database, http, slack or smtp"),
         ("tls: starttls", "tls: startls", "startls", "expected starttls, implicit or none"),
@@ -106,6 +106,7 @@ def test_uses_offers_the_built_in_actions(editor: LanguageServer) -> None:
         "notify",
         "publish",
         "slack",
+        "stripe_call",
     }
     assert offered["slack"]["documentation"].startswith("Posts a message by an incoming webhook")
 
