@@ -116,8 +116,8 @@ class Operations(Inbox):
         if events and not dry_run:
             target = ", ".join(f"{event.account}/{event.id}" for event in events)
             await self.note(actor, "event.replay" + (" --force" if force else ""), target, len(events))
-        once = OnceKeys(self.store)
-        return [await self._replay(event, routes, None if force else once, dry_run=dry_run) for event in events]
+        once = None if force else OnceKeys(self.store)
+        return [await self._replay(event, routes, once, force=force, dry_run=dry_run) for event in events]
 
     def check_routes(self, routes: Sequence[str]) -> None:
         """Raises UnknownName for a route that is not there."""
@@ -125,9 +125,9 @@ class Operations(Inbox):
             raise UnknownName(f"no such route: {', '.join(sorted(unknown))}")
 
     async def _replay(
-        self, event: EventOut, routes: Sequence[str], once: OnceKeys | None, *, dry_run: bool
+        self, event: EventOut, routes: Sequence[str], once: OnceKeys | None, *, force: bool, dry_run: bool
     ) -> Replayed:
-        """Without `once`, what was done once is done again."""
+        """With `once`, also says what `once_per` leaves out."""
         replayed = Replayed(
             event_id=event.id, account=event.account, type=event.type, owed=[], deliveries=[], refused=None
         )
@@ -142,7 +142,7 @@ class Operations(Inbox):
         if once is not None:
             replayed.skips = await once.skips(event.id, planned)
         if planned and not dry_run:
-            ids = await self.store.replay(event.account, event.id, planned, force=once is None)
+            ids = await self.store.replay(event.account, event.id, planned, force=force)
             replayed.deliveries = list(ids or ())
         return replayed
 
@@ -187,7 +187,7 @@ class Operations(Inbox):
         """What a replay of all that a filter finds would make, by the first of them."""
         listed = (await self.store.event_page(where, limit=LOOKED_AT // 5, oldest_first=True)).items
         once = OnceKeys(self.store)
-        replayed = [await self._replay(EventOut.of(event), routes, once, dry_run=True) for event in listed]
+        replayed = [await self._replay(EventOut.of(event), routes, once, force=False, dry_run=True) for event in listed]
         parts = parts_of_replay([(result.owed, result.skips) for result in replayed])
         return JobAnswer(count=count, job=None, parts=parts, looked_at=len(listed))
 
@@ -243,7 +243,7 @@ class Operations(Inbox):
                 yield list(listed)
 
         async def step(keys: Sequence[str]) -> Sequence[ChangeResult]:
-            replayed = [await self._replay(listed[key], routes, OnceKeys(self.store), dry_run=False) for key in keys]
+            replayed = [await self._replay(listed[key], routes, None, force=False, dry_run=False) for key in keys]
             listed.clear()
             made = [delivery_id for result in replayed for delivery_id in result.deliveries]
             touched.extend(made[: MOST_TOUCHED - len(touched)])
