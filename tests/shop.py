@@ -150,6 +150,14 @@ class Shop:
     async def until_done(self) -> None:
         await self.until(lambda: nothing_owed(self.store))
 
+    async def until_none_runs(self) -> None:
+        """Whatever was on its way has ended, and what was claimed ahead is handed back."""
+
+        async def is_so() -> bool:
+            return not (await self.store.counts()).get("running")
+
+        await self.until(is_so)
+
     def events_logged(self, begins: str = "connection.") -> list[str]:
         return [entry["event"] for entry in self.logged if entry["event"].startswith(begins)]
 

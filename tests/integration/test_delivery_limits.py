@@ -39,7 +39,7 @@ async def test_a_failing_connection_is_paused_keeps_its_backlog_and_recovers_by_
     await shop.add(100)
     shop.start("concurrency: 4, breaker: {failures: 5, pause: 2s, max: 2s}")
     await shop.until_state(ConnectionState.PAUSED)
-    await shop.until(lambda: shop.service.at_once == 0)
+    await shop.until_none_runs()
     assert 5 <= len(shop.service.times) <= 5 + 3 + 1  # five, those under way beside, and on a slow machine a probe
     shop.service.answer = ok
     await shop.until_done()
@@ -58,7 +58,7 @@ async def test_while_it_is_down_only_probes_reach_it_one_at_a_time(shop: Shop) -
     await shop.add(50, "a", "b", "c")
     shop.start("concurrency: 4, breaker: {failures: 3, pause: 50ms, max: 50ms}")
     await shop.until_state(ConnectionState.PAUSED)
-    await shop.until(lambda: shop.service.at_once == 0)
+    await shop.until_none_runs()
     before, shop.service.most_at_once = len(shop.service.times), 0
     await shop.until(lambda: len(shop.service.times) >= before + 5)
     assert shop.service.most_at_once == 1
