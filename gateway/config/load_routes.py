@@ -116,6 +116,9 @@ class RouteLoading:
             connected_accounts=frozenset(route.connected_accounts),
             fetch=fetch,
             dry_run=route.dry_run,
+            is_enabled=route.enabled,
+            description=route.description,
+            owner=route.owner,
             digest=digest,
         )
 

@@ -241,7 +241,7 @@ def plan(
 
     Where a route's `if`, `once_per` or `order_by` raises, or the event cannot be read whole (a number such as `1e999`),
     its deliveries are planned all the same: those without needs carry the error, so that nothing is lost and the others
-    wait for them. All are judged when they run.
+    wait for them. All are judged when they run. Those of a disabled route are planned to begin skipped.
     """
     planned: list[PlannedDelivery] = []
     seen: Scope | None = None
@@ -256,13 +256,15 @@ def plan(
                 error = str(failure)
         if values is None:
             continue
+        skipped = route.why_disabled
         for action in route.actions if excluded is None else _without(route, excluded):
+            place = route.name, action.name, action.needs
             if error is not None:
-                own = None if action.needs else error
-                planned.append(PlannedDelivery(route.name, action.name, action.needs, error=own, is_judged=False))
+                own = None if action.needs or skipped else error
+                planned.append(PlannedDelivery(*place, error=own, is_judged=False, skipped=skipped))
                 continue
             once_key, order_key = keys_for(route, action.name, account, values)
-            planned.append(PlannedDelivery(route.name, action.name, action.needs, once_key, order_key))
+            planned.append(PlannedDelivery(*place, once_key, order_key, skipped=skipped))
     return planned
 
 

@@ -159,6 +159,8 @@ class _Run:
     async def _prepare(self) -> None:
         """What templates will see, from the event and the store alone."""
         claim, route, allowed = self._claim, self._route, self._use.retry.attempts
+        if (disabled := route.why_disabled) is not None:  # since it was planned, or a person has retried it
+            raise _Settled(self._skipped(disabled))
         begun, last_error = self._delivery.attempts - 1, self._delivery.last_error
         if begun >= allowed and last_error is not None:  # whoever ran it did not live to tell how the last one ended
             message = f"no attempt is left: {begun} have begun, and `retry` allows {allowed}; the last: {last_error}"
@@ -197,8 +199,7 @@ class _Run:
         self._phase = Phase.RENDER
         condition = self._use.condition
         if condition is not None and not condition.evaluate(self._scope):
-            reason = f"its `if` is false: {condition.source}"
-            raise _Settled(Finish(DeliveryState.SKIPPED, self._attempt(AttemptOutcome.SKIPPED), reason=reason))
+            raise _Settled(self._skipped(f"its `if` is false: {condition.source}"))
         rendered = self._use.settings.render(self._scope)
         self._kept = rendered.kept
         return rendered.settings
@@ -243,8 +244,7 @@ class _Run:
         """Judges the route's `if` where routing could not, from the event alone."""
         values = evaluate_condition(self._route, self._delivery.account, self._scope)
         if values is None:
-            reason = "the route's `if` is false"
-            return Finish(DeliveryState.SKIPPED, self._attempt(AttemptOutcome.SKIPPED), reason=reason)
+            return self._skipped("the route's `if` is false")
         return Rekeyed(*keys_for(self._route, self._use.name, self._delivery.account, values))
 
     # -- how it ended -----------------------------------------------------------------------------------------
@@ -252,6 +252,9 @@ class _Run:
     def _attempt(self, outcome: AttemptOutcome, error: str | None = None) -> Attempt:
         text = error[:_ERROR_CHARACTERS] if error else None
         return Attempt(self._delivery.attempts, self._started_at, time.monotonic() - self._start, outcome, text)
+
+    def _skipped(self, reason: str) -> Finish:
+        return Finish(DeliveryState.SKIPPED, self._attempt(AttemptOutcome.SKIPPED), reason=reason)
 
     def _succeeded(self, output: Mapping[str, Any] | None) -> AttemptResult:
         attempt = self._attempt(AttemptOutcome.SUCCEEDED)

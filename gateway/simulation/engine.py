@@ -170,6 +170,8 @@ class Simulator:
         self, planned: PlannedDelivery, route: Route, ended: Mapping[tuple[str, str], SimulatedDelivery]
     ) -> _End | None:
         """How a delivery ends, or waits, without an attempt; None where it gets one."""
+        if planned.skipped is not None:
+            return _End(DeliveryState.SKIPPED, planned.skipped)
         if planned.error is not None:
             return _End(DeliveryState.DEAD, planned.error)
         all_needed = route.needed_by(planned.action)

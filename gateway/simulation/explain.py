@@ -127,6 +127,7 @@ def why_matched(config: Config, route: Route, event: Event) -> tuple[str, list[s
         of = f"of connected account {event.connected_account}" if event.connected_account else "of the account's own"
         return f"wants {pattern} of connected_accounts: {wanted}; this is {of}", []
     by = f"wants {event.type}" + ("" if pattern == event.type else f" by {pattern}")
+    by += "" if route.is_enabled else " (and is disabled: `enabled: false`)"
     if route.condition is None:
         return by, []
     scope = scope_of(parse_json(event.body), account, config.vars)

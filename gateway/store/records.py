@@ -21,6 +21,7 @@ from gateway.core.model import (
     EventSource,
     EventState,
     Fetched,
+    PlannedDelivery,
     RejectedRequest,
 )
 from gateway.store.answers import Page
@@ -119,6 +120,13 @@ def new_ids(count: int, now_ms: int, kind: str = "dlv") -> list[str]:
     """Ids of deliveries or another kind: 48 bits of time and 80 random ones, in hex; those made later sort later."""
     noise = os.urandom(10 * count).hex()
     return [f"{kind}_{now_ms:012x}{noise[i : i + 20]}" for i in range(0, 20 * count, 20)]
+
+
+def beginning(planned: PlannedDelivery) -> tuple[str, str | None]:
+    """The state in which a delivery begins, and why where that is a final one."""
+    if planned.skipped is not None:
+        return "skipped", planned.skipped
+    return ("dead", planned.error) if planned.error is not None else ("blocked" if planned.needs else "pending", None)
 
 
 def digest_reason(delivery_id: str) -> str:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gateway.core.model import (
+    DISABLED,
     DONE,
     DRY_RUN,
     TRANSITIONS,
@@ -49,10 +51,10 @@ class Scene:
     async def _all(self) -> list[Delivery]:
         return await self.store.deliveries(DeliveryFilter(), limit=1000)
 
-    async def add(self, *actions: tuple[str, ...], once: str | None = None, error: str | None = None) -> None:
+    async def add(self, *actions: tuple[str, ...], once: str | None = None, **how: Any) -> None:
         """An event that owes actions, each with what it needs."""
         self._events += 1
-        planned = [replace(owed(*action, once=once), error=error) for action in actions]
+        planned = [replace(owed(*action, once=once), **how) for action in actions]
         await self.store.add(an_event(f"evt_{self._events}"), planned)
         await self.note(ChangedBy.INTAKE)
 
@@ -126,6 +128,7 @@ async def test_every_transition_of_the_table_happens_and_no_other(
     await store.due()
     await scene.note(ChangedBy.STORE)
     await scene.cancel("j")
+    await scene.add(("k",), skipped=f"{DISABLED}route r says `enabled: false`")
     assert scene.seen == TABLE
     await store.close()
 

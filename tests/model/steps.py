@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from gateway.core.model import (
+    DISABLED,
     DRY_RUN,
     Attempt,
     AttemptOutcome,
@@ -76,16 +77,17 @@ def plans(rng: Random) -> list[PlannedDelivery]:
     for route in rng.choice((("r1",), ("r1",), ("r1", "r2"), ())):
         once, order = (rng.choice((None, "k1", "k1", "k2", LONG)) for _ in "12")
         is_digest, is_judged = rng.random() < 0.2, rng.random() < 0.85
+        skipped = f"{DISABLED}not now" if rng.random() < 0.1 else None
         for action, needs in SHAPES[0] if is_digest else rng.choice(SHAPES):
             once_key = None if once is None else json.dumps([route, action, once])
             order_key = None if order is None else json.dumps([route, action, order])
             if is_digest:
                 planned.append(PlannedDelivery(route, action, needs, None, json.dumps(["digest", route, action])))
             elif is_judged:
-                planned.append(PlannedDelivery(route, action, needs, once_key, order_key))
+                planned.append(PlannedDelivery(route, action, needs, once_key, order_key, skipped=skipped))
             else:
-                error = None if needs else "its `if` raises"
-                planned.append(PlannedDelivery(route, action, needs, error=error, is_judged=False))
+                error = None if needs or skipped else "its `if` raises"
+                planned.append(PlannedDelivery(route, action, needs, error=error, is_judged=False, skipped=skipped))
     return planned
 
 
@@ -298,6 +300,7 @@ def _owes(planned: Sequence[PlannedDelivery]) -> str:
             + key("once", p.once_key)
             + key("order", p.order_key)
             + ("" if p.is_judged else " (not judged)")
+            + ("" if p.skipped is None else " (disabled)")
             for p in planned
         )
         or "nothing"

@@ -141,11 +141,12 @@ class ModelStore:
             self.made += 1
             name = f"d{self.made}"
             state = "dead" if plan.error is not None else "blocked" if plan.needs else "pending"
+            state = state if plan.skipped is None else "skipped"
             self.deliveries.append(
                 ModelDelivery(
                     name, key, event_type, Lane(key[0], plan.route, plan.action), runs.setdefault(plan.route, name),
                     plan.needs, state, now, now, plan.is_judged and plan.error is None, plan.once_key, plan.order_key,
-                    plan.error, None, now if state == "dead" else None,
+                    plan.skipped or plan.error, None, now if state in ("dead", "skipped") else None,
                 )
             )  # fmt: skip
 

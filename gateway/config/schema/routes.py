@@ -132,6 +132,18 @@ class ActionSettings(Section):
 class RouteSettings(Section):
     """Which events, on which condition, lead to which actions."""
 
+    description: str = Field("", description="What it is for, in words.", examples=["Paid orders go to the warehouse."])
+    owner: str = Field(
+        "",
+        max_length=200,
+        description="Who answers for it: told with its alerts and dead letters, and a filter of the lists.",
+        examples=["fulfilment@shop.example"],
+    )
+    enabled: bool = Field(
+        True,
+        description="false: it does nothing; the events that it would take are recorded as skipped.",
+        examples=[False],
+    )
     accounts: list[Name] | None = Field(
         None,
         min_length=1,

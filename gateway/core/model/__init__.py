@@ -8,6 +8,7 @@ from gateway.core.model.audit import AuditEntry
 from gateway.core.model.changes import DONE, ChangeResult, Done, Refusal
 from gateway.core.model.connections import ConnectionChange, ConnectionState, ConnectionStatus, SharedRate
 from gateway.core.model.deliveries import (
+    DISABLED,
     DRY_RUN,
     FINAL_STATES,
     GATEWAY_DIED,
@@ -38,6 +39,7 @@ from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, Reject
 from gateway.core.model.routes import ActionUse, Digest, Expression, Fetch, RetryPolicy, Route
 
 __all__ = [
+    "DISABLED",
     "DONE",
     "DRY_RUN",
     "EVERY_CONNECTED",

@@ -56,6 +56,7 @@ TRANSITIONS = tuple(
         ("", "pending", ChangedBy.INTAKE, "an event is routed or replayed"),
         ("", "blocked", ChangedBy.INTAKE, "it needs others of its run"),
         ("", "dead", ChangedBy.INTAKE, "routing raised an error"),
+        ("", "skipped", ChangedBy.INTAKE, "its route is disabled"),
         ("blocked", "pending", ChangedBy.STORE, "all that it needs has succeeded"),
         ("blocked", "skipped", ChangedBy.STORE, "one that it needs was skipped or cancelled"),
         ("blocked", "cancelled", ChangedBy.PERSON, "cancels it"),
@@ -63,7 +64,7 @@ TRANSITIONS = tuple(
         ("pending", "skipped", ChangedBy.STORE, "its once_per is done, or a digest brings it"),
         ("pending", "cancelled", ChangedBy.PERSON, "cancels it"),
         ("running", "succeeded", ChangedBy.GATEWAY, "its action is done"),
-        ("running", "skipped", ChangedBy.GATEWAY, "its if is false, or it is a dry run"),
+        ("running", "skipped", ChangedBy.GATEWAY, "its if is false, its route is disabled, or it is a dry run"),
         ("running", "pending", ChangedBy.GATEWAY, "will try again, or gives it back"),
         ("running", "dead", ChangedBy.GATEWAY, "failed for good, or too often"),
         ("running", "pending", ChangedBy.STORE, "its lease ended"),
@@ -93,6 +94,10 @@ DRY_RUN = "dry run: "
 """How the reason of a delivery begins that was skipped because nothing was to be sent. Those that need it run dry
 as well: they know by a need that has ended without an output.
 """
+
+
+DISABLED = "disabled: "
+"""How the reason of a delivery begins that was skipped because its route says `enabled: false`."""
 
 
 NEEDED = "needed action "
@@ -140,7 +145,8 @@ class PlannedDelivery:
 
     `needs` are names of actions planned for the same route in the same run. `error` is set where routing
     could not decide (an `if` that raised): the delivery begins as a dead letter with that text. Those that need it are
-    planned beside it, unjudged as well: their keys are known once the route is judged.
+    planned beside it, unjudged as well: their keys are known once the route is judged. `skipped` is set where the route
+    is disabled: the delivery begins skipped for that reason, which begins with DISABLED.
     """
 
     route: str
@@ -150,6 +156,7 @@ class PlannedDelivery:
     order_key: str | None = None
     error: str | None = None
     is_judged: bool = True  # False only after a routing error
+    skipped: str | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from gateway.core.errors import Where
 from gateway.core.model.accounts import OWN
+from gateway.core.model.deliveries import DISABLED
 
 
 class Expression(Protocol):
@@ -92,7 +93,15 @@ class Route:
     connected_accounts: frozenset[str] = frozenset({OWN})  # ids, EVERY_CONNECTED, OWN
     fetch: Fetch | None = None
     dry_run: bool = False  # of every action
+    is_enabled: bool = True
+    description: str = ""
+    owner: str = ""  # who answers for it
     digest: Digest | None = None
+
+    @property
+    def why_disabled(self) -> str | None:
+        """Why its deliveries are skipped; None where they are not."""
+        return None if self.is_enabled else f"{DISABLED}route {self.name} says `enabled: false`"
 
     def action(self, name: str) -> ActionUse | None:
         """The action of that name, or None."""

@@ -96,6 +96,12 @@ CREATE OR REPLACE FUNCTION was_dry(state text, reason text) RETURNS boolean LANG
 $$;
 
 
+-- Whether a delivery is to begin skipped for this reason: gateway.core.model.DISABLED.
+CREATE OR REPLACE FUNCTION is_disabled(reason text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT starts_with(coalesce(reason, ''), 'disabled: ')
+$$;
+
+
 -- Makes pending the blocked deliveries of runs whose needs have all succeeded, or were dry runs. It locks the blocked ones
 -- before it looks, so that of two that finish at once the later sees what the earlier did.
 CREATE OR REPLACE FUNCTION release_dependents(now_at bigint, event_seqs bigint[], run_ids text[]) RETURNS void
@@ -189,7 +195,7 @@ END
 $$;
 
 
--- Inserts planned deliveries, given column by column; `owner` is the place (1, 2, ...) in `event_seqs`, whose null ones
+-- Inserts planned deliveries, given column by column; `errors` are why they begin dead, or skipped; `owner` is the place (1, 2, ...) in `event_seqs`, whose null ones
 -- are left out. Under the buckets of their keys, so that numbers of one key are in the order of their commits.
 CREATE OR REPLACE FUNCTION insert_deliveries(
   now_at bigint, event_seqs bigint[], accounts text[], owner integer[], ids text[], run_ids text[], routes text[],
@@ -204,8 +210,9 @@ BEGIN
     judged, once_key, order_key, reason
   )
   SELECT seqs[g.place], g.id, event_seqs[g.own], g.run_id, accounts[g.own], g.route, g.action, g.needs, g.dependents,
-    CASE WHEN g.error IS NOT NULL THEN 'dead' WHEN g.needs <> '[]' THEN 'blocked' ELSE 'pending' END,
-    now_at, now_at, CASE WHEN g.error IS NOT NULL THEN now_at END, g.error IS NULL, g.once_key, g.order_key, g.error
+    CASE WHEN is_disabled(g.error) THEN 'skipped' WHEN g.error IS NOT NULL THEN 'dead' WHEN g.needs <> '[]' THEN 'blocked' ELSE 'pending' END,
+    now_at, now_at, CASE WHEN g.error IS NOT NULL THEN now_at END, g.error IS NULL OR is_disabled(g.error),
+    g.once_key, g.order_key, g.error
   FROM unnest(owner, ids, run_ids, routes, actions, all_needs, with_dependents, once_keys, order_keys, errors)
     WITH ORDINALITY AS g(own, id, run_id, route, action, needs, dependents, once_key, order_key, error, place)
   WHERE event_seqs[g.own] IS NOT NULL;

@@ -34,6 +34,7 @@ from gateway.store.records import (
     EVENT,
     EVENT_BESIDE,
     asked_prefix,
+    beginning,
     claimed_of,
     digest_reason,
     event_of,
@@ -117,7 +118,7 @@ def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[
                 place, delivery_id, run_ids.setdefault(p.route, delivery_id), p.route, p.action,
                 json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, kept_key(p.once_key),
                 kept_key(p.order_key),
-                kept_text(p.error),
+                kept_text(beginning(p)[1]),
             )  # fmt: skip
             for column, cell in zip(columns, row, strict=True):
                 column.append(cell)

@@ -11,7 +11,7 @@ from typing import Any
 from gateway.core.model import Event, PlannedDelivery
 from gateway.store.answers import Added
 from gateway.store.keeping import kept_key, kept_text
-from gateway.store.records import milliseconds, new_ids
+from gateway.store.records import beginning, milliseconds, new_ids
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.turns import hold_in_turn
 from gateway.store.sqlite.writer import Arrival
@@ -90,13 +90,12 @@ def insert_deliveries(
         run_ids: dict[str, str] = {}
         needed = {(p.route, need) for p in planned for need in p.needs}
         for p in planned:
-            state = "dead" if p.error is not None else "blocked" if p.needs else "pending"
+            state, reason = beginning(p)
             keys = kept_key(p.once_key), kept_key(p.order_key)
             row = (
                 seq + i, ids[i], event_seq, run_ids.setdefault(p.route, ids[i]), account, p.route, p.action,
                 json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, state, 0, now_ms, now_ms,
-                now_ms if p.error is not None else None, p.is_judged and p.error is None, *keys,
-                kept_text(p.error),
+                now_ms if reason is not None else None, p.is_judged and p.error is None, *keys, kept_text(reason),
             )  # fmt: skip
             if keys == (None, None):
                 plain.append(row)
