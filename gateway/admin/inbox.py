@@ -19,11 +19,20 @@ from gateway.admin.api.schemas import (
     ListOf,
 )
 from gateway.admin.problems import Refused
+from gateway.admin.search import (
+    MOST_OF_A_GROUP,
+    SHORTEST_TEXT,
+    SearchOut,
+    mentioning,
+    parse_amount,
+    rejected_hits,
+    with_amount,
+)
 from gateway.admin.waiting import STATES, outcome_of, waits_for
 from gateway.config.load import Config
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError, GatewayError
-from gateway.core.model import ConnectionState, Delivery, DeliveryFilter, DeliveryState, Event, EventState
+from gateway.core.model import ConnectionState, Delivery, DeliveryFilter, DeliveryState, Event, EventFilter, EventState
 from gateway.core.routing import RouteTable
 from gateway.privacy.views import Redactions, shown_deliveries, shown_delivery, shown_event
 from gateway.store.protocol import Store
@@ -160,6 +169,42 @@ class Inbox:
         if delivery is None:
             raise Refused(404, "there is no such delivery")
         return delivery
+
+    async def search(self, text: str) -> SearchOut:
+        """What a text may name, whatever it is: an id, an e-mail address, an amount of money or words of a body."""
+        text = text.strip()
+        out = SearchOut(
+            query=text, events=[], deliveries=[], rejected=[], of_object=[], amounts=[], mentions=[],
+            searched_until=None,
+        )  # fmt: skip
+        if not text:
+            return out
+        by_id = await self.store.event(text)
+        out.events = [EventOut.of(event) for event in by_id]
+        where = DeliveryFilter(event_ids=[text]) if by_id else DeliveryFilter(ids=[text])
+        owed = (await self.store.delivery_page(where, limit=MOST_OF_A_GROUP)).items
+        out.deliveries = [
+            DeliveryOut.of(delivery) for delivery in await shown_deliveries(self.store, owed, self._redactions())
+        ]
+        out.rejected = await rejected_hits(self.store, text)
+        of_object = await self.store.event_page(EventFilter(object_id=text), limit=MOST_OF_A_GROUP)
+        out.of_object = [EventOut.of(event) for event in of_object.items]
+        amount = parse_amount(text)
+        if not (by_id or owed or out.rejected) and (amount is not None or len(text) >= SHORTEST_TEXT):
+            await self._search_bodies(out)
+        await self._judge([*out.events, *out.of_object, *out.amounts, *out.mentions])
+        return out
+
+    async def _search_bodies(self, out: SearchOut) -> None:
+        amount = parse_amount(out.query)
+        if amount is not None:
+            page = await with_amount(self.store, amount)
+            out.amounts = [EventOut.of(event) for event in page.items]
+        else:
+            page = await mentioning(self.store, out.query, limit=MOST_OF_A_GROUP)
+            known = {(event.account, event.id) for event in out.of_object}
+            out.mentions = [EventOut.of(event) for event in page.items if (event.account, event.id) not in known]
+        out.searched_until = page.searched_until or (page.items[-1].received_at if page.next else None)
 
 
 def body_of(event: Event) -> Any:

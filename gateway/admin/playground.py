@@ -92,11 +92,11 @@ def _try_out(config: Config, ask: TrialAsk, account: str) -> PlaygroundResult:
         )
 
 
-def _explained(config: Config, event: Event) -> list[TriedRoute]:
+def _explained(config: Config, event: Event, shown: Event | None = None) -> list[TriedRoute]:
     """Raises EnvelopeError."""
     from gateway.simulation.explain import explain
 
-    return [_tried(route) for route in asyncio.run(explain(config, event))]
+    return [_tried(route) for route in asyncio.run(explain(config, event, shown=shown))]
 
 
 def _tried(route: ExplainedRoute) -> TriedRoute:
@@ -120,14 +120,16 @@ def _tried_action(action: ExplainedAction, is_fetch_assumed: bool) -> TriedActio
     )
 
 
-async def explained(config: Config, event: Event) -> list[TriedRoute]:
-    """What today's configuration makes of a stored event; nothing where its account is gone or it is not JSON."""
+async def explained(config: Config, event: Event, shown: Event) -> list[TriedRoute]:
+    """What today's configuration makes of a stored event, told as people may see it; nothing where its account is gone
+    or it is not JSON.
+    """
     if config.account(event.account) is None:
         return []
 
     def run() -> list[TriedRoute]:
         try:
-            return _explained(config, event)
+            return _explained(config, event, shown)
         except EnvelopeError:
             return []
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.config.load import Config
@@ -13,7 +14,7 @@ from gateway.core.errors import TemplateError
 from gateway.core.masking import Maskers
 from gateway.core.model import DeliveryState, Event, EventState, Expression, Route
 from gateway.core.routing import matching_pattern, scope_of, wants_connected
-from gateway.privacy.redaction import hidden_in
+from gateway.privacy.redaction import REDACTED, hidden_in, redacted
 from gateway.simulation.engine import Assumed, SimulatedDelivery, Simulator
 from gateway.templating.condition_trace import decided_by
 
@@ -45,36 +46,77 @@ class ExplainedRoute:
     actions: tuple[ExplainedAction, ...]
 
 
-async def explain(config: Config, event: Event, assumed: Assumed | None = None) -> list[ExplainedRoute]:
-    """Every route, in the order of the file. Raises EnvelopeError."""
+async def explain(
+    config: Config, event: Event, assumed: Assumed | None = None, shown: Event | None = None
+) -> list[ExplainedRoute]:
+    """Every route, in the order of the file. What the event's account redacts decides, and is not shown, whatever a
+    template made of it: values come from `shown`, the event as people may see it. Raises EnvelopeError.
+    """
     result = await Simulator(config).simulate(event, assumed)
+    shown = shown or _redacted(config, event)
+    hidden_values = None if shown.body == event.body else await _as_shown(config, shown, assumed)
     fetched = assumed.fetched if assumed is not None else None
     hidden = hidden_in([event], config.redactions.paths, fetched)
     masker = Maskers(config.masker, hidden)
     is_known = fetched is not None
-    return [
-        _route(
-            config,
-            route,
-            result.event,
-            [delivery for delivery in result.deliveries if delivery.route == route.name],
-            masker,
-            is_fetch_assumed=route.fetch is not None and not is_known,
-        )
+    explained = []
+    for route in config.routes:
+        why, values = why_matched(config, route, result.event)
+        if hidden_values is not None:
+            values = why_matched(config, route, replace(shown, state=result.event.state))[1]
+        deliveries = [delivery for delivery in result.deliveries if delivery.route == route.name]
+        if hidden_values is not None:
+            deliveries = [_hidden(delivery, hidden_values) for delivery in deliveries]
+        is_fetch_assumed = route.fetch is not None and not is_known
+        explained.append(_route(route, why, values, deliveries, masker, is_fetch_assumed=is_fetch_assumed))
+    return explained
+
+
+def _redacted(config: Config, event: Event) -> Event:
+    """The event without what its account redacts. Raises EnvelopeError."""
+    paths = config.redactions.paths.get(event.account, ())
+    if not paths:
+        return event
+    value = redacted(parse_json(event.body), paths)
+    return replace(event, body=json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+Deliveries = Mapping[tuple[str, str], SimulatedDelivery]
+
+
+async def _as_shown(config: Config, shown: Event, assumed: Assumed | None) -> Deliveries:
+    """What every action would make of the event as people may see it, by route and action; no condition is asked, for
+    what is hidden may decide it.
+    """
+    routes = tuple(
+        replace(route, condition=None, actions=tuple(replace(action, condition=None) for action in route.actions))
         for route in config.routes
-    ]
+    )
+    result = await Simulator(replace(config, routes=routes)).simulate(shown, assumed)
+    return {(delivery.route, delivery.action.name): delivery for delivery in result.deliveries}
+
+
+def _hidden(delivery: SimulatedDelivery, as_shown: Deliveries) -> SimulatedDelivery:
+    """The delivery as it ends, with the values that people may see; what a filter cannot make of those is hidden."""
+    safe = as_shown.get((delivery.route, delivery.action.name))
+    if safe is None:
+        return replace(delivery, rendered=None if delivery.rendered is None else REDACTED, scope={})
+    rendered = REDACTED if safe.rendered is None and delivery.rendered is not None else safe.rendered
+    return replace(
+        delivery, rendered=rendered, scope=safe.scope, once_per=safe.once_per, order_by=safe.order_by,
+        reason=delivery.reason if delivery.reason == safe.reason or delivery.rendered is not None else safe.reason,
+    )  # fmt: skip
 
 
 def _route(
-    config: Config,
     route: Route,
-    event: Event,
+    why: str,
+    values: list[str],
     deliveries: list[SimulatedDelivery],
     masker: Maskers,
     *,
     is_fetch_assumed: bool,
 ) -> ExplainedRoute:
-    why, values = why_matched(config, route, event)
     first = deliveries[0] if deliveries else None
     return ExplainedRoute(
         route=route.name,

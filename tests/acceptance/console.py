@@ -42,8 +42,10 @@ ROUTES = SAVE_AND_SHIP.replace("actions:", "if: object.payment_status != 'unpaid
 AFTER = "      after: {uses: http_forward, needs: [ship], with: {connection: warehouse}}\n"
 
 
-def config(port: int, admin: int) -> str:
-    """Its configuration: what saves succeeds, what ships dies however often, what comes after waits."""
+def config(port: int, admin: int, acme: str = "") -> str:
+    """Its configuration: what saves succeeds, what ships dies however often, what comes after waits. `acme`: more of
+    that account.
+    """
     return gateway_yaml(
         port=port,
         admin=admin,
@@ -51,7 +53,7 @@ def config(port: int, admin: int) -> str:
         console=f"token: {OPERATOR}, viewer_token: {VIEWER}",
         log="level: info, format: json",
         defaults="retry: {attempts: 1, first: 1s}",
-        accounts="  silent: {signing_secrets: [whsec_of_the_silent_one]}",
+        accounts=acme + "  silent: {signing_secrets: [whsec_of_the_silent_one]}",
         connections={"shop": SHOP, "warehouse": http("http://127.0.0.1:9/hooks", "breaker: false")},
         routes=ROUTES + AFTER,
     )

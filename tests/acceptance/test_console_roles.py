@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,11 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
 from gateway.admin.app import make_app
-from gateway.admin.auth import Access, Role
-from gateway.admin.gateway_view import GatewayView
-from gateway.admin.live_tail import Tail
-from gateway.admin.operations import Operations
+from gateway.admin.auth import Role
 from gateway.admin.outbox import Outbox
-from gateway.admin.reports.history import History
-from gateway.admin.request import AdminParts
-from gateway.cli.dev.environment import DevFetcher
-from gateway.config.load import load
-from gateway.config.runtime import RuntimeConfig
-from gateway.core.routing import RouteTable
-from gateway.delivery.resources import Resources
-from gateway.delivery.worker import Worker
 from gateway.store.sqlite.store import SqliteStore
-from gateway.telemetry.metrics import Metrics
 from tests.acceptance.console import OPERATOR, VIEWER, config
+from tests.console_parts import parts_of
 
 NOBODY, V, O = Role.NOBODY, Role.VIEWER, Role.OPERATOR  # noqa: E741
 
@@ -41,6 +29,7 @@ ROUTES = {
     "GET /metrics": V,
     "GET /api/v1/openapi.json": V,
     "GET /api/v1/overview": V,
+    "GET /api/v1/search": V,
     "GET /api/v1/events": V,
     "GET /api/v1/events/{id}": V,
     "POST /api/v1/customers/forget": O,
@@ -71,6 +60,7 @@ ROUTES = {
     "POST /sign-out": V,
     "GET /static/{name}": NOBODY,
     "GET /": V,
+    "GET /search": V,
     "GET /events": V,
     "GET /live/events": V,
     "GET /events/replay": O,
@@ -111,19 +101,6 @@ async def client(store: SqliteStore, tmp_path: Path, aiohttp_client: AiohttpClie
     yield await aiohttp_client(make_app(parts, structlog.get_logger()), cookie_jar=DummyCookieJar())
     await parts.tail.close()
     await parts.operations.jobs.close()
-
-
-def parts_of(folder: Path, store: SqliteStore, text: str, outbox: Outbox | None) -> AdminParts:
-    """A console's parts on a configuration, around a worker that does not run."""
-    (folder / "gateway.yaml").write_text(text)
-    loaded = load(folder / "gateway.yaml", {})
-    log = structlog.get_logger()
-    worker = Worker(
-        store, lambda: (loaded, RouteTable(loaded.routes)), Resources(lambda *_: True, log), DevFetcher(), log
-    )
-    gateway = GatewayView(RuntimeConfig(loaded, datetime.now(UTC)), worker)
-    operations, access = Operations(store, gateway.in_force, log), Access({V: VIEWER, O: OPERATOR})
-    return AdminParts(gateway, store, operations, access, Metrics(), Tail(store, log), History(store), outbox)
 
 
 def path_of(route: str) -> tuple[str, str]:

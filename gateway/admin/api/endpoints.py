@@ -54,6 +54,7 @@ from gateway.admin.playground import PlaygroundResult, TrialAsk, try_out
 from gateway.admin.problems import Refused, words_of
 from gateway.admin.reports import overview
 from gateway.admin.request import AdminParts, Entry, actor, parts
+from gateway.admin.search import SearchOut, SearchQuery
 from gateway.config.secrets.masked_yaml import masked_settings
 from gateway.core.model import ConnectionState
 
@@ -162,6 +163,10 @@ def value_of(body: bytes) -> Any:
 
 async def list_events(call: Call[EventsQuery, Empty]) -> ListOf[EventOut]:
     return await call.operations.events(call.query)
+
+
+async def search(call: Call[SearchQuery, Empty]) -> SearchOut:
+    return await call.operations.search(call.query.q)
 
 
 async def show_event(call: Call[AccountQuery, Empty]) -> EventWhole:
@@ -316,6 +321,7 @@ V, O = Role.VIEWER, Role.OPERATOR  # noqa: E741 - the table reads better so
 
 ENDPOINTS = (
     ApiEndpoint("GET", "/overview", V, show_overview, "How it goes"),
+    ApiEndpoint("GET", "/search", V, search, "Any id, e-mail address, amount or text"),
     ApiEndpoint("GET", "/events", V, list_events, "Events in order of arrival"),
     ApiEndpoint("GET", "/events/{id}", V, show_event, "One event and its deliveries"),
     ApiEndpoint("POST", "/events/replay", O, replay_events, "Replay events"),

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from gateway.admin.auth import Role
-from gateway.admin.console import config, connections, deliveries, events, jobs, outbox, overview, playground, rejected
+from gateway.admin.console import (
+    config,
+    connections,
+    deliveries,
+    events,
+    jobs,
+    outbox,
+    overview,
+    playground,
+    rejected,
+    search,
+)
 from gateway.admin.console.render import static_file
 from gateway.admin.request import Entry
 
@@ -12,6 +23,7 @@ V, O = Role.VIEWER, Role.OPERATOR  # noqa: E741 - the table reads better so
 ENTRIES = (
     Entry("GET", "/static/{name}", static_file, Role.NOBODY),
     Entry("GET", "/", overview.show, V),
+    Entry("GET", "/search", search.show, V),
     Entry("GET", "/events", events.listed, V),
     Entry("GET", "/live/events", events.live, V),
     Entry("GET", "/events/replay", events.confirm_many, O),

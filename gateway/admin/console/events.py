@@ -103,13 +103,14 @@ async def show(request: web.Request) -> web.StreamResponse:
     if event.object_id is not None:
         listed = await operations.store.event_page(EventFilter(object_id=event.object_id), limit=SIBLINGS + 1)
         siblings = [other for other in listed.items if (other.account, other.id) != (event.account, event.id)]
+    shown = await operations.shown(event)
     context = {
         "event": event,
-        "body": body_of(await operations.shown(event)),
+        "body": body_of(shown),
         "deliveries": deliveries,
         "runs": _runs(deliveries),
         "siblings": siblings[:SIBLINGS],
-        "routes": await explained(operations.config, event),
+        "routes": await explained(operations.config, event, shown),
         **notices(request),
     }
     return page(request, "event.html", context)

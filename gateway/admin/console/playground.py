@@ -24,7 +24,8 @@ async def show(request: web.Request) -> web.StreamResponse:
     """The form; `event` picks one of the inbox, `type` a sample, of the scenario `as`."""
     text, account = "", request.query.get("account", "")
     if picked := request.query.get("event"):
-        event = await parts(request).operations.only_event(picked, account)
+        operations = parts(request).operations
+        event = await operations.shown(await operations.only_event(picked, account))
         account, body = event.account, body_of(event)
         text = body if isinstance(body, str) else json.dumps(body, indent=2, ensure_ascii=False)
         if len(text) > SHOWN_CHARACTERS:

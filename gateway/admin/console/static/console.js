@@ -9,6 +9,18 @@ if (form && location.hash.length > 1) {
   form.requestSubmit();
 }
 
+// Keys, for who has them: `/` searches. Never while something is typed.
+document.addEventListener("keydown", (key) => {
+  if (key.ctrlKey || key.metaKey || key.altKey || key.target.closest("input, textarea, select, [contenteditable]")) return;
+  if (key.key === "/") {
+    const box = document.getElementById("search");
+    if (!box) return;
+    box.focus();
+    box.select();
+    key.preventDefault();
+  }
+});
+
 // A live list whose connection is lost says so; the stream says itself when it is live (again).
 document.addEventListener("htmx:sseError", (lost) => {
   const state = lost.target.querySelector("[sse-swap=state]");

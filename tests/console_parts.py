@@ -1,0 +1,89 @@
+"""The console without a browser: its application on a store of the test's own, asked as an operator."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp.test_utils import TestClient
+
+from gateway.admin.auth import Access, Role
+from gateway.admin.gateway_view import GatewayView
+from gateway.admin.live_tail import Tail
+from gateway.admin.operations import Operations
+from gateway.admin.outbox import Outbox
+from gateway.admin.reports.history import History
+from gateway.admin.request import AdminParts
+from gateway.cli.dev.environment import DevFetcher
+from gateway.config.load import load
+from gateway.config.runtime import RuntimeConfig
+from gateway.core.envelope import parse_event
+from gateway.core.model import PlannedDelivery
+from gateway.core.routing import RouteTable
+from gateway.delivery.resources import Resources
+from gateway.delivery.worker import Worker
+from gateway.store.protocol import Store
+from gateway.telemetry.metrics import Metrics
+from tests.acceptance.console import OPERATOR, VIEWER
+
+
+def parts_of(folder: Path, store: Store, text: str, outbox: Outbox | None = None) -> AdminParts:
+    """A console's parts on a configuration, around a worker that does not run."""
+    (folder / "gateway.yaml").write_text(text)
+    loaded = load(folder / "gateway.yaml", {})
+    log = structlog.get_logger()
+    worker = Worker(
+        store, lambda: (loaded, RouteTable(loaded.routes)), Resources(lambda *_: True, log), DevFetcher(), log
+    )
+    gateway = GatewayView(RuntimeConfig(loaded, datetime.now(UTC)), worker)
+    operations = Operations(store, gateway.in_force, log)
+    access = Access({Role.VIEWER: VIEWER, Role.OPERATOR: OPERATOR})
+    return AdminParts(gateway, store, operations, access, Metrics(), Tail(store, log), History(store), outbox)
+
+
+class Pages:
+    """What an operator reads and sends."""
+
+    def __init__(self, client: TestClient[Any, Any], parts: AdminParts) -> None:
+        self.parts = parts
+        self._client = client
+        self._headers = {"Authorization": f"Bearer {OPERATOR}"}
+
+    async def html(self, path: str, status: int = 200) -> str:
+        """A page as it is sent."""
+        async with self._client.get(path, headers=self._headers, allow_redirects=False) as answer:
+            assert answer.status == status, await answer.text()
+            return await answer.text()
+
+    async def text(self, path: str, status: int = 200) -> str:
+        """What stands on a page, tags left out, spaces as one."""
+        page = re.sub(r"<(script|style|title)\b.*?</\1>", "", await self.html(path, status), flags=re.S)
+        page = re.sub(r"</?(span|code|bdi|a|small|strong|time)\b[^>]*>", "", page)
+        return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+
+    async def leads_to(self, path: str, form: dict[str, Any] | None = None) -> str:
+        """Where a page, or what is posted to it, sends the browser on to."""
+        ask = self._client.get if form is None else self._client.post
+        async with ask(path, headers=self._headers, allow_redirects=False, data=form) as answer:
+            assert answer.status == 303, await answer.text()
+            return str(answer.headers["Location"])
+
+    async def api(self, path: str) -> Any:
+        """What the API answers."""
+        async with self._client.get(f"/api/v1{path}", headers=self._headers) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+
+async def keep(
+    store: Store, event: dict[str, Any], planned: Sequence[PlannedDelivery] = (), account: str = "acme"
+) -> str:
+    """Commits an event with its deliveries; its id."""
+    await store.add(parse_event(json.dumps(event).encode(), account, datetime.now(UTC)), planned)
+    return str(event["id"])
