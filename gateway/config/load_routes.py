@@ -27,7 +27,8 @@ from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
 from gateway.core.errors import Where
 from gateway.core.internal_events import account_named
-from gateway.core.model import Account, ActionUse, Digest, Expression, RetryPolicy, Route
+from gateway.core.model import Account, ActionUse, Digest, Expression, Need, RetryPolicy, Route
+from gateway.core.model.needs import otherwise_of
 from gateway.core.spelling import did_you_mean, nearest
 from gateway.plugin import Action, ConnectionSettings
 from gateway.stripe.event_types import is_thin
@@ -112,7 +113,7 @@ class RouteLoading:
             once_per=self._expression((*at, "once_per"), route.once_per, keys),
             order_by=self._expression((*at, "order_by"), route.order_by, keys),
             is_null_key_dead=route.null_key == "dead",
-            actions=self._in_order(at, uses),
+            actions=self._in_order(at, route, uses),
             connected_accounts=frozenset(route.connected_accounts),
             fetch=fetch,
             dry_run=route.dry_run,
@@ -161,7 +162,8 @@ class RouteLoading:
         settings, actions = parts.settings, parts.actions
         plugin = actions.get(action.uses)
         compiled = None
-        offered = dataclasses.replace(offered, action=name, needed=self._needed(at))
+        failed = frozenset(name for name, need in _otherwise(action).items() if need is not Need.ANY)
+        offered = dataclasses.replace(offered, action=name, needed=self._needed(at), without_output=failed)
         armed = dataclasses.replace(offered, held=self._narrowed(offered.held, action.if_))
         if plugin is None:
             hint = did_you_mean(action.uses, actions)
@@ -189,6 +191,7 @@ class RouteLoading:
             timeout_seconds=action.timeout or (settings.defaults.timeout if settings is not None else 30.0),
             settings=compiled,
             dry_run=action.dry_run,
+            otherwise=_otherwise(action),
         )
 
     def _needed(self, at: Path_) -> frozenset[str] | None:
@@ -199,7 +202,7 @@ class RouteLoading:
         while todo:
             action = actions.get(todo.pop())
             needs = action.get("needs") if isinstance(action, dict) else None
-            if needs is not None and not isinstance(needs, list):
+            if needs is not None and not isinstance(needs, (list, dict)):
                 return None
             for need in needs or ():
                 if not isinstance(need, str) or need not in actions:
@@ -251,14 +254,16 @@ class RouteLoading:
                 call = WrittenCall((*at, "with"), field, method, action.with_, info.stripe_method)
                 self._problems += check_call(call, accounts, self._parts.unfilled, self._source)
 
-    def _in_order(self, at: Path_, uses: list[ActionUse]) -> tuple[ActionUse, ...]:
+    def _in_order(self, at: Path_, route: RouteSettings, uses: list[ActionUse]) -> tuple[ActionUse, ...]:
         """Actions such that each stands after what it needs. Reports unknown needs and cycles."""
         by_name = {use.name: use for use in uses}
         written = set(self._raw_actions(at))
         for use in uses:
             for i, need in enumerate(use.needs):
                 if need not in written:
-                    where = self._source.where((*at, "actions", use.name, "needs", i))
+                    of_needs = (*at, "actions", use.name, "needs")
+                    is_list = isinstance(route.actions[use.name].needs, list)
+                    where = self._source.where((*of_needs, i)) if is_list else self._source.where_key((*of_needs, need))
                     hint = did_you_mean(need, written - {use.name})
                     self._problem(where, f"unknown action {need!r} in needs", hint, "unknown-need")
         ordered, circles = in_order_of_needs({use.name: use.needs for use in uses})
@@ -269,6 +274,13 @@ class RouteLoading:
 
     def _problem(self, where: Where, message: str, hint: str | None = None, code: str = "invalid-value") -> None:
         self._problems.append(Problem(where, message, hint, code=code))
+
+
+def _otherwise(action: ActionSettings) -> dict[str, Need]:
+    """How those of an action's needs have to end that have not to succeed."""
+    return (
+        otherwise_of({name: Need(end) for name, end in action.needs.items()}) if isinstance(action.needs, dict) else {}
+    )
 
 
 def _tried_again_soon(use: ActionUse, action: ActionSettings, digest: Digest) -> ActionUse:

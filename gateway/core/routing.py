@@ -261,10 +261,12 @@ def plan(
             place = route.name, action.name, action.needs
             if error is not None:
                 own = None if action.needs or skipped else error
-                planned.append(PlannedDelivery(*place, error=own, is_judged=False, skipped=skipped))
+                planned.append(
+                    PlannedDelivery(*place, error=own, is_judged=False, skipped=skipped, otherwise=action.otherwise)
+                )
                 continue
             once_key, order_key = keys_for(route, action.name, account, values)
-            planned.append(PlannedDelivery(*place, once_key, order_key, skipped=skipped))
+            planned.append(PlannedDelivery(*place, once_key, order_key, skipped=skipped, otherwise=action.otherwise))
     return planned
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.core.model import DRY_RUN, ActionUse, Attempt, Claim, DeliveryState, Finish, Route
+from gateway.core.model import DRY_RUN, ActionUse, Attempt, Claim, DeliveryState, Finish, Route, was_dry
 
 
 class Unsent(dict[str, Any]):
@@ -30,16 +30,28 @@ def why_dry(claim: Claim, route: Route, action: ActionUse) -> str | None:
 
 
 def steps_of(claim: Claim, needed: frozenset[str]) -> dict[str, Any]:
-    """What templates see as `steps`: the outputs of what an action needs."""
-    steps: dict[str, Any] = {name: {"output": output} for name, output in claim.outputs.items() if name in needed}
+    """What templates see as `steps`: how what an action needs has ended, and the outputs of what succeeded."""
+    steps: dict[str, Any] = {
+        name: {"output": output, "state": "succeeded", "error": None}
+        for name, output in claim.outputs.items()
+        if name in needed
+    }
+    for name, end in claim.ends.items():
+        if name in needed and not was_dry(*end):
+            steps[name] = {"state": end.state, "error": end.reason}
     if _unsent(claim):
-        steps |= {name: Unsent() for name in needed if name not in steps}
+        steps |= {name: Unsent(state="skipped", error=None) for name in needed if name not in steps}
     return steps
 
 
 def _unsent(claim: Claim) -> list[str]:
     """The needs that were dry runs: they have ended, and no output came of them."""
-    return [need for need in claim.delivery.needs if need not in claim.outputs]
+    otherwise = claim.delivery.otherwise
+    return [
+        need
+        for need in claim.delivery.needs
+        if need not in claim.outputs and (need not in otherwise or (need in claim.ends and was_dry(*claim.ends[need])))
+    ]
 
 
 def dry_finish(why: str, attempt: Attempt, rendered: Any, steps: Mapping[str, Any], error: str | None) -> Finish:

@@ -25,13 +25,15 @@ from gateway.core.model import (
     Claim,
     Delivery,
     DeliveryState,
+    End,
     Event,
     Fetch,
     Finish,
+    Need,
     PlannedDelivery,
     Route,
-    was_dry,
 )
+from gateway.core.model.needs import is_met, reason_for
 from gateway.core.routing import RouteTable, route, with_fetched
 from gateway.delivery.attempt import AttemptContext, run_attempt, scope_for
 from gateway.delivery.resources import Resources
@@ -136,7 +138,9 @@ class Simulator:
         ran = [name for name in route.needed_by(action.name) if _may_have_output(ended[route.name, name])]
         unknown = {name: _Unknown(name) for name in ran}
         outputs = {name: self._stand_in.assumed.outputs.get(name, unknown[name]) for name in ran}
-        claim = Claim(_delivery(event, planned, delivery_id), "simulation", event, outputs)
+        of_route = {name: earlier for (of, name), earlier in ended.items() if of == route.name and name not in ran}
+        ends = {name: _assumed_end(earlier) for name, earlier in of_route.items() if earlier.state.is_final}
+        claim = Claim(_delivery(event, planned, delivery_id), "simulation", event, outputs, ends)
         scope = scope_for(claim, attempts, route)
         if route.fetch is not None:
             account = self._config.accounts[event.account]
@@ -174,28 +178,30 @@ class Simulator:
             return _End(DeliveryState.SKIPPED, planned.skipped)
         if planned.error is not None:
             return _End(DeliveryState.DEAD, planned.error)
-        all_needed = route.needed_by(planned.action)
-        needed = {need.name: ended[route.name, need.name] for need in route.actions if need.name in all_needed}
-        for name, earlier in needed.items():
-            if earlier.state is DeliveryState.SKIPPED and not (
-                _was_skipped_for_another(earlier) or was_dry(earlier.state, earlier.reason)
-            ):
-                return _End(DeliveryState.SKIPPED, f"{NEEDED}{name} was skipped")
+        for name in (action.name for action in route.actions if action.name in planned.needs):
+            earlier, need = _assumed_end(ended[route.name, name]), planned.otherwise.get(name, Need.SUCCEEDED)
+            if is_met(need, earlier) is False:
+                because = (earlier.reason or "").startswith(NEEDED) and earlier.state == DeliveryState.SKIPPED
+                reason = earlier.reason if because else reason_for(name, earlier.state)
+                return _End(DeliveryState.SKIPPED, reason)
         for name in planned.needs:
-            if needed[name].state in (DeliveryState.DEAD, DeliveryState.BLOCKED):
-                return _End(DeliveryState.BLOCKED, f"waits for {name}, which is {needed[name].state.value}")
+            earlier, need = _assumed_end(ended[route.name, name]), planned.otherwise.get(name, Need.SUCCEEDED)
+            if not is_met(need, earlier):
+                return _End(DeliveryState.BLOCKED, f"waits for {name}, which is {earlier.state}")
         holder = self._taken.get(planned.once_key or "") or self._stand_in.assumed.done_once.get(planned.once_key or "")
         if holder is not None:
             return _End(DeliveryState.SKIPPED, f"once_per: {holder} has done it")
         return None
 
 
+def _assumed_end(delivery: SimulatedDelivery) -> End:
+    """How one ended, as far as those that need it can tell: what waits for an unknown output would succeed."""
+    state = DeliveryState.SUCCEEDED if delivery.state is DeliveryState.PENDING else delivery.state
+    return End(state.value, delivery.reason)
+
+
 def _may_have_output(delivery: SimulatedDelivery) -> bool:
     return delivery.state in (DeliveryState.SUCCEEDED, DeliveryState.PENDING)
-
-
-def _was_skipped_for_another(delivery: SimulatedDelivery) -> bool:
-    return delivery.reason is not None and delivery.reason.startswith(NEEDED)
 
 
 def _value(key: str | None) -> Any:
@@ -213,6 +219,7 @@ def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Deliv
         action=planned.action,
         run_id="simulation",
         needs=planned.needs,
+        otherwise=planned.otherwise,
         state=DeliveryState.RUNNING,
         attempts=1,
         created_at=datetime.now(UTC),

@@ -17,6 +17,7 @@ from gateway.core.model import (
     ConnectionStatus,
     Delivery,
     DeliveryState,
+    End,
     Event,
     EventSource,
     EventState,
@@ -24,6 +25,7 @@ from gateway.core.model import (
     PlannedDelivery,
     RejectedRequest,
 )
+from gateway.core.model.needs import needs_of, otherwise_of
 from gateway.store.answers import Page
 
 PURGED = "purged"  # the state of what a purge leaves of an event, which nobody sees
@@ -165,13 +167,15 @@ def delivery_of(columns: Iterable[Any]) -> Delivery:
     """A Delivery from the columns DELIVERY."""
     row = DeliveryRow._make(columns)
     state = DeliveryState(row.state)
+    needs = needs_of(row.needs)
     return Delivery(
         id=row.id,
         run_id=row.run_id,
         account=row.account,
         route=row.route,
         action=row.action,
-        needs=() if row.needs == "[]" else tuple(json.loads(row.needs)),
+        needs=tuple(needs),
+        otherwise=otherwise_of(needs),
         state=state,
         waits_for_turn=bool(row.held) and state is DeliveryState.PENDING,
         next_attempt_at=moment(row.due_at) if state is DeliveryState.PENDING else None,
@@ -196,6 +200,20 @@ def claimed_of(columns: Iterable[Any]) -> tuple[Delivery, Event, int]:
     delivery = delivery_of(islice(cells, len(DeliveryRow._fields)))
     event_seq, *event = cells
     return delivery, event_of((event_seq, *event)), event_seq
+
+
+def ended_of(rows: Iterable[Any]) -> tuple[dict[str, Any], dict[str, End]]:
+    """What a claim knows of the others of its run, from the columns action, output, state and reason of those that have
+    ended: the outputs of what succeeded, and how the others ended.
+    """
+    outputs: dict[str, Any] = {}
+    ends: dict[str, End] = {}
+    for row in rows:
+        if row["state"] == "succeeded":
+            outputs[row["action"]] = json.loads(row["output"]) if row["output"] else None
+        else:
+            ends[row["action"]] = End(row["state"], row["reason"])
+    return outputs, ends
 
 
 def attempt_of(columns: Iterable[Any]) -> Attempt:

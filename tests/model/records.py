@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.core.model import Lane
+from gateway.core.model import Lane, Need
 
 EventKey = tuple[str, str]  # account, id
 
@@ -49,6 +50,7 @@ class ModelDelivery:
     output: str | None = None
     fetched: tuple[str, str] | None = None  # what was asked, and the answer: with the first of a run
     digest: list[EventKey] | None = None
+    otherwise: Mapping[str, Need] = field(default_factory=dict)  # how what it needs has to end, if not well
     log: list[tuple[int, str, str | None]] = field(default_factory=list)  # number, outcome and error of each attempt
 
 

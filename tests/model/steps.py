@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -23,6 +23,7 @@ from gateway.core.model import (
     Event,
     EventState,
     Finish,
+    Need,
     Outcome,
     PlannedDelivery,
     Rekeyed,
@@ -41,6 +42,7 @@ SHAPES = (
     (("a", ()), ("b", ("a",))),
     (("a", ()), ("b", ("a",)), ("c", ("b",))),
     (("a", ()), ("b", ()), ("c", ("a", "b"))),
+    (("a", ()), ("b", ("a",)), ("c", ("a", "b"))),
 )  # fmt: skip
 OUTCOMES = (
     "succeeded", "succeeded", "retry", "retry", "dead", "skipped", "dry", "interrupted", "released", "rekeyed",
@@ -88,7 +90,13 @@ def plans(rng: Random) -> list[PlannedDelivery]:
             else:
                 error = None if needs or skipped else "its `if` raises"
                 planned.append(PlannedDelivery(route, action, needs, error=error, is_judged=False, skipped=skipped))
-    return planned
+    return [replace(plan, otherwise=ends(rng, plan.needs)) for plan in planned]
+
+
+def ends(rng: Random, needs: Sequence[str]) -> dict[str, Need]:
+    """How what is needed has to end, where that is not well."""
+    ends = {need: rng.choice((Need.SUCCEEDED, Need.SUCCEEDED, *Need)) for need in needs}
+    return {need: end for need, end in ends.items() if end is not Need.SUCCEEDED}
 
 
 def outcomes(rng: Random) -> Outcome:
@@ -296,7 +304,11 @@ def _owes(planned: Sequence[PlannedDelivery]) -> str:
     return (
         "; ".join(
             f"{p.route}.{p.action}"
-            + (f" needs {'+'.join(p.needs)}" if p.needs else "")
+            + (
+                f" needs {'+'.join(f'{need} {p.otherwise[need]}' if need in p.otherwise else need for need in p.needs)}"
+                if p.needs
+                else ""
+            )
             + key("once", p.once_key)
             + key("order", p.order_key)
             + ("" if p.is_judged else " (not judged)")

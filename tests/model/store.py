@@ -18,6 +18,7 @@ from gateway.core.model import (
     Event,
     Finish,
     Lane,
+    Need,
     Outcome,
     PlannedDelivery,
     Rekeyed,
@@ -147,26 +148,30 @@ class ModelStore:
                     name, key, event_type, Lane(key[0], plan.route, plan.action), runs.setdefault(plan.route, name),
                     plan.needs, state, now, now, plan.is_judged and plan.error is None, plan.once_key, plan.order_key,
                     plan.skipped or plan.error, None, now if state in ("dead", "skipped") else None,
+                    otherwise=plan.otherwise,
                 )
             )  # fmt: skip
 
     # -- needs ------------------------------------------------------------------------------------------------
 
     def _release(self, of: ModelDelivery, now: int) -> None:
-        """Those of the run whose needs have all succeeded need wait no longer."""
-        run = self.run(of)
-        done = {other.lane.action for other in run if other.state == "succeeded" or was_dry(other.state, other.reason)}
-        for other in run:
-            if other.state == "blocked" and done.issuperset(other.needs):
+        """Those of the run whose needs are all met need wait no longer."""
+        run = {other.lane.action: other for other in self.run(of)}
+        for other in run.values():
+            if other.state == "blocked" and all(_meets(other, run[need]) for need in other.needs if need in run):
                 other.state, other.due_at = "pending", now
 
-    def _skip_dependents(self, of: ModelDelivery, what: str, now: int) -> None:
-        """Skips what needs it, directly or through others."""
-        gone = {of.lane.action}
-        while more := [d for d in self.run(of) if d.state == "blocked" and gone.intersection(d.needs)]:
-            for other in more:
-                gone.add(other.lane.action)
-                self._end(other, "skipped", f"{NEEDED}{of.lane.action} was {what}", now)
+    def _settle(self, ended: ModelDelivery, now: int) -> None:
+        """Skips what needed it to end otherwise, and what needs that; those whose needs are met wait no longer."""
+        why = f"{NEEDED}{ended.lane.action} {'' if ended.state == 'succeeded' else 'was '}{ended.state}"
+        gone = [ended]
+        while gone:
+            of = gone.pop(0)
+            for other in self.run(of):
+                if other.state == "blocked" and of.lane.action in other.needs and _meets(other, of) is False:
+                    gone.append(other)
+                    self._end(other, "skipped", why, now)
+        self._release(ended, now)
 
     @staticmethod
     def _end(delivery: ModelDelivery, state: str, reason: str | None, now: int) -> None:
@@ -182,7 +187,7 @@ class ModelStore:
         must(delivery.lane in wanted and delivery.due_at <= now, f"{name} was skipped before it was its turn")
         must(holder in self.holders(delivery, now)[0], f"{name} was skipped for {holder}, which has not done it")
         self._end(delivery, "skipped", f"once_per: {holder} has done it", now)
-        self._skip_dependents(delivery, "skipped", now)
+        self._settle(delivery, now)
 
     def tokens(self, rate: SharedRate, now: int) -> float:
         """What the bucket of a rate holds."""
@@ -237,10 +242,8 @@ class ModelStore:
             delivery.due_at = now + round(ending.wait_seconds * 1000)
             if ending.state is DeliveryState.PENDING:
                 delivery.finished_at = None
-            elif ending.state is DeliveryState.SUCCEEDED or was_dry(ending.state, ending.reason):
-                self._release(delivery, now)
-            elif ending.state is DeliveryState.SKIPPED:
-                self._skip_dependents(delivery, "skipped", now)
+            else:
+                self._settle(delivery, now)
             return True
         delivery.state, delivery.token, delivery.reason = "pending", None, None
         delivery.attempts -= 1
@@ -300,9 +303,17 @@ class ModelStore:
             delivery.due_at = now
             return None
         holders, is_forgettable = self.holders(delivery, now)
+        never = [
+            f"it runs only where {other.lane.action} is {delivery.otherwise[other.lane.action]}, and that has succeeded"
+            for other in self.run(delivery)
+            if other.state == "succeeded" and delivery.otherwise.get(other.lane.action) in (Need.DEAD, Need.SKIPPED)
+        ]
+        if refusal in never:
+            return None
         if refusal is not None:
             return must(refusal in {f"once_per: {other} has done it" for other in holders}, f"of {name}: {refusal}")
         must(is_forgettable, f"{name} was revived, though {holders} did its once key")
+        must(not never, f"{name} was revived, though it can never run")
         self._revive(delivery, now)
         return None
 
@@ -312,7 +323,7 @@ class ModelStore:
         first = self.delivery(delivery.run)
         if first is not None:
             first.fetched = None
-        because = {f"{NEEDED}{delivery.lane.action} was {what}" for what in ("skipped", "cancelled")}
+        because = {f"{NEEDED}{delivery.lane.action} was {what}" for what in ("skipped", "cancelled", "expired")}
         again = {delivery.lane.action}
         run = [other for other in self.run(delivery) if other.state == "skipped"]
         while more := [
@@ -332,7 +343,7 @@ class ModelStore:
         if delivery.state not in ("blocked", "pending", "running", "dead"):
             return f"it is {delivery.state}"
         self._end(delivery, "cancelled", reason, now)
-        self._skip_dependents(delivery, "cancelled", now)
+        self._settle(delivery, now)
         return None
 
     # -- upkeep -----------------------------------------------------------------------------------------------
@@ -414,3 +425,21 @@ class ModelStore:
     def contents(self) -> list[tuple[ModelEvent, list[ModelDelivery]]]:
         """A copy of all that can hold a person's data."""
         return copy.deepcopy([(event, [d for d in self.deliveries if d.event == event.key]) for event in self.events])
+
+
+def _meets(waiting: ModelDelivery, other: ModelDelivery) -> bool | None:
+    """Whether another stands as one that waits needs it; None: not yet, and a retry may still bring it there."""
+    if other.state in ("blocked", "pending", "running"):
+        return None
+    ended = other.state
+    if was_dry(ended, other.reason):
+        ended = "succeeded"
+    elif ended == "skipped" and (other.reason or "").split(": ")[0] in ("digest", "debounce"):
+        return False
+    match waiting.otherwise.get(other.lane.action, Need.SUCCEEDED):
+        case Need.ANY:
+            return True
+        case Need.DEAD:
+            return ended in ("dead", "expired")
+        case need:
+            return True if ended == need.value else None if ended == "dead" else False

@@ -157,6 +157,7 @@ class World:
             ("lane", kept.lane, expected.lane),
             ("run", self._name_of.get(kept.run_id), expected.run),
             ("needs", kept.needs, expected.needs),
+            ("how they have to end", kept.otherwise, expected.otherwise),
             ("judged", kept.is_judged, expected.is_judged),
             ("once key", self._key(kept.once_key, expected.once_key), expected.once_key),
             ("order key", self._key(kept.order_key, expected.order_key), expected.order_key),

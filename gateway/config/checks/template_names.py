@@ -36,7 +36,7 @@ _EVENT = frozenset(
 _JINJA_WRITES = {"null": "none", "undefined": "none", "nil": "none", "NULL": "none", "TRUE": "true", "FALSE": "false"}
 _CONNECTED = frozenset(("id", "vars"))
 _DELIVERY = frozenset(("id", "attempt"))
-_OUTPUT = frozenset(("output",))
+_STEP = frozenset(("output", "state", "error"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Offered:
     action: str = ""
     needed: frozenset[str] | None = frozenset()  # actions whose output is there
     actions: frozenset[str] = frozenset()  # all of the route
+    without_output: frozenset[str] = frozenset()  # those needed that will not have succeeded
     items: frozenset[str] | None = frozenset()  # names that the action itself brings, such as `item`; None: any
     own_objects: Mapping[str, frozenset[str]] = field(default_factory=dict)  # fields by type, of own events alone
     is_digest: bool = False
@@ -201,6 +202,9 @@ def _step(path: tuple[Key, ...], offered: Offered) -> _Fault | None:
                 "error",
             )
         return 1, f"the route has no action {name}", did_you_mean(name, offered.actions - {offered.action}), "error"
-    if len(path) > 2 and path[2] not in _OUTPUT and path[2] not in _METHODS:
+    if len(path) > 2 and path[2] == "output" and name in offered.without_output:
+        hint = f"steps.{name}.error says why, steps.{name}.state how it ended"
+        return 2, f"{offered.action} runs where {name} has not succeeded, so it has no output", hint, "error"
+    if len(path) > 2 and path[2] not in _STEP and path[2] not in _METHODS:
         return 2, f"steps.{name} has no {path[2]}", f"did you mean steps.{name}.output.{path[2]}?", "error"
     return None

@@ -130,7 +130,7 @@ def _path(loc: tuple[int | str, ...], value: Any) -> Path_:
         is_there = part in value if isinstance(value, dict) else isinstance(value, list) and part in range(len(value))
         if is_there:
             value = value[part]
-        elif i < len(loc) - 1 or not isinstance(value, dict) or part == "[key]":
+        elif i < len(loc) - 1 or not isinstance(value, dict) or str(part).endswith("]"):  # such as list[str]
             continue
         path.append(part)
     return tuple(path)

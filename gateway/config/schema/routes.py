@@ -112,8 +112,12 @@ class ActionSettings(Section):
         description="The action's own settings.",
         examples=[{"connection": "warehouse"}],
     )
-    needs: list[Name] = Field(
-        default_factory=list, description="Actions of this route that must succeed first.", examples=[["save"]]
+    needs: list[Name] | dict[Name, Literal["succeeded", "dead", "skipped", "any"]] = Field(
+        default_factory=list,
+        title="list of names, or mapping of names to ends",
+        description="Actions of this route that must succeed first; as a mapping, how each must have ended: succeeded, "
+        "dead (failed for good, or expired), skipped, any.",
+        examples=[["save"], {"save": "dead"}],
     )
     if_: str | bool | None = Field(
         None,

@@ -9,11 +9,9 @@ from gateway.core.model.changes import DONE, ChangeResult, Done, Refusal
 from gateway.core.model.connections import ConnectionChange, ConnectionState, ConnectionStatus, SharedRate
 from gateway.core.model.deliveries import (
     DISABLED,
-    DRY_RUN,
     FINAL_STATES,
     GATEWAY_DIED,
     LEASE_ENDED,
-    NEEDED,
     TRANSITIONS,
     Attempt,
     AttemptOutcome,
@@ -32,9 +30,9 @@ from gateway.core.model.deliveries import (
     Transition,
     is_by_death,
     sources_of,
-    was_dry,
 )
 from gateway.core.model.events import TEST_EVENT_ID, Event, EventFilter, EventSource, EventState, Fetched
+from gateway.core.model.needs import DRY_RUN, NEEDED, End, Need, was_dry
 from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, RejectedFilter, RejectedRequest
 from gateway.core.model.routes import ActionUse, Digest, Expression, Fetch, RetryPolicy, Route
 
@@ -68,6 +66,7 @@ __all__ = [
     "DeliveryState",
     "Digest",
     "Done",
+    "End",
     "Event",
     "EventFilter",
     "EventSource",
@@ -78,6 +77,7 @@ __all__ = [
     "Finish",
     "Gathered",
     "Lane",
+    "Need",
     "Outcome",
     "PlannedDelivery",
     "Reconcile",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from gateway.core.model.events import Event
+from gateway.core.model.needs import End, Need
 
 
 class DeliveryState(StrEnum):
@@ -57,8 +58,8 @@ TRANSITIONS = tuple(
         ("", "blocked", ChangedBy.INTAKE, "it needs others of its run"),
         ("", "dead", ChangedBy.INTAKE, "routing raised an error"),
         ("", "skipped", ChangedBy.INTAKE, "its route is disabled"),
-        ("blocked", "pending", ChangedBy.STORE, "all that it needs has succeeded"),
-        ("blocked", "skipped", ChangedBy.STORE, "one that it needs was skipped or cancelled"),
+        ("blocked", "pending", ChangedBy.STORE, "all that it needs has ended as it should"),
+        ("blocked", "skipped", ChangedBy.STORE, "one that it needs has ended otherwise"),
         ("blocked", "cancelled", ChangedBy.PERSON, "cancels it"),
         ("pending", "running", ChangedBy.GATEWAY, "claims it, when due and in its turn"),
         ("pending", "skipped", ChangedBy.STORE, "its once_per is done, or a digest brings it"),
@@ -90,23 +91,8 @@ def sources_of(target: DeliveryState, by: ChangedBy) -> frozenset[DeliveryState]
     return frozenset(row.source for row in TRANSITIONS if row.source and (row.target, row.by) == (target, by))
 
 
-DRY_RUN = "dry run: "
-"""How the reason of a delivery begins that was skipped because nothing was to be sent. Those that need it run dry
-as well: they know by a need that has ended without an output.
-"""
-
-
 DISABLED = "disabled: "
 """How the reason of a delivery begins that was skipped because its route says `enabled: false`."""
-
-
-NEEDED = "needed action "
-"""How the reason of a delivery begins that was skipped or cancelled for the sake of one that it needs."""
-
-
-def was_dry(state: str, reason: str | None) -> bool:
-    """Whether a delivery was skipped because nothing was to be sent."""
-    return state == DeliveryState.SKIPPED and reason is not None and reason.startswith(DRY_RUN)
 
 
 GATEWAY_DIED = "the gateway died during this attempt; whether it took effect is not known"
@@ -143,7 +129,8 @@ class Gathered:
 class PlannedDelivery:
     """What routing decided is owed for an event: one action of one route.
 
-    `needs` are names of actions planned for the same route in the same run. `error` is set where routing
+    `needs` are names of actions planned for the same route in the same run, `otherwise` how those of them have to end
+    that have not to succeed. `error` is set where routing
     could not decide (an `if` that raised): the delivery begins as a dead letter with that text. Those that need it are
     planned beside it, unjudged as well: their keys are known once the route is judged. `skipped` is set where the route
     is disabled: the delivery begins skipped for that reason, which begins with DISABLED.
@@ -157,6 +144,7 @@ class PlannedDelivery:
     error: str | None = None
     is_judged: bool = True  # False only after a routing error
     skipped: str | None = None
+    otherwise: Mapping[str, Need] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -193,6 +181,7 @@ class Delivery:
     order_key: str | None = None
     rendered: Any = None
     output: Any = None
+    otherwise: Mapping[str, Need] = field(default_factory=dict)  # how needs have to end that have not to succeed
 
     @property
     def lane(self) -> Lane:
@@ -219,6 +208,7 @@ class Claim:
     token: str  # fences a gateway that overslept its lease
     event: Event
     outputs: Mapping[str, Any]  # of the succeeded deliveries of the same run, by action
+    ends: Mapping[str, End] = field(default_factory=dict)  # of the others of the run that have ended, by action
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gateway.core.errors import Where
 from gateway.core.model.accounts import OWN
 from gateway.core.model.deliveries import DISABLED
+from gateway.core.model.needs import Need
 
 
 class Expression(Protocol):
@@ -75,6 +76,7 @@ class ActionUse:
     timeout_seconds: float = 30.0
     settings: Any = None
     dry_run: bool = False
+    otherwise: Mapping[str, Need] = field(default_factory=dict)  # how needs have to end that have not to succeed
 
 
 @dataclass(frozen=True, slots=True)

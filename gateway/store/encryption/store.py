@@ -132,6 +132,7 @@ class EncryptedStore:
             token=json.dumps([claim.token, delivery.account, delivery.event_id, delivery.action]),
             event=self._opened_event(claim.event),
             outputs=outputs,
+            ends=claim.ends,
         )
 
     async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:

@@ -102,46 +102,80 @@ CREATE OR REPLACE FUNCTION is_disabled(reason text) RETURNS boolean LANGUAGE sql
 $$;
 
 
--- Makes pending the blocked deliveries of runs whose needs have all succeeded, or were dry runs. It locks the blocked ones
--- before it looks, so that of two that finish at once the later sees what the earlier did.
-CREATE OR REPLACE FUNCTION release_dependents(now_at bigint, event_seqs bigint[], run_ids text[]) RETURNS void
+-- The names of what is needed: of a list, or the keys of an object, in its order.
+CREATE OR REPLACE FUNCTION needs_of(needs text) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN starts_with(needs, '{') THEN to_jsonb(ARRAY(SELECT json_object_keys(needs::json))) ELSE needs::jsonb END
+$$;
+
+
+-- How one that is needed has to end: of a list, well.
+CREATE OR REPLACE FUNCTION need_of(needs text, action text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN starts_with(needs, '{') THEN needs::jsonb ->> action ELSE 'succeeded' END
+$$;
+
+
+-- Whether a need is met by where another stands; null: not yet, and it may be. gateway.core.model.needs.is_met.
+CREATE OR REPLACE FUNCTION is_met(need text, state text, reason text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE
+    WHEN state IN ('blocked', 'pending', 'running') THEN NULL
+    WHEN state = 'skipped' AND (starts_with(reason, 'digest: ') OR starts_with(reason, 'debounce: ')) THEN false
+    WHEN need = 'any' THEN true
+    WHEN need = 'dead' THEN state IN ('dead', 'expired')
+    WHEN state = 'dead' THEN NULL
+    ELSE need = CASE WHEN was_dry(state, reason) THEN 'succeeded' ELSE state END
+  END
+$$;
+
+
+-- Of the blocked deliveries of runs, makes pending those that wait for nothing more. It locks the blocked ones before it
+-- looks, so that of two that finish at once the later sees what the earlier did. Where `ended` names for each run an action
+-- that has ended, first skips those that needed another end of it, and then what needs these.
+CREATE OR REPLACE FUNCTION settle_dependents(now_at bigint, event_seqs bigint[], run_ids text[], ended text[]) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
   waiting bigint[];
+  roots text[];  -- why, where that is known
 BEGIN
   waiting := ARRAY(
     SELECT b.seq FROM deliveries b
     WHERE b.event_seq = ANY (event_seqs) AND b.state = 'blocked' AND b.run_id = ANY (run_ids) ORDER BY b.seq FOR UPDATE
   );
+  IF waiting = '{}' THEN
+    RETURN;
+  END IF;
+  WHILE ended IS NOT NULL LOOP
+    WITH lost AS (
+      SELECT DISTINCT ON (b.seq) b.seq, coalesce(
+        e.root, format(CASE s.state WHEN 'succeeded' THEN 'needed action %s %s' ELSE 'needed action %s was %s' END,
+          s.action, s.state)
+      ) AS why
+      FROM unnest(event_seqs, run_ids, ended, coalesce(roots, '{}')) WITH ORDINALITY AS e(event_seq, run_id, action, root, place)
+      JOIN deliveries s ON s.event_seq = e.event_seq AND s.run_id = e.run_id AND s.action = e.action
+      JOIN deliveries b ON b.event_seq = e.event_seq AND b.run_id = e.run_id AND b.state = 'blocked'
+        AND b.needs::jsonb ? e.action
+      WHERE b.seq = ANY (waiting) AND is_met(need_of(b.needs, s.action), s.state, s.reason) IS FALSE
+      ORDER BY b.seq, e.place
+    ), skipped AS (
+      UPDATE deliveries b SET state = 'skipped', reason = l.why, finished_at = now_at
+      FROM lost l WHERE b.seq = l.seq AND b.state = 'blocked'
+      RETURNING b.seq, b.event_seq, b.run_id, b.action, b.reason
+    )
+    SELECT array_agg(g.event_seq ORDER BY g.seq), array_agg(g.run_id ORDER BY g.seq), array_agg(g.action ORDER BY g.seq),
+      array_agg(g.reason ORDER BY g.seq)
+    INTO event_seqs, run_ids, ended, roots FROM skipped g;
+  END LOOP;
   UPDATE deliveries b SET state = 'pending', due_at = now_at, held = false
   WHERE b.seq = ANY (waiting) AND b.state = 'blocked' AND NOT EXISTS (
-    SELECT FROM jsonb_array_elements_text(b.needs::jsonb) AS need WHERE NOT EXISTS (
+    SELECT FROM jsonb_array_elements_text(needs_of(b.needs)) AS need WHERE NOT EXISTS (
       SELECT FROM deliveries s WHERE s.event_seq = b.event_seq AND s.run_id = b.run_id AND s.action = need.value
-      AND (s.state = 'succeeded' OR was_dry(s.state, s.reason))
+      AND is_met(need_of(b.needs, s.action), s.state, s.reason)
     )
   );
 END
 $$;
 
 
--- Skips the blocked deliveries of a run that need `gone`, directly or through others.
-CREATE OR REPLACE FUNCTION skip_dependents(now_at bigint, of_event bigint, of_run text, gone text, what text) RETURNS void
-LANGUAGE plpgsql AS $$
-BEGIN
-  WITH RECURSIVE lost AS (
-    SELECT gone COLLATE "C" AS action
-    UNION
-    SELECT b.action FROM deliveries b JOIN lost ON b.needs::jsonb ? lost.action
-    WHERE b.event_seq = of_event AND b.run_id = of_run AND b.state = 'blocked'
-  )
-  UPDATE deliveries b SET state = 'skipped', reason = format('needed action %s was %s', gone, what),
-    finished_at = now_at
-  WHERE b.event_seq = of_event AND b.run_id = of_run AND b.state = 'blocked' AND b.action IN (SELECT l.action FROM lost l);
-END
-$$;
-
-
--- Blocks again what was skipped only because `again` was skipped, cancelled or a dry run.
+-- Blocks again what was skipped only because `again` was skipped, cancelled, expired or a dry run.
 CREATE OR REPLACE FUNCTION revive_dependents(of_event bigint, of_run text, again text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   WITH RECURSIVE dry AS (
@@ -152,7 +186,10 @@ BEGIN
   )
   UPDATE deliveries f SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL
   WHERE f.event_seq = of_event AND f.run_id = of_run AND f.state = 'skipped' AND (
-    f.reason IN (format('needed action %s was skipped', again), format('needed action %s was cancelled', again))
+    f.reason IN (
+      format('needed action %s was skipped', again), format('needed action %s was cancelled', again),
+      format('needed action %s was expired', again)
+    )
     OR was_dry(f.state, f.reason) AND f.action IN (SELECT r.action FROM dry r)
   );
 END
@@ -187,7 +224,7 @@ BEGIN
     SELECT * FROM ended
   LOOP
     IF skipped.has_dependents THEN
-      PERFORM skip_dependents(now_at, skipped.event_seq, skipped.run_id, skipped.action, 'skipped');
+      PERFORM settle_dependents(now_at, ARRAY[skipped.event_seq], ARRAY[skipped.run_id], ARRAY[skipped.action]);
     END IF;
     PERFORM pass_turn(ARRAY[skipped.order_key], ARRAY[skipped.once_key], '{}');
   END LOOP;
@@ -509,10 +546,9 @@ DECLARE
   orders text[];
   onces text[];
   places bigint[];
-  released_events bigint[];
-  released_runs text[];
-  skipped jsonb;
-  gone record;
+  ended_events bigint[];
+  ended_runs text[];
+  ended_actions text[];
 BEGIN
   SELECT array_agg(d.order_key) FILTER (WHERE d.order_key IS NOT NULL),
     array_agg(d.once_key) FILTER (WHERE d.once_key IS NOT NULL)
@@ -539,29 +575,25 @@ BEGIN
       order_key = CASE WHEN g.rekeyed THEN g.ordering ELSE d.order_key END
     FROM ends g WHERE d.id = g.id AND d.token = g.token AND d.state = 'running'
     RETURNING g.place, d.seq, d.runs, d.event_seq, d.run_id, d.action, d.state, d.has_dependents,
-      d.state = 'succeeded' OR was_dry(d.state, d.reason) AS releases, g.outcome, g.started, g.duration, g.error
+      g.outcome, g.started, g.duration, g.error
   ), recorded AS (
     INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)
     SELECT e.seq, e.runs, e.started, e.duration, e.outcome, e.error FROM ended e WHERE e.outcome IS NOT NULL
     ON CONFLICT DO NOTHING
   )
   SELECT array_agg(e.place),
-    array_agg(e.event_seq) FILTER (WHERE e.has_dependents AND e.releases),
-    array_agg(e.run_id) FILTER (WHERE e.has_dependents AND e.releases),
-    jsonb_agg(jsonb_build_array(e.event_seq, e.run_id, e.action))
-      FILTER (WHERE e.has_dependents AND e.state = 'skipped' AND NOT e.releases)
-  INTO places, released_events, released_runs, skipped FROM ended e;
-  IF released_events IS NOT NULL THEN
-    PERFORM release_dependents(now_at, released_events, released_runs);
+    array_agg(e.event_seq ORDER BY e.place) FILTER (WHERE e.has_dependents AND e.state <> 'pending'),
+    array_agg(e.run_id ORDER BY e.place) FILTER (WHERE e.has_dependents AND e.state <> 'pending'),
+    array_agg(e.action ORDER BY e.place) FILTER (WHERE e.has_dependents AND e.state <> 'pending')
+  INTO places, ended_events, ended_runs, ended_actions FROM ended e;
+  IF ended_events IS NOT NULL THEN
+    PERFORM settle_dependents(now_at, ended_events, ended_runs, ended_actions);
   END IF;
-  FOR gone IN SELECT s.value AS v FROM jsonb_array_elements(skipped) AS s ORDER BY (s.value ->> 0)::bigint LOOP
-    PERFORM skip_dependents(now_at, (gone.v ->> 0)::bigint, gone.v ->> 1, gone.v ->> 2, 'skipped');
-  END LOOP;
   IF orders <> '{}' OR onces <> '{}' THEN
     PERFORM pass_turn(orders, onces, '{}');
   END IF;
   RETURN ARRAY(SELECT coalesce(p.place = ANY (places), false) FROM generate_series(1, cardinality(f_id)) AS p(place))
-    || (released_events IS NOT NULL OR orders <> '{}' OR onces <> '{}' OR 'pending' = ANY (f_state));
+    || (ended_events IS NOT NULL OR orders <> '{}' OR onces <> '{}' OR 'pending' = ANY (f_state));
 END
 $$;
 
@@ -693,6 +725,7 @@ DECLARE
   refusals text[] := '{}';
   wanted text;
   holder text;
+  never text;
   d record;
 BEGIN
   PERFORM lock_keys(ARRAY(
@@ -703,6 +736,13 @@ BEGIN
     holder := NULL;
     IF d.seq IS NOT NULL AND d.once_key IS NOT NULL THEN
       holder := done_by(d.once_key, d.seq);
+    END IF;
+    never := NULL;
+    IF starts_with(d.needs, '{') THEN
+      SELECT format('it runs only where %s is %s, and that has succeeded', n.key, n.value) INTO never
+      FROM json_each_text(d.needs::json) WITH ORDINALITY AS n(key, value, place)
+      JOIN deliveries s ON s.event_seq = d.event_seq AND s.run_id = d.run_id AND s.action = n.key
+      WHERE s.state = 'succeeded' AND NOT is_met(n.value, s.state, s.reason) ORDER BY n.place LIMIT 1;
     END IF;
     IF d.seq IS NULL THEN
       refusals := refusals || 'there is no such delivery'::text;
@@ -716,10 +756,12 @@ BEGIN
     ELSIF d.state = 'blocked' THEN
       refusals := refusals || format('it waits for %s; retry that', (
         SELECT string_agg(n.value, ', ' ORDER BY n.place)
-        FROM jsonb_array_elements_text(d.needs::jsonb) WITH ORDINALITY AS n(value, place)
+        FROM jsonb_array_elements_text(needs_of(d.needs)) WITH ORDINALITY AS n(value, place)
       ));
     ELSIF holder IS NOT NULL THEN
       refusals := refusals || format('once_per: %s has done it', holder);
+    ELSIF never IS NOT NULL THEN
+      refusals := refusals || never;
     ELSE
       UPDATE deliveries f SET state = CASE WHEN d.needs = '[]' THEN 'pending' ELSE 'blocked' END, held = false,
         due_at = now_at, attempts = 0, reason = NULL, finished_at = NULL
@@ -727,7 +769,7 @@ BEGIN
       UPDATE deliveries f SET fetched = NULL WHERE f.id = d.run_id AND f.fetched IS NOT NULL;
       PERFORM revive_dependents(d.event_seq, d.run_id, d.action);
       IF d.needs <> '[]' THEN
-        PERFORM release_dependents(now_at, ARRAY[d.event_seq], ARRAY[d.run_id]);
+        PERFORM settle_dependents(now_at, ARRAY[d.event_seq], ARRAY[d.run_id], NULL);
       END IF;
       refusals := refusals || NULL::text;
     END IF;
@@ -758,7 +800,7 @@ BEGIN
       UPDATE deliveries f SET state = 'cancelled', reason = why, finished_at = now_at, token = NULL, lease_until = NULL,
         held = false
       WHERE f.seq = d.seq AND f.state = d.state;
-      PERFORM skip_dependents(now_at, d.event_seq, d.run_id, d.action, 'cancelled');
+      PERFORM settle_dependents(now_at, ARRAY[d.event_seq], ARRAY[d.run_id], ARRAY[d.action]);
       PERFORM pass_turn(ARRAY[d.order_key], ARRAY[d.once_key], '{}');
       refusals := refusals || NULL::text;
     END IF;

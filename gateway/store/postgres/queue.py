@@ -24,6 +24,7 @@ from gateway.core.model import (
     Released,
     SharedRate,
 )
+from gateway.core.model.needs import kept_needs
 from gateway.store.answers import Added, Due
 from gateway.store.group_commit import GroupCommit
 from gateway.store.keeping import kept_json, kept_key, kept_ms, kept_text
@@ -37,6 +38,7 @@ from gateway.store.records import (
     beginning,
     claimed_of,
     digest_reason,
+    ended_of,
     event_of,
     fetched_json,
     fetched_of,
@@ -94,9 +96,9 @@ CLAIMED = f"""
 SELECT {DELIVERY}, {EVENT_BESIDE} FROM deliveries d JOIN events e ON e.seq = d.event_seq
 WHERE d.seq = ANY ($1::bigint[]) AND d.state = 'running' AND d.token = $2
 """
-OUTPUTS = """
-SELECT run_id, action, output FROM deliveries
-WHERE event_seq = ANY ($1::bigint[]) AND run_id = ANY ($2::text[]) AND state = 'succeeded'
+ENDED = """
+SELECT run_id, action, output, state, reason FROM deliveries
+WHERE event_seq = ANY ($1::bigint[]) AND run_id = ANY ($2::text[]) AND state NOT IN ('blocked', 'pending', 'running')
 """
 
 
@@ -116,7 +118,7 @@ def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[
             delivery_id = next(remaining_ids)
             row = (
                 place, delivery_id, run_ids.setdefault(p.route, delivery_id), p.route, p.action,
-                json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, kept_key(p.once_key),
+                kept_needs(p.needs, p.otherwise), (p.route, p.action) in needed, kept_key(p.once_key),
                 kept_key(p.order_key),
                 kept_text(beginning(p)[1]),
             )  # fmt: skip
@@ -251,14 +253,13 @@ class PostgresQueue(PostgresDatabase):
         """What was just claimed, in that order, with events and outputs."""
         rows = {row["seq"]: claimed_of(row) for row in await self._claiming.fetch(CLAIMED, seqs, token)}
         claimed = [rows[seq] for seq in seqs if seq in rows]
-        outputs: dict[str, dict[str, Any]] = {}
+        of_run: dict[str, list[Any]] = {}
         if needy := [(event_seq, delivery.run_id) for delivery, _, event_seq in claimed if delivery.needs]:
             event_seqs, run_ids = zip(*needy, strict=True)
-            for row in await self._claiming.fetch(OUTPUTS, event_seqs, run_ids):
-                of_run = outputs.setdefault(row["run_id"], {})
-                of_run[row["action"]] = json.loads(row["output"]) if row["output"] else None
+            for row in await self._claiming.fetch(ENDED, event_seqs, run_ids):
+                of_run.setdefault(row["run_id"], []).append(row)
         return [
-            Claim(delivery, token, event, outputs.get(delivery.run_id, {}) if delivery.needs else {})
+            Claim(delivery, token, event, *ended_of(of_run.get(delivery.run_id, ()) if delivery.needs else ()))
             for delivery, event, _ in claimed
         ]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from gateway.core.model import Event, PlannedDelivery
+from gateway.core.model.needs import kept_needs
 from gateway.store.answers import Added
 from gateway.store.keeping import kept_key, kept_text
 from gateway.store.records import beginning, milliseconds, new_ids
@@ -94,7 +94,7 @@ def insert_deliveries(
             keys = kept_key(p.once_key), kept_key(p.order_key)
             row = (
                 seq + i, ids[i], event_seq, run_ids.setdefault(p.route, ids[i]), account, p.route, p.action,
-                json.dumps(p.needs) if p.needs else "[]", (p.route, p.action) in needed, state, 0, now_ms, now_ms,
+                kept_needs(p.needs, p.otherwise), (p.route, p.action) in needed, state, 0, now_ms, now_ms,
                 now_ms if reason is not None else None, p.is_judged and p.error is None, *keys, kept_text(reason),
             )  # fmt: skip
             if keys == (None, None):

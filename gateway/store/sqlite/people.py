@@ -48,9 +48,9 @@ from gateway.store.sqlite.turns import (
     done_by,
     make_due,
     pass_turn,
-    release_dependents,
     revive_dependents,
-    skip_dependents,
+    settle_dependents,
+    why_never,
 )
 
 CANCELLABLE = sources_of(DeliveryState.CANCELLED, ChangedBy.PERSON)
@@ -116,6 +116,8 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> Chan
         holder = done_by(connection, once_key, seq)
         if holder is not None:
             return Refusal(f"once_per: {holder} has done it")
+    if (never := why_never(connection, event_seq, run_id, needs)) is not None:
+        return Refusal(never)
     connection.execute(
         "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?", (seq,)
     )
@@ -124,7 +126,7 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> Chan
     if needs == "[]":
         make_due(connection, row, now_ms)
     else:
-        release_dependents(connection, event_seq, run_id, now_ms)
+        settle_dependents(connection, event_seq, run_id, None, now_ms)
     return DONE
 
 
@@ -143,7 +145,7 @@ def cancel(connection: sqlite3.Connection, delivery_id: str, reason: str, now_ms
         " WHERE seq = ?",
         (kept_text(reason), now_ms, seq),
     )
-    skip_dependents(connection, event_seq, run_id, action, "cancelled", now_ms)
+    settle_dependents(connection, event_seq, run_id, action, now_ms)
     pass_turn(connection, once_key=once_key, order_key=order_key)
     return DONE
 

@@ -8,7 +8,6 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import (
@@ -16,7 +15,6 @@ from gateway.core.model import (
     AttemptOutcome,
     Claim,
     Delivery,
-    DeliveryState,
     Fetched,
     Finish,
     Gathered,
@@ -25,7 +23,6 @@ from gateway.core.model import (
     Rekeyed,
     Released,
     SharedRate,
-    was_dry,
 )
 from gateway.store.answers import Due
 from gateway.store.keeping import AHEAD_MS, kept_json, kept_key, kept_ms, kept_text
@@ -35,6 +32,7 @@ from gateway.store.records import (
     EVENT_BESIDE,
     claimed_of,
     digest_reason,
+    ended_of,
     event_of,
     fetched_json,
     fetched_of,
@@ -43,7 +41,7 @@ from gateway.store.records import (
 from gateway.store.sqlite.clock import bring_forward
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.maintenance import mark, marked
-from gateway.store.sqlite.turns import done_by, pass_turn, release_dependents, skip_dependents, take_turn_anew
+from gateway.store.sqlite.turns import done_by, pass_turn, settle_dependents, take_turn_anew
 
 LANES_ON_THE_LOOP = 200  # so many are looked through in about 2 ms; more are left to the reading thread
 
@@ -95,8 +93,8 @@ def claim(
         ).fetchall()
         claimed = {row["seq"]: claimed_of(row) for row in rows}
         for delivery, event, event_seq in (claimed[seq] for seq in part):
-            outputs = _outputs(connection, event_seq, delivery) if delivery.needs else {}
-            claims.append(Claim(delivery, token, event, outputs))
+            of_run = _ended(connection, event_seq, delivery) if delivery.needs else ()
+            claims.append(Claim(delivery, token, event, *ended_of(of_run)))
     return claims
 
 
@@ -119,17 +117,17 @@ def _was_done_once(connection: sqlite3.Connection, row: sqlite3.Row, now_ms: int
         "UPDATE deliveries SET state = 'skipped', reason = ?, finished_at = ? WHERE seq = ?",
         (f"once_per: {holder} has done it", now_ms, seq),
     )
-    skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
+    settle_dependents(connection, event_seq, run_id, action, now_ms)
     pass_turn(connection, once_key=once_key, order_key=order_key)
     return True
 
 
-def _outputs(connection: sqlite3.Connection, event_seq: int, delivery: Delivery) -> dict[str, Any]:
-    rows = connection.execute(
-        "SELECT action, output FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'succeeded'",
+def _ended(connection: sqlite3.Connection, event_seq: int, delivery: Delivery) -> list[sqlite3.Row]:
+    return connection.execute(
+        "SELECT action, output, state, reason FROM deliveries WHERE event_seq = ? AND run_id = ?"
+        " AND state NOT IN ('blocked', 'pending', 'running')",
         (event_seq, delivery.run_id),
-    )
-    return {action: json.loads(output) if output else None for action, output in rows}
+    ).fetchall()
 
 
 def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending: Outcome, now_ms: int) -> bool:
@@ -159,11 +157,8 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending:
             take_turn_anew(connection, seq, once_key=once_key, order_key=order_key)
         else:
             pass_turn(connection, once_key=once_key, order_key=order_key)
-    if has_dependents and isinstance(ending, Finish):
-        if ending.state is DeliveryState.SUCCEEDED or was_dry(ending.state, ending.reason):
-            release_dependents(connection, event_seq, run_id, now_ms)
-        elif ending.state is DeliveryState.SKIPPED:
-            skip_dependents(connection, event_seq, run_id, action, "skipped", now_ms)
+    if has_dependents and not is_pending:
+        settle_dependents(connection, event_seq, run_id, action, now_ms)
     return True
 
 

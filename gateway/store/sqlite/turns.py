@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from gateway.core.model import NEEDED, was_dry
+from gateway.core.model import End, Need, was_dry
+from gateway.core.model.needs import needs_of, never_runs, otherwise_of, reason_for, settle
+
+REVIVED = ("skipped", "cancelled", "expired")
+"""The ends of an action for whose sake others were skipped, who wait again when a person retries it."""
 
 
 def hold_in_turn(connection: sqlite3.Connection, seq: int, *, once_key: str | None, order_key: str | None) -> None:
@@ -58,47 +62,36 @@ def make_due(connection: sqlite3.Connection, row: sqlite3.Row, now_ms: int) -> N
     hold_in_turn(connection, row["seq"], once_key=row["once_key"], order_key=row["order_key"])
 
 
-def release_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, now_ms: int) -> None:
-    """Makes pending the blocked deliveries of a run whose needs have all succeeded, or were dry runs."""
+def settle_dependents(
+    connection: sqlite3.Connection, event_seq: int, run_id: str, ended: str | None, now_ms: int
+) -> None:
+    """Makes pending, or skips, what waited in a run for the action that has ended; see `core.model.needs.settle`."""
     rows = connection.execute(
         "SELECT seq, action, needs, state, once_key, order_key, reason FROM deliveries"
         " WHERE event_seq = ? AND run_id = ?",
         (event_seq, run_id),
     ).fetchall()
-    done = {row["action"] for row in rows if row["state"] == "succeeded" or was_dry(row["state"], row["reason"])}
-    for row in rows:
-        if row["state"] == "blocked" and done.issuperset(json.loads(row["needs"])):
-            make_due(connection, row, now_ms)
-
-
-def skip_dependents(
-    connection: sqlite3.Connection, event_seq: int, run_id: str, action: str, what: str, now_ms: int
-) -> None:
-    """Skips the blocked deliveries of a run that need `action`, directly or through others."""
-    rows = connection.execute(
-        "SELECT seq, action, needs FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'blocked'",
-        (event_seq, run_id),
-    ).fetchall()
-    gone = {action}
-    while True:
-        more = [row for row in rows if row["action"] not in gone and gone.intersection(json.loads(row["needs"]))]
-        if not more:
-            return
-        for row in more:
-            gone.add(row["action"])
-            connection.execute(
-                "UPDATE deliveries SET state = 'skipped', reason = ?, finished_at = ? WHERE seq = ?",
-                (f"{NEEDED}{action} was {what}", now_ms, row["seq"]),
-            )
+    blocked = {row["action"]: row for row in rows if row["state"] == "blocked"}
+    if not blocked:
+        return
+    ends = {row["action"]: End(row["state"], row["reason"]) for row in rows}
+    settled = settle(ends, {action: needs_of(row["needs"]) for action, row in blocked.items()}, ended)
+    for action, reason in settled.skipped.items():
+        connection.execute(
+            "UPDATE deliveries SET state = 'skipped', reason = ?, finished_at = ? WHERE seq = ?",
+            (reason, now_ms, blocked[action]["seq"]),
+        )
+    for action in settled.released:
+        make_due(connection, blocked[action], now_ms)
 
 
 def revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, action: str) -> None:
-    """Blocks again what was skipped only because `action` was skipped, cancelled or a dry run."""
+    """Blocks again what was skipped only because `action` was skipped, cancelled, expired or a dry run."""
     rows = connection.execute(
         "SELECT seq, action, needs, reason FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'skipped'",
         (event_seq, run_id),
     ).fetchall()
-    because = (f"{NEEDED}{action} was skipped", f"{NEEDED}{action} was cancelled")
+    because = [reason_for(action, state) for state in REVIVED]
     revived = [row["seq"] for row in rows if row["reason"] in because]
     dry = {row["action"]: json.loads(row["needs"]) for row in rows if was_dry("skipped", row["reason"])}
     again = {action}
@@ -108,6 +101,20 @@ def revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: st
     connection.executemany(
         "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?",
         [(seq,) for seq in revived],
+    )
+
+
+def why_never(connection: sqlite3.Connection, event_seq: int, run_id: str, needs: str) -> str | None:
+    """Why what has these needs could wait for ever: one of them has succeeded, and should have ended otherwise."""
+    wanted = otherwise_of(needs_of(needs))
+    if not wanted:
+        return None
+    rows = connection.execute(
+        "SELECT action FROM deliveries WHERE event_seq = ? AND run_id = ? AND state = 'succeeded'", (event_seq, run_id)
+    )
+    done = {row["action"] for row in rows}
+    return next(
+        (never_runs(name, need) for name, need in wanted.items() if name in done and need is not Need.ANY), None
     )
 
 

@@ -276,3 +276,37 @@ async def test_a_list_is_whole_where_fetch_would_bring_it(tmp_path: Path) -> Non
     cut = event("invoice.paid", object={"lines": {"object": "list", "has_more": True, "data": [], "url": "/v1/x"}})
     result = await Simulator(loaded(tmp_path, FETCHING)).simulate(cut)
     assert result.deliveries[0].rendered["body"] is False
+
+
+OTHERWISE = """\
+routes:
+  r:
+    events: ['*']
+    actions:
+      a: {uses: http_forward, with: {connection: warehouse}}
+      b: {uses: http_forward, needs: {a: dead}, with: {connection: warehouse, body: "{{ steps.a.error }}"}}
+      c: {uses: http_forward, needs: {a: any}, with: {connection: warehouse, body: "{{ steps.a.state }}"}}
+      d: {uses: http_forward, needs: [b], with: {connection: warehouse}}
+      e: {uses: http_forward, needs: {a: succeeded, b: any}, with: {connection: warehouse}}
+"""
+
+
+async def test_an_action_that_needs_another_to_fail_runs_where_it_does_and_sees_why(tmp_path: Path) -> None:
+    simulator = Simulator(loaded(tmp_path, OTHERWISE))
+    assert ends(await simulator.simulate(event())) == {
+        "a": ("succeeded", None),
+        "b": ("skipped", "needed action a succeeded"),
+        "c": ("succeeded", None),
+        "d": ("skipped", "needed action a succeeded"),
+        "e": ("succeeded", None),
+    }
+    failed = await simulator.simulate(event(id="evt_2"), Assumed(failures={"a": "out of stock"}))
+    assert {name: state for name, (state, _) in ends(failed).items()} == {
+        "a": "dead",
+        "b": "succeeded",
+        "c": "succeeded",
+        "d": "succeeded",
+        "e": "blocked",
+    }
+    bodies = {delivery.action.name: (delivery.rendered or {}).get("body") for delivery in failed.deliveries}
+    assert (bodies["b"], bodies["c"]) == ("out of stock", "dead")
