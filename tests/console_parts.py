@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from gateway.cli.dev.environment import DevFetcher
 from gateway.config.load import load
 from gateway.config.runtime import RuntimeConfig
 from gateway.core.envelope import parse_event
-from gateway.core.model import PlannedDelivery
+from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, EventState, Finish, Lane, PlannedDelivery
 from gateway.core.routing import RouteTable
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
@@ -82,8 +83,21 @@ class Pages:
 
 
 async def keep(
-    store: Store, event: dict[str, Any], planned: Sequence[PlannedDelivery] = (), account: str = "acme"
+    store: Store,
+    event: dict[str, Any],
+    planned: Sequence[PlannedDelivery] = (),
+    account: str = "acme",
+    state: EventState = EventState.ROUTED,
 ) -> str:
     """Commits an event with its deliveries; its id."""
-    await store.add(parse_event(json.dumps(event).encode(), account, datetime.now(UTC)), planned)
+    parsed = parse_event(json.dumps(event).encode(), account, datetime.now(UTC))
+    await store.add(replace(parsed, state=state), planned)
     return str(event["id"])
+
+
+async def died(store: Store, lane: Lane, error: str) -> str:
+    """Claims the oldest due delivery of a lane and ends it dead; its id."""
+    (claim,) = await store.claim({lane: 1}, lease_seconds=60)
+    attempt = Attempt(claim.delivery.attempts, datetime.now(UTC), 1.0, AttemptOutcome.DEAD, error)
+    assert await store.finish(claim.delivery.id, claim.token, Finish(DeliveryState.DEAD, attempt, reason=error))
+    return claim.delivery.id

@@ -340,6 +340,13 @@ class ReportStore(Protocol):
     async def buckets(self, edges: Sequence[datetime]) -> Sequence[Bucket]:
         """What happened between each edge and the next."""
 
+    async def counts_by_time(
+        self, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
+    ) -> Sequence[Mapping[str, int]]:
+        """How many events, or deliveries, of a filter came between each edge and the next, by their state now; running
+        deliveries are left out. Of the filter, accounts, types, routes, actions, lanes and states narrow.
+        """
+
     async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
         """Seconds from made to succeeded, of the newest deliveries that succeeded since then; sorted."""
 

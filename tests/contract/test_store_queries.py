@@ -195,6 +195,12 @@ async def test_the_overview_counts_what_happened_and_what_waits(store: Store, cl
     early, late = await store.buckets(edges)
     assert (early.start, dict(early.events), dict(early.deliveries)) == (start, {"routed": 4, "unmatched": 1}, {})
     assert (dict(late.events), dict(late.deliveries)) == ({"routed": 4, "unmatched": 1}, {"succeeded": 8, "dead": 8})
+    came = await store.counts_by_time(edges, EventFilter(accounts=("acme",)))
+    assert [dict(bar) for bar in came] == [{"routed": 4}, {"routed": 3, "unmatched": 1}]
+    early_type, _ = await store.counts_by_time(edges, EventFilter(types=(TYPES[1],)))
+    assert dict(early_type) == {"routed": 2}
+    made = await store.counts_by_time(edges, DeliveryFilter(routes=("fulfil",), actions=("ship",)))
+    assert [dict(bar) for bar in made] == [{"dead": 4}, {"dead": 4}]
     found = await store.latencies(start, limit=5)
     assert len(found) == 5
     assert found == sorted(found)

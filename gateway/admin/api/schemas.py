@@ -211,6 +211,7 @@ class DeliveryOut(OfRecord):
     """A delivery in a list."""
 
     id: str
+    run_id: str = Field("", description="Deliveries of one route that were planned together share it.")
     event_id: str
     account: str
     type: str = Field(validation_alias=AliasChoices("type", "event_type"))

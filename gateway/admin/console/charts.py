@@ -20,6 +20,7 @@ class Stack:
 
     label: str
     parts: Mapping[str, int]
+    href: str | None = None  # where a click on it leads
 
 
 def bars(stacks: Sequence[Stack], kinds: Sequence[str], title: str) -> Markup:
@@ -44,11 +45,16 @@ def bars(stacks: Sequence[Stack], kinds: Sequence[str], title: str) -> Markup:
                 )
             )
         if shapes:
-            groups.append(Markup("<g><title>{}: {}</title>{}</g>").format(stack.label, told, Markup("").join(shapes)))
+            group = Markup("<g><title>{}: {}</title>{}</g>").format(stack.label, told, Markup("").join(shapes))
+            if stack.href is not None:
+                link = Markup('<a href="{}" aria-label="{}: {}">{}</a>')
+                group = link.format(stack.href, stack.label, told, group)
+            groups.append(group)
+    role = "figure" if any(stack.href for stack in stacks) else "img"
     drawn = Markup(
-        '<svg class="chart" viewBox="0 0 {0} {1}" preserveAspectRatio="none" role="img" aria-label="{2}">{3}'
+        '<svg class="chart" viewBox="0 0 {0} {1}" preserveAspectRatio="none" role="{5}" aria-label="{2}">{3}'
         '<line x1="0" y1="{4}" x2="{0}" y2="{4}" class="axis"/><line x1="0" y1="4" x2="{0}" y2="4" class="axis"/></svg>'
-    ).format(BAR_WIDTH, BAR_HEIGHT + 1, title, Markup("").join(groups), BAR_HEIGHT)
+    ).format(BAR_WIDTH, BAR_HEIGHT + 1, title, Markup("").join(groups), BAR_HEIGHT, role)
     times = [stacks[place].label for place in _ticks(len(stacks))] if stacks else []
     return Markup(
         '<div class="plot"><div class="heights" aria-hidden="true"><span>{:,}</span><span>0</span></div>{}'

@@ -1,9 +1,10 @@
-"""The inbox: the list and its live tail, one event, replays."""
+"""The inbox: the list and its live tail, replays of many."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp_jinja2
@@ -12,28 +13,18 @@ from aiohttp.client_exceptions import ClientConnectionResetError
 from multidict import MultiMapping
 
 from gateway.admin.api.schemas import EventOut, EventsQuery, EventsWhere, JobAsk, ListOf
-from gateway.admin.console.charts import Box
+from gateway.admin.console.charts import Stack
 from gateway.admin.console.forms import asked, checked, fields, listing
-from gateway.admin.console.notices import go_back, notices, started
+from gateway.admin.console.notices import started
 from gateway.admin.console.render import confirm_page, page, query_string
+from gateway.admin.event_story import human_line
 from gateway.admin.inbox import body_of
-from gateway.admin.playground import explained
+from gateway.admin.operations import Operations
 from gateway.admin.problems import Refused
-from gateway.admin.request import actor, parts
+from gateway.admin.request import AdminParts, actor, parts
 from gateway.admin.waiting import STATES
-from gateway.core.model import Delivery, Event, EventFilter
+from gateway.core.model import Event
 from gateway.core.routing import names
-
-SIBLINGS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The deliveries of one run as a graph along `needs`."""
-
-    route: str
-    columns: Sequence[Sequence[Box]]
-    arrows: Sequence[tuple[str, str]]
 
 
 async def listed(request: web.Request) -> web.StreamResponse:
@@ -41,16 +32,55 @@ async def listed(request: web.Request) -> web.StreamResponse:
     admin = parts(request)
     kinds = await admin.store.event_kinds()
     query, wrong = asked(request.query, EventsQuery)
+    is_live = "live" in request.query
+    events = ListOf[EventOut](items=[], next=None) if query is None else await admin.operations.events(query)
     context = {
-        "page": ListOf(items=[], next=None) if query is None else await admin.operations.events(query),
+        "page": events,
+        "lines": await _lines(admin.operations, events.items),
+        "stacks": [] if query is None or is_live else await _bars(admin, request, query),
         "wrong": wrong,
         **listing(request.query, EventsQuery),
         "accounts": sorted({kind.account for kind in kinds} | set(admin.gateway.config.accounts)),
         "types": sorted({kind.type for kind in kinds})[:500],
         "outcomes": list(STATES),
-        "is_live": "live" in request.query,
+        "is_live": is_live,
     }
     return page(request, "events.html", context, status=200 if wrong is None else 422)
+
+
+async def _lines(operations: Operations, events: Sequence[EventOut | Event]) -> dict[tuple[str, str], str | None]:
+    """What each event is about, in words, by account and id."""
+    lines: dict[tuple[str, str], str | None] = {}
+    for event in events:
+        for whole in await operations.store.event(event.id, event.account):
+            lines[event.account, event.id] = human_line(body_of(await operations.shown(whole)))
+    return lines
+
+
+async def _bars(admin: AdminParts, request: web.Request, query: EventsQuery) -> list[Stack]:
+    """When events of the list came, over its time or the last day; each bar leads to those of its time. None for what
+    no index counts.
+    """
+    if query.text or query.object or query.outcome:
+        return []
+    where, now = query.filter(), datetime.now(UTC)
+    until = where.until or now
+    since = where.since or until - timedelta(days=1)
+    bars = await admin.history.counts(replace(where, since=None, until=None), since, until, now)
+    form = "%a %d %b %H:%M" if until - since > timedelta(days=1.5) else "%H:%M"
+    narrowed = fields(request.query, EventsWhere)
+    return [
+        Stack(
+            start.strftime(form),
+            counts,
+            "/events" + query_string({**narrowed, "since": _second(start), "until": _second(end)}),
+        )
+        for start, end, counts in bars
+    ]
+
+
+def _second(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _wants(event: Event, query: EventsQuery) -> bool:
@@ -82,86 +112,14 @@ async def live(request: web.Request) -> web.StreamResponse:
                 await response.write(b": nothing\n\n")
                 continue
             events = [event for event in arrived.events if _wants(event, query)]
-            context = {"events": events, "left_out": arrived.left_out}
+            lines = await _lines(parts(request).operations, events)
+            context = {"events": events, "left_out": arrived.left_out, "lines": lines}
             rows = aiohttp_jinja2.render_string("_event_rows.html", request, context)
-            lines = "".join(f"data: {line}\n" for line in rows.splitlines())
-            await response.write(f"event: rows\n{lines}\n".encode("utf-8", "replace"))
+            data = "".join(f"data: {line}\n" for line in rows.splitlines())
+            await response.write(f"event: rows\n{data}\n".encode("utf-8", "replace"))
     except (ClientConnectionResetError, ConnectionError):
         pass  # the watcher has left
     return response
-
-
-async def _event(request: web.Request) -> Event:
-    return await parts(request).operations.only_event(request.match_info["id"], request.query.get("account", ""))
-
-
-async def show(request: web.Request) -> web.StreamResponse:
-    """One event: its JSON, what matched and why not, its deliveries, its siblings."""
-    event, operations = await _event(request), parts(request).operations
-    deliveries = await operations.deliveries_of(event)
-    siblings = []
-    if event.object_id is not None:
-        listed = await operations.store.event_page(EventFilter(object_id=event.object_id), limit=SIBLINGS + 1)
-        siblings = [other for other in listed.items if (other.account, other.id) != (event.account, event.id)]
-    shown = await operations.shown(event)
-    context = {
-        "event": event,
-        "body": body_of(shown),
-        "deliveries": deliveries,
-        "runs": _runs(deliveries),
-        "siblings": siblings[:SIBLINGS],
-        "routes": await explained(operations.config, event, shown),
-        **notices(request),
-    }
-    return page(request, "event.html", context)
-
-
-def _runs(owed: Sequence[Delivery]) -> list[Run]:
-    """Each run as a graph."""
-    runs: dict[str, list[Delivery]] = {}
-    for delivery in owed:
-        runs.setdefault(delivery.run_id, []).append(delivery)
-    graphs: list[Run] = []
-    for deliveries in runs.values():
-        by_action = {delivery.action: delivery for delivery in deliveries}
-        depths: dict[str, int] = {}
-
-        def depth(action: str, by_action: dict[str, Delivery] = by_action, depths: dict[str, int] = depths) -> int:
-            if action not in depths:
-                depths[action] = 0  # a circle, which the config forbids, would end here
-                needs = [need for need in by_action[action].needs if need in by_action]
-                depths[action] = max((depth(need) + 1 for need in needs), default=0)
-            return depths[action]
-
-        columns: list[list[Box]] = [[] for _ in range(max(map(depth, by_action)) + 1)]
-        for action, delivery in by_action.items():
-            columns[depth(action)].append(
-                Box(action, f"{action}: {delivery.state.value}", delivery.state.value, f"/deliveries/{delivery.id}")
-            )
-        arrows = [(need, delivery.action) for delivery in deliveries for need in delivery.needs]
-        graphs.append(Run(deliveries[0].route, columns, arrows))
-    return graphs
-
-
-async def raw(request: web.Request) -> web.StreamResponse:
-    """The event exactly as posted, but for what its account redacts, as a file: never shown by the browser."""
-    event = await parts(request).operations.shown(await _event(request))
-    return web.Response(
-        body=event.body,
-        headers={"Content-Type": "application/json", "Content-Disposition": 'attachment; filename="event.json"'},
-    )
-
-
-async def replay(request: web.Request) -> web.StreamResponse:
-    """Routes one event through today's configuration."""
-    event = await _event(request)
-    force = (await request.post()).get("force") == "yes"
-    listed = [EventOut.of(event)]
-    (replayed,) = await parts(request).operations.replay(actor(request), listed, force=force, dry_run=False)
-    count, owed = len(replayed.deliveries), ", ".join(replayed.owed)
-    said = f"Made {count} new deliveries: {owed}." if count else "Nothing to do: no route wants it today."
-    kind, text = ("said", said) if replayed.refused is None else ("refused", replayed.refused)
-    return go_back(request, f"/events/{event.id}", kind, text, account=event.account)
 
 
 async def confirm_many(request: web.Request) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from gateway.admin.api.schemas import JobAnswer
 from gateway.admin.auth import Role
 from gateway.admin.console import escaping as text
 from gateway.admin.console.charts import bars, graph
+from gateway.admin.console.json_view import folded
+from gateway.admin.event_story import after_words
 from gateway.admin.problems import Refused, title_of
 from gateway.admin.request import parts, person
 
@@ -43,11 +46,15 @@ def setup_templates(app: web.Application) -> None:
         ago=amounts.ago,
         clock=amounts.clock,
         pretty=text.pretty,
+        folded=folded,
+        json=lambda value: text.visible(json.dumps(value, ensure_ascii=False, default=str)),
         short=text.short,
         duration=amounts.duration,
         size=amounts.size,
     )
-    environment.globals.update(bars=bars, graph=graph, static=_static_url, query=query_string, version=__version__)
+    environment.globals.update(
+        bars=bars, graph=graph, static=_static_url, after=after_words, query=query_string, version=__version__
+    )
 
 
 def _static_url(name: str) -> str:

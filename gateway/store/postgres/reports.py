@@ -265,6 +265,28 @@ class PostgresReports(PostgresDatabase):
                 counts[place - 1][which][state] = count
         return [Bucket(start, *counted) for start, counted in zip(edges, counts, strict=False)]
 
+    async def counts_by_time(
+        self, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
+    ) -> Sequence[Mapping[str, int]]:
+        kinds = Terms()
+        if isinstance(where, EventFilter):
+            index, alias = EVENTS, "k"
+            event_kind_terms(where, kinds)
+        else:
+            index, alias = DELIVERIES, "d"
+            delivery_kind_terms(where, kinds)
+        bounds = index.bounds(edges[0], edges[-1], kinds.values)
+        times = bounds.mark([milliseconds(edge) for edge in edges])
+        each = f"SELECT t.{index.time} AS at FROM {index.table} t WHERE {index.of_kind(alias + '.{}')} AND {bounds}"
+        sql = (
+            f"WITH RECURSIVE {index.kinds()} SELECT width_bucket(c.at, {times}::bigint[]), {alias}.state, count(*)"
+            f" FROM {index.wanted(alias, kinds)}, LATERAL ({each} OFFSET 0) c GROUP BY 1, 2"
+        )
+        counts: list[dict[str, int]] = [{} for _ in edges[1:]]
+        for place, state, count in await self._console.fetch(sql, *kinds.values):
+            counts[place - 1][state] = count
+        return counts
+
     async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
         rows = await self._console.fetch(LATENCIES, milliseconds(since), limit)
         return sorted(max(0, duration) / 1000 for (duration,) in rows)

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import pairwise
 
 from gateway.core.model import Delivery, DeliveryFilter, Event, EventFilter
 from gateway.core.routing import names
@@ -242,6 +243,26 @@ def delivery_page(
             place = seq
         if len(seqs) <= limit:
             return Page(items, None)
+
+
+def counts_by_time(
+    connection: sqlite3.Connection, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
+) -> list[dict[str, int]]:
+    """See Store.counts_by_time."""
+    if isinstance(where, EventFilter):
+        index, wants, time_column = EVENTS, _wants_event(where), "received_at"
+    else:
+        index, wants, time_column = DELIVERIES, _wants_delivery(where), "created_at"
+    seqs = [first_seq(connection, index.table, time_column, milliseconds(edge)) for edge in edges]
+    kinds = index.wanted(connection, wants)
+    stretches: list[dict[str, int]] = []
+    for low, high in pairwise(seqs):
+        counts: dict[str, int] = {}
+        for kind in kinds if low < high else ():
+            if count := index.count(connection, kind, range(low, high), -1):
+                counts[kind[-1]] = counts.get(kind[-1], 0) + count
+        stretches.append(counts)
+    return stretches
 
 
 def count_deliveries(connection: sqlite3.Connection, where: DeliveryFilter, at_most: int) -> int:

@@ -15,22 +15,13 @@ from gateway.store.records import AUDIT, audit_page_of, milliseconds, moment
 from gateway.store.sqlite import pages
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.pages import DELIVERIES, EVENTS, EVERYTHING
-from gateway.store.sqlite.skip_scan import first_seq
 from gateway.store.sqlite.turns import done_by
 
 
 def _buckets(connection: sqlite3.Connection, edges: Sequence[datetime]) -> list[Bucket]:
     times = [milliseconds(edge) for edge in edges]
-    seqs = [first_seq(connection, "events", "received_at", at) for at in times]
-    kinds = list(EVENTS.kinds(connection))
     stretches = []
-    for i in range(len(edges) - 1):
-        events: dict[str, int] = {}
-        if seqs[i] < seqs[i + 1]:
-            for kind in kinds:
-                _, _, state = kind
-                if count := EVENTS.count(connection, kind, range(seqs[i], seqs[i + 1]), -1):
-                    events[state] = events.get(state, 0) + count
+    for i, events in enumerate(pages.counts_by_time(connection, edges, EventFilter())):
         ended = connection.execute(
             "SELECT state, count(*) FROM deliveries WHERE finished_at >= ? AND finished_at < ? GROUP BY state",
             (times[i], times[i + 1]),
@@ -103,6 +94,11 @@ class SqliteReports(SqliteFile):
 
     async def buckets(self, edges: Sequence[datetime]) -> Sequence[Bucket]:
         return await self._console.run(lambda c: _buckets(c, edges))
+
+    async def counts_by_time(
+        self, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
+    ) -> Sequence[Mapping[str, int]]:
+        return await self._console.run(lambda c: pages.counts_by_time(c, edges, where))
 
     async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
         sql = (
