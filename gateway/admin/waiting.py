@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from gateway.admin.amounts import duration
-from gateway.core.model import ConnectionState, ConnectionStatus, Delivery, DeliveryState
+from gateway.core.model import ConnectionState, ConnectionStatus, Delivery, DeliveryState, Need
 
-Outcome = Literal["dead", "waiting", "succeeded", "skipped", "cancelled"]
+Outcome = Literal["dead", "expired", "waiting", "succeeded", "skipped", "cancelled"]
 STATES: dict[Outcome, tuple[DeliveryState, ...]] = {  # the first of which an event has a delivery decides
     "dead": (DeliveryState.DEAD,),
+    "expired": (DeliveryState.EXPIRED,),
     "waiting": (DeliveryState.PENDING, DeliveryState.RUNNING, DeliveryState.BLOCKED),
     "succeeded": (DeliveryState.SUCCEEDED,),
     "cancelled": (DeliveryState.CANCELLED,),
@@ -26,6 +27,12 @@ def outcome_of(states: Iterable[DeliveryState]) -> Outcome | None:
     return next((outcome for outcome, words in STATES.items() if any(counts[word] for word in words)), None)
 
 
+def _needed(delivery: Delivery, name: str) -> str:
+    """`save to succeed`, `save to be dead`, `save to end`."""
+    need = delivery.otherwise.get(name, Need.SUCCEEDED)
+    return f"{name} to {'succeed' if need is Need.SUCCEEDED else 'end' if need is Need.ANY else f'be {need}'}"
+
+
 def waits_for(
     delivery: Delivery, connection: ConnectionStatus | None, needed: Sequence[str], now: datetime | None = None
 ) -> str | None:
@@ -33,7 +40,7 @@ def waits_for(
     is how the one that it goes by stands.
     """
     if delivery.state is DeliveryState.BLOCKED:
-        return f"for {' and '.join(needed)} to succeed"
+        return f"for {' and '.join(_needed(delivery, name) for name in needed)}"
     if delivery.state is not DeliveryState.PENDING:
         return None
     if delivery.waits_for_turn:

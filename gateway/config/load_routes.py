@@ -11,6 +11,7 @@ from typing import Any
 from gateway.config.action_fields import fields_of
 from gateway.config.action_settings import Compiling
 from gateway.config.checks.dependencies import in_order_of_needs
+from gateway.config.checks.expires import check_expires
 from gateway.config.checks.internal_events import check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events
 from gateway.config.checks.stripe import check_fetch, check_organisation, data_fields, fetch_of
@@ -72,6 +73,8 @@ class RouteLoading:
         self._problems += check_organisation(at, route, accounts, self._source)
         self._problems += check_own(at, route, self._source)
         self._problems += check_digest(at, route, self._source)
+        retries = parts.settings.defaults.retry if parts.settings is not None else None
+        self._problems += check_expires(at, route, retries, self._source)
         held = self._held(at, route)
         fetch = fetch_of(route)
         armed = self._narrowed(held, route.if_)
@@ -192,6 +195,7 @@ class RouteLoading:
             settings=compiled,
             dry_run=action.dry_run,
             otherwise=_otherwise(action),
+            expires_seconds=action.expires,
         )
 
     def _needed(self, at: Path_) -> frozenset[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
 from gateway.core.masking import Masker, Maskers
 from gateway.core.model import (
+    DRY_RUN,
     ActionUse,
     Attempt,
     AttemptOutcome,
@@ -35,6 +37,7 @@ from gateway.core.tracing import AttemptTrace
 from gateway.delivery.attempt_errors import AttemptError, Phase, explained, why_missing
 from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
+from gateway.delivery.expiry import seconds_left, why_expired
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.stripe_writes import NoWrites, StripeWriters
@@ -129,6 +132,7 @@ class _Run:
         self._fetched: Mapping[str, Any] | None = None
         self._note: str | None = None  # of what a person may wonder at, where it succeeds
         self._kept: Any = None  # of the rendered `with`
+        self._left_seconds = math.inf  # until it expires
 
     async def result(self) -> AttemptResult:
         """The phases in their order, to the end of the attempt."""
@@ -168,6 +172,9 @@ class _Run:
         if route.digest is None and is_forgotten(claim.event.body):
             raise AttemptError(FORGOTTEN, is_final=True)
         self._dry = why_dry(claim, route, self._use)
+        self._left_seconds = seconds_left(claim, self._use, self._context.now())
+        if (expired := why_expired(self._left_seconds, self._use)) is not None:
+            raise _Settled(self._expired(expired))
         self._scope = scope_for(claim, self._context, route)
         if not self._delivery.is_judged:
             raise _Settled(self._judged_late())
@@ -268,6 +275,12 @@ class _Run:
             return self._dry_finish(self._dry, error)
         return Finish(DeliveryState.DEAD, self._attempt(AttemptOutcome.DEAD, error), reason=error, rendered=self._kept)
 
+    def _expired(self, why: str) -> Finish:
+        if self._dry is not None:
+            attempt = self._attempt(AttemptOutcome.SKIPPED)
+            return Finish(DeliveryState.SKIPPED, attempt, reason=f"{DRY_RUN}it would be {why} ({self._dry})")
+        return Finish(DeliveryState.EXPIRED, self._attempt(AttemptOutcome.EXPIRED), reason=why)
+
     def _explained(self, error: BaseException) -> AttemptError:
         missing = why_missing(self._claim.event, self._delivery.account, self._fetched)
         return explained(error, self._phase, self._use, missing)
@@ -283,6 +296,7 @@ class _Run:
             last = f"{error.message} (attempt {self._delivery.attempts} of {retry.attempts}, the last)"
             return AttemptResult(self._dead(last), pause, error.is_of_connection)
         attempt = self._attempt(AttemptOutcome.RETRY, error.message)
+        wait = min(wait, max(0.0, self._left_seconds))  # then it has expired, and what needs that to fail runs
         ending = Finish(DeliveryState.PENDING, attempt, wait_seconds=wait, rendered=self._kept)
         return AttemptResult(ending, pause, error.is_of_connection)
 

@@ -41,7 +41,7 @@ TABLES = (
         ("seq", "id", "event_seq", "run_id", "account", "route", "action", "needs", "has_dependents", "state", "held",
          "due_at", "attempts", "runs", "created_at", "finished_at", "claimed_at", "lease_until", "token", "judged",
          "once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched",
-         "digest"),
+         "digest", "word"),
         booleans=("has_dependents", "held", "judged"),
     ),
     _Table(

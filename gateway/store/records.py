@@ -26,6 +26,7 @@ from gateway.core.model import (
     RejectedRequest,
 )
 from gateway.core.model.needs import needs_of, otherwise_of
+from gateway.core.model.word import word_of
 from gateway.store.answers import Page
 
 PURGED = "purged"  # the state of what a purge leaves of an event, which nobody sees
@@ -74,6 +75,7 @@ class DeliveryRow(NamedTuple):
     last_error: str | None
     rendered: str | None
     output: str | None
+    word: str | None
     event_id: str
     event_type: str
 
@@ -176,6 +178,7 @@ def delivery_of(columns: Iterable[Any]) -> Delivery:
         action=row.action,
         needs=tuple(needs),
         otherwise=otherwise_of(needs),
+        word=word_of(row.word),
         state=state,
         waits_for_turn=bool(row.held) and state is DeliveryState.PENDING,
         next_attempt_at=moment(row.due_at) if state is DeliveryState.PENDING else None,

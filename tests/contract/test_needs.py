@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.model import DONE, DRY_RUN, DeliveryFilter, Finish, Need, PlannedDelivery, Refusal
+from gateway.core.model import DONE, DRY_RUN, DeliveryFilter, Finish, Need, PlannedDelivery, Refusal, Word
 from gateway.store.protocol import Store
-from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, owed, states
+from tests.contract.test_store import DEAD, EXPIRED, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed, states
 
 _ALL = DeliveryFilter()
 DRY = replace(SKIPPED, reason=f"{DRY_RUN}nothing was sent (route r says dry_run)")
@@ -32,10 +32,11 @@ async def end(store: Store, finish: Finish) -> str:
         (DRY, {"any"}),
         (DEAD, {"dead", "any"}),
         (SKIPPED, {"skipped", "any"}),
+        (EXPIRED, {"dead", "any"}),
         (None, {"any"}),  # cancelled
         (replace(SKIPPED, reason="debounce: dlv_2 stands for it"), set()),
     ],
-    ids=["succeeded", "dry", "dead", "skipped", "cancelled", "stood for"],
+    ids=["succeeded", "dry", "dead", "skipped", "expired", "cancelled", "stood for"],
 )
 async def test_an_action_runs_where_another_has_ended_as_it_asks(
     store: Store, how: Finish | None, ran: set[str]
@@ -92,3 +93,14 @@ async def test_nobody_retries_what_can_never_run(store: Store) -> None:
     [tell] = [d.id for d in await store.deliveries(_ALL, limit=9) if d.action == "tell"]
     refused = Refusal("it runs only where save is dead, and that has succeeded")
     assert await store.retry([tell]) == {tell: refused}
+
+
+async def test_who_retries_what_expired_wants_it_late_at_every_attempt_and_after_its_death(store: Store) -> None:
+    await store.add(an_event(), [owed()])
+    id = await end(store, EXPIRED)
+    assert await store.retry([id]) == {id: DONE}
+    assert await end(store, later(0)) == id
+    assert await end(store, DEAD) == id
+    assert await store.retry([id]) == {id: DONE}
+    [claim] = await claim_all(store)
+    assert claim.delivery.word == Word(is_wanted_late=True)

@@ -53,6 +53,7 @@ def attempt(outcome: AttemptOutcome = AttemptOutcome.SUCCEEDED, error: str | Non
 
 SUCCEEDED = Finish(DeliveryState.SUCCEEDED, attempt())
 DEAD = Finish(DeliveryState.DEAD, attempt(AttemptOutcome.DEAD, "no"), reason="no")
+EXPIRED = Finish(DeliveryState.EXPIRED, attempt(AttemptOutcome.EXPIRED), reason="expired: 2d old")
 SKIPPED = Finish(DeliveryState.SKIPPED, attempt(AttemptOutcome.SKIPPED), reason="its `if` is false")
 
 

@@ -23,7 +23,7 @@ from gateway.core.model import (
 )
 from gateway.store.protocol import Store
 from tests.conftest import Clock
-from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
+from tests.contract.test_store import DEAD, EXPIRED, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
 
 Change = tuple[DeliveryState | None, DeliveryState, ChangedBy]
 TABLE: set[Change] = {(row.source, row.target, row.by) for row in TRANSITIONS}
@@ -129,6 +129,13 @@ async def test_every_transition_of_the_table_happens_and_no_other(
     await scene.note(ChangedBy.STORE)
     await scene.cancel("j")
     await scene.add(("k",), skipped=f"{DISABLED}route r says `enabled: false`")
+    await scene.add(("l",), ("m", "l"))
+    await scene.run("l", replace(SKIPPED, reason=f"{DRY_RUN}nothing is sent"))
+    await scene.run("m", EXPIRED)
+    await scene.retry("l")
+    await scene.retry("m")
+    await scene.run("l", EXPIRED)
+    await scene.retry("l")
     assert scene.seen == TABLE
     await store.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.core.model import Lane, Need
 
@@ -51,6 +52,7 @@ class ModelDelivery:
     fetched: tuple[str, str] | None = None  # what was asked, and the answer: with the first of a run
     digest: list[EventKey] | None = None
     otherwise: Mapping[str, Need] = field(default_factory=dict)  # how what it needs has to end, if not well
+    word: dict[str, Any] = field(default_factory=dict)  # what people said
     log: list[tuple[int, str, str | None]] = field(default_factory=list)  # number, outcome and error of each attempt
 
 

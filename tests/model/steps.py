@@ -45,7 +45,8 @@ SHAPES = (
     (("a", ()), ("b", ("a",)), ("c", ("a", "b"))),
 )  # fmt: skip
 OUTCOMES = (
-    "succeeded", "succeeded", "retry", "retry", "dead", "skipped", "dry", "interrupted", "released", "rekeyed",
+    "succeeded", "succeeded", "retry", "retry", "dead", "skipped", "dry", "expired", "interrupted", "released",
+    "rekeyed",
 )  # fmt: skip
 ODD_TEXTS = ("refused", "refused", "a NUL \0 in it", "half a pair \ud83d", "x" * 5000)
 ODD_REASONS = (None, "waits", "waits for \ud83d", "a NUL \0 in it")
@@ -108,7 +109,12 @@ def outcomes(rng: Random) -> Outcome:
     if kind == "rekeyed":
         return Rekeyed(*(rng.choice((None, '["r1", "a", "k1"]', LONG)) for _ in "12"))
     error = rng.choice(ODD_TEXTS) if kind in ("retry", "dead", "interrupted") else None
-    reason = {"dead": error, "skipped": "its `if` is false", "dry": f"{DRY_RUN}of the route"}.get(kind)
+    reason = {
+        "dead": error,
+        "skipped": "its `if` is false",
+        "expired": "expired: 2d old",
+        "dry": f"{DRY_RUN}of the route",
+    }.get(kind)
     outcome = AttemptOutcome(kind) if kind != "dry" else AttemptOutcome.SKIPPED
     state = DeliveryState({"retry": "pending", "interrupted": "pending", "dry": "skipped"}.get(kind, kind))
     output = odd_output(rng) if kind == "succeeded" else None

@@ -319,6 +319,9 @@ class ModelStore:
 
     def _revive(self, delivery: ModelDelivery, now: int) -> None:
         delivery.attempts, delivery.reason, delivery.finished_at = 0, None, None
+        is_late = delivery.state == "expired" or "late" in delivery.word
+        keeps_yes = delivery.state in ("dead", "expired") and "by" in delivery.word
+        delivery.word = (delivery.word if keeps_yes else {}) | ({"late": True} if is_late else {})
         delivery.state, delivery.due_at = "blocked" if delivery.needs else "pending", now
         first = self.delivery(delivery.run)
         if first is not None:
@@ -418,7 +421,7 @@ class ModelStore:
                 return False
             if delivery.state == "dead" and dead_ms is not None and ended_at >= now - dead_ms:
                 return False
-            if delivery.state in ("succeeded", "skipped", "cancelled") and ended_at >= ended_before:
+            if delivery.state in ("succeeded", "skipped", "cancelled", "expired") and ended_at >= ended_before:
                 return False
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -21,6 +22,7 @@ from gateway.core.model import (
     Refusal,
     SharedRate,
 )
+from gateway.core.model.word import word_of
 from gateway.store.protocol import Store
 from tests.model.records import DisagreementError, EventKey, ModelDelivery, must
 from tests.model.sides import ModelSides
@@ -158,6 +160,7 @@ class World:
             ("run", self._name_of.get(kept.run_id), expected.run),
             ("needs", kept.needs, expected.needs),
             ("how they have to end", kept.otherwise, expected.otherwise),
+            ("what people said", kept.word, word_of(json.dumps(expected.word))),
             ("judged", kept.is_judged, expected.is_judged),
             ("once key", self._key(kept.once_key, expected.once_key), expected.once_key),
             ("order key", self._key(kept.order_key, expected.order_key), expected.order_key),

@@ -12,7 +12,13 @@ from gateway.admin.problems import Refused
 from gateway.admin.request import actor, parts
 from gateway.core.model import DeliveryState
 
-RETRIED = (DeliveryState.DEAD, DeliveryState.CANCELLED, DeliveryState.SKIPPED, DeliveryState.PENDING)
+RETRIED = (
+    DeliveryState.DEAD,
+    DeliveryState.EXPIRED,
+    DeliveryState.CANCELLED,
+    DeliveryState.SKIPPED,
+    DeliveryState.PENDING,
+)
 CANCELLED = (DeliveryState.DEAD, DeliveryState.BLOCKED, DeliveryState.PENDING, DeliveryState.RUNNING)
 
 

@@ -25,6 +25,7 @@ _ENDS = {
     "succeeded": "is delivered",
     "skipped": "is skipped",
     "dead": "becomes a dead letter",
+    "expired": "expires",
     "blocked": "stays blocked",
     "pending": "cannot be told beforehand",
 }

@@ -57,3 +57,7 @@ def check_digest(at: Path_, route: RouteSettings, source: Source) -> Iterator[Pr
             where = source.where_key((*at, "actions", name, "needs"))
             message = "cannot stand beside digest: each action gathers its own events"
             yield Problem(where, message, "put the two actions into two routes", code="digest")
+        if action.expires is not None:
+            where = source.where_key((*at, "actions", name, "expires"))
+            message = "cannot stand beside digest: its events are not of one age"
+            yield Problem(where, message, "say `if: event.created > ...`, or take it out", code="digest")

@@ -127,6 +127,12 @@ class ActionSettings(Section):
         examples=["object.amount_total >= 100000"],
     )
     retry: RetrySettings | None = Field(None, description="Instead of defaults.retry, key by key.")
+    expires: Bound | None = Field(
+        None,
+        title="duration",
+        description="What is older, since Stripe made the event, ends expired instead of being sent.",
+        examples=["24h"],
+    )
     timeout: Timeout | None = Field(None, description="Instead of defaults.timeout.", examples=["2m"])
     dry_run: bool = Field(
         False, description="true: everything happens but the sending; what would go out is kept.", examples=[True]

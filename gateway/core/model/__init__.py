@@ -35,6 +35,7 @@ from gateway.core.model.events import TEST_EVENT_ID, Event, EventFilter, EventSo
 from gateway.core.model.needs import DRY_RUN, NEEDED, End, Need, was_dry
 from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, RejectedFilter, RejectedRequest
 from gateway.core.model.routes import ActionUse, Digest, Expression, Fetch, RetryPolicy, Route
+from gateway.core.model.word import Word
 
 __all__ = [
     "DISABLED",
@@ -91,6 +92,7 @@ __all__ = [
     "Route",
     "SharedRate",
     "Transition",
+    "Word",
     "is_by_death",
     "sources_of",
     "was_dry",

@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.core.model.events import Event
 from gateway.core.model.needs import End, Need
+from gateway.core.model.word import Word
 
 
 class DeliveryState(StrEnum):
@@ -22,6 +23,7 @@ class DeliveryState(StrEnum):
     SKIPPED = "skipped"  # was not owed after all: its `if` was false, `once_per`, a skipped need
     CANCELLED = "cancelled"  # a person ended it
     DEAD = "dead"  # will not be retried by itself
+    EXPIRED = "expired"  # too old to be sent
 
     @property
     def is_final(self) -> bool:
@@ -29,7 +31,7 @@ class DeliveryState(StrEnum):
         return self in FINAL_STATES
 
 
-FINAL_STATES = frozenset({DeliveryState.SUCCEEDED, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.DEAD})
+FINAL_STATES = frozenset(set(DeliveryState) - {DeliveryState.BLOCKED, DeliveryState.PENDING, DeliveryState.RUNNING})
 
 
 class ChangedBy(StrEnum):
@@ -68,6 +70,7 @@ TRANSITIONS = tuple(
         ("running", "skipped", ChangedBy.GATEWAY, "its if is false, its route is disabled, or it is a dry run"),
         ("running", "pending", ChangedBy.GATEWAY, "will try again, or gives it back"),
         ("running", "dead", ChangedBy.GATEWAY, "failed for good, or too often"),
+        ("running", "expired", ChangedBy.GATEWAY, "is older than its expires allows"),
         ("running", "pending", ChangedBy.STORE, "its lease ended"),
         ("running", "cancelled", ChangedBy.PERSON, "cancels it"),
         ("skipped", "pending", ChangedBy.PERSON, "retries it"),
@@ -78,6 +81,8 @@ TRANSITIONS = tuple(
         ("dead", "pending", ChangedBy.PERSON, "retries it"),
         ("dead", "blocked", ChangedBy.PERSON, "retries it, and its needs are not done"),
         ("dead", "cancelled", ChangedBy.PERSON, "cancels it"),
+        ("expired", "pending", ChangedBy.PERSON, "retries it"),
+        ("expired", "blocked", ChangedBy.PERSON, "retries it, and its needs are not done"),
     )
 )
 """Every change of state there is; all else a store refuses. The contract's tests see each of them happen on each store,
@@ -114,6 +119,7 @@ class AttemptOutcome(StrEnum):
     SKIPPED = "skipped"
     RETRY = "retry"  # failed in a way that may pass
     DEAD = "dead"  # failed for good, or out of attempts
+    EXPIRED = "expired"  # too old: nothing was sent
     INTERRUPTED = "interrupted"  # the gateway stopped or died meanwhile: whether it took effect is not known
 
 
@@ -182,6 +188,7 @@ class Delivery:
     rendered: Any = None
     output: Any = None
     otherwise: Mapping[str, Need] = field(default_factory=dict)  # how needs have to end that have not to succeed
+    word: Word = field(default_factory=Word)  # what people said of it
 
     @property
     def lane(self) -> Lane:
@@ -213,7 +220,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """How the attempt of a claim ended: SUCCEEDED, SKIPPED, DEAD, or PENDING, to run again after `wait_seconds`."""
+    """How the attempt of a claim ended: by a final state, or PENDING, to run again after `wait_seconds`."""
 
     state: DeliveryState
     attempt: Attempt

@@ -77,6 +77,7 @@ class ActionUse:
     settings: Any = None
     dry_run: bool = False
     otherwise: Mapping[str, Need] = field(default_factory=dict)  # how needs have to end that have not to succeed
+    expires_seconds: float | None = None  # what is older is not sent any more
 
 
 @dataclass(frozen=True, slots=True)

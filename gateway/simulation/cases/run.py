@@ -198,7 +198,7 @@ class _Comparison:
             yield self._failure(here, what, "ends otherwise", state.value, delivery.state.value, why)
             return
         name: Path_ = (what,)
-        for key, expected in (("skipped", wanted.skipped), ("error", wanted.error)):
+        for key, expected in (("skipped", wanted.skipped), ("error", wanted.error), ("expired", wanted.expired)):
             if _is_wanted(expected):
                 yield from self._failures_of(text_difference(expected, delivery.reason, (*at, key), (*name, key)))
         for key, exact in (("with", False), ("exactly", True)):
@@ -238,6 +238,8 @@ def _wanted_state(wanted: ExpectedDelivery) -> tuple[DeliveryState, str | None]:
         return DeliveryState.SKIPPED, "skipped"
     if _is_wanted(wanted.error):
         return DeliveryState.DEAD, "error"
+    if _is_wanted(wanted.expired):
+        return DeliveryState.EXPIRED, "expired"
     if wanted.blocked:
         return DeliveryState.BLOCKED, "blocked"
     return DeliveryState.SUCCEEDED, None

@@ -21,12 +21,13 @@ Environment = dict[str, Annotated[str, BeforeValidator(_as_text)]]
 
 
 class ExpectedDelivery(Section):
-    """What one delivery must be. Without `skipped`, `error` and `blocked`, it must succeed."""
+    """What one delivery must be. Without `skipped`, `error`, `expired` and `blocked`, it must succeed."""
 
     with_: dict[str, Any] | None = Field(None, alias="with", description="Rendered values; what is left out is free.")
     exactly: dict[str, Any] | None = Field(None, description="All rendered values; nothing more may be there.")
     skipped: Any = Field(None, description="true, or a part of the reason, or a matcher.")
     error: Any = Field(None, description="A dead letter: true, or a part of its error, or a matcher.")
+    expired: Any = Field(None, description="Too old: true, or a part of the reason, or a matcher.")
     blocked: bool = Field(False, description="true: something it needs is dead, so it waits.")
     after: list[Name] | None = Field(None, description="Actions it must wait for, directly or through others.")
     once_per: Any = Field(None, description="The value of the route's once_per.")

@@ -718,6 +718,16 @@ $$;
 -- == People ==
 
 
+-- What stays of what people said of a delivery when it is retried. gateway.core.model.word.word_after_retry.
+CREATE OR REPLACE FUNCTION word_after_retry(word text, state text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT nullif(jsonb_strip_nulls(
+    CASE WHEN state IN ('dead', 'expired') AND word::jsonb ? 'by' THEN word::jsonb ELSE '{}' END || jsonb_build_object(
+      'late', CASE WHEN state = 'expired' OR word::jsonb ? 'late' THEN true END
+    )
+  ), '{}')::text
+$$;
+
+
 -- Revives deliveries, and forgets what was fetched for their runs. Returns for each null where done, else why not.
 CREATE OR REPLACE FUNCTION retry_afresh(given_now bigint, ids text[]) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
@@ -764,7 +774,7 @@ BEGIN
       refusals := refusals || never;
     ELSE
       UPDATE deliveries f SET state = CASE WHEN d.needs = '[]' THEN 'pending' ELSE 'blocked' END, held = false,
-        due_at = now_at, attempts = 0, reason = NULL, finished_at = NULL
+        due_at = now_at, attempts = 0, reason = NULL, finished_at = NULL, word = word_after_retry(d.word, d.state)
       WHERE f.seq = d.seq AND f.state = d.state;
       UPDATE deliveries f SET fetched = NULL WHERE f.id = d.run_id AND f.fetched IS NOT NULL;
       PERFORM revive_dependents(d.event_seq, d.run_id, d.action);

@@ -97,12 +97,14 @@ CREATE TABLE deliveries (
   rendered text COLLATE "C",
   output text COLLATE "C",
   fetched text COLLATE "C",  -- with the first delivery of a run, for all of it
-  digest text COLLATE "C"  -- JSON: the numbers of the events that it brings
+  digest text COLLATE "C",  -- JSON: the numbers of the events that it brings
+  word text COLLATE "C"  -- JSON: what people said of it, gateway.core.model.word
 ) PARTITION BY LIST (state);
 
 CREATE TABLE deliveries_open PARTITION OF deliveries FOR VALUES IN ('blocked', 'pending', 'running')
   WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
-CREATE TABLE deliveries_finished PARTITION OF deliveries FOR VALUES IN ('succeeded', 'skipped', 'cancelled', 'dead')
+CREATE TABLE deliveries_finished PARTITION OF deliveries
+  FOR VALUES IN ('succeeded', 'skipped', 'cancelled', 'dead', 'expired')
   WITH (
     autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_threshold = 10000

@@ -24,6 +24,7 @@ from gateway.core.model import (
     RejectedRequest,
     sources_of,
 )
+from gateway.core.model.word import word_after_retry
 from gateway.store.answers import Status
 from gateway.store.keeping import kept_text
 from gateway.store.migrations.runner import HEAD
@@ -97,12 +98,12 @@ def _keep_rejected(
 def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> ChangeResult:
     """Revives one delivery."""
     row = connection.execute(
-        "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key FROM deliveries WHERE id = ?",
+        "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key, word FROM deliveries WHERE id = ?",
         (delivery_id,),
     ).fetchone()
     if row is None:
         return Refusal("there is no such delivery")
-    seq, state, event_seq, run_id, action, needs, once_key, _ = row
+    seq, state, event_seq, run_id, action, needs, once_key, _, word = row
     if state == "pending":
         connection.execute("UPDATE deliveries SET due_at = ? WHERE seq = ?", (now_ms, seq))
         return DONE
@@ -119,7 +120,9 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> Chan
     if (never := why_never(connection, event_seq, run_id, needs)) is not None:
         return Refusal(never)
     connection.execute(
-        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL WHERE seq = ?", (seq,)
+        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL, word = ?"
+        " WHERE seq = ?",
+        (word_after_retry(word, state), seq),
     )
     connection.execute("UPDATE deliveries SET fetched = NULL WHERE id = ? AND fetched IS NOT NULL", (run_id,))
     revive_dependents(connection, event_seq, run_id, action)

@@ -70,7 +70,8 @@ CREATE TABLE deliveries (
   rendered TEXT,
   output TEXT,
   fetched TEXT,  -- with the first delivery of a run, for all of it
-  digest TEXT  -- JSON: the numbers of the events that it brings
+  digest TEXT,  -- JSON: the numbers of the events that it brings
+  word TEXT  -- JSON: what people said of it, gateway.core.model.word
 );
 CREATE INDEX deliveries_event ON deliveries (event_seq);
 CREATE INDEX deliveries_due ON deliveries (account, route, action, due_at) WHERE state = 'pending' AND held = 0;

@@ -310,3 +310,33 @@ async def test_an_action_that_needs_another_to_fail_runs_where_it_does_and_sees_
     }
     bodies = {delivery.action.name: (delivery.rendered or {}).get("body") for delivery in failed.deliveries}
     assert (bodies["b"], bodies["c"]) == ("out of stock", "dead")
+
+
+EXPIRING = """\
+routes:
+  r:
+    events: ['*']
+    actions:
+      a: {uses: http_forward, expires: 24h, with: {connection: warehouse}}
+      b: {uses: http_forward, needs: {a: dead}, with: {connection: warehouse, body: "{{ steps.a.state }}"}}
+      c: {uses: http_forward, needs: [a], with: {connection: warehouse}}
+      d: {uses: http_forward, expires: 24h, dry_run: true, with: {connection: warehouse}}
+"""
+
+
+async def test_what_is_too_old_expires_and_an_action_that_needs_it_to_fail_runs(tmp_path: Path) -> None:
+    simulator = Simulator(loaded(tmp_path, EXPIRING))
+    now = int(datetime.now(UTC).timestamp())
+    old, young = (
+        parse_event(json.dumps(make_event("invoice.paid", created=now - age)).encode(), "acme", datetime.now(UTC))
+        for age in (2 * 86400, 86000)
+    )
+    why = "expired: 2d old, and `expires` is 1d; a retry sends it all the same"
+    result = ends(await simulator.simulate(old))
+    assert {name: (state, reason and reason.replace("172801s", "2d")) for name, (state, reason) in result.items()} == {
+        "a": ("expired", why),
+        "b": ("succeeded", None),
+        "c": ("skipped", "needed action a was expired"),
+        "d": ("skipped", f"dry run: it would be {why} (action d says dry_run)"),
+    }
+    assert ends(await simulator.simulate(young))["a"] == ("succeeded", None)

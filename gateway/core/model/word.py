@@ -1,0 +1,47 @@
+"""What people have said of a delivery, which it keeps beside its state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What was asked of people about a delivery, and what they said."""
+
+    is_wanted_late: bool = False  # it had expired, and a person retried it: it expires no more
+    until: datetime | None = None  # it is held for a yes until then
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is held for a yes."""
+        return self.until is not None and self.approved_by is None
+
+
+def word_of(kept: str | None) -> Word:
+    """What a store keeps as JSON."""
+    if kept is None:
+        return Word()
+    parts: Mapping[str, Any] = json.loads(kept)
+    until, approved_at = (
+        None if parts.get(key) is None else datetime.fromtimestamp(parts[key] / 1000, UTC) for key in ("until", "at")
+    )
+    return Word(bool(parts.get("late")), until, parts.get("by"), approved_at)
+
+
+def word_after_retry(kept: str | None, state: str) -> str | None:
+    """What stays of it when a person retries what has ended: a yes, where it was not refused or skipped since, and that
+    it is wanted late.
+    """
+    parts = {} if kept is None else json.loads(kept)
+    if state not in ("dead", "expired") or "by" not in parts:
+        parts = {key: value for key, value in parts.items() if key == "late"}
+    if state == "expired":
+        parts["late"] = True
+    return json.dumps(parts) if parts else None
