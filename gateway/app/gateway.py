@@ -252,7 +252,7 @@ async def running(
 ) -> AsyncIterator[Ready]:
     """A gateway at work: answers on entry, drained on exit. Raises StoreError, UsageError (an address in use)."""
     start = time.monotonic()
-    opened = open_store(config.settings.store.url.get_secret_value(), config.folder)
+    opened = open_store(config.settings.store.address(), config.folder)
     await opened.start()
     async with _closed_by(opened.close):
         store = await with_keys(opened, Keyring(config.settings.store.keys()), strict=True)

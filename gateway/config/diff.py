@@ -20,6 +20,7 @@ NEEDS_RESTART = (
     "admin.token",
     "admin.viewer_token",
     "store.url",
+    "store.password",
     "store.encrypt",
     "log",
     "reload",

@@ -14,6 +14,7 @@ from gateway.config.secrets.masking import secrets_of
 from gateway.config.yaml.document import Source
 from gateway.core.errors import UsageError
 from gateway.core.masking import Masker
+from gateway.core.url_credentials import with_password
 from gateway.privacy.redaction import RedactedPath, parse_path
 from gateway.privacy.views import Redactions
 
@@ -28,13 +29,15 @@ class StoreAddress:
 
 
 def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
-    """`store.url` and `store.encrypt`. Raises ConfigError."""
+    """`store.url` with `store.password`, and `store.encrypt`. Raises ConfigError."""
     source = _read_partly(path, environ)
     section = source.section("store")
-    url, keys = section.get("url"), section.get("encrypt")
+    url, password, keys = section.get("url"), section.get("password"), section.get("encrypt")
     return StoreAddress(
         source.folder,
-        url if isinstance(url, str) else StoreSettings().url.get_secret_value(),
+        with_password(url, password if isinstance(password, str) else "")
+        if isinstance(url, str)
+        else StoreSettings().address(),
         tuple(key for key in (keys if isinstance(keys, list) else [keys]) if isinstance(key, str) and key),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from gateway.core.masking import MASK, url_secrets
 
@@ -37,6 +37,15 @@ def url_fault(url: str) -> str | None:
 def _cut(character: str) -> str:
     encoded = f"%{ord(character):02X}"
     return f"has a {character} where none can be: in a user's name or a password it is written {encoded}"
+
+
+def with_password(url: str, password: str) -> str:
+    """A URL with a password in it, percent-encoded: a secret. No password: the URL as it is."""
+    if not password:
+        return url
+    parts = urlsplit(url)
+    user, _, servers = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{servers}").geturl()
 
 
 def without_credentials(text: str, url: str, *, every_part: bool = False) -> str:

@@ -33,6 +33,7 @@ def generated() -> dict[Path, str]:
         ROOT / "config" / "schema" / "included.schema.json": _json(included),
         EVERY_ACTION / "gateway.schema.json": _json(json_schema(with_plugins, event_types)),
         ROOT / "docs" / "sdk.md": public_api(),
+        ROOT / "llms.txt": _llms(),
         ROOT / "docs" / "configuration.md": _NOTE + text.replace("<!-- contents -->", _contents(text)),
     }
 
@@ -45,6 +46,22 @@ def anchor(title: str) -> str:
 def _contents(text: str) -> str:
     titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
     return "\n".join(f"- [{title}](#{anchor(title)})" for title in titles)
+
+
+def _llms() -> str:
+    """The contents for assistants, in the form of llmstxt.org: docs/index.md with links that start at the root."""
+    index = (ROOT / "docs" / "index.md").read_text()
+    title, _, sections = index.partition("\n## ")
+    summary = title.split("\n\n")[1]
+    links = re.sub(r"\]\((?!\.\./)", "](docs/", sections).replace("](../", "](")
+    links = re.sub(r"\n  +", " ", links)  # a link and its words are one line
+    assert title.startswith("# ")
+    return (
+        "# Stripe fulfilment gateway\n\n> "
+        + summary.replace("\n", " ")
+        + "\n\n[AGENTS.md](AGENTS.md) says how to write "
+        "routes that are right.\n\n## " + links
+    )
 
 
 def _json(value: object) -> str:

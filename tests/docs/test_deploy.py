@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -16,12 +20,13 @@ import yaml
 from dockerfile_parse import DockerfileParser
 
 from gateway.config.load import Config, load
+from gateway.plugin import SmtpConnection
 from tests.acceptance.harness import ROOT
 from tests.cli import CommandLine
 
 DEPLOY = ROOT / "config/deploy"
 SYSTEMD = DEPLOY / "systemd"
-KUBERNETES = DEPLOY / "kubernetes"
+CHART = DEPLOY / "helm"
 SECRET_FILES = "/run/secrets/gateway"
 
 
@@ -111,16 +116,34 @@ def test_caddy_takes_its_example() -> None:
 # -- Kubernetes -----------------------------------------------------------------------------------------------
 
 
+SECRETS = {
+    "store-url": "postgresql://gateway:PASSWORD@postgresql/gateway?sslmode=require",
+    "admin-token": "CHANGE-ME-operator",
+    "viewer-token": "CHANGE-ME-viewer",
+    "acme-signing-secret": "whsec_CHANGE_ME",
+    "warehouse-secret": "whsec_Q0hBTkdFX01F",
+}
+
+
+def helm(*words: str, **values: object) -> subprocess.CompletedProcess[str]:
+    """What Helm says of the chart with values."""
+    program = Path(sys.executable).with_name("helm")
+    command = [str(program), *words, str(CHART), "--values", "-"]
+    return subprocess.run(command, input=json.dumps(values), capture_output=True, text=True)
+
+
+@cache
 def manifests() -> dict[tuple[str, str], dict[str, Any]]:
-    """Every manifest, by kind and name."""
-    found = [one for path in sorted(KUBERNETES.glob("*.yaml")) for one in yaml.safe_load_all(path.read_text())]
-    return {(one["kind"], one["metadata"]["name"]): one for one in found}
+    """What the chart makes of a release called stripe-gateway, by kind and name."""
+    rendered = helm("template", "stripe-gateway", secrets={"values": SECRETS}, ingress={"enabled": True})
+    assert rendered.returncode == 0, rendered.stderr
+    return {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(rendered.stdout)}
 
 
 KINDS = {
     ("ConfigMap", "stripe-gateway"), ("Secret", "stripe-gateway"), ("Job", "stripe-gateway-migrate"),
     ("Deployment", "stripe-gateway"), ("Service", "stripe-gateway"), ("Service", "stripe-gateway-admin"),
-    ("PodDisruptionBudget", "stripe-gateway"),
+    ("PodDisruptionBudget", "stripe-gateway"), ("Ingress", "stripe-gateway"),
 }  # fmt: skip
 
 
@@ -130,6 +153,41 @@ def test_every_manifest_fits_kubernetes_own_schema(version: str) -> None:
     assert set(found) == KINDS
     for one in found.values():
         kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_helm_takes_the_chart_without_a_warning() -> None:
+    said = helm("lint", "--strict", secrets={"values": SECRETS})
+    assert said.returncode == 0, said.stdout
+    assert "[WARNING]" not in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "secrets.values is empty and secrets.existing is not named"),
+        ({"secrets": {"existing": "made"}, "replicas": 0}, "replicas: Must be greater than or equal to 1"),
+        ({"secrets": {"existing": "made"}, "replica": 2}, "Additional property replica is not allowed"),
+    ],
+)
+def test_values_that_cannot_be_are_told(values: dict[str, object], message: str) -> None:
+    said = helm("template", "stripe-gateway", **values)
+    assert said.returncode == 1
+    assert message in said.stderr
+
+
+def test_a_secret_that_is_there_is_taken_and_none_is_made() -> None:
+    said = helm("template", "hooks", secrets={"existing": "made-by-an-operator"})
+    found = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(said.stdout)}
+    assert ("Secret", "hooks-stripe-gateway") not in found
+    volumes = found["Deployment", "hooks-stripe-gateway"]["spec"]["template"]["spec"]["volumes"]
+    assert {"secretName": "made-by-an-operator", "defaultMode": 0o440} in [one.get("secret") for one in volumes]
+
+
+def test_the_ingress_leads_to_the_public_port_and_never_to_the_console() -> None:
+    (rule,) = manifests()["Ingress", "stripe-gateway"]["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert path["path"] == "/webhooks"
+    assert path["backend"]["service"] == {"name": "stripe-gateway", "port": {"name": "public"}}
 
 
 def test_everything_that_selects_pods_selects_the_gateways_and_not_the_job() -> None:
@@ -202,6 +260,31 @@ def test_the_commands_of_the_pods_are_commands_of_the_program(gateway_cli: Comma
     for name in (("Deployment", "stripe-gateway"), ("Job", "stripe-gateway-migrate")):
         (container,) = found[name]["spec"]["template"]["spec"]["containers"]
         assert gateway_cli(*container["args"], "--help").code == 0
+
+
+# -- Compose --------------------------------------------------------------------------------------------------
+
+
+def test_compose_takes_the_file_and_its_gateway_loads_with_what_it_sets(tmp_path: Path) -> None:
+    command = [tool("docker-compose"), "--file", str(ROOT / "compose.yaml"), "config"]
+    said = subprocess.run(
+        command, capture_output=True, text=True, env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    )
+    assert said.returncode == 0, said.stderr
+    services = yaml.safe_load(said.stdout)["services"]
+    assert set(services) == {"gateway", "postgres", "mailpit"}
+    gateway = services["gateway"]
+    assert gateway["read_only"] is True
+    assert gateway["cap_drop"] == ["ALL"]
+    assert f"{DEPLOY / 'compose'}:/etc/gateway:ro" in gateway["volumes"]
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
+    config = load(DEPLOY / "compose/gateway.yaml", gateway["environment"])
+    assert (
+        urlsplit(config.settings.store.address()).password == services["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    )
+    mail = config.connections["mail"]
+    assert isinstance(mail, SmtpConnection)
+    assert {urlsplit(config.settings.store.address()).hostname, mail.host} <= set(services)
 
 
 # -- the image ------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ _FIX = "look at store.url, whether it can be reached, and the rights of its user
 
 async def inbox_findings(config: Config) -> AsyncIterator[Finding]:
     """Looks without making anything."""
-    url = config.settings.store.url.get_secret_value()
+    url = config.settings.store.address()
     try:
         store = open_store(url, config.folder)
     except UsageError as error:

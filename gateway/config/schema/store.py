@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from gateway.config.schema.types import Section, StoreKeys, within
 from gateway.core.model import RejectedBounds
+from gateway.core.url_credentials import with_password
 from gateway.plugin import Duration, Size, url_fault
 
 MOST_REJECTED = 10_000
@@ -23,7 +24,12 @@ class StoreSettings(Section):
     url: SecretStr = Field(
         SecretStr("sqlite:///data/gateway.db"),
         description="sqlite:///relative.db, sqlite:////absolute.db, or postgresql://... (shared by many gateways).",
-        examples=["sqlite:///data/gateway.db", "postgresql://gateway:${DB_PASSWORD}@db.internal/gateway"],
+        examples=["sqlite:///data/gateway.db", "postgresql://gateway@db.internal/gateway"],
+    )
+    password: SecretStr = Field(
+        SecretStr(""),
+        description="For PostgreSQL, as it is: nothing in it is percent-encoded. It may stand in `url` instead.",
+        examples=["${DB_PASSWORD}"],
     )
     retention: Duration = Field(
         90 * 86400.0,
@@ -47,8 +53,27 @@ class StoreSettings(Section):
     def _means_what_it_seems(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
         if not url.startswith("sqlite:") and (fault := url_fault(url)) is not None:
-            raise ValueError(fault)
+            raise ValueError(f"{fault}; or give the password as it is, as password: beside url")
         return value
+
+    @field_validator("password")
+    @classmethod
+    def _has_a_login(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if not value.get_secret_value() or "url" not in info.data:
+            return value
+        url = info.data["url"].get_secret_value()
+        if url.startswith("sqlite:"):
+            raise ValueError("is nothing that a file of SQLite has: leave it out")
+        login, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
+        if ":" in login:
+            raise ValueError("stands in url too: leave it out in one of the two places")
+        if not at or not login:
+            raise ValueError("url names no user that it would be of: postgresql://USER@host/database")
+        return value
+
+    def address(self) -> str:
+        """The URL with the password in it: a secret."""
+        return with_password(self.url.get_secret_value(), self.password.get_secret_value())
 
     def keys(self) -> tuple[str, ...]:
         """The keys as plain texts."""

@@ -115,6 +115,12 @@ def test_a_good_config_loads_with_actions_in_the_order_of_their_needs(tmp_path: 
         ("{signing_secrets: [whsec_a]}", "{signing_secrets: [whsec_a], connected_accounts: {shop: {}}}", "gateway.yaml:3:59"
          ": accounts.acme.connected_accounts.shop: expected the id of a connected account, such as "
          "acct_1Sb9KxQ4mTz7Yp2L, found text 'shop'"),
+        ("version: 1", "version: 1\nstore: {url: \"postgresql://a:b@db/x\", password: c}", "gateway.yaml:2:49: store.password: "
+         "stands in url too: leave it out in one of the two places"),
+        ("version: 1", "version: 1\nstore: {url: \"postgresql://db/x\", password: c}", "gateway.yaml:2:45: store.password: "
+         "url names no user that it would be of: postgresql://USER@host/database"),
+        ("version: 1", "version: 1\nstore: {password: c}", "gateway.yaml:2:19: store.password: is nothing that a file of "
+         "SQLite has: leave it out"),
         ("version: 1", "version: 1\nstripe: {api_base: \"http://stripe.example\"}", "gateway.yaml:2:20: stripe.api_base: "
          "expected https://..., because API keys are sent there"),
     ],
@@ -197,6 +203,16 @@ def test_secrets_are_in_no_message(tmp_path: Path) -> None:
 def test_the_store_is_found_though_all_else_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text("store: {url: 'sqlite:///x.db'}\naccounts: ${NOT_SET}\n")
     assert load_store_address(tmp_path / "gateway.yaml", {}) == StoreAddress(tmp_path, "sqlite:///x.db")
+
+
+def test_a_password_of_the_store_stands_beside_its_url_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(GOOD + "store: {url: postgresql://gateway@db/inbox, password: '${DB}'}\n")
+    environ = {"DB": "p/@:ss"}
+    assert (
+        load(tmp_path / "gateway.yaml", environ).settings.store.address()
+        == "postgresql://gateway:p%2F%40%3Ass@db/inbox"
+    )
+    assert load_store_address(tmp_path / "gateway.yaml", environ).url == "postgresql://gateway:p%2F%40%3Ass@db/inbox"
 
 
 def test_a_plugin_folder_brings_an_action_and_its_faults_are_told(tmp_path: Path) -> None:
