@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from tests.stripe_standin_events import EventLists, Request, StripeError, limit_of, values
+from tests.stripe_standin_lists import list_objects
 from tests.stripe_standin_writes import Writes
 
 TEST_KEY, LIVE_KEY = "sk_test_standin0000000000000000", "sk_live_standin0000000000000000"
@@ -36,6 +37,7 @@ COLLECTIONS = {  # path -> what Stripe calls one of it in "No such ...", and the
     "/v1/disputes": ("dispute", "Disputes"),
     "/v1/invoices": ("invoice", "Invoices"),
     "/v1/payment_intents": ("payment_intent", "PaymentIntents"),
+    "/v1/payment_links": ("payment_link", "Payment Links"),
     "/v1/payouts": ("payout", "Payouts"),
     "/v1/prices": ("price", "Prices"),
     "/v1/products": ("product", "Products"),
@@ -228,6 +230,12 @@ class StripeStandin(EventLists):
             return self._list(asked, self._lists[account, dict(asked.query)["subscription"]]["items"], account)
         if asked.path == "/v1/entitlements/active_entitlements":
             return self._list(asked, self._lists[account, dict(asked.query)["customer"]]["entitlements"], account)
+        if asked.path in COLLECTIONS:
+            noun, _ = COLLECTIONS[asked.path]
+            objects = [value for (owner, _), value in self._objects.items() if owner == account]
+            listed = list_objects(asked, noun, objects)
+            version = asked.headers.get("Stripe-Version", "")
+            return {**listed, "data": [self.render(self._shown(value, account), version) for value in listed["data"]]}
         found = re.fullmatch(r"(/v1/[a-z_/]+?)/([^/]+)(?:/([a-z_]+))?", asked.path)
         if found is None or found[1] not in COLLECTIONS:
             raise StripeError(404, f"Unrecognized request URL ({asked.method}: {asked.path}).")

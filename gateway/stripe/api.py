@@ -37,6 +37,9 @@ from gateway.core.model import Account
 from gateway.stripe.keys import is_live_key, is_organisation_key
 from gateway.stripe.pacing import Clock, Pace, PacedClient, Sleep, after_seconds
 
+Page = Sequence[bytes]
+"""A page of a list; its items are as Stripe wrote them."""
+
 LIVE_PER_SECOND = 100.0  # https://docs.stripe.com/rate-limits
 TEST_PER_SECOND = 25.0
 REPEATS = 2  # of one request, at once, where Stripe or the network says that it may help
@@ -133,7 +136,7 @@ class StripeApi:
         self, path: str, params: Mapping[str, Any] | None = None, *, asking: Asking = Asking()
     ) -> AsyncIterator[dict[str, Any]]:
         """Every item of a list, page by page, in Stripe's order: the newest first."""
-        async for page in self._pages(path, params or {}, asking):
+        async for page in self.pages(path, params or {}, asking):
             for item in page:
                 yield msgspec.json.decode(item)
 
@@ -157,7 +160,7 @@ class StripeApi:
         types: Sequence[str] = (),
         undelivered: bool = False,
         asking: Asking = Asking(),
-    ) -> AsyncGenerator[Sequence[bytes], None]:
+    ) -> AsyncGenerator[Page, None]:
         """Snapshot events, as Stripe wrote them, page by page, the newest first: created at or after `since` and before
         `until` (Unix times), of at most 20 types; `undelivered`: those that some endpoint has not taken. Stripe keeps
         events for 30 days. https://docs.stripe.com/api/events/list
@@ -167,21 +170,22 @@ class StripeApi:
             params["types"] = list(types)
         if undelivered:
             params["delivery_success"] = "false"
-        return self._pages("/v1/events", params, asking)
+        return self.pages("/v1/events", params, asking)
 
     def thin_events(
         self, *, since: int, until: int, types: Sequence[str] = (), asking: Asking = Asking()
-    ) -> AsyncGenerator[Sequence[bytes], None]:
+    ) -> AsyncGenerator[Page, None]:
         """Thin events in the same way. Stripe does not say whether they were delivered.
         https://docs.stripe.com/api/v2/core/events/list
         """
         created = {"gte": _as_text(since), "lt": _as_text(until)}
         params: dict[str, Any] = {"created": created, **({"types": list(types)} if types else {})}
-        return self._pages("/v2/core/events", params, asking)
+        return self.pages("/v2/core/events", params, asking)
 
-    async def _pages(
-        self, path: str, params: Mapping[str, Any], asking: Asking
-    ) -> AsyncGenerator[Sequence[bytes], None]:
+    async def pages(
+        self, path: str, params: Mapping[str, Any], asking: Asking = Asking()
+    ) -> AsyncGenerator[Page, None]:
+        """A list, page by page, its items as Stripe wrote them."""
         first, more = path, {"limit": PAGE, **params}
         while True:
             answer = await self._ask("get", path, more, asking)

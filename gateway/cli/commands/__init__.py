@@ -14,6 +14,7 @@ COMMANDS = {
     "init": ("init",),
     "listen": ("listen",),
     "schema": ("schema",),
+    "seed": ("seed",),
     "send": ("send",),
     "serve": ("serve",),
     "test": ("test",),

@@ -63,7 +63,7 @@ def explain(
     print(clean(f"{event.id} {event.type} for account {event.account}"))
     for route in routes:
         print()
-        for line in _route_lines(route):
+        for line in route_lines(route):
             print(clean(line))
 
 
@@ -103,7 +103,8 @@ def _stored(config: Config, event_id: str, account: str | None) -> tuple[Event, 
     return with_store(look)
 
 
-def _route_lines(route: ExplainedRoute) -> Iterator[str]:
+def route_lines(route: ExplainedRoute) -> Iterator[str]:
+    """What `explain` prints of a route."""
     from gateway.config.yaml.writing import as_yaml
 
     yield f"{'MATCHES' if route.matched else 'no     '} {route.route}: {route.why}"

@@ -24,6 +24,7 @@ class EventSource(StrEnum):
     BACKFILL = "backfill"  # a person had it asked for
     RECONCILE = "reconcile"  # the gateway asked by itself
     SEND = "send"  # `gateway send` made it
+    SEED = "seed"  # `gateway seed` or an audit made it of an object at Stripe
     REJECTED = "rejected"  # it was refused at first, and taken in when a person had it checked again
     OWN = "gateway"  # it happened to the gateway itself
 
@@ -76,6 +77,7 @@ class EventFilter:
     types: Sequence[str] = ()  # types or globs
     states: Sequence[str] = ()
     object_id: str | None = None
+    object_ids: Sequence[str] = ()
     since: datetime | None = None
     until: datetime | None = None
     text: str | None = None  # stands in the body, to the letter

@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.core.errors import StripeUnavailable
 from gateway.core.model import EVERY_CONNECTED, Account, Event, EventSource
 from gateway.core.routing import RouteTable, names, wants_connected
-from gateway.intake.backfill.listing import MOST_TYPES, Listing, Window, oldest_first
+from gateway.intake.backfill.listing import MOST_TYPES, Listed, Listing, Window, windows
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
 from gateway.stripe.api import StripeApi
@@ -117,32 +117,34 @@ class CatchUp:
 
     async def run(
         self,
-        listing: Listing,
+        listing: Listed,
         since: int,
         until: int,
         wanted: Callable[[Event], bool],
-        reached: Callable[[int], Awaitable[None]] | None = None,
+        reached: Callable[[Window], Awaitable[None]] | None = None,
+        after: str | None = None,
     ) -> None:
-        """Takes in what was created from `since` to before `until`; `reached` hears up to when all is in the inbox.
-        Raises StripeApiError, StoreError, and what `still_ours` raises.
+        """Takes in what was created from `since` to before `until`; `reached` hears of each window that is in the
+        inbox. `after` is the item that an earlier run has come to, of a listing that is not by time. Raises
+        StripeApiError, StoreError, and what `still_ours` raises.
         """
         tries = 0
         while True:
             try:
-                windows = oldest_first(self._api, listing, since, until, still_ours=self._still_ours)
-                async with aclosing(windows):
-                    async for window in windows:
+                asked = windows(self._api, listing, since, until, after, still_ours=self._still_ours)
+                async with aclosing(asked):
+                    async for window in asked:
                         await self._take_in(window, wanted)
-                        since, tries = window.until, 0
+                        since, after, tries = window.until, window.after, 0
                         if reached is not None:
-                            await reached(since)
+                            await reached(window)
                 return
             except StripeUnavailable as error:
                 tries += 1
-                asked = error.after_seconds or 0.0
-                if tries >= TRIES or asked > MAX_WAIT_SECONDS:
+                told = error.after_seconds or 0.0
+                if tries >= TRIES or told > MAX_WAIT_SECONDS:
                     raise
-                wait = max(asked, min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (tries - 1)))
+                wait = max(told, min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** (tries - 1)))
                 self._log.warning(
                     f"{self._source.value}.waits",
                     account=listing.account.name,

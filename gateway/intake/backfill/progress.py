@@ -1,4 +1,6 @@
-"""A backfill that a person asked for: its way through time, kept in the store so that it can be broken off anywhere."""
+"""A backfill or a seed that a person asked for: its way through time, kept in the store so that it can be broken off
+anywhere.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.model import STRIPE_KEEPS_SECONDS, Account, EventFilter, EventSource
 from gateway.delivery.leases import NamedLease
 from gateway.intake.backfill.importer import CatchUp, Tally, WantedEvents, listings
-from gateway.intake.backfill.listing import Listing, oldest_first
+from gateway.intake.backfill.listing import Listed, Window, windows
 from gateway.intake.webhook import Intake
 from gateway.store.protocol import Store
 from gateway.stripe.api import StripeApi
@@ -43,10 +45,14 @@ class Place:
     listing: int
     reached: int
     tally: Tally
+    after: str | None = None  # the item that it has come to, of a listing that is not by time
 
 
 class Course:
     """One order's. `place` is where it stands."""
+
+    verb: ClassVar[str] = "backfill"
+    keeps_seconds: ClassVar[float] = STRIPE_KEEPS_SECONDS  # how old may be what is asked for
 
     def __init__(self, store: Store, api: StripeApi, intake: Intake, order: Order, log: FilteringBoundLogger) -> None:
         self.order = order
@@ -57,16 +63,25 @@ class Course:
         self._intake = intake
         self._log = log
         self._wanted = WantedEvents(intake.table, order.account.name, order.types)
-        self._listings = listings(
-            order.account, self._wanted, undelivered=order.undelivered, connected_account=order.connected_account
-        )
+        self._listings = self._asked()
         identity = json.dumps([order.words, order.connected_account])
         self.lease = NamedLease(
-            store, f"backfill {order.account.name} {hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+            store, f"{self.verb} {order.account.name} {hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+        )
+
+    def _asked(self) -> Sequence[Listed]:
+        order = self.order
+        return listings(
+            order.account, self._wanted, undelivered=order.undelivered, connected_account=order.connected_account
+        )
+
+    def _catch_up(self) -> CatchUp:
+        return CatchUp(
+            self._store, self._api, self._intake, EventSource.BACKFILL, self._log, still_ours=self.lease.check
         )
 
     @property
-    def listing(self) -> Listing | None:
+    def listing(self) -> Listed | None:
         """The one at work; None where nothing is left to do."""
         return self._listings[self.place.listing] if self.place.listing < len(self._listings) else None
 
@@ -82,7 +97,7 @@ class Course:
         note = await self._store.note(self.lease.name)
         if note is None:
             return
-        oldest = int(time.time()) - STRIPE_KEEPS_SECONDS
+        oldest = int(max(0.0, time.time() - self.keeps_seconds))
         if note.value["until"] <= oldest:
             return  # all of it is gone at Stripe
         self.place = Place(**{**note.value, "tally": Tally(**note.value["tally"])})
@@ -91,19 +106,19 @@ class Course:
 
     async def run(self, on_progress: Callable[[], None]) -> None:
         """To the end, under its lease; `on_progress` hears each step. Raises StripeApiError, StoreError, LeaseLost."""
-        catch_up = CatchUp(
-            self._store, self._api, self._intake, EventSource.BACKFILL, self._log, still_ours=self.lease.check
-        )
+        catch_up = self._catch_up()
         catch_up.tally = self.place.tally
 
-        async def reached(at: int) -> None:
-            self.place.reached = at
+        async def reached(window: Window) -> None:
+            self.place.reached, self.place.after = window.until, window.after
             await self._store.keep_note(self.lease.name, asdict(self.place))
             on_progress()
 
         while (listing := self.listing) is not None:
-            await catch_up.run(listing, self.place.reached, self.place.until, self._wanted, reached)
+            place = self.place
+            await catch_up.run(listing, place.reached, place.until, self._wanted, reached, place.after)
             self.place.listing += 1
+            self.place.after = None
             self.place.reached = self.place.since if self.listing is not None else self.place.until
             await self._store.keep_note(self.lease.name, asdict(self.place))
         await self._store.keep_note(self.lease.name, None)
@@ -112,8 +127,8 @@ class Course:
         """How many events it would bring, by type. Changes nothing. Raises StripeApiError, StoreError."""
         counts: Counter[str] = Counter()
         for listing in self._listings:
-            windows = oldest_first(self._api, listing, self.order.since, self.order.until, still_ours=lambda: None)
-            async for window in windows:
+            asked = windows(self._api, listing, self.order.since, self.order.until, still_ours=lambda: None)
+            async for window in asked:
                 wanted = [event for event in window.events if self._wanted(event)]
                 known = await self._known([event.id for event in wanted])
                 counts.update(event.type for event in wanted if event.id not in known)

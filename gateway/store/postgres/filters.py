@@ -82,7 +82,8 @@ def event_terms(where: EventFilter, values: list[Any] | None = None) -> Terms:
     terms.any_of(["seq > 0"])
     terms.add("id = ANY ({}::text[])", where.ids)
     event_kind_terms(where, terms)
-    terms.add(f"seq = ANY (ARRAY({_OF_OBJECT}))", where.object_id)
+    terms.add(f"seq = ANY (ARRAY({_OF_OBJECT}))", None if where.object_id is None else [where.object_id])
+    terms.add(f"seq = ANY (ARRAY({_OF_OBJECT}))", where.object_ids)
     terms.add("received_at >= {}", None if where.since is None else milliseconds(where.since))
     terms.add("received_at < {}", None if where.until is None else milliseconds(where.until))
     terms.add("position({}::bytea IN body) > 0", where.text.encode(errors="replace") if where.text else None)
@@ -93,7 +94,8 @@ _OF_OBJECT = (
     "SELECT e.seq FROM (SELECT min(seq) AS low, max(seq) AS high FROM events WHERE seq > 0) ends, generate_series("
     f"(SELECT received_at FROM events WHERE seq = ends.low) / {DAY_MS} - 1,"
     f" (SELECT received_at FROM events WHERE seq = ends.high) / {DAY_MS} + 1) AS day,"
-    f" LATERAL (SELECT seq FROM events WHERE received_at / {DAY_MS} = day AND object_id = {{}} OFFSET 0) e"
+    f" LATERAL (SELECT seq FROM events WHERE received_at / {DAY_MS} = day AND object_id = ANY ({{}}::text[])"
+    " OFFSET 0) e"
 )
 """One look into the index for each day, and one more at each end for clocks that were set back."""
 

@@ -36,9 +36,11 @@ def event_terms(where: EventFilter) -> tuple[str, list[Any]]:
         terms.append("(" + " OR ".join(["type = ? OR type GLOB ?"] * len(where.types)) + ")")
         for pattern in where.types:
             args += pattern, pattern.replace("[!", "[^")  # SQLite's way to write it
-    if where.object_id is not None:
-        terms.append("seq IN (SELECT seq FROM events INDEXED BY events_object WHERE object_id = ?)")
-        args.append(where.object_id)
+    for objects in (() if where.object_id is None else (where.object_id,), where.object_ids):
+        if objects:
+            marks = ",".join("?" * len(objects))
+            terms.append(f"seq IN (SELECT seq FROM events INDEXED BY events_object WHERE object_id IN ({marks}))")
+            args.extend(objects)
     _between("received_at", where.since, where.until, terms, args)
     if where.text:
         terms.append("instr(body, CAST(? AS BLOB))")
