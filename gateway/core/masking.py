@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 MASK = "***"
 SHORTEST_WITHIN = 4  # a shorter text is hidden only where it stands alone: it would hide half of every text
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class Masker:
@@ -22,15 +23,33 @@ class Masker:
         self._instead.pop("", None)
         long = (text for text in self._instead if len(text) >= SHORTEST_WITHIN)
         self._within = sorted(long, key=len, reverse=True)
+        self._signs = {_in_json(text) for text in self._instead}
 
     def mask(self, value: Any) -> Any:
-        """The same value, with every such text in its texts and keys replaced."""
+        """The same value, with every such text in its texts and keys replaced. A mapping or list that holds none is
+        given back itself.
+        """
+        if isinstance(value, str):
+            return self._text(value)
+        return value if value is None or self._is_clean(value) else self._masked(value)
+
+    def _is_clean(self, value: Any) -> bool:
+        """Whether its JSON says that nothing is to be hidden, which is nearly always so: one look at the whole is much
+        less work than one at each of its texts. False also of what JSON cannot say.
+        """
+        try:
+            text = _json(value)
+        except (TypeError, ValueError, RecursionError):
+            return False
+        return not any(map(text.__contains__, self._signs))
+
+    def _masked(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, Mapping):
-            return {self.mask(key): self.mask(item) for key, item in value.items()}
+            return {self._masked(key): self._masked(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self.mask(item) for item in value]
+            return [self._masked(item) for item in value]
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return self._instead.get(str(value), value)
         return value
@@ -53,6 +72,13 @@ class Maskers:
         for masker in self._maskers:
             value = masker.mask(value)
         return value
+
+
+def _in_json(text: str) -> str:
+    """What stands in JSON wherever a value holds a text: itself, or around a short one its quotes, but for a number."""
+    escaped = json.dumps(text, ensure_ascii=False)
+    is_within = len(text) >= SHORTEST_WITHIN or any(map(str.isdigit, text))
+    return escaped[1:-1] if is_within else escaped
 
 
 def _forms(text: str) -> Iterator[str]:

@@ -67,7 +67,7 @@ class Output:
 
 
 def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {name: masked(value) for name, value in event.items()}
+    return event if masked(event) is event else {name: masked(value) for name, value in event.items()}
 
 
 def configure(level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> FilteringBoundLogger:

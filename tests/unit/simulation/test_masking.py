@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from gateway.core.masking import Masker
 from tests.configs import HEAD, ORDERS, loaded
 
@@ -22,6 +24,24 @@ def test_a_short_secret_is_hidden_where_it_stands_alone() -> None:
 
 def test_a_secret_number_is_hidden() -> None:
     assert Masker(["123456"]).mask([123456, 1234567]) == ["***", 1234567]
+
+
+def test_a_value_that_holds_none_is_given_back_itself() -> None:
+    value = {"a": ["about", 12, None, "d\u00e9j\u00e0"], "b": {}}
+    assert Masker(["ab", "hunter2", "9"]).mask(value) is value
+
+
+@pytest.mark.parametrize("secret", ['q"uo\\te', "new\nline", "d\u00e9j\u00e0", "a\tb", "\u2028x", "1.5", '"', "7"])
+def test_a_secret_is_found_whatever_json_makes_of_it(secret: str) -> None:
+    masker = Masker([secret])
+    assert masker.mask({"a": [secret]}) == {"a": ["***"]}
+    assert masker.mask({secret: 1}) == {"***": 1}
+
+
+def test_a_secret_is_found_in_what_is_no_json() -> None:
+    masker = Masker(["hunter2", "123456"])
+    assert masker.mask({"a": {1, 2}, "b": "hunter2"}) == {"a": {1, 2}, "b": "***"}
+    assert masker.mask({"a": float("nan"), "b": ("hunter2", 123456)})["b"] == ["***", "***"]
 
 
 def test_a_longer_secret_goes_before_the_shorter_one_in_it() -> None:
