@@ -23,7 +23,8 @@ class Masker:
         self._instead.pop("", None)
         long = (text for text in self._instead if len(text) >= SHORTEST_WITHIN)
         self._within = sorted(long, key=len, reverse=True)
-        self._signs = {_in_json(text) for text in self._instead}
+        short = {text for text in self._instead if len(text) < SHORTEST_WITHIN and not any(map(str.isdigit, text))}
+        self._signs = {f'"{text}"' if text in short else text for text in self._instead}  # each also as JSON writes it
 
     def mask(self, value: Any) -> Any:
         """The same value, with every such text in its texts and keys replaced. A mapping or list that holds none is
@@ -72,13 +73,6 @@ class Maskers:
         for masker in self._maskers:
             value = masker.mask(value)
         return value
-
-
-def _in_json(text: str) -> str:
-    """What stands in JSON wherever a value holds a text: itself, or around a short one its quotes, but for a number."""
-    escaped = json.dumps(text, ensure_ascii=False)
-    is_within = len(text) >= SHORTEST_WITHIN or any(map(str.isdigit, text))
-    return escaped[1:-1] if is_within else escaped
 
 
 def _forms(text: str) -> Iterator[str]:

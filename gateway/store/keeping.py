@@ -12,6 +12,7 @@ OUTPUT_BYTES = 64 * 1024
 LONGEST_KEY_BYTES = 2000  # PostgreSQL's indexes take 2,704 bytes with what else is in an entry
 DEEPEST = 100
 AHEAD_MS = 60_000  # a time further ahead than this is of a clock that was wrong, and is taken for now
+_JSON = json.JSONEncoder(default=str, ensure_ascii=False, allow_nan=False)
 _LONGEST_SECONDS = 10 * 366 * 86400.0
 
 
@@ -46,7 +47,7 @@ def kept_json(value: Any) -> str | None:
     if value is None or isinstance(value, KeptText):
         return value
     try:
-        text = json.dumps(value, default=str, ensure_ascii=False, allow_nan=False)
+        text = _JSON.encode(value)
         size = len(text) if text.isascii() else len(text.encode())
     except Exception:  # a key that is no text, a loop, `1e999`, half of a surrogate pair, a text that raises, ...
         text = json.dumps(_said(value, 0))

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, NamedTuple
 
 from gateway.core.model import (
@@ -98,7 +97,9 @@ class RejectedRow(NamedTuple):
 EVENT = ", ".join(EventRow._fields)
 EVENT_LISTED = EVENT.replace("body", "NULL AS body")
 EVENT_BESIDE = "e.seq AS event_seq, " + ", ".join(f"e.{column}" for column in EventRow._fields[1:])  # beside DELIVERY
-DELIVERY = ", ".join(f"d.{column}" for column in DeliveryRow._fields[:-2]) + (
+_DELIVERY = ", ".join(f"d.{column}" for column in DeliveryRow._fields[:-2])
+CLAIMED = f"{_DELIVERY}, e.id AS event_id, e.type AS event_type, {EVENT_BESIDE}"  # of deliveries d beside events e
+DELIVERY = _DELIVERY + (
     ", (SELECT id FROM events WHERE seq = d.event_seq) AS event_id"
     ", (SELECT type FROM events WHERE seq = d.event_seq) AS event_type"
 )
@@ -198,11 +199,10 @@ def delivery_of(columns: Iterable[Any]) -> Delivery:
 
 
 def claimed_of(columns: Iterable[Any]) -> tuple[Delivery, Event, int]:
-    """A claimed delivery, its event and the event's number, from the columns DELIVERY and then EVENT_BESIDE."""
-    cells = iter(columns)
-    delivery = delivery_of(islice(cells, len(DeliveryRow._fields)))
-    event_seq, *event = cells
-    return delivery, event_of((event_seq, *event)), event_seq
+    """A claimed delivery, its event and the event's number, from the columns CLAIMED."""
+    cells = tuple(columns)
+    event = cells[len(DeliveryRow._fields) :]
+    return delivery_of(cells[: len(DeliveryRow._fields)]), event_of(event), event[0]
 
 
 def ended_of(rows: Iterable[Any]) -> tuple[dict[str, Any], dict[str, End]]:

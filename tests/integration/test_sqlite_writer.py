@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from gateway.core.errors import StoreUnavailable
+from gateway.core.errors import StoreError, StoreUnavailable
 from gateway.store.sqlite import writer as sqlite_writer
 from gateway.store.sqlite.writer import Writer, connect
 
@@ -98,6 +98,28 @@ async def test_one_failing_work_undoes_only_itself(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="no"):
             await second
     assert numbers(path) == [1, 3]
+
+
+async def test_of_works_that_share_a_go_a_failing_one_undoes_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    goes: list[list[int]] = []
+
+    def insert_all(connection: sqlite3.Connection, values: Sequence[int]) -> list[int]:
+        goes.append(list(values))
+        connection.executemany("INSERT INTO t VALUES (?)", [(value,) for value in values])
+        if 2 in values:
+            raise ValueError("no")
+        return [-value for value in values]
+
+    async with writing(path) as writer:
+        asked = [writer.do_beside(insert_all, value) for value in (4, 5)]
+        assert await asyncio.gather(*asked) == [-4, -5]
+        first, second, third = (writer.do_beside(insert_all, value) for value in (1, 2, 3))
+        assert (await first, await third) == (-1, -3)
+        with pytest.raises(StoreError, match="no"):
+            await second
+    assert numbers(path) == [1, 3, 4, 5]
+    assert goes == [[4, 5], [1, 2, 3], [1], [2], [3]]
 
 
 async def test_stopping_finishes_what_was_asked_and_takes_no_more(tmp_path: Path) -> None:

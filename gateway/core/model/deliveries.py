@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.core.model.events import Event
 from gateway.core.model.needs import End, Need
@@ -153,8 +153,7 @@ class PlannedDelivery:
     otherwise: Mapping[str, Need] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Lane:
+class Lane(NamedTuple):
     """The deliveries of one action for one account: what is claimed side by side with other lanes."""
 
     account: str

@@ -108,7 +108,10 @@ class Route:
 
     def action(self, name: str) -> ActionUse | None:
         """The action of that name, or None."""
-        return next((action for action in self.actions if action.name == name), None)
+        for action in self.actions:  # asked at every claim: a generator costs more than what it walks
+            if action.name == name:
+                return action
+        return None
 
     def needed_by(self, name: str) -> frozenset[str]:
         """The names of all that an action needs, directly or through others."""

@@ -31,9 +31,8 @@ from gateway.store.keeping import kept_json, kept_key, kept_ms, kept_text
 from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.statements import NOW, call
 from gateway.store.records import (
-    DELIVERY,
+    CLAIMED,
     EVENT,
-    EVENT_BESIDE,
     asked_prefix,
     beginning,
     claimed_of,
@@ -92,8 +91,8 @@ SELECT NULL, NULL, NULL, (
 while the clock was ahead counts as ended: take_over bounds it.
 """
 
-CLAIMED = f"""
-SELECT {DELIVERY}, {EVENT_BESIDE} FROM deliveries d JOIN events e ON e.seq = d.event_seq
+CLAIMS = f"""
+SELECT {CLAIMED} FROM deliveries d JOIN events e ON e.seq = d.event_seq
 WHERE d.seq = ANY ($1::bigint[]) AND d.state = 'running' AND d.token = $2
 """
 ENDED = """
@@ -251,7 +250,7 @@ class PostgresQueue(PostgresDatabase):
 
     async def _claims_of(self, seqs: Sequence[int], token: str) -> list[Claim]:
         """What was just claimed, in that order, with events and outputs."""
-        rows = {row["seq"]: claimed_of(row) for row in await self._claiming.fetch(CLAIMED, seqs, token)}
+        rows = {row["seq"]: claimed_of(row) for row in await self._claiming.fetch(CLAIMS, seqs, token)}
         claimed = [rows[seq] for seq in seqs if seq in rows]
         of_run: dict[str, list[Any]] = {}
         if needy := [(event_seq, delivery.run_id) for delivery, _, event_seq in claimed if delivery.needs]:

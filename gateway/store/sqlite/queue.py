@@ -8,6 +8,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import (
@@ -27,9 +28,8 @@ from gateway.core.model import (
 from gateway.store.answers import Due
 from gateway.store.keeping import AHEAD_MS, kept_json, kept_key, kept_ms, kept_text
 from gateway.store.records import (
-    DELIVERY,
+    CLAIMED,
     EVENT,
-    EVENT_BESIDE,
     claimed_of,
     digest_reason,
     ended_of,
@@ -87,8 +87,7 @@ def claim(
             (token, now_ms + lease_ms, now_ms, *part),
         )
         rows = connection.execute(
-            f"SELECT {DELIVERY}, {EVENT_BESIDE} FROM deliveries d JOIN events e ON e.seq = d.event_seq"
-            f" WHERE d.seq IN ({marks})",
+            f"SELECT {CLAIMED} FROM deliveries d JOIN events e ON e.seq = d.event_seq WHERE d.seq IN ({marks})",
             part,
         ).fetchall()
         claimed = {row["seq"]: claimed_of(row) for row in rows}
@@ -130,22 +129,37 @@ def _ended(connection: sqlite3.Connection, event_seq: int, delivery: Delivery) -
     ).fetchall()
 
 
-def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending: Outcome, now_ms: int) -> bool:
-    """Records what became of a claim and releases whoever waited for it."""
-    row = connection.execute(
-        "SELECT seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs FROM deliveries"
-        " WHERE id = ? AND token = ? AND state = 'running'",
-        (delivery_id, token),
-    ).fetchone()
-    if row is None:
-        return False
+def finish(connection: sqlite3.Connection, ended: Sequence[tuple[str, str, Outcome]], now_ms: int) -> list[bool]:
+    """Records what became of claims, each an id, a token and an outcome, and releases whoever waited for them."""
+    marks = ",".join("?" * len(ended))
+    rows = connection.execute(
+        "SELECT id, token, seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs FROM deliveries"
+        f" WHERE id IN ({marks}) AND state = 'running'",
+        [delivery_id for delivery_id, _, _ in ended],
+    )
+    running = {(id, token): row for id, token, *row in rows}
+    claims = [running.pop((delivery_id, token), None) for delivery_id, token, _ in ended]
+    alone: list[tuple[int, int, Finish]] = []  # nobody waits for them
+    for row, (_, _, ending) in zip(claims, ended, strict=True):
+        if row is None:
+            continue
+        seq, *_, has_dependents, once_key, order_key, runs = row
+        if isinstance(ending, Finish) and not has_dependents and once_key is None and order_key is None:
+            alone.append((seq, runs, ending))
+        else:
+            _finish_for_others(connection, row, ending, now_ms)
+    _record(connection, alone, now_ms)
+    return [row is not None for row in claims]
+
+
+def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: Outcome, now_ms: int) -> None:
+    """Records what became of one claim, and lets those go that waited for it."""
     seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs = row
+    is_pending = not isinstance(ending, Finish) or not ending.state.is_final
     if isinstance(ending, Finish):
-        _record(connection, seq, runs, ending, now_ms)
-        is_pending = not ending.state.is_final
+        _record(connection, [(seq, runs, ending)], now_ms)
     else:
         _hand_back(connection, seq, ending if isinstance(ending, Released) else Released(), now_ms)
-        is_pending = True
     if isinstance(ending, Rekeyed):
         new_keys = kept_key(ending.once_key), kept_key(ending.order_key)
         sql = "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?"
@@ -159,38 +173,44 @@ def finish(connection: sqlite3.Connection, delivery_id: str, token: str, ending:
             pass_turn(connection, once_key=once_key, order_key=order_key)
     if has_dependents and not is_pending:
         settle_dependents(connection, event_seq, run_id, action, now_ms)
-    return True
 
 
-def _record(connection: sqlite3.Connection, seq: int, runs: int, how: Finish, now_ms: int) -> None:
-    connection.execute(
+def _record(connection: sqlite3.Connection, finished: Sequence[tuple[int, int, Finish]], now_ms: int) -> None:
+    """Attempts and their outcomes, each with the delivery's number and its runs."""
+    connection.executemany(
         "INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            seq,
-            runs,
-            milliseconds(how.attempt.started_at),
-            kept_ms(how.attempt.duration_seconds),
-            how.attempt.outcome.value,
-            kept_text(how.attempt.error),
-        ),
+        [
+            (
+                seq,
+                runs,
+                milliseconds(how.attempt.started_at),
+                kept_ms(how.attempt.duration_seconds),
+                how.attempt.outcome.value,
+                kept_text(how.attempt.error),
+            )
+            for seq, runs, how in finished
+        ],
     )
-    connection.execute(
+    connection.executemany(
         "UPDATE deliveries SET state = ?, token = NULL, lease_until = NULL, due_at = ?, finished_at = ?, reason = ?,"
         " attempts = attempts - ?, last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered),"
         " output = COALESCE(?, output)"
         " WHERE seq = ?",
-        (
-            how.state.value,
-            now_ms + kept_ms(how.wait_seconds),
-            now_ms if how.state.is_final else None,
-            kept_text(how.reason),
-            how.attempt.outcome is AttemptOutcome.INTERRUPTED,
-            kept_text(how.attempt.error),
-            kept_json(how.rendered),
-            kept_json(how.output),
-            seq,
-        ),
+        [
+            (
+                how.state.value,
+                now_ms + kept_ms(how.wait_seconds),
+                now_ms if how.state.is_final else None,
+                kept_text(how.reason),
+                how.attempt.outcome is AttemptOutcome.INTERRUPTED,
+                kept_text(how.attempt.error),
+                kept_json(how.rendered),
+                kept_json(how.output),
+                seq,
+            )
+            for seq, _, how in finished
+        ],
     )
 
 
@@ -341,7 +361,10 @@ class SqliteQueue(SqliteFile):
         return await self._do(prolong)
 
     async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
-        return await self._do(lambda c: finish(c, delivery_id, token, ending, self._now_ms()))
+        return await self._writing().do_beside(self._finish, (delivery_id, token, ending))
+
+    def _finish(self, connection: sqlite3.Connection, ended: Sequence[tuple[str, str, Outcome]]) -> list[bool]:
+        return finish(connection, ended, self._now_ms())
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

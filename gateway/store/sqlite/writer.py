@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +25,9 @@ from gateway.core.errors import StoreError, StoreUnavailable
 from gateway.core.model import Event, PlannedDelivery
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection], Any]
+Item = TypeVar("Item")
+Works = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+Asked = tuple[Works, Any, asyncio.Future[Any]]
 Arrival = tuple[Event, Sequence[PlannedDelivery]]
 Answer = tuple[asyncio.Future[Any], Any, BaseException | None]
 
@@ -84,7 +88,7 @@ class Writer:
         self._changed = changed  # called on the loop: something was committed, here or by another process
         self._loop = asyncio.get_running_loop()
         self._arrivals: list[tuple[Arrival, asyncio.Future[bool]]] = []
-        self._works: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._works: list[Asked] = []
         self._busy = False  # a commit is under way, or will begin in this turn of the loop
         self._idle = asyncio.Event()
         self._idle.set()
@@ -110,9 +114,15 @@ class Writer:
 
     def do(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """What `work` returned, once it is durable. If it raises, its own changes are undone and nobody else's."""
+        return self.do_beside(lambda connection, _: [work(connection)], None)
+
+    def do_beside(
+        self, work: Callable[[sqlite3.Connection, Sequence[Item]], Sequence[T]], item: Item
+    ) -> asyncio.Future[T]:
+        """The same of a work that answers several items in one go, where they are asked one after the other."""
         self._refuse_when_stopped()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._works.append((work, future))
+        self._works.append((work, item, future))
         if not self._busy:
             self._begin_soon()
         return future
@@ -171,7 +181,7 @@ class Writer:
                     return self._tell(partial(self._fail_next, error))
             time.sleep(LOCK_POLL_SECONDS)
 
-    def _take(self) -> tuple[list[tuple[Arrival, asyncio.Future[bool]]], list[tuple[Work, asyncio.Future[Any]]]]:
+    def _take(self) -> tuple[list[tuple[Arrival, asyncio.Future[bool]]], list[Asked]]:
         arrivals, self._arrivals = self._arrivals[:MOST_ADDED], self._arrivals[MOST_ADDED:]
         works, self._works = self._works[:MOST_DONE], self._works[MOST_DONE:]
         return arrivals, works
@@ -184,8 +194,8 @@ class Writer:
             if arrivals:
                 news = self._add(self._connection, [arrival for arrival, _ in arrivals])
                 answers += [(future, new, None) for (_, future), new in zip(arrivals, news, strict=True)]
-            for work, future in works:
-                answers.append((future, *self._try(work)))
+            for work, asked in groupby(works, itemgetter(0)):
+                answers += self._try(work, list(asked))
         except Exception as error:
             self._fail(error, arrivals, works)
         else:
@@ -195,7 +205,7 @@ class Writer:
         self,
         answers: list[Answer],
         arrivals: list[tuple[Arrival, asyncio.Future[bool]]],
-        works: list[tuple[Work, asyncio.Future[Any]]],
+        works: list[Asked],
     ) -> None:
         """On the thread."""
         try:
@@ -212,12 +222,13 @@ class Writer:
         self,
         error: Exception,
         arrivals: list[tuple[Arrival, asyncio.Future[bool]]],
-        works: list[tuple[Work, asyncio.Future[Any]]],
+        works: list[Asked],
     ) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
         failure = self.failed("commit to", error)
-        self._answer([(future, None, failure) for _, future in (*arrivals, *works)])
+        futures = [future for _, future in arrivals] + [future for *_, future in works]
+        self._answer([(future, None, failure) for future in futures])
 
     def _answer(self, answers: list[Answer]) -> None:
         """Begins the next commit before anybody goes on with this one's results: the disk should not wait."""
@@ -243,10 +254,11 @@ class Writer:
             self._since_checkpoint = 0
             self._checkpoint = self._checkpointer.submit(_copy_log, self._path)
 
-    def _try(self, work: Work) -> tuple[Any, BaseException | None]:
+    def _try(self, work: Works, asked: list[Asked]) -> list[Answer]:
+        """What came of it; where it fails for some, each is tried on its own."""
         self._connection.execute("SAVEPOINT work")
         try:
-            result = work(self._connection)
+            results = work(self._connection, [item for _, item, _ in asked])
         except sqlite3.OperationalError:
             raise  # disk full and the like: the whole commit fails
         except Exception as error:
@@ -254,9 +266,12 @@ class Writer:
                 raise
             self._connection.execute("ROLLBACK TO work")
             self._connection.execute("RELEASE work")
-            return None, error if isinstance(error, StoreError) else StoreError(f"{type(error).__name__}: {error}")
+            if len(asked) > 1:
+                return [answer for entry in asked for answer in self._try(work, [entry])]
+            told = error if isinstance(error, StoreError) else StoreError(f"{type(error).__name__}: {error}")
+            return [(future, None, told) for *_, future in asked]
         self._connection.execute("RELEASE work")
-        return result, None
+        return [(future, result, None) for (*_, future), result in zip(asked, results, strict=True)]
 
     # -- other processes --------------------------------------------------------------------------------------
 

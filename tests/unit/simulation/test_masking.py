@@ -31,7 +31,9 @@ def test_a_value_that_holds_none_is_given_back_itself() -> None:
     assert Masker(["ab", "hunter2", "9"]).mask(value) is value
 
 
-@pytest.mark.parametrize("secret", ['q"uo\\te', "new\nline", "d\u00e9j\u00e0", "a\tb", "\u2028x", "1.5", '"', "7"])
+@pytest.mark.parametrize(
+    "secret", ['d\u00e9j\u00e0 "vu"', 'q"uo\\te', "new\nline", "d\u00e9j\u00e0", "a\tb", "\u2028x", "1.5", '"', "7"]
+)
 def test_a_secret_is_found_whatever_json_makes_of_it(secret: str) -> None:
     masker = Masker([secret])
     assert masker.mask({"a": [secret]}) == {"a": ["***"]}
