@@ -173,7 +173,7 @@ class HttpForward(Action[HttpForwardSettings]):
                 headers["Authorization"] = f"Bearer {token}"
             with sending():
                 async with service.client.request(
-                    method, url, data=body or None, headers=headers, timeout_seconds=context.timeout_seconds
+                    method, url, data=body or None, headers=headers, timeout_seconds=None
                 ) as response:
                     refuses_token = response.status == 401 and not has_status(context.connection.success, 401)
                     if is_last or not refuses_token:

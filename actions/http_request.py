@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
@@ -44,8 +45,10 @@ def headers_and_body(
     )
     if content_type:
         headers["Content-Type"] = content_type
-    headers.update({name: secret.get_secret_value() for name, secret in connection.headers.items()})
-    headers.update(own)
+    if connection.headers:
+        headers.update({name: secret.get_secret_value() for name, secret in connection.headers.items()})
+    if own:
+        headers.update(own)
     headers.update(_signature(connection, context, content))
     return headers, content
 
@@ -73,6 +76,7 @@ def _pairs(form: Mapping[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
+@functools.lru_cache(256)
 def target(base: str, url: str | None) -> URL:
     """Where to send, to the letter of what is written: a path goes on from the connection's, whose query stays.
     Raises Reject for another origin than the connection's, whose signature and headers stay at home, and for a path
@@ -111,6 +115,9 @@ def climbs(url: str) -> bool:
     return not {".", ".."}.isdisjoint(re.split(r"[/\\]", unquote(path)))
 
 
+_signer = functools.lru_cache(64)(Webhook)  # its key, decoded once
+
+
 def _signature(connection: HttpConnection, context: Context, body: bytes) -> dict[str, str]:
     """The headers that prove who sent this, made now."""
     if connection.scheme == "none":
@@ -126,7 +133,7 @@ def _signature(connection: HttpConnection, context: Context, body: bytes) -> dic
     except UnicodeDecodeError:
         raise Reject("a body that is not UTF-8 cannot be signed by Standard Webhooks") from None
     try:
-        signatures = [Webhook(secret).sign(context.delivery_id, now, text) for secret in connection.secrets]
+        signatures = [_signer(secret).sign(context.delivery_id, now, text) for secret in connection.secrets]
     except ValueError:
         raise Reject("signing_secret is no secret of Standard Webhooks: whsec_ and then base64") from None
     return {

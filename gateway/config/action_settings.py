@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -66,6 +65,7 @@ class CompiledWith:
         self._where = where
         self._listed = {field.offers.where for field in fields.values() if field.offers is not None} - {None}
         self._context = {"written": self.known()}  # for validators that ask what a template made
+        self._locale = next((name for name, field in fields.items() if field.sets_locale and name in tree), None)
 
     def known(self) -> dict[str, Any]:
         """`with` as far as it is known without an event; an Unrendered stands for each template."""
@@ -76,19 +76,13 @@ class CompiledWith:
         """Renders every leaf and validates the whole. Raises TemplateError with the place of the leaf that failed, or
         whose value the action does not take.
         """
-        with self._in_locale(scope):
+        if self._locale is None:
             return self._rendered(scope)
-
-    @contextlib.contextmanager
-    def _in_locale(self, scope: Mapping[str, Any]) -> Iterator[None]:
-        """What is rendered meanwhile is for people of the locale that `with` says, where it says one."""
-        name = next((name for name, field in self._fields.items() if field.sets_locale and name in self._tree), None)
-        token = None if name is None else LOCALE.set(language_of(_render(self._tree[name], scope)))
+        token = LOCALE.set(language_of(_render(self._tree[self._locale], scope)))  # what follows is for its people
         try:
-            yield
+            return self._rendered(scope)
         finally:
-            if token is not None:
-                LOCALE.reset(token)
+            LOCALE.reset(token)
 
     def _rendered(self, scope: Mapping[str, Any]) -> Rendered:
         kept: dict[str, Any] = {}
@@ -154,7 +148,7 @@ def _null_hint(leaf: Leaf | None) -> str:
 
 
 def _jsonable(value: Any) -> Any:
-    return to_jsonable_python(value, fallback=str)
+    return value if value is None or type(value) is str else to_jsonable_python(value, fallback=str)
 
 
 def _render(part: Any, scope: Mapping[str, Any]) -> Any:

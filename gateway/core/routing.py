@@ -201,6 +201,8 @@ def without_key(route: Route, keys: tuple[str | None, str | None], scope: Scope)
     """What to say of a delivery with these keys: that `once_per` or `order_by` was no key for its event. None where
     each was one. `scope` is of the event alone.
     """
+    if route.once_per is None and route.order_by is None:
+        return None
     notes = []
     for expression, key, note in (
         (route.once_per, keys[0], "once_per is null or empty: no key, so it acts whatever others did"),

@@ -112,7 +112,11 @@ def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
     ending = result.ending
     if not isinstance(ending, Finish):
         return result
-    rendered, output = config.references.mask(ending.rendered), config.references.mask(ending.output)
+    both = [ending.rendered, ending.output]
+    masked = config.references.mask(both)
+    if masked is both:
+        return result
+    rendered, output = masked
     return replace(result, ending=replace(ending, rendered=rendered, output=output))
 
 
@@ -216,16 +220,15 @@ class _Run:
         context, use = self._context, self._use
         plugin = context.config.actions[use.uses]
         connection = connection_of(context.config.connections, use.connection)
-        told = self._action_context(connection)
         if self._dry is not None:
-            plugin.rehearse(settings, told)
+            plugin.rehearse(settings, self._action_context(connection, None))
             raise _Settled(self._dry_finish(self._dry, None))
         self._phase = Phase.RUN
-        async with context.resources.use(plugin, use.connection, connection, told.base_folder) as resource:
-            output = await plugin.run(settings, replace(told, resource=resource))
+        async with context.resources.use(plugin, use.connection, connection, str(context.config.folder)) as resource:
+            output = await plugin.run(settings, self._action_context(connection, resource))
         return dict(output) if output is not None else None
 
-    def _action_context(self, connection: ConnectionSettings | None) -> Context:
+    def _action_context(self, connection: ConnectionSettings | None, resource: Any) -> Context:
         context, delivery = self._context, self._delivery
         account = context.config.accounts.get(delivery.account)  # None: of the gateway's own events
         return Context(
@@ -237,7 +240,7 @@ class _Run:
             event=self._scope["event"],
             body=self._body,
             connection=connection,
-            resource=None,
+            resource=resource,
             timeout_seconds=self._use.timeout_seconds,
             now=context.now,
             log=context.log.bind(delivery_id=delivery.id, event_id=delivery.event_id, action=delivery.action),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,35 @@ class _Entry:
         is_same = self.settings is settings or self.settings == settings  # pydantic compares field by field
         return self.action is action and self.base_folder == base_folder and is_same
 
+    async def open(self) -> None:
+        """Opens it, or waits for whoever does. Raises what `Action.open` raises."""
+        async with self.opening:
+            if not self.is_open:
+                self.resource = await self.action.open(self.settings, self.base_folder)
+                self.is_open = True
+
+
+class _Use(AbstractAsyncContextManager[Any]):
+    """One attempt's use of a resource. A class, because every attempt pays for a generator."""
+
+    def __init__(self, entry: _Entry, leave: Callable[[_Entry], None]) -> None:
+        self._entry = entry
+        self._leave = leave
+
+    async def __aenter__(self) -> Any:
+        self._entry.users += 1
+        if not self._entry.is_open:
+            try:
+                await self._entry.open()
+            except BaseException:
+                await self.__aexit__()
+                raise
+        return self._entry.resource
+
+    async def __aexit__(self, *_: object) -> None:
+        self._entry.users -= 1
+        self._leave(self._entry)
+
 
 class Resources:
     """Opens on first use, and keeps open what is in force. What no longer is, is closed once no attempt uses it."""
@@ -44,37 +74,28 @@ class Resources:
         self._entries: dict[tuple[str, str | None], list[_Entry]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    @contextlib.asynccontextmanager
-    async def use(
+    def use(
         self, action: Action[Any], name: str | None, settings: ConnectionSettings | None, base_folder: str
-    ) -> AsyncIterator[Any]:
+    ) -> AbstractAsyncContextManager[Any]:
         """What `action.open` returned for that connection; it stays open meanwhile. Raises what `open` raises."""
-        key = (action.name, name)
-        entries = self._entries.setdefault(key, [])
-        entry = next((entry for entry in entries if entry.fits(action, settings, base_folder)), None)
-        if entry is None:
+        entries = self._entries.setdefault((action.name, name), [])
+        for entry in entries:
+            if entry.fits(action, settings, base_folder):
+                break
+        else:
             entry = _Entry(action, name, settings, base_folder)
             entries.append(entry)
         entry.settings = settings  # equal; the newest are compared the fastest
-        entry.users += 1
-        try:
-            if not entry.is_open:
-                async with entry.opening:
-                    if not entry.is_open:
-                        entry.resource = await action.open(settings, base_folder)
-                        entry.is_open = True
-            yield entry.resource
-        finally:
-            entry.users -= 1
-            self._close_if_done(key, entry)
+        return _Use(entry, self._close_if_done)
 
     def retire(self) -> None:
         """Closes what is no longer in force, as soon as no attempt uses it. To be called when that has changed."""
-        for key, entries in list(self._entries.items()):
+        for entries in list(self._entries.values()):
             for entry in list(entries):
-                self._close_if_done(key, entry)
+                self._close_if_done(entry)
 
-    def _close_if_done(self, key: tuple[str, str | None], entry: _Entry) -> None:
+    def _close_if_done(self, entry: _Entry) -> None:
+        key = (entry.action.name, entry.name)
         entries = self._entries.get(key, [])
         if entry.users or entry not in entries:
             return

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any
@@ -275,13 +276,15 @@ class Worker:
         delivery_id = claim.delivery.id
         is_cut_off = partial(self._cut_off.__contains__, delivery_id)
         context = self._context_of(config, table, log=log, trace=trace, is_cut_off=is_cut_off)
-        start, started_at = time.monotonic(), context.now()
+        start = time.monotonic()
         seconds: float | None = None
         if (task := asyncio.current_task()) is not None:  # before its first step it cannot be cut off: it would not end
             self._attempts[delivery_id] = task
 
         def unfinished(outcome: AttemptOutcome, error: str, wait_seconds: float) -> AttemptResult:
-            attempt = Attempt(claim.delivery.attempts, started_at, time.monotonic() - start, outcome, error)
+            lasted = time.monotonic() - start
+            started_at = context.now() - timedelta(seconds=lasted)
+            attempt = Attempt(claim.delivery.attempts, started_at, lasted, outcome, error)
             return AttemptResult(Finish(DeliveryState.PENDING, attempt, wait_seconds=wait_seconds))
 
         try:

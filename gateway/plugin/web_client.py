@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -41,16 +44,28 @@ class WebClient:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    @contextlib.asynccontextmanager
-    async def request(
-        self, method: str, url: URL | str, *, timeout_seconds: float, **kwargs: Any
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    def request(
+        self, method: str, url: URL | str, *, timeout_seconds: float | None, **kwargs: Any
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """The answer to one request, as `aiohttp.ClientSession.request` gives it; redirects are not followed. Raises
         what aiohttp raises, and OSError where a proxy or a certificate cannot be used: `sending` says what it means.
+        `timeout_seconds` is None in `Action.run`, which the gateway ends in time: a second clock costs each request.
         """
+        kwargs |= {
+            "allow_redirects": False,
+            "ssl": self._certificates.context(),
+            "timeout": _client_timeout(timeout_seconds),
+        }
+        if self._connection.proxy is None:  # nothing to wait for: each layer of the usual way is paid by every forward
+            return self._session.request(method, url, **kwargs)
+        return self._through_proxy(method, url, proxy_for(self._connection, str(url)), kwargs)
+
+    @contextlib.asynccontextmanager
+    async def _through_proxy(
+        self, method: str, url: URL | str, proxy: str | None, kwargs: dict[str, Any]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         import aiohttp
 
-        proxy = proxy_for(self._connection, str(url))
         if proxy is not None:
             await self._refuse_behind_proxy(urlsplit(str(url)).hostname or "")
             parts = urlsplit(proxy)
@@ -58,14 +73,7 @@ class WebClient:
                 credentials = aiohttp.encode_basic_auth(unquote(parts.username), unquote(parts.password or ""))
                 kwargs["proxy_headers"] = {"Authorization": credentials}  # sent as Proxy-Authorization, and to it alone
             kwargs["proxy"] = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        async with self._session.request(
-            method,
-            url,
-            allow_redirects=False,
-            ssl=self._certificates.context(),
-            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-            **kwargs,
-        ) as response:
+        async with self._session.request(method, url, **kwargs) as response:
             yield response
 
     async def _refuse_behind_proxy(self, host: str) -> None:
@@ -85,6 +93,13 @@ class WebClient:
     async def close(self) -> None:
         """Closes every connection."""
         await self._session.close()
+
+
+@functools.lru_cache(64)
+def _client_timeout(seconds: float | None) -> aiohttp.ClientTimeout:
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=seconds)
 
 
 class _Certificates:
@@ -150,33 +165,47 @@ def _is_excepted(host: str, where: str, proxies: dict[str, str]) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def sending(what: str = "") -> Iterator[None]:
+def sending(what: str = "") -> AbstractContextManager[None]:
     """Turns what a request raises into Retry or Reject, without a secret in it. `what` begins the message."""
+    return _Sending(what)
+
+
+class _Sending(AbstractContextManager[None]):
+    """A class, because a generator costs every request, and this one the failed alone."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if error is not None:
+            _tell(error, self._what)
+
+
+def _tell(raised: BaseException, what: str) -> None:
+    """Raises Retry or Reject where what was raised is of the request. Returns where it is not."""
     import aiohttp
 
-    try:
-        yield
-    except aiohttp.ClientHttpProxyError as error:
-        hint = ": look at its user and password" if error.status in (401, 407) else ""
-        raise Retry(f"{what}the proxy answered {error.status}{hint}") from None
-    except aiohttp.ClientConnectorCertificateError as error:
-        raise Retry(f"{what}{untrusted(error)}") from None
-    except aiohttp.ClientConnectorError as error:
-        if reason := refusal(error.os_error):
-            raise Reject(f"{what}{reason}") from None
-        is_proxy = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-        raise Retry(f"{what}cannot connect to {is_proxy}{error.host}:{error.port}: {error.os_error}") from None
-    except aiohttp.InvalidURL:
-        raise Reject(f"{what}the url is not valid") from None
-    except aiohttp.ClientError as error:
-        raise Retry(f"{what}the connection broke: {_told(error)}") from None
-    except TimeoutError:
-        raise
-    except OSError as error:
-        if reason := refusal(error):
-            raise Reject(f"{what}{reason}") from None
-        raise Retry(f"{what}{error.strerror or error}") from None
+    match raised:
+        case aiohttp.ClientHttpProxyError():
+            hint = ": look at its user and password" if raised.status in (401, 407) else ""
+            raise Retry(f"{what}the proxy answered {raised.status}{hint}") from None
+        case aiohttp.ClientConnectorCertificateError():
+            raise Retry(f"{what}{untrusted(raised)}") from None
+        case aiohttp.ClientConnectorError():
+            if reason := refusal(raised.os_error):
+                raise Reject(f"{what}{reason}") from None
+            is_proxy = "the proxy " if isinstance(raised, aiohttp.ClientProxyConnectionError) else ""
+            raise Retry(f"{what}cannot connect to {is_proxy}{raised.host}:{raised.port}: {raised.os_error}") from None
+        case aiohttp.InvalidURL():
+            raise Reject(f"{what}the url is not valid") from None
+        case aiohttp.ClientError():
+            raise Retry(f"{what}the connection broke: {_told(raised)}") from None
+        case TimeoutError():
+            return
+        case OSError():
+            if reason := refusal(raised):
+                raise Reject(f"{what}{reason}") from None
+            raise Retry(f"{what}{raised.strerror or raised}") from None
 
 
 def untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
@@ -197,8 +226,8 @@ async def read_text(response: aiohttp.ClientResponse, most: int) -> tuple[str, b
 
     raw = bytearray()
     try:
-        async for chunk in response.content.iter_chunked(16 * 1024):
-            raw += chunk
+        while not response.content.at_eof():
+            raw += await response.content.read(16 * 1024)
             if len(raw) > most:
                 response.close()  # the rest is not wanted, however long it is
                 break
@@ -206,4 +235,4 @@ async def read_text(response: aiohttp.ClientResponse, most: int) -> tuple[str, b
         if not isinstance(error.__cause__, ContentEncodingError):
             raise
         return "", False  # packed otherwise than it says: the status alone is known
-    return bytes(raw[:most]).decode("utf-8", "replace"), len(raw) <= most
+    return raw[:most].decode("utf-8", "replace"), len(raw) <= most
