@@ -20,6 +20,7 @@ from gateway.plugin import (
     Context,
     Fault,
     Finding,
+    MailPreview,
     ProbeContext,
     Reject,
     Retry,
@@ -137,6 +138,10 @@ class Email(Action[EmailSettings]):
     def rehearse(self, settings: EmailSettings, context: Context) -> None:
         """Makes the mail, but for what it would fetch."""
         mail_of(settings, context)
+
+    def preview(self, settings: EmailSettings, context: Context) -> MailPreview:
+        """The mail, but for what it would fetch."""
+        return MailPreview(mail_of(settings, context)[0].as_bytes())
 
     def faults(self, written: Mapping[str, Any], connection: SmtpConnection | None) -> Iterable[Fault]:
         """Addresses, headers and files that no server would take."""

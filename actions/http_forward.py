@@ -22,6 +22,7 @@ from gateway.plugin import (
     HttpConnection,
     ProbeContext,
     Reject,
+    RequestPreview,
     Retry,
     Settings,
     Text,
@@ -135,6 +136,11 @@ class HttpForward(Action[HttpForwardSettings]):
     def rehearse(self, settings: HttpForwardSettings, context: Context) -> None:
         """Makes the request, signature included."""
         _request(settings, context)
+
+    def preview(self, settings: HttpForwardSettings, context: Context) -> RequestPreview:
+        """The request, without what the token endpoint would give."""
+        method, url, headers, body = _request(settings, context)
+        return RequestPreview(method, str(url), list(headers.items()), body)
 
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """The service answers OPTIONS, a request without body that asks for nothing to be done; each address once."""

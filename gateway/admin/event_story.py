@@ -61,7 +61,7 @@ def _at(value: Any, path: Sequence[str]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangedField:
     """One field that an event says to have changed."""
 
     path: str
@@ -69,7 +69,7 @@ class Change:
     after: Any
 
 
-def changes(body: Any) -> list[Change]:
+def changes(body: Any) -> list[ChangedField]:
     """What differs from `previous_attributes`, by path; empty for events that have none. Lists are told whole.
     https://docs.stripe.com/api/events/object#event_object-data-previous_attributes
     """
@@ -79,13 +79,13 @@ def changes(body: Any) -> list[Change]:
     return list(_changes(previous, own_object(body), ""))[:MOST_CHANGES]
 
 
-def _changes(before: Mapping[str, Any], after: Any, path: str) -> Iterator[Change]:
+def _changes(before: Mapping[str, Any], after: Any, path: str) -> Iterator[ChangedField]:
     for key, old in before.items():
         new = after.get(key, ABSENT) if isinstance(after, Mapping) else ABSENT
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _changes(old, new, f"{path}{key}.")
         elif old != new:
-            yield Change(path + str(key), old, new)
+            yield ChangedField(path + str(key), old, new)
 
 
 def stripe_url(event: Event) -> str | None:

@@ -34,6 +34,7 @@ from gateway.plugin.connections import (
 )
 from gateway.plugin.http_client import AddressRefused, guarded_session, refusal, retry_after_seconds
 from gateway.plugin.http_headers import Headers
+from gateway.plugin.preview import MailPreview, Preview, RequestPreview
 from gateway.plugin.probe import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
 from gateway.plugin.types import (
     CallsStripe,
@@ -75,12 +76,15 @@ __all__ = [
     "Finding",
     "Headers",
     "HttpConnection",
+    "MailPreview",
     "Name",
     "Offers",
+    "Preview",
     "ProbeContext",
     "ProbedUse",
     "Rate",
     "Reject",
+    "RequestPreview",
     "Retry",
     "SetsLocale",
     "Settings",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.plugin.preview import Preview
 from gateway.plugin.probe import Finding, ProbeContext
 from gateway.plugin.types import Deferred
 
@@ -164,6 +165,12 @@ class Action(Generic[S]):
             part = getattr(settings, name)
             if isinstance(part, Deferred):
                 part.render()
+
+    def preview(self, settings: S, context: Context) -> Preview | None:
+        """What `run` would send, for the console's page of a delivery: a request or a mail to look at. Reaches nothing;
+        `context.resource` is None. None: the page shows the rendered values alone.
+        """
+        return None
 
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """For `gateway doctor`: looks whether what `run` needs is there; changes nothing, sends nothing that a person

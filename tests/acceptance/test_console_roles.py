@@ -72,6 +72,7 @@ ROUTES = {
     "GET /deliveries/many": O,
     "POST /deliveries/many": O,
     "GET /deliveries/{id}": V,
+    "GET /deliveries/{id}/mail": V,
     "POST /deliveries/{id}/retry": O,
     "POST /deliveries/{id}/cancel": O,
     "GET /connections": V,

@@ -36,6 +36,7 @@ ENTRIES = (
     Entry("GET", "/deliveries/many", deliveries.confirm_many, O),
     Entry("POST", "/deliveries/many", deliveries.change_many, O),
     Entry("GET", "/deliveries/{id}", deliveries.show, V),
+    Entry("GET", "/deliveries/{id}/mail", deliveries.mail, V),
     Entry("POST", "/deliveries/{id}/retry", deliveries.retry, O),
     Entry("POST", "/deliveries/{id}/cancel", deliveries.cancel, O),
     Entry("GET", "/connections", connections.listed, V),

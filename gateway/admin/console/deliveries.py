@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from aiohttp import web
 
-from gateway.admin.api.schemas import DeliveriesQuery, DeliveriesWhere, JobAsk, ListOf, Result
+from gateway.admin import delivery_story as story
+from gateway.admin.api.schemas import DeliveriesQuery, DeliveriesWhere, DeliveryWhole, JobAsk, ListOf, Result
 from gateway.admin.console.forms import asked, checked, fields, listing
 from gateway.admin.console.notices import go_back, notices, started
-from gateway.admin.console.render import confirm_page, page, query_string
+from gateway.admin.console.render import confirm_page, framed, page, query_string
+from gateway.admin.operations import Operations
+from gateway.admin.playground import in_turn
 from gateway.admin.problems import Refused
 from gateway.admin.request import actor, parts
 from gateway.core.model import DeliveryState
+from gateway.plugin import HttpConnection, MailPreview, Preview, RequestPreview
 
 RETRIED = (
     DeliveryState.DEAD,
@@ -45,15 +51,42 @@ async def show(request: web.Request) -> web.StreamResponse:
     operations = parts(request).operations
     delivery = await operations.only_delivery(request.match_info["id"])
     route = next((route for route in operations.config.routes if route.name == delivery.route), None)
+    action = route.action(delivery.action) if route is not None else None
+    sent = await _sent(operations, delivery)
+    connection = operations.config.connections.get((action.connection if action is not None else None) or "")
+    curl = None
+    if isinstance(sent, RequestPreview) and isinstance(connection, HttpConnection):
+        curl = story.as_curl(sent, delivery.id, connection, operations.config)
     context = {
         "delivery": delivery,
-        "action": route.action(delivery.action) if route is not None else None,
+        "action": action,
+        "curl": curl,
+        "mail": story.mail_parts(sent) if isinstance(sent, MailPreview) else None,
+        "answer": story.answer_of(delivery.output),
+        "planned": story.planned_attempts(delivery, action, datetime.now(UTC)) if action is not None else [],
         "longest": max((attempt.duration_seconds for attempt in delivery.history), default=0.0) or 1.0,
         "may_retry": delivery.state in RETRIED,
         "may_cancel": delivery.state in CANCELLED,
         **notices(request),
     }
     return page(request, "delivery.html", context)
+
+
+async def _sent(operations: Operations, delivery: DeliveryWhole) -> Preview | None:
+    """What the action sent at its last attempt, as it may be shown."""
+    events = await operations.store.event(delivery.event_id, delivery.account)
+    shown = await operations.shown(events[0]) if events else None
+    at = delivery.history[-1].started_at if delivery.history else datetime.now(UTC)
+    return await in_turn(story.preview, operations.config, delivery, shown, at)
+
+
+async def mail(request: web.Request) -> web.StreamResponse:
+    """The HTML of its mail, for a frame: no script, no network, no access to anything of ours."""
+    operations = parts(request).operations
+    sent = await _sent(operations, await operations.only_delivery(request.match_info["id"]))
+    if not isinstance(sent, MailPreview):
+        raise Refused(404, "it sends no mail that could be shown")
+    return framed(story.mail_parts(sent).html)
 
 
 async def retry(request: web.Request) -> web.StreamResponse:

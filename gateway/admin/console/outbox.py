@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.admin.console.render import page
+from gateway.admin.console.render import framed, page
 from gateway.admin.outbox import Caught
 from gateway.admin.problems import Refused
 from gateway.admin.request import parts
@@ -32,6 +32,4 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 async def html(request: web.Request) -> web.StreamResponse:
     """A mail's HTML for its frame: no script, no network, no access to anything of ours."""
-    policy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
-    headers = {"Content-Security-Policy": policy, "X-Frame-Options": "SAMEORIGIN"}
-    return web.Response(text=_caught(request).html, content_type="text/html", headers=headers)
+    return framed(_caught(request).html)

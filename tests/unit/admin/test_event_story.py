@@ -11,7 +11,7 @@ import pytest
 
 from gateway.admin.api.schemas import AttemptOut, DeliveryWhole
 from gateway.admin.console.json_view import MOST_NODES, folded
-from gateway.admin.event_story import Change, changes, human_line, stripe_url, timeline
+from gateway.admin.event_story import ChangedField, changes, human_line, stripe_url, timeline
 from gateway.core.model import AttemptOutcome, DeliveryState, Event, EventSource, EventState
 
 AT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -45,10 +45,10 @@ def test_changes_are_told_by_path() -> None:
     body = about(status="active", items={"n": 2}, metadata={"a": 1}, lists=[1, 2])
     body["data"]["previous_attributes"] = {"status": "trialing", "metadata": {"a": 1, "b": 2}, "lists": [1], "gone": 1}
     assert changes(body) == [
-        Change("status", "trialing", "active"),
-        Change("metadata.b", 2, "(was not there)"),
-        Change("lists", [1], [1, 2]),
-        Change("gone", 1, "(was not there)"),
+        ChangedField("status", "trialing", "active"),
+        ChangedField("metadata.b", 2, "(was not there)"),
+        ChangedField("lists", [1], [1, 2]),
+        ChangedField("gone", 1, "(was not there)"),
     ]
     assert changes(about(status="active")) == []
 

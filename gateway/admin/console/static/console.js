@@ -21,6 +21,16 @@ document.addEventListener("keydown", (key) => {
   }
 });
 
+// What is there to be copied has a button for it.
+document.querySelectorAll("pre[data-copy]").forEach((block) => {
+  if (!navigator.clipboard) return;
+  const button = document.createElement("button");
+  button.className = "plain secondary";
+  button.textContent = "Copy";
+  button.addEventListener("click", () => navigator.clipboard.writeText(block.textContent).then(() => { button.textContent = "Copied"; }));
+  block.before(button);
+});
+
 // A live list whose connection is lost says so; the stream says itself when it is live (again).
 document.addEventListener("htmx:sseError", (lost) => {
   const state = lost.target.querySelector("[sse-swap=state]");
