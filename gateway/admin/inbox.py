@@ -32,7 +32,16 @@ from gateway.admin.waiting import STATES, outcome_of, waits_for
 from gateway.config.load import Config
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError, GatewayError
-from gateway.core.model import ConnectionState, Delivery, DeliveryFilter, DeliveryState, Event, EventFilter, EventState
+from gateway.core.model import (
+    ConnectionState,
+    Delivery,
+    DeliveryFilter,
+    DeliveryState,
+    Event,
+    EventFilter,
+    EventState,
+    route_status_name,
+)
 from gateway.core.routing import RouteTable
 from gateway.privacy.views import Redactions, shown_deliveries, shown_delivery, shown_event
 from gateway.store.protocol import Store
@@ -124,6 +133,12 @@ class Inbox:
         page = await self.store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)
         return await shown_deliveries(self.store, page.items, self._redactions())
 
+    def _owners(self) -> dict[str, str]:
+        """Who answers for each route that says so, where the configuration in force can be read."""
+        with contextlib.suppress(GatewayError):
+            return {route.name: route.owner for route in self.config.routes if route.owner}
+        return {}
+
     async def _waiting(self, deliveries: Sequence[Delivery]) -> dict[str, str | None]:
         """What each waits for, by id. Connections play a part where the configuration in force can be read."""
         waiting = [d for d in deliveries if d.state in (DeliveryState.PENDING, DeliveryState.BLOCKED)]
@@ -137,7 +152,8 @@ class Inbox:
             with contextlib.suppress(GatewayError):
                 connections = {(r.name, a.name): a.connection for r in self.config.routes for a in r.actions}
         status = {d.id: stopped.get(connections.get((d.route, d.action)) or "") for d in waiting}
-        return {d.id: waits_for(d, status[d.id], d.needs) for d in waiting}
+        routes = {d.id: stopped.get(route_status_name(d.route)) for d in waiting}
+        return {d.id: waits_for(d, status[d.id], d.needs, route=routes[d.id]) for d in waiting}
 
     async def deliveries(self, query: DeliveriesQuery, ids: Sequence[str] = ()) -> ListOf[DeliveryOut]:
         """A page of the deliveries, of those ids alone where there are any."""
@@ -150,8 +166,9 @@ class Inbox:
         deliveries = await shown_deliveries(self.store, page.items, self._redactions())
         waiting = await self._waiting(page.items)
         items = [DeliveryOut.of(delivery) for delivery in deliveries]
+        owners = self._owners()
         for delivery in items:
-            delivery.waits_for = waiting.get(delivery.id)
+            delivery.waits_for, delivery.owner = waiting.get(delivery.id), owners.get(delivery.route)
         return ListOf(items=items, next=page.next)
 
     async def delivery(self, delivery_id: str) -> DeliveryWhole | None:
@@ -161,6 +178,7 @@ class Inbox:
             return None
         whole = DeliveryWhole.whole(*await shown_delivery(self.store, *stored, self._redactions()))
         whole.waits_for = (await self._waiting([stored[0]])).get(delivery_id)
+        whole.owner = self._owners().get(whole.route)
         return whole
 
     async def only_delivery(self, delivery_id: str) -> DeliveryWhole:

@@ -5,8 +5,8 @@ is made: what was asked for is known even where it did not come to it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol, TypeVar
@@ -15,22 +15,19 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.api.schemas import EventOut, ForgetAsk, JobAnswer, JobAsk, JobOut, Replayed, Result
 from gateway.admin.bulk_jobs import MOST_TOUCHED, STEP, Job, Jobs, Parts, Step
-from gateway.admin.inbox import Inbox, InForce
+from gateway.admin.inbox import InForce
+from gateway.admin.pausing import Actor, Pausing
 from gateway.admin.previews import LOOKED_AT, OnceKeys, parts_of_replay, states_of
 from gateway.admin.problems import Refused
 from gateway.core.errors import UnknownName, UsageError
 from gateway.core.internal_events import is_own
 from gateway.core.model import (
     DONE,
-    AuditEntry,
     ChangeResult,
-    ConnectionChange,
-    ConnectionStatus,
     DeliveryFilter,
     EventFilter,
     Refusal,
 )
-from gateway.delivery.circuit_breaker import paused_by_hand, resumed
 from gateway.intake.planning import intake_of, replan
 from gateway.privacy.erasure import find, forget_event, forget_rejected, naming
 from gateway.privacy.erasure import pages as event_pages
@@ -40,32 +37,12 @@ from gateway.store.protocol import Store
 
 T = TypeVar("T")
 MOST_COUNTED = 1_000_000
-MOST_TRIES = 20  # against gateways that change the same connection at the same instant
 NAMED = "named:"  # before the place of an event that names the customer who is to be forgotten
 RETRIED = ("dead",)
 CANCELLED = ("blocked", "pending", "dead")
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who asks, from where."""
-
-    role: str  # `viewer`, `operator`; `cli`: whoever sits at the terminal
-    name: str = ""  # as the person, or the terminal, gives it; it proves nothing
-    address: str = ""  # empty at a terminal
-
-    @property
-    def words(self) -> str:
-        """For the audit log."""
-        return f"{self.name} ({self.address})" if self.name and self.address else self.name or self.address
-
-    @property
-    def reason(self) -> str:
-        """Why a delivery that they cancel is cancelled."""
-        return f"cancelled by {self.name or 'an operator'}"
-
-
-class Operations(Inbox):
+class Operations(Pausing):
     """One a gateway; or one a command, which then works on the store itself."""
 
     def __init__(
@@ -75,15 +52,8 @@ class Operations(Inbox):
         log: FilteringBoundLogger,
         redactions: Callable[[], Redactions] | None = None,
     ) -> None:
-        super().__init__(store, in_force, redactions)
+        super().__init__(store, in_force, log, redactions)
         self.jobs = Jobs(log)
-        self._log = log
-
-    async def note(self, actor: Actor, what: str, target: str, count: int = 1) -> None:
-        """Writes what is about to be done into the audit log."""
-        entry = AuditEntry(datetime.now(UTC), actor.role, actor.words, what, target[:2000], count)
-        await self.store.record(entry)
-        self._log.info("audit", role=actor.role, who=actor.words, what=what, target=target[:200], count=count)
 
     # -- deliveries -------------------------------------------------------------------------------------------
 
@@ -280,50 +250,6 @@ class Operations(Inbox):
         noted = "customer.forget" + (" --cancel" if ask.cancel else "")
         total = (await self.store.counts())["events"]
         return await self._start(actor, noted, "forget", ask.customer, total, parts(), step, [])
-
-    # -- connections ------------------------------------------------------------------------------------------
-
-    async def pause(self, actor: Actor, names: Sequence[str], reason: str = "") -> list[ConnectionStatus]:
-        """Pauses connections until they are resumed. Raises UnknownName."""
-        text = "paused by a person" + (f": {reason}" if reason else "")
-        change = partial(paused_by_hand, reason=text)
-        return await self._change_connections(actor, "connection.pause", names, change)
-
-    async def resume(self, actor: Actor, names: Sequence[str]) -> list[ConnectionStatus]:
-        """Lets the deliveries of paused connections run again at once. Raises UnknownName."""
-        return await self._change_connections(actor, "connection.resume", names, resumed)
-
-    async def connections(self, names: Sequence[str] = ()) -> Mapping[str, ConnectionStatus]:
-        """How all connections stand that ever stood otherwise than working. Raises UnknownName where one of `names` is
-        not among them, nor in the configuration.
-        """
-        statuses, known = await self.store.connections(), self.config.connections
-        for name in names:
-            if name not in known and name not in statuses:
-                raise UnknownName(f"no such connection: {name}; known: {', '.join(known)}")
-        return statuses
-
-    async def _change_connections(
-        self,
-        actor: Actor,
-        what: str,
-        names: Sequence[str],
-        change: Callable[[ConnectionStatus], ConnectionChange | None],
-    ) -> list[ConnectionStatus]:
-        await self.connections(names)
-        await self.note(actor, what, ", ".join(names), len(names))
-        return [await self._change_connection(name, change) for name in names]
-
-    async def _change_connection(
-        self, name: str, change: Callable[[ConnectionStatus], ConnectionChange | None]
-    ) -> ConnectionStatus:
-        for _ in range(MOST_TRIES):
-            status = (await self.store.connections()).get(name, ConnectionStatus(name))
-            wanted = change(status)
-            changed = status if wanted is None else await self.store.change_connection(name, status.version, wanted)
-            if changed is not None:
-                return changed
-        raise UsageError(f"{name} is changed by gateways again and again just now; try once more")
 
 
 class _Pages(Protocol[T]):

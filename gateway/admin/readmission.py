@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.admin.operations import Actor, Operations
+from gateway.admin.operations import Operations
+from gateway.admin.pausing import Actor
 from gateway.core.errors import UsageError
 from gateway.core.model import Event, RejectedFilter, RejectedRequest
 from gateway.intake.planning import Readmitted, readmission

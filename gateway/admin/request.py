@@ -11,8 +11,9 @@ from aiohttp import web
 from gateway.admin.auth import NOBODY, Access, Person, Role
 from gateway.admin.gateway_view import GatewayView
 from gateway.admin.live_tail import Tail
-from gateway.admin.operations import Actor, Operations
+from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
+from gateway.admin.pausing import Actor
 from gateway.admin.reports.history import History
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics

@@ -34,15 +34,21 @@ def _needed(delivery: Delivery, name: str) -> str:
 
 
 def waits_for(
-    delivery: Delivery, connection: ConnectionStatus | None, needed: Sequence[str], now: datetime | None = None
+    delivery: Delivery,
+    connection: ConnectionStatus | None,
+    needed: Sequence[str],
+    now: datetime | None = None,
+    route: ConnectionStatus | None = None,
 ) -> str | None:
     """What a blocked or pending delivery waits for; None for others. `needed` are the actions it needs, `connection`
-    is how the one that it goes by stands.
+    is how the one that it goes by stands, `route` how its route does.
     """
     if delivery.state is DeliveryState.BLOCKED:
         return f"for {' and '.join(_needed(delivery, name) for name in needed)}"
     if delivery.state is not DeliveryState.PENDING:
         return None
+    if route is not None and route.state is not ConnectionState.WORKING:
+        return _until_resumed(f"route {delivery.route}", route)
     if delivery.waits_for_turn:
         return "for its turn: another delivery goes first by order_by or once_per"
     if connection is not None and connection.state is not ConnectionState.WORKING:
@@ -53,11 +59,15 @@ def waits_for(
     return "for nothing: it runs as soon as a gateway has a place for it"
 
 
+def _until_resumed(what: str, status: ConnectionStatus) -> str:
+    return f"for {what}, which is paused until it is resumed" + (f" ({status.reason})" if status.reason else "")
+
+
 def _for_connection(connection: ConnectionStatus) -> str:
     because = f" ({connection.reason})" if connection.reason else ""
     if connection.state is ConnectionState.PROBING:
         return f"for connection {connection.name}, which another delivery is trying now{because}"
     if connection.left_seconds is None:
-        return f"for connection {connection.name}, which is paused until it is resumed{because}"
+        return _until_resumed(f"connection {connection.name}", connection)
     again = f"tried again in {duration(connection.left_seconds)}"
     return f"for connection {connection.name}, which is paused; {again}{because}"

@@ -29,7 +29,12 @@ LONGEST_SUMMARY = 500
 
 
 def delivery_dead(
-    delivery: Delivery, reason: str, connection: str | None, connected_account: str | None, at: datetime
+    delivery: Delivery,
+    reason: str,
+    connection: str | None,
+    connected_account: str | None,
+    at: datetime,
+    owner: str | None = None,
 ) -> OwnEvent | None:
     """A delivery that will not be retried by itself; None for one of an own event: an alert that cannot be brought
     raises no further one.
@@ -38,15 +43,14 @@ def delivery_dead(
         return None
     tried = f"after {delivery.attempts} attempt{'' if delivery.attempts == 1 else 's'}"
     tried = tried if delivery.attempts else "before its first attempt"
+    whose = f"{delivery.route}.{delivery.action}" + (f" (owner: {owner})" if owner else "")
     return OwnEvent(
         DELIVERY_DEAD,
         delivery.account,
         (delivery.id, at.timestamp()),
         at,
         {
-            "summary": _short(
-                f"Delivery {delivery.id} of {delivery.route}.{delivery.action} is dead {tried}: {reason}"
-            ),
+            "summary": _short(f"Delivery {delivery.id} of {whose} is dead {tried}: {reason}"),
             "id": delivery.id,
             "account": delivery.account,
             "connected_account": connected_account,
@@ -54,6 +58,7 @@ def delivery_dead(
             "event_type": delivery.event_type,
             "route": delivery.route,
             "action": delivery.action,
+            "owner": owner,
             "connection": connection,
             "attempts": delivery.attempts,
             "reason": reason,

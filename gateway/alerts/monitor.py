@@ -122,4 +122,6 @@ class Alerts:
         self, delivery: Delivery, reason: str | None, connected_account: str | None, at: datetime
     ) -> OwnEvent | None:
         connection = lane_connection(self._in_force()[1], delivery.lane)
-        return delivery_dead(delivery, reason or "", connection, connected_account, at)
+        route = self._in_force()[1].by_name.get(delivery.route)
+        owner = None if route is None else route.owner or None
+        return delivery_dead(delivery, reason or "", connection, connected_account, at, owner)

@@ -24,7 +24,7 @@ from gateway.admin.api.schemas import (
     Result,
     Results,
 )
-from gateway.admin.operations import Actor
+from gateway.admin.pausing import Actor
 from gateway.admin.problems import Refused
 from gateway.cli.main import BadUsage
 from gateway.core.errors import UsageError

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from gateway.admin.api.schemas import MOST_LISTED, EventWhole, ListOf, Ordered
-from gateway.admin.operations import Actor, Operations
+from gateway.admin.operations import Operations
+from gateway.admin.pausing import Actor
 from gateway.cli.main import environment, load_config, options
 from gateway.cli.output import fail
 from gateway.config.load import Config

@@ -29,6 +29,7 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "route": "orders",
         "action": "ship",
         "connection": "warehouse",
+        "owner": "fulfilment@shop.example",
         "attempts": 20,
         "reason": "HTTP 500 (attempt 20 of 20, the last)",
         "died_at": _AT,

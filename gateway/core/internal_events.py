@@ -34,6 +34,7 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "event_type": "The event's type.",
         "route": "The route.",
         "action": "The action.",
+        "owner": "Who answers for the route, by its `owner`, or null.",
         "connection": "The action's connection, or null.",
         "attempts": "How many attempts it took.",
         "reason": "Why it is dead.",

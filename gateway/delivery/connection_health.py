@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import StoreError
-from gateway.core.model import ConnectionChange, ConnectionState, ConnectionStatus
+from gateway.core.model import (
+    ConnectionChange,
+    ConnectionState,
+    ConnectionStatus,
+    Delivery,
+    Lane,
+    route_status_name,
+    status_route,
+)
 from gateway.delivery.circuit_breaker import Evidence, probe, weigh
 from gateway.plugin import BreakerSettings
 from gateway.store.protocol import Store
@@ -85,9 +93,21 @@ class Connections:
         """That delivery is claimed as the probe."""
         self._probes[name].delivery_id = delivery_id
 
-    def may_start(self, name: str, delivery_id: str) -> bool:
-        """Whether a claimed delivery may run: its connection works, or it is the probe."""
-        return self.is_working(name) or self._is_probe(self.status(name), delivery_id)
+    def may_start(self, name: str | None, delivery: Delivery) -> bool:
+        """Whether a claimed delivery may run: its route is not paused, and its connection, where it has one, works, or
+        it is the probe.
+        """
+        if self.is_route_paused(delivery.route):
+            return False
+        return name is None or self.is_working(name) or self._is_probe(self.status(name), delivery.id)
+
+    def is_route_paused(self, route: str) -> bool:
+        """Whether a person has paused that route."""
+        return not self.is_working(route_status_name(route))
+
+    def running_lanes(self, lanes: Iterable[Lane]) -> list[Lane]:
+        """Those whose route is not paused."""
+        return [lane for lane in lanes if not self.is_route_paused(lane.route)]
 
     def is_in_doubt(self, name: str) -> bool:
         """Whether reports are under way, after which it may be paused: wait for them before starting more."""
@@ -136,7 +156,8 @@ class Connections:
             if not is_first:
                 self._tell(before[name].status if name in before else ConnectionStatus(name), after, is_own=False)
             elif after.state is not ConnectionState.WORKING:
-                self._log.warning("connection.still_paused", connection=name, reason=after.reason, since=_iso(after))
+                kind, whose = _whose(name)
+                self._log.warning(f"{kind}.still_paused", **whose, reason=after.reason, since=_iso(after))
 
     # -- changes ----------------------------------------------------------------------------------------------
 
@@ -207,14 +228,21 @@ class Connections:
         worked, works = (status.state is ConnectionState.WORKING for status in (before, after))
         if worked == works:
             return
-        by = {} if is_own else {"by": "another gateway or a person"}
+        kind, whose = _whose(after.name)
+        by = whose if is_own else whose | {"by": "another gateway or a person"}
         if works:
-            self._log.info("connection.recovered", connection=after.name, **by)
+            self._log.info(f"{kind}.recovered", **by)
         else:
             seconds = None if after.left_seconds is None else round(after.left_seconds, 1)
-            self._log.warning("connection.paused", connection=after.name, seconds=seconds, reason=after.reason, **by)
-        if self._observer is not None:
+            self._log.warning(f"{kind}.paused", seconds=seconds, reason=after.reason, **by)
+        if self._observer is not None and kind == "connection":
             self._observer(ConnectionChanged(before, after, is_own))
+
+
+def _whose(name: str) -> tuple[str, dict[str, str]]:
+    """Of what a status tells: the kind, and how the log names it."""
+    route = status_route(name)
+    return ("connection", {"connection": name}) if route is None else ("route", {"route": route})
 
 
 def _iso(status: ConnectionStatus) -> str | None:

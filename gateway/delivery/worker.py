@@ -154,8 +154,9 @@ class Worker:
             await self._connections.refresh()
         wanted: dict[Lane, int] = {}
         rates: list[SharedRate] = []
-        for group, lanes in self._with_work.values():
-            shares = group.limit.turns.share(lanes, await self._room(group))
+        for group, owed in self._with_work.values():
+            lanes = self._connections.running_lanes(owed)
+            shares = group.limit.turns.share(lanes, await self._room(group)) if lanes else {}
             wanted |= shares
             if shares and group.connection is not None and group.limit.rate is not None:
                 rates.append(shared_rate(group.connection, group.limit.rate, shares))
@@ -211,14 +212,16 @@ class Worker:
         waits = [self._next_look()]
         now = time.monotonic()
         is_full = False
-        for group, _ in self._with_work.values():
+        if self._with_work and (looks_in := self._connections.looks_in()) is not None:  # a pause may be over then
+            waits.append(looks_in)
+        for group, lanes in self._with_work.values():
+            if not self._connections.running_lanes(lanes):
+                continue
             if group.connection is None or self._connections.is_working(group.connection):
                 opens_in = group.limit.opens_in(now)
                 is_full = is_full or opens_in is None
             else:
                 opens_in = self._connections.opens_in(group.connection)
-                looks_in = self._connections.looks_in()
-                waits += [] if looks_in is None else [looks_in]
             waits += [] if opens_in is None else [opens_in]
         if is_full and await within(FULL_SECONDS, self._wake):
             self._wake.clear()
@@ -234,7 +237,7 @@ class Worker:
         if group.connection is not None and self._connections.is_in_doubt(group.connection):
             return
         while group.ready and not self._draining and group.running < group.limit.concurrency:
-            if not self._may_start(group, group.ready[0]):
+            if not self._connections.may_start(group.connection, group.ready[0].delivery):
                 return
             claim = group.ready.popleft()
             if self._leases.is_lost(claim.delivery.id):  # this gateway was paused: another may have it by now
@@ -248,15 +251,14 @@ class Worker:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _may_start(self, group: Group, claim: Claim) -> bool:
-        return group.connection is None or self._connections.may_start(group.connection, claim.delivery.id)
-
     async def _hand_back_paused(self, group: Group) -> None:
-        """Hands back what was claimed before its connection was paused. It keeps its place and costs no attempt."""
-        paused = [claim for claim in group.ready if not self._may_start(group, claim)]
+        """Hands back what was claimed before its connection or route was paused: it keeps its place, at no attempt."""
+        paused = [claim for claim in group.ready if not self._connections.may_start(group.connection, claim.delivery)]
         for claim in paused:
             group.ready.remove(claim)
         await asyncio.gather(*(self._hand_back(group, claim) for claim in paused))
+        if paused:
+            self._start(group)
 
     async def _hand_back(self, group: Group, claim: Claim) -> None:
         await self._put(claim, Released())

@@ -177,10 +177,12 @@ class QueueStore(Protocol):
 
 
 class ConnectionStore(Protocol):
-    """How connections stand, and when something was last done."""
+    """How connections and routes stand, and when something was last done."""
 
     async def connections(self) -> Mapping[str, ConnectionStatus]:
-        """The connections whose status was ever changed, by name. Cheap: may be asked every second."""
+        """The connections and the routes (`route_status_name`) whose status was ever changed, by name. Cheap: may be
+        asked every second.
+        """
 
     async def change_connection(self, name: str, version: int, change: ConnectionChange) -> ConnectionStatus | None:
         """Changes a connection's status where its version is still `version` (0: it was never changed). The new

@@ -1,4 +1,4 @@
-"""gateway connections: while the gateway runs, and while it does not."""
+"""gateway connections and gateway routes: while the gateway runs, and while it does not."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ pytestmark = pytest.mark.usefixtures("commands_in_process")
 OPERATOR = "an-operator-s-token-of-some-length"
 ROUTES = """\
   ship:
+    description: Paid invoices go to the warehouse.
+    owner: fulfilment@shop.example
     events: [invoice.paid]
     actions:
       forward: {uses: http_forward, with: {connection: warehouse}}
@@ -99,6 +101,35 @@ async def test_a_paused_connection_keeps_its_backlog_over_a_restart_until_it_is_
     assert sum(sink.ids.values()) == 2
 
 
+async def test_a_paused_route_keeps_its_backlog_over_a_restart_until_it_is_resumed(
+    gateway: GatewayProcess, sink: Sink
+) -> None:
+    done = await asyncio.to_thread(gateway.run, "routes", "pause", "ship", "--reason", "wrong prices")
+    assert (done.returncode, done.stdout) == (0, "ship is paused until it is resumed\n")
+    await send(gateway)
+    await until_logged(gateway, "route.still_paused")
+    (delivery,) = json.loads(await asked(gateway, "/api/v1/deliveries?owner=fulfilment@shop.example"))["items"]
+    waits = "for route ship, which is paused until it is resumed (paused by a person: wrong prices)"
+    assert (delivery["waits_for"], delivery["owner"]) == (waits, "fulfilment@shop.example")
+    assert json.loads(await asked(gateway, "/api/v1/deliveries?owner=nobody"))["items"] == []
+    (shown,) = json.loads(await asked(gateway, "/api/v1/routes"))["items"]
+    told = (shown["state"], shown["reason"], shown["waiting"], shown["description"])
+    assert told == ("paused", "paused by a person: wrong prices", 1, "Paid invoices go to the warehouse.")
+    assert "ship" in (await asked(gateway, "/")).split("Paused routes")[1][:40]
+    assert [row["state"] for row in await asyncio.to_thread(gateway.json, "connections", "list")] == ["working"] * 2
+    await asyncio.to_thread(gateway.terminate)
+    assert gateway.rows("SELECT state, attempts FROM deliveries") == [("pending", 0)]
+    await gateway.start()
+    await until(lambda: gateway.log.read_text().count("route.still_paused") == 2, seen=gateway.log.read_text)
+    assert not sink.ids
+    (resumed,) = await asyncio.to_thread(gateway.json, "routes", "resume", "ship")
+    assert (resumed["state"], resumed["reason"]) == ("ok", None)
+    await gateway.until_finished()
+    assert sum(sink.ids.values()) == 1
+    noted = [entry["what"] for entry in json.loads(await asked(gateway, "/api/v1/audit"))["items"]]
+    assert noted == ["route.resume", "route.pause"]
+
+
 async def test_it_works_while_the_gateway_does_not_run(gateway: GatewayProcess) -> None:
     await asyncio.to_thread(gateway.terminate)
     done = await asyncio.to_thread(gateway.run, "connections", "pause", "warehouse", "spare")
@@ -116,3 +147,5 @@ async def test_a_name_that_is_unknown_is_bad_usage(gateway: GatewayProcess) -> N
         done = await asyncio.to_thread(gateway.run, "connections", *command)
         assert (done.returncode, done.stderr) == (2, "no such connection: x; known: warehouse, spare\n")
     assert (await asyncio.to_thread(gateway.json, "connections", "show", "warehouse"))["state"] == "working"
+    done = await asyncio.to_thread(gateway.run, "routes", "pause", "shop")
+    assert (done.returncode, done.stderr) == (2, "no such route: shop; known: ship\n")

@@ -59,6 +59,20 @@ def test_a_connection_is_paused_with_a_reason_that_deliveries_tell(page: Page, c
     assert console.api(f"/deliveries/{save['id']}")["waits_for"] is None
 
 
+def test_a_route_is_paused_with_a_reason_and_resumed(page: Page, console: Console) -> None:
+    page.goto(f"{console.url}/routes")
+    name = console.api("/routes")["items"][0]["name"]
+    page.get_by_label(f"Why {name} is paused").fill("wrong prices")
+    page.get_by_role("button", name=f"Pause {name}", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text(f"{name} is paused until it is resumed.")
+    expect(page.get_by_role("row", name=name).first).to_contain_text("paused by a person: wrong prices")
+    page.goto(console.url)
+    expect(page.get_by_role("link", name="Paused routes")).to_be_visible()
+    page.goto(f"{console.url}/routes")
+    page.get_by_role("button", name=f"Resume {name}", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text(f"{name} works again: what waits runs now.")
+
+
 def test_the_api_pauses_and_resumes_and_refuses_what_is_not_there(console: Console) -> None:
     paused = console.api("/connections/warehouse/pause", {"reason": "stocktaking"})
     assert (paused["state"], paused["until"], paused["reason"]) == ("paused", None, "paused by a person: stocktaking")

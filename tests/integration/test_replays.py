@@ -13,7 +13,8 @@ import pytest
 import structlog
 
 from gateway.admin.api.schemas import DeliveriesWhere, EventsWhere, JobAsk
-from gateway.admin.operations import Actor, Operations
+from gateway.admin.operations import Operations
+from gateway.admin.pausing import Actor
 from gateway.config.load import load
 from gateway.core.envelope import parse_event
 from gateway.core.internal_events import DELIVERY_DEAD, OWN_ACCOUNT

@@ -49,10 +49,12 @@ from gateway.admin.api.schemas import (
     Shown,
 )
 from gateway.admin.auth import Role
-from gateway.admin.operations import Actor, Operations
+from gateway.admin.operations import Operations
+from gateway.admin.pausing import Actor
 from gateway.admin.playground import PlaygroundResult, TrialAsk, try_out
 from gateway.admin.problems import Refused, words_of
 from gateway.admin.reports import overview
+from gateway.admin.reports.routes import RouteOut, routes
 from gateway.admin.request import AdminParts, Entry, actor, parts
 from gateway.admin.search import SearchOut, SearchQuery
 from gateway.config.secrets.masked_yaml import masked_settings
@@ -268,7 +270,7 @@ async def list_connections(call: Call[Empty, Empty]) -> ListOf[overview.Connecti
 
 
 class PauseAsk(Model):
-    """Why a connection is paused."""
+    """Why a connection or a route is paused."""
 
     reason: Annotated[str, Field(max_length=200)] = ""
 
@@ -292,6 +294,28 @@ async def pause_connection(call: Call[Empty, PauseAsk]) -> Standing:
 async def resume_connection(call: Call[Empty, Empty]) -> Standing:
     (status,) = await call.operations.resume(call.actor, [call.names["name"]])
     return Standing.of(status)
+
+
+async def list_routes(call: Call[Empty, Empty]) -> ListOf[RouteOut]:
+    return ListOf(items=await routes(call.operations), next=None)
+
+
+async def pause_route(call: Call[Empty, PauseAsk]) -> RouteOut:
+    await call.operations.pause_routes(call.actor, [call.names["name"]], call.body.reason)
+    return await _route(call)
+
+
+async def resume_route(call: Call[Empty, Empty]) -> RouteOut:
+    await call.operations.resume_routes(call.actor, [call.names["name"]])
+    return await _route(call)
+
+
+async def _route(call: Call[Any, Any]) -> RouteOut:
+    """How it stands now. Raises Refused where only the store knew of it."""
+    for route in await routes(call.operations):
+        if route.name == call.names["name"]:
+            return route
+    raise Refused(404, "gateway.yaml has no such route any more")
 
 
 async def list_rejected(call: Call[RejectedQuery, Empty]) -> ListOf[RejectedOut]:
@@ -342,6 +366,9 @@ ENDPOINTS = (
     ApiEndpoint("GET", "/connections", V, list_connections, "How each connection does"),
     ApiEndpoint("POST", "/connections/{name}/pause", O, pause_connection, "Pause one"),
     ApiEndpoint("POST", "/connections/{name}/resume", O, resume_connection, "Resume one"),
+    ApiEndpoint("GET", "/routes", V, list_routes, "What each route is for, and how it does"),
+    ApiEndpoint("POST", "/routes/{name}/pause", O, pause_route, "Pause one"),
+    ApiEndpoint("POST", "/routes/{name}/resume", O, resume_route, "Resume one"),
     ApiEndpoint("GET", "/rejected", V, list_rejected, "Requests that were refused"),
     ApiEndpoint("GET", "/rejected/{id}", V, show_rejected, "One of them"),
     ApiEndpoint("POST", "/rejected/verify", O, verify_rejected, "Judge them again"),

@@ -10,7 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from gateway.admin.api.schemas import Model, OfRecord, Shown, When, Words, aware, words
-from gateway.admin.operations import Actor, Operations
+from gateway.admin.operations import Operations
+from gateway.admin.pausing import Actor
 from gateway.admin.problems import Refused
 from gateway.admin.readmission import verify
 from gateway.core.model import REJECTED_REASONS, RejectedFilter, RejectedRequest

@@ -106,15 +106,24 @@ class DeliveriesWhere(Model):
     action: Words = Field(default_factory=list)
     account: Words = Field(default_factory=list)
     connection: Words = Field(default_factory=list)
+    owner: Words = Field(default_factory=list, description="Of routes that they answer for.")
     event: Words = Field(default_factory=list, description="Ids of events.")
     since: When = Field(None, description="Made at or after: a time, or `2h` for two hours ago.")
     until: When = None
 
     def filter(self, config: Callable[[], Config]) -> DeliveryFilter:
-        """The same for the store: a connection is the actions that use it in today's configuration."""
+        """The same for the store: a connection is the actions that use it in today's configuration, an owner those of
+        the routes that name them.
+        """
         lanes = None
-        if self.connection:
-            lanes = [(r.name, a.name) for r in config().routes for a in r.actions if a.connection in self.connection]
+        if self.connection or self.owner:
+            lanes = [
+                (route.name, action.name)
+                for route in config().routes
+                for action in route.actions
+                if (not self.connection or action.connection in self.connection)
+                and (not self.owner or route.owner in self.owner)
+            ]
         return DeliveryFilter(
             event_ids=self.event,
             accounts=self.account,
@@ -226,6 +235,7 @@ class DeliveryOut(OfRecord):
     finished_at: datetime | None
     reason: str | None
     last_error: str | None
+    owner: str | None = Field(None, description="Who answers for its route, as today's configuration says.")
     waits_for: str | None = Field(None, description="What it waits for, in words, where it is pending or blocked.")
 
 

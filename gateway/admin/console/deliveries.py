@@ -40,6 +40,7 @@ async def listed(request: web.Request) -> web.StreamResponse:
         "states": list(DeliveryState),
         "accounts": config.event_accounts,
         "connections": list(config.connections),
+        "owners": sorted({route.owner for route in config.routes if route.owner}),
         "routes": [route.name for route in config.routes],
         "actions": sorted({action.name for route in config.routes for action in route.actions}),
     }

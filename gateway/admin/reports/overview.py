@@ -12,7 +12,7 @@ from gateway.admin.api.schemas import Model, Shown
 from gateway.admin.gateway_view import ConnectionWord
 from gateway.admin.reports.dead_causes import cause_of
 from gateway.admin.request import AdminParts
-from gateway.core.model import ConnectionState, ConnectionStatus, RejectedFilter
+from gateway.core.model import ConnectionState, ConnectionStatus, RejectedFilter, route_status_name
 from gateway.store.answers import LaneState
 from gateway.telemetry.metrics import Queue, Scrape
 
@@ -26,6 +26,7 @@ DEAD_LOOKED_AT = 1000
 MOST_REJECTED = 1000
 LATENCIES_LOOKED_AT = 2000
 NO_CONNECTION = "none"
+_WORKS = ConnectionStatus("")
 
 
 class OverviewQuery(Model):
@@ -72,6 +73,7 @@ class Cause(Shown):
 
     route: str
     action: str
+    owner: str | None = Field(description="Who answers for the route.")
     cause: str
     count: int
     newest_id: str
@@ -95,6 +97,7 @@ class Overview(Shown):
     oldest_pending_at: datetime | None
     causes: list[Cause] = Field(description=f"Among the newest {DEAD_LOOKED_AT} dead letters.")
     connections: list[ConnectionOut]
+    routes_paused: list[str]
     accounts: list[AccountOut]
     config_version: str
     reload_error: str | None
@@ -109,6 +112,7 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
     buckets = await parts.history.buckets(span / count, count, now)
     latencies = await store.latencies(now - span, limit=LATENCIES_LOOKED_AT)
     lanes = await store.lane_states()
+    statuses = await store.connections()
     last = await store.last_events()
     succeeded = sum(bucket.deliveries.get("succeeded", 0) for bucket in buckets)
     dead = sum(bucket.deliveries.get("dead", 0) for bucket in buckets)
@@ -130,7 +134,12 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
         rejected=len(await store.rejected(RejectedFilter(since=now - span), limit=MOST_REJECTED)),
         oldest_pending_at=min(waiting, default=None),
         causes=await _causes(parts),
-        connections=_connections(parts, lanes, await store.connections()),
+        connections=_connections(parts, lanes, statuses),
+        routes_paused=[
+            route.name
+            for route in parts.gateway.config.routes
+            if statuses.get(route_status_name(route.name), _WORKS).state is not ConnectionState.WORKING
+        ],
         accounts=[AccountOut(name=name, last_event_at=last.get(name)) for name in parts.gateway.config.accounts],
         config_version=parts.gateway.config.version,
         reload_error=parts.gateway.reload_error,
@@ -145,6 +154,7 @@ def _sum(lanes: Sequence[LaneState], state: str) -> int:
 async def _causes(parts: AdminParts) -> list[Cause]:
     """Reasons that differ in ids and numbers only are one cause."""
     merged: dict[tuple[str, str, str], Cause] = {}
+    owners = {route.name: route.owner or None for route in parts.gateway.config.routes}
     for dead in await parts.store.dead_causes(among=DEAD_LOOKED_AT):
         key = (dead.route, dead.action, cause_of(dead.reason))
         known = merged.get(key)
@@ -152,6 +162,7 @@ async def _causes(parts: AdminParts) -> list[Cause]:
             merged[key] = Cause(
                 route=dead.route,
                 action=dead.action,
+                owner=owners.get(dead.route),
                 cause=key[2],
                 count=dead.count,
                 newest_id=dead.newest_id,

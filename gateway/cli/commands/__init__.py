@@ -25,6 +25,7 @@ COMMANDS = {
     "deliveries": ("deliveries",),
     "endpoints": ("endpoints",),
     "rejected": ("rejected",),
+    "routes": ("routes",),
     "stripe-ips": ("stripe_ips",),
 }
 EVERY_MODULE = tuple(module for modules in COMMANDS.values() for module in modules)

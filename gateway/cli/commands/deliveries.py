@@ -45,6 +45,7 @@ def _query(
     action: list[str] | None,
     account: list[str] | None,
     connection: list[str] | None,
+    owner: list[str] | None,
     event: list[str] | None,
     since: str | None,
     until: str | None,
@@ -66,6 +67,7 @@ def _query(
         action=action or [],
         account=account or [],
         connection=connection or [],
+        owner=owner or [],
         event=event or [],
         since=moment(since, "--since"),
         until=moment(until, "--until"),
@@ -80,6 +82,7 @@ def list_deliveries(
     action: Many = None,
     account: Many = None,
     connection: Many = None,
+    owner: Many = None,
     event: Many = None,
     since: One = None,
     until: One = None,
@@ -89,7 +92,7 @@ def list_deliveries(
     """List deliveries, the newest first."""
     from gateway.cli.inbox import listed
 
-    query = _query(state, route, action, account, connection, event, since, until)
+    query = _query(state, route, action, account, connection, owner, event, since, until)
     rows = [row(delivery) for delivery in with_inbox(lambda inbox: listed(inbox.deliveries, query, limit))]
     columns = ["id", "event_id", "route", "action", "state", "attempts", "next_attempt_at", "last_error"]
     print_rows(rows, columns, as_json=as_json)
@@ -104,6 +107,7 @@ def show_delivery(delivery_id: str, as_json: Json = False) -> None:
     whole = {
         **row(delivery),
         "account": delivery.account,
+        "owner": delivery.owner,
         "type": delivery.type,
         "needs": delivery.needs,
         "waits_for_turn": delivery.waits_for_turn,
@@ -188,6 +192,7 @@ def _register(what: str, text: str, default_states: list[str]) -> None:
         action: Many = None,
         account: Many = None,
         connection: Many = None,
+        owner: Many = None,
         event: Many = None,
         since: One = None,
         until: One = None,
@@ -201,7 +206,7 @@ def _register(what: str, text: str, default_states: list[str]) -> None:
             filters = "--state --route --action --account --connection --event --since --until"
             raise BadUsage(f"say which: delivery ids, or {filters}")
         states = state if ids else state or default_states
-        query = _query(states, route, action, account, connection, event, since, until, oldest_first=True)
+        query = _query(states, route, action, account, connection, owner, event, since, until, oldest_first=True)
         seconds = duration(wait, "--wait") if wait is not None else 0.0
         results, became = _change(what, list(dict.fromkeys(ids or ())), query, limit, dry_run, yes, seconds)
         if as_json:

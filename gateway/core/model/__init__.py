@@ -6,7 +6,14 @@ Times are aware UTC datetimes. Durations are float seconds and say so in their n
 from gateway.core.model.accounts import EVERY_CONNECTED, OWN, STRIPE_KEEPS_SECONDS, Account, Reconcile
 from gateway.core.model.audit import AuditEntry
 from gateway.core.model.changes import DONE, ChangeResult, Done, Refusal
-from gateway.core.model.connections import ConnectionChange, ConnectionState, ConnectionStatus, SharedRate
+from gateway.core.model.connections import (
+    ConnectionChange,
+    ConnectionState,
+    ConnectionStatus,
+    SharedRate,
+    route_status_name,
+    status_route,
+)
 from gateway.core.model.deliveries import (
     DISABLED,
     FINAL_STATES,
@@ -94,6 +101,8 @@ __all__ = [
     "Transition",
     "Word",
     "is_by_death",
+    "route_status_name",
     "sources_of",
+    "status_route",
     "was_dry",
 ]

@@ -17,9 +17,25 @@ class ConnectionState(StrEnum):
     PROBING = "probing"  # the pause is over: one delivery tries whether it works again
 
 
+PAUSED_ROUTE = "route "
+"""How the name begins under which a store keeps how a route stands, beside connections: no name that ops give has a
+space. A route is WORKING, or PAUSED until a person resumes it.
+"""
+
+
+def route_status_name(route: str) -> str:
+    """The name under which a store keeps how that route stands."""
+    return PAUSED_ROUTE + route
+
+
+def status_route(name: str) -> str | None:
+    """The route of which a status tells that is kept under this name; None: it is a connection's."""
+    return name.removeprefix(PAUSED_ROUTE) if name.startswith(PAUSED_ROUTE) else None
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
-    """How a connection stands, as all gateways on one store see it."""
+    """How a connection stands, or a route, as all gateways on one store see it."""
 
     name: str
     state: ConnectionState = ConnectionState.WORKING
