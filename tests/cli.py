@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +40,7 @@ class CommandLine:
             code = end.code if isinstance(end.code, int) else 1
         finally:
             options.dev = False
+            gc.enable()  # `check` ends with the process, and does without
         printed = self._capsys.readouterr()
         return Ran(code, printed.out, printed.err)
 

@@ -53,3 +53,22 @@ def fields_of(model: type[Settings]) -> Mapping[str, Field]:
             offers=next((mark for mark in marks if isinstance(mark, Offers)), None),
         )
     return fields
+
+
+@functools.lru_cache(maxsize=64)
+def connections_of(model: type[Settings]) -> Mapping[str, type[Any]]:
+    """The fields of a `with` that name connections, and the type that each wants."""
+    return {name: field.connection for name, field in fields_of(model).items() if field.connection is not None}
+
+
+@functools.lru_cache(maxsize=64)
+def stripe_methods_of(model: type[Settings]) -> Mapping[str, CallsStripe]:
+    """The fields of a `with` that name methods of Stripe's API."""
+    return {name: field.stripe_method for name, field in fields_of(model).items() if field.stripe_method is not None}
+
+
+@functools.lru_cache(maxsize=64)
+def listed_by(model: type[Settings]) -> frozenset[str]:
+    """The fields of a `with` whose lists bring their elements to other fields, one after the other."""
+    offers = (field.offers for field in fields_of(model).values())
+    return frozenset(offer.where for offer in offers if offer is not None and offer.where is not None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
-from gateway.config.action_fields import Field, fields_of
+from gateway.config.action_fields import Field, connections_of, fields_of, listed_by
 from gateway.config.checks.stripe_check import StripeCheck
 from gateway.config.checks.template_names import Offered, unknown_names
 from gateway.config.diagnostics.problem import Problem
@@ -63,7 +62,7 @@ class CompiledWith:
         self._fields = fields
         self._at = at
         self._where = where
-        self._listed = {field.offers.where for field in fields.values() if field.offers is not None} - {None}
+        self._listed = listed_by(model)
         self._context = {"written": self.known()}  # for validators that ask what a template made
         self._locale = next((name for name, field in fields.items() if field.sets_locale and name in tree), None)
 
@@ -167,8 +166,10 @@ def _filled(part: Any, value_of: Callable[[Leaf], Any]) -> Any:
 class Compiling:
     """Compiles the `with` of actions and checks what can be known before rendering. Collects problems."""
 
-    def __init__(self, source: Source, templates: Templates, problems: list[Problem]) -> None:
+    def __init__(self, source: Source, templates: Templates, problems: list[Problem], *, is_kept: bool) -> None:
+        """`is_kept`: what is compiled is for a configuration that stays in use, and so without the source's nodes."""
         self._source = source
+        self._where = source.places if is_kept else source.where
         self._templates = templates
         self._problems = problems
         self.stripe_check = StripeCheck(templates.reader.tree)
@@ -194,13 +195,13 @@ class Compiling:
             inside = _within(offered, frozenset[str]() if field is None else _items(field, written), written)
             tree[name] = self._part(part, (*at, name), field.text if field else None, True, inside)
         connection = None
-        for name, field in fields.items():
-            if field.connection is not None and isinstance(written.get(name), str):
+        for name in connections_of(model):
+            if isinstance(written.get(name), str):
                 connection = written[name]
                 if isinstance(tree[name], Leaf):
                     where = self._source.where((*at, name))
                     self._problems.append(Problem(where, "the name of a connection cannot be a template"))
-        compiled = CompiledWith(model, tree, fields, at, self._source.places, connection)
+        compiled = CompiledWith(model, tree, fields, at, self._where, connection)
         problems = list(self._known_beforehand(model, written, tree, at))
         problems = problems or list(self._own_check(action, written, at))
         self._problems += problems or self._constants(action, compiled, connections.get(connection or ""), at)
@@ -228,7 +229,7 @@ class Compiling:
         self, action: Action[Any], compiled: CompiledWith, connection: ConnectionSettings | None, at: Path_
     ) -> Iterator[Problem]:
         """What the action says of the values that no template brings."""
-        wanted = next((field.connection for field in fields_of(action.Settings).values() if field.connection), None)
+        wanted = next(iter(connections_of(action.Settings).values()), None)
         sound = connection if wanted is None or isinstance(connection, wanted) else None
         try:
             for fault in action.faults(compiled.known(), sound):
@@ -303,18 +304,18 @@ class Compiling:
             return self._source.place(at)(*stretch)
 
         self._problems += unknown_names(references, offered, locate)
-        if offered.held is None:
+        held = offered.held
+        if held is None:
             return
         use = str(at[-1] if is_expression else at[5]) if len(at) > 5 or is_expression else ""
-        judge = functools.partial(self.stripe_check.problems, held=offered.held, use=use)
-        self._problems += judge(
-            text, place=lambda *stretch: self._source.place(at)(*stretch), is_expression=is_expression
-        )
+        if faults := self.stripe_check.faults(text, held, is_expression=is_expression, use=use):
+            place = self._source.place(at)
+            self._problems += [fault.problem(place(*stretch)) for stretch, fault in faults]
         for file in dict.fromkeys(reference.file for reference in references if reference.file is not None):
-            text = self._templates.file_texts[file]
-            self._problems += judge(
-                text, place=lambda *stretch, f=file: self._templates.in_file(f, stretch, dotted(at))
-            )
+            faults = self.stripe_check.faults(self._templates.file_texts[file], held, use=use)
+            self._problems += [
+                fault.problem(self._templates.in_file(file, stretch, dotted(at))) for stretch, fault in faults
+            ]
 
     def _known_beforehand(
         self, model: type[Settings], written: Mapping[str, Any], tree: Mapping[str, Any], at: Path_

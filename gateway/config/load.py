@@ -151,7 +151,7 @@ class Loading:
         self.source = source or Source(path, environ)
         self.problems = self.source.problems
         self.templates = Templates(self.source.folder, only, missing_note)
-        self.compiling = Compiling(self.source, self.templates, self.problems)
+        self.compiling = Compiling(self.source, self.templates, self.problems, is_kept=not checks_fields)
         self.actions: dict[str, Action[Any]] = {}
         self.secret_paths: set[Path_] = set()
         self.plugin_files: set[Path] = set()

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.action_fields import fields_of
+from gateway.config.action_fields import connections_of, stripe_methods_of
 from gateway.config.action_settings import Compiling
 from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.expires import check_expires
@@ -91,7 +91,7 @@ class RouteLoading:
             thin_data=frozenset() if all(map(is_thin, route.events)) else None,
             held=None if held is None else held.of_event(),
         )
-        keys = dataclasses.replace(at_intake, held=self._narrowed(at_intake.held, route.if_))
+        keys = at_intake.with_held(self._narrowed(at_intake.held, route.if_))
         in_actions = dataclasses.replace(
             at_intake,
             held=armed,
@@ -132,8 +132,8 @@ class RouteLoading:
             return None
         accounts = route.accounts if route.accounts is not None else self._parts.accounts
         known = [self._parts.accounts[name] for name in accounts if name in self._parts.accounts]
-        versions = [self._parts.api_version or account.api_version for account in known]
-        return held_by(route.events, fetch_of(route), versions)
+        versions = dict.fromkeys(self._parts.api_version or account.api_version for account in known)
+        return held_by(tuple(route.events), fetch_of(route), tuple(versions))
 
     def _thin_data(self, route: RouteSettings, before: frozenset[str] | None) -> frozenset[str] | None:
         """The fields of `event.data` once it is read, where it is; `before` it was."""
@@ -167,7 +167,7 @@ class RouteLoading:
         compiled = None
         failed = frozenset(name for name, need in _otherwise(action).items() if need is not Need.ANY)
         offered = dataclasses.replace(offered, action=name, needed=self._needed(at), without_output=failed)
-        armed = dataclasses.replace(offered, held=self._narrowed(offered.held, action.if_))
+        armed = offered.with_held(self._narrowed(offered.held, action.if_))
         if plugin is None:
             hint = did_you_mean(action.uses, actions)
             where = self._source.where((*at, "uses"))
@@ -228,12 +228,12 @@ class RouteLoading:
 
     def _check_connection(self, plugin: Action[Any], action: ActionSettings, at: Path_) -> None:
         connections, declared = self._parts.connections, self._parts.declared
-        for field, info in fields_of(plugin.Settings).items():
+        for field, kind in connections_of(plugin.Settings).items():
             name = action.with_.get(field)
-            if info.connection is None or not isinstance(name, str):
+            if not isinstance(name, str):
                 continue
             if "{{" in name:
-                self.used_connections |= _of_type(connections, info.connection)
+                self.used_connections |= _of_type(connections, kind)
                 continue
             self.used_connections.add(name)
             path = (*at, "with", field)
@@ -241,21 +241,21 @@ class RouteLoading:
                 hint = did_you_mean(name, declared)
                 self.used_connections.add(nearest(name, declared) or name)  # the one that was meant
                 self._problem(self._source.where(path), f"unknown connection {name!r}", hint, "unknown-connection")
-            elif name in connections and not isinstance(connections[name], info.connection):
+            elif name in connections and not isinstance(connections[name], kind):
                 types = connection_types(self._parts.actions)
-                wanted = next((word for word, model in types.items() if model is info.connection), "other")
-                self.used_connections |= _of_type(connections, info.connection)  # one of them was meant
+                wanted = next((word for word, model in types.items() if model is kind), "other")
+                self.used_connections |= _of_type(connections, kind)  # one of them was meant
                 message = f"{name} is a connection of type {connections[name].type}; {action.uses} needs {wanted}"
                 self._problem(self._source.where(path), message, code="wrong-connection")
 
     def _check_stripe_call(
         self, plugin: Action[Any], action: ActionSettings, at: Path_, names: Collection[str]
     ) -> None:
-        accounts = [self._parts.accounts[name] for name in names if name in self._parts.accounts]
-        for field, info in fields_of(plugin.Settings).items():
+        for field, calls in stripe_methods_of(plugin.Settings).items():
             method = action.with_.get(field)
-            if info.stripe_method is not None and isinstance(method, str) and "{" not in method:
-                call = WrittenCall((*at, "with"), field, method, action.with_, info.stripe_method)
+            if isinstance(method, str) and "{" not in method:
+                accounts = [self._parts.accounts[name] for name in names if name in self._parts.accounts]
+                call = WrittenCall((*at, "with"), field, method, action.with_, calls)
                 self._problems += check_call(call, accounts, self._parts.unfilled, self._source)
 
     def _in_order(self, at: Path_, route: RouteSettings, uses: list[ActionUse]) -> tuple[ActionUse, ...]:

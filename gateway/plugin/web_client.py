@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import functools
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from ipaddress import ip_address, ip_network
@@ -138,6 +137,8 @@ def proxy_for(connection: WebConnection, url: str) -> str | None:
     """Through which proxy a URL is reached, or None. Raises OSError where the environment names one that is none."""
     if connection.proxy is None or connection.proxy.get_secret_value() != ENVIRONMENT:
         return None if connection.proxy is None else connection.proxy.get_secret_value()
+    import urllib.request  # takes long: `gateway check` does without
+
     parts = urlsplit(url)
     host = parts.hostname or ""
     proxies = urllib.request.getproxies_environment()
@@ -154,6 +155,8 @@ def proxy_for(connection: WebConnection, url: str) -> str | None:
 
 def _is_excepted(host: str, where: str, proxies: dict[str, str]) -> bool:
     """Whether NO_PROXY names a host, or a network that holds it: urllib knows names alone."""
+    import urllib.request
+
     if urllib.request.proxy_bypass_environment(where, proxies):  # type: ignore[attr-defined]  # typeshed knows it not
         return True
     with contextlib.suppress(ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
@@ -16,7 +17,9 @@ from gateway.core.masking import Masker, Maskers
 from gateway.core.model import Attempt, Delivery, Event, RejectedRequest
 from gateway.core.routing import is_digest
 from gateway.privacy.redaction import REDACTED, RedactedPath, hidden_in, redacted
-from gateway.store.protocol import Store
+
+if TYPE_CHECKING:  # takes long to import: `gateway check` does without
+    from gateway.store.protocol import Store
 
 
 @dataclass(frozen=True, slots=True)

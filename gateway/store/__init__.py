@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.core.errors import UsageError
-from gateway.store.protocol import Store
+
+if TYPE_CHECKING:  # takes long to import: `gateway check` does without
+    from gateway.store.protocol import Store
 
 
 def open_store(url: str, folder: Path) -> Store:

@@ -219,7 +219,8 @@ class Templates:
             raise _refused(error, source, place) from None
         references = taken([read.survey, *seen.values()], sandbox.globals) if seen else read.references
         if is_lone:
-            lone = CompiledExpression(code, replace(text, source=source.strip()), read.is_path, references)
+            bare = text if source == source.strip() else replace(text, source=source.strip())
+            lone = CompiledExpression(code, bare, read.is_path, references)
             return Leaf(text, lone, references)
         return Leaf(text, code, references)
 

@@ -17,7 +17,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel.core import Locale, UnknownLocaleError
-from babel.dates import format_date, format_datetime
 from babel.numbers import NumberPattern, format_currency, get_currency_symbol, list_currencies, parse_pattern
 from jinja2 import Undefined, pass_context, pass_eval_context
 from jinja2.filters import do_float, do_int
@@ -141,6 +140,8 @@ def date_text(value: Any, style: Any = "medium", tz: Any = "UTC", locale: Any = 
         language = Locale.parse((LOCALE.get() if locale is None else locale).replace("-", "_"))
     except (UnknownLocaleError, ValueError, TypeError, AttributeError):
         raise ValueError(f"date takes a locale such as 'en_US' or 'de_DE', not {_show(locale)}") from None
+    from babel.dates import format_date  # at first use, for `gateway check` needs none of it
+
     text: str = format_date(_at("date", value, tz).date(), style, locale=language)
     return text
 
@@ -187,6 +188,8 @@ def _named(directive: str, moment: datetime) -> str:
     """What a directive such as %B stands for, in the language of what is rendered, with its % doubled for strftime."""
     if directive == "%%":
         return directive
+    from babel.dates import format_datetime  # as above
+
     text: str = format_datetime(moment, _PATTERNS[directive], locale=LOCALE.get())
     return text.replace("%", "%%")
 

@@ -16,20 +16,16 @@ from gateway.config.checks.stripe_fields import ExpressionFault, item_of
 from gateway.config.checks.stripe_guards import assume
 from gateway.config.checks.stripe_held import EventCase, Held
 from gateway.config.checks.stripe_walk import Stretch, Walk
-from gateway.config.diagnostics.problem import Problem
-from gateway.core.errors import Where
 from gateway.templating.analysis import plain_pieces, shape_of
 from gateway.templating.references import Key, survey
 
-Place = Callable[[int, int], Where]
-"""The place of a stretch of a text."""
 Parse = Callable[[str, bool], nodes.Node]
 """The syntax tree of a text, or of a bare expression where the second argument says so."""
 _NAMES = re.compile(r"\b(?:object|previous|event|item)\b")
 _ALL_OF_KIND = frozenset(("stripe-value", "money", "time"))  # told only where it is so for every kind of object
 _LONE = re.compile(r"\{\{[^{}]*\}\}")
 _MOST_KNOWN = 16  # of one shape
-_Told = tuple[Stretch, ExpressionFault]
+ToldFault = tuple[Stretch, ExpressionFault]
 Looked = Mapping[Stretch, str]
 T = TypeVar("T")
 
@@ -45,15 +41,9 @@ class StripeCheck:
         self._held: dict[Held, Held] = {}
         self._known: dict[int, Held] = {}
         self._kept: list[Held] = []
-        self._told: _Memory[tuple[_Told, ...]] = _Memory()
+        self._same: dict[tuple[str, bool, str, int], Sequence[ToldFault]] = {}
+        self._told: _Memory[tuple[ToldFault, ...]] = _Memory()
         self._narrowed: _Memory[Held] = _Memory()
-
-    def problems(
-        self, text: str, held: Held, place: Place, *, is_expression: bool = False, use: str = ""
-    ) -> Iterator[Problem]:
-        """A problem for each field that the events of the route cannot have, or have in another form."""
-        for (start, end), fault in self._faults(text, is_expression, use, held):
-            yield Problem(place(start, end), fault.message, fault.hint, fault.severity, fault.code)
 
     def assuming(self, condition: str | None, held: Held) -> Held:
         """What the events hold for which a condition is true."""
@@ -80,10 +70,20 @@ class StripeCheck:
             self._kept.append(held)  # so that no other gets its id
         return known
 
-    def _faults(self, text: str, is_expression: bool, use: str, held: Held) -> Sequence[_Told]:
+    def faults(self, text: str, held: Held, *, is_expression: bool = False, use: str = "") -> Sequence[ToldFault]:
+        """What is told of each field that the events of the route cannot have, or have in another form, and where in
+        the text it stands.
+        """
+        held = self._one(held)
+        key = (text, is_expression, use, id(held))
+        told = self._same.get(key)
+        if told is None:
+            told = self._same[key] = self._looked_for(text, is_expression, use, held)
+        return told
+
+    def _looked_for(self, text: str, is_expression: bool, use: str, held: Held) -> Sequence[ToldFault]:
         if not held.cases or not _NAMES.search(text):
             return ()
-        held = self._one(held)
         is_one = is_expression or _LONE.fullmatch(text) is not None
         pieces = None if is_one else plain_pieces(text)
         if pieces is None:
@@ -91,14 +91,14 @@ class StripeCheck:
         return [
             ((start + match.start(), end + match.start()), fault)
             for match in pieces
-            for (start, end), fault in self._judged(match[0], False, use, held)
+            for (start, end), fault in self.faults(match[0], held, use=use)
         ]
 
-    def _judged(self, text: str, is_expression: bool, use: str, held: Held) -> tuple[_Told, ...]:
+    def _judged(self, text: str, is_expression: bool, use: str, held: Held) -> tuple[ToldFault, ...]:
         key = (_shape(text, is_expression), is_expression, use, id(held))
         return self._told.get(text, key, lambda: self._judging(text, is_expression, use, held))
 
-    def _judging(self, text: str, is_expression: bool, use: str, held: Held) -> tuple[tuple[_Told, ...], Looked]:
+    def _judging(self, text: str, is_expression: bool, use: str, held: Held) -> tuple[tuple[ToldFault, ...], Looked]:
         tree = self._tree(text, is_expression)
         if tree is None:
             return (), {}
@@ -154,7 +154,7 @@ def _shape(text: str, is_expression: bool) -> str:
     return shape_of(text) if is_expression or (text.startswith("{{") and "{%" not in text) else text
 
 
-def _merged(walks: Sequence[Walk], held: Held) -> Iterator[_Told]:
+def _merged(walks: Sequence[Walk], held: Held) -> Iterator[ToldFault]:
     """The faults for each kind of object, told once."""
     for place, code in dict.fromkeys(key for walk in walks for key in walk.faults):
         wrong = [case for case, walk in zip(held.cases, walks, strict=True) if (place, code) in walk.faults]
@@ -166,7 +166,7 @@ def _merged(walks: Sequence[Walk], held: Held) -> Iterator[_Told]:
             yield from _in_some(place, fault, wrong)
 
 
-def _in_some(place: Stretch, fault: ExpressionFault, wrong: Sequence[EventCase]) -> Iterator[_Told]:
+def _in_some(place: Stretch, fault: ExpressionFault, wrong: Sequence[EventCase]) -> Iterator[ToldFault]:
     """A fault for some of the objects that come."""
     types = sorted(event_type for case in wrong for event_type in case.types)
     shown = ", ".join(types[:3]) + (", ..." if len(types) > 3 else "")

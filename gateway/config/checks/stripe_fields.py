@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.config.checks.stripe_held import WITHOUT_ID, EventCase, Held, Value, inside, is_nullable
-from gateway.config.diagnostics.problem import Severity
+from gateway.config.diagnostics.problem import Problem, Severity
+from gateway.core.errors import Where
 from gateway.core.spelling import did_you_mean, nearest
 from gateway.stripe import objects
 from gateway.stripe.objects import FieldType, Moved
@@ -39,6 +40,10 @@ class ExpressionFault:
     hint: str | None = None
     severity: Severity = "warning"
     name: str = ""  # what is missing, where something is
+
+    def problem(self, where: Where) -> Problem:
+        """The same, at its place in a file."""
+        return Problem(where, self.message, self.hint, self.severity, self.code)
 
 
 def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | ExpressionFault | None:

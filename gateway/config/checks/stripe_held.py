@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,9 +67,10 @@ class Held:
         )
 
 
-def held_by(patterns: Sequence[str], fetch: Fetch | None, api_versions: Iterable[str | None]) -> Held | None:
-    """What the events hold that the patterns of a route want; None where nobody can tell: a type that is not known, an
-    event of the gateway's own, a thin event without its object.
+@functools.lru_cache(maxsize=256)
+def held_by(patterns: tuple[str, ...], fetch: Fetch | None, api_versions: tuple[str | None, ...]) -> Held | None:
+    """What the events hold that the patterns of a route want, the same record for all routes that want the same; None
+    where nobody can tell: a type that is not known, an event of the gateway's own, a thin event without its object.
     """
     kinds: dict[tuple[tuple[str, ...], bool, bool], set[str]] = {}
     is_asked = fetch is not None and fetch.asks_object
@@ -88,7 +90,7 @@ def held_by(patterns: Sequence[str], fetch: Fetch | None, api_versions: Iterable
     expanded = {tuple(path.split(".")) for path in fetch.expand} if fetch is not None else set()
     every = {path[:length] for path in expanded for length in range(1, len(path) + 1)}
     fetched_version = fetch.api_version if fetch is not None else None
-    versions = (fetched_version,) if fetched_version else tuple(dict.fromkeys(api_versions)) or (None,)
+    versions = (fetched_version,) if fetched_version else api_versions or (None,)
     in_order = sorted(kinds.items(), key=lambda kind: min(kind[1]))
     cases = tuple(EventCase(names, frozenset(types), is_gone) for (names, is_gone, _), types in in_order)
     is_event_read = fetch is not None and fetch.asks_event

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.config.checks.stripe_held import Held
@@ -58,6 +59,10 @@ class Offered:
     thin_data: frozenset[str] | None = None  # fields of thin events' own data: none before it is read; None: not known
     held: Held | None = None  # what Stripe's events of the route hold, where that is checked
 
+    def with_held(self, held: Held | None) -> Offered:
+        """The same where the events hold this."""
+        return self if held is self.held else replace(self, held=held)
+
 
 def roots(is_action: bool) -> frozenset[str]:
     """The first names that there are."""
@@ -79,14 +84,22 @@ def unknown_names(references: tuple[Reference, ...], offered: Offered, locate: L
             yield Problem(locate(reference, part), message, hint, severity, "template-name")
 
 
+@functools.lru_cache(maxsize=64)
+def _known(is_action: bool, is_digest: bool, items: frozenset[str] | None) -> frozenset[str]:
+    """The first names that there are at one place."""
+    known = (_IN_ACTION if is_action else _AT_INTAKE) | (items or frozenset())
+    return known | _IN_DIGEST if is_digest else known
+
+
 _Fault = tuple[int, str, str | None, Severity]
 
 
 def _fault(reference: Reference, offered: Offered) -> _Fault | None:
     path = reference.path
     root = str(path[0])
-    known = (_IN_ACTION if offered.is_action else _AT_INTAKE) | (offered.items or frozenset())
-    known |= _IN_DIGEST if offered.is_digest else frozenset()
+    if root == "object" and not offered.own_objects:  # the most of them
+        return None
+    known = _known(offered.is_action, offered.is_digest, offered.items)
     if reference.is_optional or (offered.items is None and root not in known):
         return None
     if root not in known:

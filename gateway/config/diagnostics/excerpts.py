@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.config.diagnostics.problem import Excerpt, Problem, ProblemNote
-from gateway.config.secrets.names import SECRET_KEY, URL_KEY, is_secret, is_url
+from gateway.config.secrets.names import SECRET_KEY, URL_KEY, is_secret_key, is_url_key
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_, characters_of
 from gateway.config.yaml.textfile import TextFile
@@ -41,13 +41,20 @@ class Excerpts:
         self._masked: dict[str, list[tuple[int, int]]] = {}
         self._said: dict[str, str] = {}  # secret -> what is said in its place
         declared = set(secret_paths)
+        last_keys = {path[-1] for path in declared}
+        secret_keys, url_keys = source.keys_where(is_secret_key), source.keys_where(is_url_key)
         for path, file, node, filled in source.scalars():
             if filled is not None:
                 for brought in filled.brought:
                     self._note(brought.value, node.value)
-            is_declared = any(path[:length] in declared for length in range(3, len(path) + 1))
-            hides = is_secret(path) or (is_declared and not (is_url(path) and not node.value.startswith("http")))
-            if not hides and not is_url(path):
+            is_url = bool(path) and path[-1] in url_keys
+            is_declared = not last_keys.isdisjoint(path) and any(
+                path[:length] in declared for length in range(3, len(path) + 1)
+            )
+            hides = not secret_keys.isdisjoint(path) or (
+                is_declared and not (is_url and not node.value.startswith("http"))
+            )
+            if not hides and not is_url:
                 continue
             spans = [(0, len(node.value))] if hides else _credentials(node.value)
             variables = [match.span() for match in VARIABLE.finditer(node.value)]

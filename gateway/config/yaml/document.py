@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from gateway.config.diagnostics.problem import ProblemNote
-from gateway.config.secrets.names import is_hidden, is_secret
+from gateway.config.secrets.names import is_hidden, is_secret, is_secret_key
 from gateway.config.yaml.nodes import Loader, Marks, Nodes, Path_, Reading, characters_of, dotted, where_of
 from gateway.config.yaml.syntax_errors import syntax_error_of
 from gateway.config.yaml.textfile import TextFile
@@ -134,19 +134,26 @@ class Source:
             if isinstance(node, yaml.ScalarNode):
                 yield path, file, node, self._reading.filled.get(id(node))
 
+    def keys_where(self, holds: Callable[[str | int], bool]) -> frozenset[str | int]:
+        """The keys, wherever they stand, of which something holds. Paths are many, and their keys few."""
+        return frozenset(filter(holds, {path[-1] for path in self._marks.keys}))
+
     def secrets(self) -> dict[str, str]:
         """What is to be hidden wherever it turns up, and what to show instead: values that variables and files brought,
         by the variable; what stands in the text under a key that says so.
         """
         hidden: dict[str, str] = {}
+        keys = self.keys_where(is_secret_key)
         for path, _, node, filled in self.scalars():
-            is_named = is_secret(path)
-            is_text_secret = filled is None and is_secret(tuple(key for key in path if key != "headers"))
-            for brought in () if filled is None else filled.brought:
+            is_named = not keys.isdisjoint(path)
+            if filled is None:
+                is_text_secret = is_named and is_secret(tuple(key for key in path if key != "headers"))
+                if is_text_secret and "{{" not in node.value and is_hidden(node.value, False):
+                    hidden.setdefault(node.value, MASK)
+                continue
+            for brought in filled.brought:
                 if is_hidden(brought.value, is_named or brought.is_secret):
                     hidden.setdefault(brought.value, brought.written)
-            if is_text_secret and "{{" not in node.value and is_hidden(node.value, False):
-                hidden.setdefault(node.value, MASK)
         return hidden
 
     # -- reading ----------------------------------------------------------------------------------------------
