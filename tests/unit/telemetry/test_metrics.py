@@ -106,6 +106,14 @@ def test_rules_and_dashboard_ask_only_for_what_is_told() -> None:
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
+def test_the_dashboard_has_the_form_in_which_grafana_com_shares_them() -> None:
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    assert dashboard["id"] is None  # its number in one Grafana is nobody else's
+    assert dashboard["__inputs"] == []  # the data source is chosen by a variable
+    needed = {(each["type"], each["id"]) for each in dashboard["__requires"]}
+    assert needed >= {("panel", panel["type"]) for panel in dashboard["panels"]} | {("datasource", "prometheus")}
+
+
 def test_lines_of_the_log_that_nobody_took_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Output, "dropped", 0)
     stream = io.StringIO()
