@@ -12,7 +12,7 @@ from gateway.config.action_fields import connections_of, stripe_methods_of
 from gateway.config.action_settings import Compiling
 from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.expires import check_expires
-from gateway.config.checks.internal_events import check_digest, check_own, own_objects
+from gateway.config.checks.internal_events import check_debounce, check_digest, check_own, own_objects
 from gateway.config.checks.lint import check_events
 from gateway.config.checks.stripe import check_fetch, check_organisation, data_fields, fetch_of
 from gateway.config.checks.stripe_calls import WrittenCall, check_call
@@ -73,6 +73,7 @@ class RouteLoading:
         self._problems += check_organisation(at, route, accounts, self._source)
         self._problems += check_own(at, route, self._source)
         self._problems += check_digest(at, route, self._source)
+        self._problems += check_debounce(at, route, self._source)
         retries = parts.settings.defaults.retry if parts.settings is not None else None
         self._problems += check_expires(at, route, retries, self._source)
         held = self._held(at, route)
@@ -114,7 +115,9 @@ class RouteLoading:
             where=self._source.where(at),
             condition=self._expression((*at, "if"), route.if_, at_intake),
             once_per=self._expression((*at, "once_per"), route.once_per, keys),
-            order_by=self._expression((*at, "order_by"), route.order_by, keys),
+            order_by=self._expression((*at, "order_by"), route.order_by, keys)
+            if route.debounce is None
+            else self._expression((*at, "debounce", "by"), route.debounce.by, keys),
             is_null_key_dead=route.null_key == "dead",
             actions=self._in_order(at, route, uses),
             connected_accounts=frozenset(route.connected_accounts),
@@ -124,6 +127,7 @@ class RouteLoading:
             description=route.description,
             owner=route.owner,
             digest=digest,
+            debounce=None if route.debounce is None else route.debounce.rule(),
         )
 
     def _held(self, at: Path_, route: RouteSettings) -> Held | None:

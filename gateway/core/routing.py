@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from gateway.core.model import (
 )
 
 Scope = Mapping[str, Any]
+_LONG_VALUE = 500  # characters of JSON
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -170,7 +172,8 @@ def evaluate_condition(route: Route, account: str, scope: Scope) -> tuple[Any, A
     """
     if route.condition is not None and not route.condition.evaluate(scope):
         return None
-    return _key_value(route, "once_per", route.once_per, scope), _key_value(route, "order_by", route.order_by, scope)
+    by = "order_by" if route.debounce is None else "debounce.by"
+    return _key_value(route, "once_per", route.once_per, scope), _key_value(route, by, route.order_by, scope)
 
 
 def _key_value(route: Route, name: str, expression: Expression | None, scope: Scope) -> Any:
@@ -206,7 +209,13 @@ def without_key(route: Route, keys: tuple[str | None, str | None], scope: Scope)
     notes = []
     for expression, key, note in (
         (route.once_per, keys[0], "once_per is null or empty: no key, so it acts whatever others did"),
-        (route.order_by, keys[1], "order_by is null or empty: no key, so it waits for no other event"),
+        (
+            route.order_by,
+            keys[1],
+            "order_by is null or empty: no key, so it waits for no other event"
+            if route.debounce is None
+            else "debounce.by is null or empty: no key, so it is no part of a burst",
+        ),
     ):
         with contextlib.suppress(TemplateError):  # written anew since it was routed
             if expression is not None and key is None and is_no_key(expression.evaluate(scope)):
@@ -219,10 +228,31 @@ def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -
     once, order = values
     if route.digest is not None:
         return None, digest_key(route.name, action)
+    if route.debounce is not None:
+        use = route.action(action)  # what needs others has them wait for the burst
+        kind = SETTLED if use is not None and use.needs else BURST
+        return None, None if order is None else key_of(kind, route.name, action, _short(order))
     return (
         None if once is None else key_of(account, route.name, action, once),
         None if order is None else key_of(route.name, action, order),
     )
+
+
+BURST, SETTLED = "debounce", "debounced"
+
+
+def _short(value: Any) -> Any:
+    """A value of `debounce.by`, or of a long one its hash: stores keep long keys by their hash, which tells no kind."""
+    text = key_of(value)
+    return value if len(text) < _LONG_VALUE else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def settled_key(order_key: str | None) -> str | None:
+    """The order key of what acts for a burst whose deliveries have this one; None where it is not one of a burst."""
+    begins = f'["{BURST}",'
+    if order_key is None or not order_key.startswith(begins):
+        return None
+    return f'["{SETTLED}",{order_key.removeprefix(begins)}'
 
 
 def is_digest(delivery: Delivery) -> bool:

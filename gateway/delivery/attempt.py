@@ -23,6 +23,7 @@ from gateway.core.model import (
     ActionUse,
     Attempt,
     AttemptOutcome,
+    Burst,
     Claim,
     DeliveryState,
     Event,
@@ -32,7 +33,15 @@ from gateway.core.model import (
     Released,
     Route,
 )
-from gateway.core.routing import RouteTable, evaluate_condition, keys_for, scope_of, with_fetched, without_key
+from gateway.core.routing import (
+    RouteTable,
+    evaluate_condition,
+    keys_for,
+    scope_of,
+    settled_key,
+    with_fetched,
+    without_key,
+)
 from gateway.core.tracing import AttemptTrace
 from gateway.delivery.attempt_errors import AttemptError, Phase, explained, why_missing
 from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
@@ -182,6 +191,9 @@ class _Run:
         self._scope = scope_for(claim, self._context, route)
         if not self._delivery.is_judged:
             raise _Settled(self._judged_late())
+        burst = settled_key(self._delivery.order_key)
+        if route.debounce is not None and burst is not None:
+            raise _Settled(Burst(burst, route.debounce.wait_seconds, route.debounce.max_seconds))
         self._note = without_key(route, (self._delivery.once_key, self._delivery.order_key), self._scope)
         if route.digest is not None:
             gathered = await gathered_for(claim, route.digest, self._context.gatherer)

@@ -34,7 +34,7 @@ from gateway.core.model import (
     Route,
 )
 from gateway.core.model.needs import is_met, reason_for
-from gateway.core.routing import RouteTable, route, with_fetched
+from gateway.core.routing import RouteTable, route, settled_key, with_fetched
 from gateway.delivery.attempt import AttemptContext, run_attempt, scope_for
 from gateway.delivery.resources import Resources
 from gateway.plugin import Action, Context, Reject, Settings
@@ -230,7 +230,7 @@ def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Deliv
         is_judged=True,
         waits_for_turn=False,
         once_key=planned.once_key,
-        order_key=planned.order_key,
+        order_key=settled_key(planned.order_key) or planned.order_key,  # nobody else comes
     )
 
 

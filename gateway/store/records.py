@@ -139,6 +139,14 @@ def digest_reason(delivery_id: str) -> str:
     return f"digest: {delivery_id} brings it"
 
 
+BURST_WAITS = "debounce: waits for the last of its burst"
+
+
+def burst_reason(delivery_id: str) -> str:
+    """Why a delivery was skipped for which another one of its burst acts."""
+    return f"debounce: {delivery_id} stands for it"
+
+
 def event_of(columns: Iterable[Any]) -> Event:
     """An Event from the columns EVENT."""
     row = EventRow._make(columns)

@@ -17,6 +17,7 @@ from gateway.core.model import (
     DRY_RUN,
     Attempt,
     AttemptOutcome,
+    Burst,
     ConnectionChange,
     ConnectionState,
     DeliveryState,
@@ -46,7 +47,7 @@ SHAPES = (
 )  # fmt: skip
 OUTCOMES = (
     "succeeded", "succeeded", "retry", "retry", "dead", "skipped", "dry", "expired", "interrupted", "released",
-    "rekeyed",
+    "rekeyed", "burst",
 )  # fmt: skip
 ODD_TEXTS = ("refused", "refused", "a NUL \0 in it", "half a pair \ud83d", "x" * 5000)
 ODD_REASONS = (None, "waits", "waits for \ud83d", "a NUL \0 in it")
@@ -106,6 +107,8 @@ def outcomes(rng: Random) -> Outcome:
     wait = float(rng.choice((0, 0, 1, 30, 600)))
     if kind == "released":
         return Released(rng.choice(ODD_REASONS), wait)
+    if kind == "burst":
+        return Burst(rng.choice(('["debounced", "r1", "a", "k1"]', LONG)), rng.choice((0, 30)), rng.choice((30, 3600)))
     if kind == "rekeyed":
         return Rekeyed(*(rng.choice((None, '["r1", "a", "k1"]', LONG)) for _ in "12"))
     error = rng.choice(ODD_TEXTS) if kind in ("retry", "dead", "interrupted") else None
@@ -328,6 +331,8 @@ def _owes(planned: Sequence[PlannedDelivery]) -> str:
 def _ended(outcome: Outcome) -> str:
     if isinstance(outcome, Released):
         return f"handed back for {outcome.wait_seconds:g} s"
+    if isinstance(outcome, Burst):
+        return f"one of a burst, of {outcome.wait_seconds:g} s and at most {outcome.max_seconds:g} s"
     if isinstance(outcome, Rekeyed):
         return f"judged: {key_words(outcome.once_key)}, {key_words(outcome.order_key)}"
     again = f" again in {outcome.wait_seconds:g} s" if outcome.state is DeliveryState.PENDING else ""

@@ -14,6 +14,7 @@ from itertools import takewhile
 from gateway.core.model import (
     NEEDED,
     AttemptOutcome,
+    Burst,
     DeliveryState,
     Event,
     Finish,
@@ -248,12 +249,36 @@ class ModelStore:
         delivery.state, delivery.token, delivery.reason = "pending", None, None
         delivery.attempts -= 1
         delivery.runs -= 1
+        if isinstance(ending, Burst):
+            self._settle_burst(delivery, ending, now)
+            return True
         if isinstance(ending, Released):
             delivery.reason = ending.reason
             delivery.due_at = now + round(ending.wait_seconds * 1000) if ending.wait_seconds else delivery.due_at
         elif isinstance(ending, Rekeyed):
             delivery.once_key, delivery.order_key, delivery.is_judged = ending.once_key, ending.order_key, True
         return True
+
+    def _settle_burst(self, own: ModelDelivery, burst: Burst, now: int) -> None:
+        """The newest of a key's pending deliveries acts once the burst is over, and the others name it."""
+        pending = [other for other in self.deliveries if other.state == "pending"]
+        members = [d for d in pending if d is own or (own.order_key is not None and d.order_key == own.order_key)]
+        came = [now if other.created_at > now + AHEAD_MS else other.created_at for other in members]
+        opens_at = min(max(came) + round(burst.wait_seconds * 1000), min(came) + round(burst.max_seconds * 1000))
+        if opens_at > now:
+            own.due_at, own.reason = opens_at, "debounce: waits for the last of its burst"
+            return
+        last = max(members, key=self._newness)
+        for other in members:
+            if other is not last:
+                self._end(other, "skipped", f"debounce: {last.name} stands for it", now)
+                self._settle(other, now)
+        last.order_key, last.due_at, last.reason = burst.settled_key, now, None
+
+    def _newness(self, delivery: ModelDelivery) -> tuple[int, int]:
+        event = self.event(delivery.event)
+        assert event is not None
+        return event.received_at, self.deliveries.index(delivery)  # the steps' events do not say when they were made
 
     def renew(self, claims: Sequence[tuple[str, str]], lease_ms: int, now: int) -> set[str]:
         """The names of those that were lost."""

@@ -38,6 +38,17 @@ def check_own(at: Path_, route: RouteSettings, source: Source) -> Iterator[Probl
                 yield Problem(where, message, "give it a route of its own, without fetch", code="own-fetch")
 
 
+def check_debounce(at: Path_, route: RouteSettings, source: Source) -> Iterator[Problem]:
+    """What leaves a burst no key of its own."""
+    reasons = {
+        "once_per": "a second burst of one value is to act again",
+        "order_by": "what acts for bursts of one value already runs in their order",
+    }
+    for key, reason in reasons.items():
+        if route.debounce is not None and getattr(route, key) is not None:
+            yield Problem(source.where_key((*at, key)), f"cannot stand beside debounce: {reason}", code="debounce")
+
+
 def check_digest(at: Path_, route: RouteSettings, source: Source) -> Iterator[Problem]:
     """What a digest, which is one delivery for many events, leaves no room for."""
     if route.digest is None:
@@ -46,8 +57,9 @@ def check_digest(at: Path_, route: RouteSettings, source: Source) -> Iterator[Pr
         "once_per": "a digest brings many events, not one value",
         "order_by": "a digest already brings its events in order of arrival",
         "fetch": "a digest brings many events, and no one object",
+        "debounce": "a digest brings all of a burst",
     }
-    written = {"once_per": route.once_per, "order_by": route.order_by}
+    written: dict[str, object] = {"once_per": route.once_per, "order_by": route.order_by, "debounce": route.debounce}
     written["fetch"] = None if route.fetch is None or not route.fetch.wanted else "fetch"
     for key, reason in reasons.items():
         if written[key] is not None:

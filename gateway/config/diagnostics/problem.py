@@ -18,6 +18,7 @@ CODES = {
     "connection": "what a connection itself says of its settings",
     "constant": "a value that could never be sent, whatever the event",
     "cut-list": "a list of which Stripe sends ten entries at most, taken for the whole",
+    "debounce": "something beside a route's `debounce` that gives a burst another key",
     "digest": "something beside a route's `digest` that asks for one event at a time",
     "duplicate-key": "a name that is there twice",
     "expires": "an `expires` that leaves no time for a second attempt",

@@ -8,7 +8,7 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from gateway.config.schema.types import ApiVersion, Bound, Expand, Section, Timeout, WantedConnected
-from gateway.core.model import Digest, RetryPolicy
+from gateway.core.model import Debounce, Digest, RetryPolicy
 from gateway.plugin import Duration, Name
 
 DIGEST_WAIT_SECONDS = 30.0
@@ -96,6 +96,26 @@ class DigestSettings(Section):
     def rule(self) -> Digest:
         """The same as a plain record."""
         return Digest(self.every, min(self.wait, self.every))
+
+
+class DebounceSettings(Section):
+    """Of a burst of events, the last one acts."""
+
+    by: str = Field(
+        title="expression", description="Events with the same value are of one burst.", examples=["object.id"]
+    )
+    wait: Bound = Field(description="The last one acts when no other has come for so long.", examples=["30s"])
+    max: Bound = Field(description="No longer than so after the first, however many come.", examples=["5m"])
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DebounceSettings:
+        if self.max < self.wait:
+            raise ValueError("max is shorter than wait")
+        return self
+
+    def rule(self) -> Debounce:
+        """The same as a plain record."""
+        return Debounce(self.wait, self.max)
 
 
 class ActionSettings(Section):
@@ -208,6 +228,11 @@ class RouteSettings(Section):
         title="duration or mapping",
         description="Events that come close together go out as one: one delivery for each action, at most so often.",
         examples=["5m"],
+    )
+    debounce: DebounceSettings | None = Field(
+        None,
+        description="Of events that come close together, one value of `by`, only the last one acts.",
+        examples=[{"by": "object.id", "wait": "30s", "max": "5m"}],
     )
     dry_run: bool = Field(
         False, description="true: a dry run of every action, to watch a route before it is armed.", examples=[True]

@@ -22,6 +22,7 @@ from gateway.core.model.deliveries import (
     TRANSITIONS,
     Attempt,
     AttemptOutcome,
+    Burst,
     ChangedBy,
     Claim,
     Delivery,
@@ -41,7 +42,7 @@ from gateway.core.model.deliveries import (
 from gateway.core.model.events import TEST_EVENT_ID, Event, EventFilter, EventSource, EventState, Fetched
 from gateway.core.model.needs import DRY_RUN, NEEDED, End, Need, was_dry
 from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, RejectedFilter, RejectedRequest
-from gateway.core.model.routes import ActionUse, Digest, Expression, Fetch, RetryPolicy, Route
+from gateway.core.model.routes import ActionUse, Debounce, Digest, Expression, Fetch, RetryPolicy, Route
 from gateway.core.model.word import Word
 
 __all__ = [
@@ -63,12 +64,14 @@ __all__ = [
     "Attempt",
     "AttemptOutcome",
     "AuditEntry",
+    "Burst",
     "ChangeResult",
     "ChangedBy",
     "Claim",
     "ConnectionChange",
     "ConnectionState",
     "ConnectionStatus",
+    "Debounce",
     "Delivery",
     "DeliveryFilter",
     "DeliveryState",

@@ -64,10 +64,15 @@ TRANSITIONS = tuple(
         ("blocked", "skipped", ChangedBy.STORE, "one that it needs has ended otherwise"),
         ("blocked", "cancelled", ChangedBy.PERSON, "cancels it"),
         ("pending", "running", ChangedBy.GATEWAY, "claims it, when due and in its turn"),
-        ("pending", "skipped", ChangedBy.STORE, "its once_per is done, or a digest brings it"),
+        ("pending", "skipped", ChangedBy.STORE, "its once_per is done, or another event acts for its own"),
         ("pending", "cancelled", ChangedBy.PERSON, "cancels it"),
         ("running", "succeeded", ChangedBy.GATEWAY, "its action is done"),
-        ("running", "skipped", ChangedBy.GATEWAY, "its if is false, its route is disabled, or it is a dry run"),
+        (
+            "running",
+            "skipped",
+            ChangedBy.GATEWAY,
+            "its if is false, its route disabled, it dry or one of a burst",
+        ),
         ("running", "pending", ChangedBy.GATEWAY, "will try again, or gives it back"),
         ("running", "dead", ChangedBy.GATEWAY, "failed for good, or too often"),
         ("running", "expired", ChangedBy.GATEWAY, "is older than its expires allows"),
@@ -247,7 +252,19 @@ class Rekeyed:
     order_key: str | None
 
 
-Outcome = Finish | Released | Rekeyed
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A claim of one of a burst: of all that are pending with its order key, that of the newest event is to act once no
+    other has come for `wait_seconds`, or the first is `max_seconds` old. It gets `settled_key` as its order key then,
+    and the others are skipped and name it. Until then the claim waits. This costs no attempt.
+    """
+
+    settled_key: str
+    wait_seconds: float
+    max_seconds: float
+
+
+Outcome = Finish | Released | Rekeyed | Burst
 """What becomes of a claim."""
 
 

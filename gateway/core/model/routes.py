@@ -60,6 +60,14 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
+class Debounce:
+    """A route's `debounce`: of a burst of events with one value of `order_by`, the last one acts."""
+
+    wait_seconds: float  # without another, after the last
+    max_seconds: float  # after the first, at most
+
+
+@dataclass(frozen=True, slots=True)
 class ActionUse:
     """One named action of a route.
 
@@ -100,6 +108,7 @@ class Route:
     description: str = ""
     owner: str = ""  # who answers for it
     digest: Digest | None = None
+    debounce: Debounce | None = None  # by the value of order_by
 
     @property
     def why_disabled(self) -> str | None:

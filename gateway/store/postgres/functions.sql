@@ -715,6 +715,64 @@ END
 $$;
 
 
+-- Ends a claim of one of a burst: gateway.core.model.Burst. Returns whether its lease still held.
+CREATE OR REPLACE FUNCTION settle_burst(
+  given_now bigint, of_id text, of_token text, settled_key text, wait_ms bigint, max_ms bigint, why_waits text
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  key text;
+  onces text[];
+  opens_at bigint;
+  own bigint;
+  last record;
+  ended_events bigint[];
+  ended_runs text[];
+  ended_actions text[];
+BEGIN
+  SELECT f.order_key INTO key FROM deliveries f WHERE f.id = of_id AND f.token = of_token AND f.state = 'running';
+  onces := ARRAY(
+    SELECT f.once_key FROM deliveries f
+    WHERE f.once_key IS NOT NULL AND (f.id = of_id OR f.order_key = key) AND f.state IN ('pending', 'running')
+  );
+  PERFORM lock_keys(ARRAY[key, settled_key] || onces);
+  UPDATE deliveries f SET state = 'pending', token = NULL, lease_until = NULL, held = false, reason = why_waits,
+    attempts = f.attempts - 1, runs = f.runs - 1
+  WHERE f.id = of_id AND f.token = of_token AND f.state = 'running' RETURNING f.seq INTO own;
+  IF own IS NULL THEN
+    RETURN false;
+  END IF;
+  SELECT least(max(m.came) + wait_ms, min(m.came) + max_ms) INTO opens_at FROM (
+    SELECT CASE WHEN is_ahead(f.created_at, now_at) THEN now_at ELSE f.created_at END AS came
+    FROM deliveries f WHERE f.state = 'pending' AND (f.order_key = key OR f.seq = own)
+  ) m;
+  IF opens_at > now_at THEN
+    UPDATE deliveries f SET due_at = opens_at WHERE f.seq = own AND f.state = 'pending';
+    PERFORM pass_turn(ARRAY[key], onces, hold_in_turn(ARRAY[own]));
+    RETURN true;
+  END IF;
+  SELECT f.seq, f.id INTO last FROM deliveries f JOIN events e ON e.seq = f.event_seq
+  WHERE f.state = 'pending' AND (f.order_key = key OR f.seq = own)
+  ORDER BY coalesce(e.created_at, e.received_at) DESC, f.seq DESC LIMIT 1;
+  WITH others AS (
+    UPDATE deliveries f SET state = 'skipped', held = false, reason = format('debounce: %s stands for it', last.id),
+      finished_at = now_at
+    WHERE f.state = 'pending' AND (f.order_key = key OR f.seq = own) AND f.seq <> last.seq
+    RETURNING f.event_seq, f.run_id, f.action, f.has_dependents
+  )
+  SELECT array_agg(o.event_seq), array_agg(o.run_id), array_agg(o.action)
+  INTO ended_events, ended_runs, ended_actions FROM others o WHERE o.has_dependents;
+  IF ended_events IS NOT NULL THEN
+    PERFORM settle_dependents(now_at, ended_events, ended_runs, ended_actions);
+  END IF;
+  UPDATE deliveries f SET order_key = settled_key, due_at = now_at, held = false, reason = NULL
+  WHERE f.seq = last.seq AND f.state = 'pending';
+  PERFORM pass_turn(ARRAY[key, settled_key], onces, hold_in_turn(ARRAY[last.seq]));
+  RETURN true;
+END
+$$;
+
+
 -- == People ==
 
 

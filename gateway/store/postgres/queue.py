@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.core.model import (
     LEASE_ENDED,
+    Burst,
     Claim,
     Event,
     Fetched,
@@ -31,6 +32,7 @@ from gateway.store.keeping import kept_json, kept_key, kept_ms, kept_text
 from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.statements import NOW, call
 from gateway.store.records import (
+    BURST_WAITS,
     CLAIMED,
     EVENT,
     asked_prefix,
@@ -66,6 +68,7 @@ FINISH = call(
 )
 TAKE_OVER = call("take_over", "bigint, text")
 KEEP_FETCHED = call("keep_fetched", "text, text, text")
+SETTLE_BURST = call("settle_burst", "bigint, text, text, text, bigint, bigint, text")
 GATHER = call("gather_digest", "bigint, text, text, bigint, bigint, text")
 
 DUE = f"""
@@ -267,6 +270,13 @@ class PostgresQueue(PostgresDatabase):
         return set(await self._finishing.value(RENEW, self._now(), int(lease_seconds * 1000), ids, tokens))
 
     async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
+        if isinstance(ending, Burst):
+            waits = kept_ms(ending.wait_seconds), kept_ms(ending.max_seconds)
+            held: bool = await self._finishing.value(
+                SETTLE_BURST, self._now(), delivery_id, token, kept_key(ending.settled_key), *waits, BURST_WAITS
+            )
+            await self._announce()
+            return held
         return await self._finishes.put((delivery_id, token, ending))
 
     async def _finish_batch(self, ended: Sequence[tuple[str, str, Outcome]]) -> Sequence[bool]:

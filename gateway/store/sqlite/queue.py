@@ -14,6 +14,7 @@ from gateway.core.errors import StoreUnavailable
 from gateway.core.model import (
     GATEWAY_DIED,
     AttemptOutcome,
+    Burst,
     Claim,
     Delivery,
     Fetched,
@@ -28,6 +29,7 @@ from gateway.core.model import (
 from gateway.store.answers import Due
 from gateway.store.keeping import AHEAD_MS, kept_json, kept_key, kept_ms, kept_text
 from gateway.store.records import (
+    BURST_WAITS,
     CLAIMED,
     EVENT,
     claimed_of,
@@ -38,6 +40,7 @@ from gateway.store.records import (
     fetched_of,
     milliseconds,
 )
+from gateway.store.sqlite.bursts import settle_burst
 from gateway.store.sqlite.clock import bring_forward
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.maintenance import mark, marked
@@ -155,6 +158,10 @@ def finish(connection: sqlite3.Connection, ended: Sequence[tuple[str, str, Outco
 def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: Outcome, now_ms: int) -> None:
     """Records what became of one claim, and lets those go that waited for it."""
     seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs = row
+    if isinstance(ending, Burst):
+        _hand_back(connection, seq, Released(BURST_WAITS), now_ms)
+        settle_burst(connection, seq, order_key, ending, now_ms)
+        return
     is_pending = not isinstance(ending, Finish) or not ending.state.is_final
     if isinstance(ending, Finish):
         _record(connection, [(seq, runs, ending)], now_ms)

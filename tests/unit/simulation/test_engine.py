@@ -340,3 +340,10 @@ async def test_what_is_too_old_expires_and_an_action_that_needs_it_to_fail_runs(
         "d": ("skipped", f"dry run: it would be {why} (action d says dry_run)"),
     }
     assert ends(await simulator.simulate(young))["a"] == ("succeeded", None)
+
+
+async def test_an_event_of_a_route_with_debounce_is_taken_to_be_alone(tmp_path: Path) -> None:
+    text = EXPIRING.replace("    actions:", "    debounce: {by: object.id, wait: 30s, max: 5m}\n    actions:")
+    result = await Simulator(loaded(tmp_path, text)).simulate(event(object={"id": "cs_1"}))
+    assert ends(result)["a"] == ("succeeded", None)
+    assert [delivery.order_by for delivery in result.deliveries] == ["cs_1"] * 4
