@@ -75,6 +75,11 @@ class Pages:
             assert answer.status == 303, await answer.text()
             return str(answer.headers["Location"])
 
+    async def refused(self, path: str, form: dict[str, Any]) -> int:
+        """The status of what is posted to a page."""
+        async with self._client.post(path, headers=self._headers, data=form) as answer:
+            return answer.status
+
     async def api(self, path: str) -> Any:
         """What the API answers."""
         async with self._client.get(f"/api/v1{path}", headers=self._headers) as answer:

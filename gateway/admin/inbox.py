@@ -157,8 +157,9 @@ class Inbox:
 
     async def deliveries(self, query: DeliveriesQuery, ids: Sequence[str] = ()) -> ListOf[DeliveryOut]:
         """A page of the deliveries, of those ids alone where there are any."""
+        where = query.filter(lambda: self.config)
         page = await self.store.delivery_page(
-            replace(query.filter(lambda: self.config), ids=ids),
+            replace(where, ids=ids or where.ids),
             limit=query.limit,
             after=query.cursor or None,
             oldest_first=query.oldest_first,

@@ -71,6 +71,7 @@ ROUTES = {
     "GET /events/{id}": V,
     "GET /events/{id}/raw": V,
     "POST /events/{id}/replay": O,
+    "GET /dead-letters": V,
     "GET /deliveries": V,
     "GET /deliveries/many": O,
     "POST /deliveries/many": O,

@@ -18,7 +18,8 @@ from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Finish, L
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.configs import gateway_yaml
-from tests.console_parts import Pages, keep, parts_of
+from tests.console_parts import Pages, died, keep, parts_of
+from tests.waiting import until
 
 ROUTES = """\
   fulfil:
@@ -103,3 +104,22 @@ async def test_a_mail_is_shown_as_it_was_sent(pages: Pages, inbox: SqliteStore) 
     shipped = await tried(inbox, "ship", "cut: …", DeliveryState.DEAD)
     assert "as a command" not in await pages.text(f"/deliveries/{shipped}")
     assert "it sends no mail" in await pages.text(f"/deliveries/{shipped}/mail", 404)
+
+
+async def test_dead_letters_are_grouped_by_cause_and_chosen(pages: Pages, inbox: SqliteStore) -> None:
+    lane = Lane("acme", "fulfil", "ship")
+    for reason in ("answered 500: order 100001", "answered 500: order 100002", "no such host"):
+        await keep(inbox, make_event("checkout.session.completed"), [PlannedDelivery("fulfil", "ship")])
+        await died(inbox, lane, reason)
+    text, page = await pages.text("/dead-letters"), await pages.html("/dead-letters")
+    assert "2 fulfil/ship: answered 500: order …" in text
+    assert "1 fulfil/ship: no such host" in text
+    first, *_ = re.findall(r'name="id" value="(dlv_\w+)"', page)
+    job = await pages.leads_to("/deliveries/many", {"what": "retry", "id": first, "chosen": "yes"})
+    running = pages.parts.operations.jobs.get(job.rpartition("/")[2])
+    await until(lambda: running.is_over)
+    assert "finished 1 of 1 What it changed or made: pending 1" in await pages.text(job)
+    left = (await pages.api("/deliveries?state=dead"))["items"]
+    assert len(left) == 2
+    assert first not in [delivery["id"] for delivery in left]
+    assert await pages.refused("/deliveries/many", {"what": "retry", "chosen": "yes"}) == 422

@@ -101,6 +101,9 @@ class EventsWhere(Model):
 class DeliveriesWhere(Model):
     """Which deliveries. Empty fields do not narrow."""
 
+    id: Annotated[list[Id], BeforeValidator(words), Field(max_length=MOST_IDS)] = Field(
+        default_factory=list, description="Their ids."
+    )
     state: DeliveryStates = Field(default_factory=list)
     route: Words = Field(default_factory=list)
     action: Words = Field(default_factory=list)
@@ -125,6 +128,7 @@ class DeliveriesWhere(Model):
                 and (not self.owner or route.owner in self.owner)
             ]
         return DeliveryFilter(
+            ids=self.id,
             event_ids=self.event,
             accounts=self.account,
             routes=self.route,

@@ -6,6 +6,7 @@ from gateway.admin.auth import Role
 from gateway.admin.console import (
     config,
     connections,
+    dead_letters,
     deliveries,
     event,
     events,
@@ -32,6 +33,7 @@ ENTRIES = (
     Entry("GET", "/events/{id}", event.show, V),
     Entry("GET", "/events/{id}/raw", event.raw, V),
     Entry("POST", "/events/{id}/replay", event.replay, O),
+    Entry("GET", "/dead-letters", dead_letters.listed, V),
     Entry("GET", "/deliveries", deliveries.listed, V),
     Entry("GET", "/deliveries/many", deliveries.confirm_many, O),
     Entry("POST", "/deliveries/many", deliveries.change_many, O),

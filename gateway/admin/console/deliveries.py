@@ -127,5 +127,9 @@ async def change_many(request: web.Request) -> web.StreamResponse:
     """Starts it."""
     form = await request.post()
     ask = _ask(form.get("what"), checked(form, DeliveriesWhere), dry_run=False)
-    words = query_string(fields(form, DeliveriesWhere))
+    narrowed = fields(form, DeliveriesWhere)
+    chosen = narrowed.pop("id", [])
+    if not chosen and form.get("chosen"):
+        raise Refused(422, "choose at least one")
+    words = f"{len(chosen)} chosen: {', '.join(chosen[:3])}, ..." if chosen else query_string(narrowed)
     return started(await parts(request).operations.change_many(actor(request), ask, words))
