@@ -97,6 +97,7 @@ ROUTES = {
     "GET /config": V,
     "GET /audit": V,
     "GET /outbox": V,
+    "POST /outbox/send": O,
     "GET /outbox/{number}": V,
     "GET /outbox/{number}/html": V,
 }

@@ -61,6 +61,7 @@ ENTRIES = (
 )
 OUTBOX = (
     Entry("GET", "/outbox", outbox.listed, V),
+    Entry("POST", "/outbox/send", outbox.send, O),
     Entry("GET", "/outbox/{number:[0-9]+}", outbox.show, V),
     Entry("GET", "/outbox/{number:[0-9]+}/html", outbox.html, V),
 )

@@ -36,7 +36,8 @@ async def _event(request: web.Request) -> Event:
 
 async def show(request: web.Request) -> web.StreamResponse:
     """One event: what it says, what matched and why not, what became of it and when, its siblings."""
-    event, operations = await _event(request), parts(request).operations
+    event, admin = await _event(request), parts(request)
+    operations = admin.operations
     whole = await operations.whole(event)
     siblings = []
     if event.object_id is not None:
@@ -48,6 +49,7 @@ async def show(request: web.Request) -> web.StreamResponse:
     context = {
         "event": event,
         "body": body,
+        "caught": admin.outbox.of({delivery.id for delivery in whole.deliveries}) if admin.outbox is not None else (),
         "line": story.human_line(body),
         "changes": story.changes(body),
         "stripe_url": story.stripe_url(event),

@@ -9,7 +9,9 @@ import shlex
 import sqlite3
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from gateway.cli.event_loop import run_loop
 from gateway.cli.main import app, options
@@ -69,7 +71,9 @@ def uncaught(config: Config) -> list[str]:
 
 
 @app.command()
-def dev() -> None:
+def dev(
+    opens: Annotated[bool, typer.Option("--open", help="Open the console in a browser, signed in.")] = False,
+) -> None:
     """Run the gateway with catchers for mail, HTTP and Slack. No account needed."""
     from gateway.admin.outbox import Outbox
     from gateway.app.gateway import GatewayOptions, serve
@@ -95,6 +99,10 @@ def dev() -> None:
             print(f"Not set, so invented: {', '.join(sorted(environ.invented))}")
         print("Mail, forwards and Slack messages are caught and shown here; databases are below data/dev/.")
         print(f"Console, signed in:\n    {ready.admin.sign_in_url}")
+        if opens:
+            import webbrowser
+
+            webbrowser.open(ready.admin.sign_in_url)
         if reached := uncaught(config):
             print(f"NOT caught, so really reached: {', '.join(reached)} (connections of a plugin's own type)")
         print(f"\nIn another terminal:\n\n    {clean(send_line(config, ready))}\n", flush=True)
@@ -111,9 +119,13 @@ def dev() -> None:
                 if not isinstance(ending, Finish) or ending.output is None:
                     return
                 for live in running:
-                    if uses(live.config, claim) == "db_upsert":
+                    used = uses(live.config, claim)
+                    if used == "db_upsert":
                         for title, text in rows_of(live.config, ending.rendered):
+                            outbox.add("row", title, [], text, delivery_id=claim.delivery.id)
                             show(title, text)
+                    elif used == "slack" and isinstance(ending.rendered, dict):
+                        outbox.link("slack", str(ending.rendered.get("text") or ""), claim.delivery.id)
 
             led = await catchers.lead(config)
             # a terminal that is closed sends SIGHUP: it ends the gateway that was tried out there
