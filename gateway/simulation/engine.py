@@ -41,6 +41,7 @@ from gateway.plugin import Action, Context, Reject, Settings
 from gateway.simulation.plausible_fetch import plausible_answer
 
 EXAMPLE_DELIVERY = "dlv_example"
+ONCE_PER = "once_per: "  # begins the reason of what another delivery has done already
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ class Simulator:
                 return _End(DeliveryState.BLOCKED, f"waits for {name}, which is {earlier.state}")
         holder = self._taken.get(planned.once_key or "") or self._stand_in.assumed.done_once.get(planned.once_key or "")
         if holder is not None:
-            return _End(DeliveryState.SKIPPED, f"once_per: {holder} has done it")
+            return _End(DeliveryState.SKIPPED, f"{ONCE_PER}{holder} has done it")
         return None
 
 

@@ -4,6 +4,7 @@ COMMANDS = {
     "actions": ("actions",),
     "backfill": ("backfill",),
     "check": ("check",),
+    "cover": ("cover",),
     "dev": ("dev",),
     "reload": ("reload",),
     "diff": ("diff",),

@@ -68,13 +68,9 @@ def run_cases(
     """Run the cases in config/tests/ against the routes. Sends nothing; needs no store and no secrets."""
     from gateway.simulation.cases import report
 
-    cases = _cases(files or _default_files())
-    cases = [case for case in cases if wanted is None or wanted.casefold() in case.name.casefold()]
-    if not cases:
-        raise BadUsage(f"no case has {wanted!r} in its name" if wanted is not None else "the files hold no cases")
     configs = Configs(options.config)
-    _refuse([problem for case in cases for problem in _unknown_names(case, configs)])
-    results = run(lambda: _run_all(cases, configs))
+    cases = load_known_cases(files, configs, wanted)
+    results = run(lambda: run_all(cases, configs))
     if junit is not None:
         _write(junit, report.as_junit(results))
     if as_json:
@@ -85,6 +81,18 @@ def run_cases(
             _print_untested(results, configs.get(cases[0].env))
     if not all(result.passed for result in results):
         raise typer.Exit(1)
+
+
+def load_known_cases(files: Sequence[Path] | None, configs: Configs, wanted: str | None = None) -> list[Case]:
+    """The cases of these files, else of all, whose names hold a text. Raises BadUsage where there are none, ConfigError
+    with all that is wrong with them.
+    """
+    cases = _cases(files or _default_files())
+    cases = [case for case in cases if wanted is None or wanted.casefold() in case.name.casefold()]
+    if not cases:
+        raise BadUsage(f"no case has {wanted!r} in its name" if wanted is not None else "the files hold no cases")
+    _refuse([problem for case in cases for problem in _unknown_names(case, configs)])
+    return cases
 
 
 def _default_files() -> list[Path]:
@@ -125,7 +133,8 @@ def _unknown_names(case: Case, configs: Configs) -> list[Problem]:
     return unknown_names(case, configs.get(case.env))
 
 
-async def _run_all(cases: Sequence[Case], configs: Configs) -> list[CaseResult]:
+async def run_all(cases: Sequence[Case], configs: Configs) -> list[CaseResult]:
+    """One after the other."""
     from gateway.simulation.cases.run import run_case
 
     return [await run_case(case, configs.get(case.env)) for case in cases]

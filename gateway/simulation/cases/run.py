@@ -42,23 +42,28 @@ class CaseResult:
     case: Case
     failures: tuple[Failure, ...]
     seconds: float
-    routes: tuple[str, ...] = ()  # that matched
+    results: tuple[SimulationResult, ...] = ()  # of its events, the earlier ones first
 
     @property
     def passed(self) -> bool:
         """Whether all was as expected."""
         return not self.failures
 
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The routes that its last event matched."""
+        return self.results[-1].routes if self.results else ()
+
 
 async def run_case(case: Case, config: Config, clock: Callable[[], float] = time.monotonic) -> CaseResult:
     """Runs one case. Its names are known to the config."""
     start = clock()
     try:
-        result = await _simulated(case, config)
+        results = await _simulated(case, config)
     except _Mistake as mistake:
         return CaseResult(case, (mistake.failure,), clock() - start)
-    failures = tuple(_Comparison(case, config, result).failures())
-    return CaseResult(case, failures, clock() - start, result.routes)
+    failures = tuple(_Comparison(case, config, results[-1]).failures())
+    return CaseResult(case, failures, clock() - start, tuple(results))
 
 
 class _Mistake(Exception):  # noqa: N818
@@ -69,16 +74,18 @@ class _Mistake(Exception):  # noqa: N818
         self.failure = failure
 
 
-async def _simulated(case: Case, config: Config) -> SimulationResult:
+async def _simulated(case: Case, config: Config) -> list[SimulationResult]:
     settings = case.settings
     simulator = Simulator(config)
-    for i, earlier in enumerate(settings.earlier):
+    results = [
         await simulator.simulate(
             _event(case, config, earlier, ("earlier", i)), Assumed(settings.outputs), f"dlv_earlier_{i + 1}"
         )
+        for i, earlier in enumerate(settings.earlier)
+    ]
     event = _event(case, config, settings.event, ("event",))
     assumed = Assumed(settings.outputs, settings.failures, _fetched(case, event), expands=False)
-    return await simulator.simulate(event, assumed)
+    return [*results, await simulator.simulate(event, assumed)]
 
 
 def _fetched(case: Case, event: Event) -> dict[str, Any] | None:
