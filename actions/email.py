@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from urllib.parse import quote
 
 import markupsafe
@@ -12,8 +12,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from actions.mail_attachments import Attachment, path_faults, stay_in_folders
 from actions.mail_message import addresses_in, mail_faults, mail_of
-from actions.smtp_mail import SmtpPool, send
-from actions.smtp_probe import greeting, refused, sender_finding, senders
 from gateway.plugin import (
     Action,
     Connection,
@@ -29,6 +27,9 @@ from gateway.plugin import (
     SmtpConnection,
     Text,
 )
+
+if TYPE_CHECKING:  # a gateway without smtp connections does without aiosmtplib
+    from actions.smtp_mail import SmtpPool
 
 PATIENT_ATTEMPTS = 4  # at which all recipients wait for one that is refused for now: seven minutes by the default retry
 _SPECIALS = re.compile(r'[()<>\[\]:;,\\"\x00-\x1f\x7f]')
@@ -129,6 +130,8 @@ class Email(Action[EmailSettings]):
 
     async def open(self, connection: SmtpConnection, base_folder: str) -> SmtpPool:
         """A pool; it connects when the first mail is sent."""
+        from actions.smtp_mail import SmtpPool
+
         return SmtpPool(connection, base_folder)
 
     async def close(self, resource: SmtpPool) -> None:
@@ -149,6 +152,8 @@ class Email(Action[EmailSettings]):
 
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """The server answers, its certificate holds, it takes the login and each sender. Nothing is sent."""
+        from actions.smtp_probe import greeting, refused, sender_finding, senders
+
         connection: SmtpConnection = context.connection
         try:
             client = await context.resource.take()
@@ -169,6 +174,8 @@ class Email(Action[EmailSettings]):
 
     async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:
         """Sends once. Output: message_id, accepted, refused."""
+        from actions.smtp_mail import send
+
         pool: SmtpPool = context.resource
         mail_of(settings, context)  # refuses what it can before anything is fetched
         files = await pool.downloads.files(settings.attachments)

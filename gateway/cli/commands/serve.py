@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.event_loop import run_loop
 from gateway.cli.main import app, load_config, options
+from gateway.cli.optional_imports import hidden
 
 if TYPE_CHECKING:
     from gateway.app.gateway import Ready
@@ -23,10 +24,12 @@ def serve() -> None:
         dev()
         return
     gc.disable()  # what is made from here on stays; `gateway.app.gateway.serve` goes on collecting once all is made
-    from gateway.app.gateway import GatewayOptions
-    from gateway.app.gateway import serve as run
-    from gateway.app.systemd import Manager, handed_over
-    from gateway.telemetry import logging as logs
+    # stripe would load requests for its synchronous clients, structlog greenlet, and rich for tracebacks on a terminal
+    with hidden("requests", "greenlet", *([] if sys.stderr.isatty() else ["rich"])):
+        from gateway.app.gateway import GatewayOptions
+        from gateway.app.gateway import serve as run
+        from gateway.app.systemd import Manager, handed_over
+        from gateway.telemetry import logging as logs
 
     sockets, manager = handed_over(os.environ), Manager(os.environ)
     config = load_config()
