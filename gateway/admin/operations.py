@@ -14,9 +14,10 @@ from typing import Protocol, TypeVar
 from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.api.schemas import EventOut, ForgetAsk, JobAnswer, JobAsk, JobOut, Replayed, Result
+from gateway.admin.approving import Approving
 from gateway.admin.bulk_jobs import MOST_TOUCHED, STEP, Job, Jobs, Parts, Step
 from gateway.admin.inbox import InForce
-from gateway.admin.pausing import Actor, Pausing
+from gateway.admin.pausing import Actor
 from gateway.admin.previews import LOOKED_AT, OnceKeys, parts_of_replay, states_of
 from gateway.admin.problems import Refused
 from gateway.core.errors import UnknownName, UsageError
@@ -42,7 +43,7 @@ RETRIED = ("dead",)
 CANCELLED = ("blocked", "pending", "dead")
 
 
-class Operations(Pausing):
+class Operations(Approving):
     """One a gateway; or one a command, which then works on the store itself."""
 
     def __init__(

@@ -49,6 +49,8 @@ def waits_for(
         return None
     if route is not None and route.state is not ConnectionState.WORKING:
         return _until_resumed(f"route {delivery.route}", route)
+    if delivery.word.is_awaited:
+        return "for a yes" + (f": {delivery.reason}" if delivery.reason else "")
     if delivery.waits_for_turn:
         return "for its turn: another delivery goes first by order_by or once_per"
     if connection is not None and connection.state is not ConnectionState.WORKING:

@@ -115,6 +115,12 @@ class RemoteOperations:
         """See `Operations`."""
         return await self._change("cancel", actor, ids)
 
+    async def answer(self, actor: Actor, delivery_id: str, *, is_yes: bool) -> Result:
+        """See `Operations`."""
+        path = f"/deliveries/{quote(delivery_id, safe='')}/{'approve' if is_yes else 'refuse'}"
+        await self._post(DeliveryWhole, path, actor, {})
+        return Result(id=delivery_id, done=True, refused=None)
+
     async def _change(self, what: str, actor: Actor, ids: Sequence[str]) -> list[Result]:
         results: list[Result] = []
         for start in range(0, len(ids), CHUNK):

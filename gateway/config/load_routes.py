@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.config.action_fields import connections_of, stripe_methods_of
 from gateway.config.action_settings import Compiling
+from gateway.config.checks.approvals import approval_of, check_approve
 from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.expires import check_expires
 from gateway.config.checks.internal_events import check_debounce, check_digest, check_own, own_objects
@@ -74,6 +75,7 @@ class RouteLoading:
         self._problems += check_own(at, route, self._source)
         self._problems += check_digest(at, route, self._source)
         self._problems += check_debounce(at, route, self._source)
+        self._problems += check_approve(at, route, self._source)
         retries = parts.settings.defaults.retry if parts.settings is not None else None
         self._problems += check_expires(at, route, retries, self._source)
         held = self._held(at, route)
@@ -100,6 +102,7 @@ class RouteLoading:
             thin_data=self._thin_data(route, at_intake.thin_data),
             is_digest=route.digest is not None,
             actions=frozenset(self._raw_actions(at)),
+            approval=approval_of(route, parts.settings),
         )
         digest = None if route.digest is None else route.digest.rule()
         uses = [
@@ -200,6 +203,7 @@ class RouteLoading:
             dry_run=action.dry_run,
             otherwise=_otherwise(action),
             expires_seconds=action.expires,
+            approve=None if action.approve is None else action.approve.rule(),
         )
 
     def _needed(self, at: Path_) -> frozenset[str] | None:

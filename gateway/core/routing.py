@@ -298,7 +298,11 @@ def plan(
                 )
                 continue
             once_key, order_key = keys_for(route, action.name, account, values)
-            planned.append(PlannedDelivery(*place, once_key, order_key, skipped=skipped, otherwise=action.otherwise))
+            is_judged = action.approve is None  # it is judged, and takes its turn, when it goes on
+            keys = (once_key, order_key) if is_judged else (None, None)
+            planned.append(
+                PlannedDelivery(*place, *keys, is_judged=is_judged, skipped=skipped, otherwise=action.otherwise)
+            )
     return planned
 
 

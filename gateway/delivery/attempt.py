@@ -15,6 +15,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config.load import Config
+from gateway.core.approval_link import without_links
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
 from gateway.core.masking import Masker, Maskers
@@ -43,6 +44,7 @@ from gateway.core.routing import (
     without_key,
 )
 from gateway.core.tracing import AttemptTrace
+from gateway.delivery.approval import approval_scope, without_a_yes
 from gateway.delivery.attempt_errors import AttemptError, Phase, explained, why_missing
 from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
@@ -122,7 +124,7 @@ def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
     if not isinstance(ending, Finish):
         return result
     both = [ending.rendered, ending.output]
-    masked = config.references.mask(both)
+    masked = without_links(config.references.mask(both))
     if masked is both:
         return result
     rendered, output = masked
@@ -188,6 +190,10 @@ class _Run:
         self._left_seconds = seconds_left(claim, self._use, self._context.now())
         if (expired := why_expired(self._left_seconds, self._use)) is not None:
             raise _Settled(self._expired(expired))
+        if self._dry is None:
+            attempt = self._attempt(AttemptOutcome.SKIPPED)
+            if (unanswered := without_a_yes(claim, self._use, attempt, self._context.now())) is not None:
+                raise _Settled(unanswered)
         self._scope = scope_for(claim, self._context, route)
         if not self._delivery.is_judged:
             raise _Settled(self._judged_late())
@@ -366,4 +372,6 @@ def scope_for(claim: Claim, context: AttemptContext, route: Route) -> dict[str, 
     needed = route.needed_by(delivery.action) if delivery.needs else frozenset()
     scope["steps"] = steps_of(claim, needed)
     scope["delivery"] = {"id": delivery.id, "attempt": delivery.attempts}
+    if (approval := approval_scope(claim, context.config, route)) is not None:
+        scope["approval"] = approval
     return scope

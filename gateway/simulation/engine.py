@@ -29,9 +29,11 @@ from gateway.core.model import (
     Event,
     Fetch,
     Finish,
+    Held,
     Need,
     PlannedDelivery,
     Route,
+    Word,
 )
 from gateway.core.model.needs import is_met, reason_for
 from gateway.core.routing import RouteTable, route, settled_key, with_fetched
@@ -54,6 +56,7 @@ class Assumed:
     failures: Mapping[str, str] = field(default_factory=dict)
     fetched: Mapping[str, Any] | None = None
     done_once: Mapping[str, str] = field(default_factory=dict)  # once keys that are done, and by which delivery
+    answers: Mapping[str, str] = field(default_factory=dict)  # yes, no or nobody, to actions that need a yes
     expands: bool = True  # with samples, where the event's own object stands in; False: it stays as the event tells it
 
 
@@ -141,18 +144,25 @@ class Simulator:
         outputs = {name: self._stand_in.assumed.outputs.get(name, unknown[name]) for name in ran}
         of_route = {name: earlier for (of, name), earlier in ended.items() if of == route.name and name not in ran}
         ends = {name: _assumed_end(earlier) for name, earlier in of_route.items() if earlier.state.is_final}
-        claim = Claim(_delivery(event, planned, delivery_id), "simulation", event, outputs, ends)
+        said = self._stand_in.assumed.answers.get(planned.action)
+        stored = replace(_delivery(event, planned, delivery_id), word=_WORDS.get(said or "", Word()))
+        claim = Claim(stored, "simulation", event, outputs, ends)
         scope = scope_for(claim, attempts, route)
         if route.fetch is not None:
             account = self._config.accounts[event.account]
             with contextlib.suppress(StripeApiError):  # the attempt says why
                 scope = with_fetched(scope, await attempts.fetcher.fetch(claim, scope["event"], account, route.fetch))
         end = self._before(planned, route, ended)
+        if end is None and said == "no" and action.approve is not None:
+            end = _End(DeliveryState.CANCELLED, "refused by somebody")
         had_attempt = end is None
         if end is None:
             finish = (await run_attempt(claim, attempts)).ending
-            assert isinstance(finish, Finish)  # the route is known, and was judged
-            end = _End(finish.state, finish.reason or finish.attempt.error, finish.rendered)
+            if isinstance(finish, Held):
+                end = _End(DeliveryState.PENDING, finish.reason)
+            else:
+                assert isinstance(finish, Finish)  # the route is known, and was judged
+                end = _End(finish.state, finish.reason or finish.attempt.error, finish.rendered)
         if end.state is DeliveryState.SUCCEEDED and planned.once_key is not None:
             self._taken[planned.once_key] = delivery_id
         asked = next((name for name, output in unknown.items() if output.was_asked), None)
@@ -193,6 +203,13 @@ class Simulator:
         if holder is not None:
             return _End(DeliveryState.SKIPPED, f"{ONCE_PER}{holder} has done it")
         return None
+
+
+_WORDS = {
+    "yes": Word(approved_by="somebody", approved_at=datetime(2000, 1, 1, tzinfo=UTC)),
+    "nobody": Word(until=datetime(2000, 1, 1, tzinfo=UTC)),
+}
+"""What people have said by the end, by the answer that a case assumes."""
 
 
 def _assumed_end(delivery: SimulatedDelivery) -> End:

@@ -288,6 +288,12 @@ class PeopleStore(Protocol):
         runs meanwhile may still take effect; its record is refused. By id, what came of each.
         """
 
+    async def answer(self, delivery_id: str, who: str, *, is_yes: bool) -> ChangeResult:
+        """A person's yes or no to a delivery that needs one, whether it is held for it by now or not. A yes makes what
+        is pending due now, and is kept; a no cancels. Refused where it has ended, somebody has said yes, or its time is
+        over: of two who answer at once one is refused.
+        """
+
     async def rejected(self, where: RejectedFilter, *, limit: int, newest_first: bool = True) -> list[RejectedRequest]:
         """Rejected requests in order of arrival. Their `body` is left empty."""
 

@@ -136,6 +136,8 @@ async def test_every_transition_of_the_table_happens_and_no_other(
     await scene.retry("m")
     await scene.run("l", EXPIRED)
     await scene.retry("l")
+    await scene.add(("n",))
+    await scene.run("n", replace(SKIPPED, state=DeliveryState.CANCELLED, reason="nobody of finance said yes in time"))
     assert scene.seen == TABLE
     await store.close()
 

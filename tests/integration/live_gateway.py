@@ -45,6 +45,7 @@ class LiveGateway:
         self.url = ready.public_url
         self.reloader = ready.reloader
         self._admin = ready.admin
+        self.admin_url = ready.admin.url
 
     @property
     def live(self) -> RuntimeConfig:
@@ -66,9 +67,9 @@ class LiveGateway:
         ):
             return response.status
 
-    async def page(self, path: str) -> str:
-        """What the admin listener shows."""
-        headers = {"Authorization": f"Bearer {self._admin.token}"}
+    async def page(self, path: str, token: str | None = None) -> str:
+        """What the admin listener shows; `token`: where the configuration has one."""
+        headers = {"Authorization": f"Bearer {token or self._admin.token}"}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
             session.get(f"{self._admin.url}{path}") as response,

@@ -24,6 +24,7 @@ from gateway.core.model import (
     Event,
     EventState,
     Finish,
+    Held,
     Need,
     Outcome,
     PlannedDelivery,
@@ -47,7 +48,7 @@ SHAPES = (
 )  # fmt: skip
 OUTCOMES = (
     "succeeded", "succeeded", "retry", "retry", "dead", "skipped", "dry", "expired", "interrupted", "released",
-    "rekeyed", "burst",
+    "rekeyed", "burst", "held",
 )  # fmt: skip
 ODD_TEXTS = ("refused", "refused", "a NUL \0 in it", "half a pair \ud83d", "x" * 5000)
 ODD_REASONS = (None, "waits", "waits for \ud83d", "a NUL \0 in it")
@@ -107,6 +108,8 @@ def outcomes(rng: Random) -> Outcome:
     wait = float(rng.choice((0, 0, 1, 30, 600)))
     if kind == "released":
         return Released(rng.choice(ODD_REASONS), wait)
+    if kind == "held":
+        return Held(rng.choice((0, 30, 3600)), "waits for a yes")
     if kind == "burst":
         return Burst(rng.choice(('["debounced", "r1", "a", "k1"]', LONG)), rng.choice((0, 30)), rng.choice((30, 3600)))
     if kind == "rekeyed":
@@ -227,6 +230,13 @@ def _cancel(rng: Random) -> Step:
     return Step(told, lambda w: w.cancel(gateway, [w.name(number) for number in numbers], reason))
 
 
+def _answer(rng: Random) -> Step:
+    gateway, number, who = rng.randrange(2), rng.randrange(MOST_NAMED), rng.choice(("ann", "ben"))
+    is_yes = rng.random() < 0.7
+    told = f"{who} says {'yes' if is_yes else 'no'} to -{number}"
+    return Step(told, lambda w: w.answer(gateway, w.name(number), who, is_yes))
+
+
 # -- upkeep -----------------------------------------------------------------------------------------------------------
 
 
@@ -298,8 +308,8 @@ def _compare(_: Random) -> Step:
 
 KINDS: Sequence[tuple[int, Callable[[Random], Step]]] = (
     (6, _add), (1, _replay), (2, _look), (6, _claim), (8, _finish), (1, _renew), (1, _kill), (2, _gather),
-    (1, _fetched), (4, _retry), (2, _cancel), (2, _purge), (2, _sweep), (1, _connection), (1, _mark), (1, _lease),
-    (1, _note), (3, _pass), (1, _set_clock), (1, _compare),
+    (1, _fetched), (4, _retry), (2, _cancel), (2, _answer), (2, _purge), (2, _sweep), (1, _connection), (1, _mark),
+    (1, _lease), (1, _note), (3, _pass), (1, _set_clock), (1, _compare),
 )  # fmt: skip
 
 
@@ -331,6 +341,8 @@ def _owes(planned: Sequence[PlannedDelivery]) -> str:
 def _ended(outcome: Outcome) -> str:
     if isinstance(outcome, Released):
         return f"handed back for {outcome.wait_seconds:g} s"
+    if isinstance(outcome, Held):
+        return f"held for a yes for {outcome.within_seconds:g} s"
     if isinstance(outcome, Burst):
         return f"one of a burst, of {outcome.wait_seconds:g} s and at most {outcome.max_seconds:g} s"
     if isinstance(outcome, Rekeyed):

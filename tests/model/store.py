@@ -18,6 +18,7 @@ from gateway.core.model import (
     DeliveryState,
     Event,
     Finish,
+    Held,
     Lane,
     Need,
     Outcome,
@@ -249,6 +250,16 @@ class ModelStore:
         delivery.state, delivery.token, delivery.reason = "pending", None, None
         delivery.attempts -= 1
         delivery.runs -= 1
+        if isinstance(ending, Held):
+            delivery.once_key, delivery.order_key, delivery.is_judged, delivery.reason = (
+                None,
+                None,
+                False,
+                ending.reason,
+            )
+            delivery.word.setdefault("until", now + round(ending.within_seconds * 1000))
+            delivery.due_at = now if "by" in delivery.word else delivery.word["until"]
+            return True
         if isinstance(ending, Burst):
             self._settle_burst(delivery, ending, now)
             return True
@@ -345,8 +356,9 @@ class ModelStore:
     def _revive(self, delivery: ModelDelivery, now: int) -> None:
         delivery.attempts, delivery.reason, delivery.finished_at = 0, None, None
         is_late = delivery.state == "expired" or "late" in delivery.word
-        keeps_yes = delivery.state in ("dead", "expired") and "by" in delivery.word
-        delivery.word = (delivery.word if keeps_yes else {}) | ({"late": True} if is_late else {})
+        if not (delivery.state in ("dead", "expired") and "by" in delivery.word):
+            delivery.word = {"used": True} if delivery.word.keys() & {"until", "used"} else {}
+        delivery.word |= {"late": True} if is_late else {}
         delivery.state, delivery.due_at = "blocked" if delivery.needs else "pending", now
         first = self.delivery(delivery.run)
         if first is not None:
@@ -362,6 +374,24 @@ class ModelStore:
             if other.reason in because or (was_dry(other.state, other.reason) and other.lane.action in again):
                 other.state, other.attempts, other.reason, other.finished_at = "blocked", 0, None, None
         self._release(delivery, now)
+
+    def answer(self, name: str, who: str, is_yes: bool, now: int) -> str | None:
+        """Why it takes no yes or no; None: it does."""
+        delivery = self.delivery(name)
+        if delivery is None:
+            return "there is no such delivery"
+        if "by" in delivery.word:
+            return f"{delivery.word['by']} has approved it"
+        if delivery.state not in ("blocked", "pending", "running"):
+            return f"it is {delivery.state}"
+        if delivery.word.get("until", now + 1) <= now:
+            return "its time is over"
+        if not is_yes:
+            return self.cancel(name, f"refused by {who}", now)
+        delivery.word |= {"by": who, "at": now}
+        if delivery.state == "pending":
+            delivery.due_at = now
+        return None
 
     def cancel(self, name: str, reason: str, now: int) -> str | None:
         """Why it cannot be cancelled; None: it is."""

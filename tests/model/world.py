@@ -348,6 +348,13 @@ class World:
     def _refusal(self, result: ChangeResult) -> str | None:
         return self._named(result.reason) if isinstance(result, Refusal) else None
 
+    async def answer(self, gateway: int, name: str, who: str, is_yes: bool) -> str:
+        """A person says yes or no."""
+        refusal = self._refusal(await self.store(gateway).answer(self._id(name), who, is_yes=is_yes))
+        self.same(f"the answer to {who}", refusal, self.model.answer(name, who, is_yes, self.clock.now))
+        await self.compare_one(name)
+        return refusal or "done"
+
     async def cancel(self, gateway: int, names: Sequence[str], reason: str) -> str:
         """A person ends deliveries."""
         told = await self.store(gateway).cancel([self._id(name) for name in names], reason)

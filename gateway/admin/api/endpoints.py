@@ -206,6 +206,14 @@ async def cancel_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
     return await _changed(call, *await call.operations.cancel(call.actor, [call.names["id"]]))
 
 
+async def approve_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
+    return await _changed(call, await call.operations.answer(call.actor, call.names["id"], is_yes=True))
+
+
+async def refuse_delivery(call: Call[Empty, Empty]) -> DeliveryWhole:
+    return await _changed(call, await call.operations.answer(call.actor, call.names["id"], is_yes=False))
+
+
 async def _changed(call: Call[Empty, Empty], result: Result) -> DeliveryWhole:
     delivery = await show_delivery(call)
     if result.refused is not None:
@@ -355,6 +363,8 @@ ENDPOINTS = (
     ApiEndpoint("POST", "/deliveries/cancel", O, cancel_deliveries, "Cancel deliveries"),
     ApiEndpoint("POST", "/deliveries/{id}/retry", O, retry_delivery, "Retry one delivery"),
     ApiEndpoint("POST", "/deliveries/{id}/cancel", O, cancel_delivery, "Cancel one delivery"),
+    ApiEndpoint("POST", "/deliveries/{id}/approve", O, approve_delivery, "Say yes to one that waits for it"),
+    ApiEndpoint("POST", "/deliveries/{id}/refuse", O, refuse_delivery, "Say no: it is cancelled"),
     ApiEndpoint("POST", "/customers/forget", O, forget_customer, "Erase what is kept of a customer"),
     ApiEndpoint("GET", "/jobs", V, list_jobs, "Changes to many"),
     ApiEndpoint("POST", "/jobs", O, start_job, "Retry, cancel or replay all that a filter finds"),

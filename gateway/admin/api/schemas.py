@@ -220,6 +220,16 @@ class EventOut(OfRecord):
     outcome: Outcome | None = Field(None, description="The worst that a delivery came to; null: nothing was owed.")
 
 
+class WordOut(OfRecord):
+    """What people were asked, and said."""
+
+    is_wanted_late: bool = Field(False, description="It had expired, and a person retried it.")
+    until: datetime | None = Field(None, description="It is held for a yes until then.")
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+    is_link_used: bool = Field(False, description="Links from an earlier question say nothing any more.")
+
+
 class DeliveryOut(OfRecord):
     """A delivery in a list."""
 
@@ -241,6 +251,7 @@ class DeliveryOut(OfRecord):
     last_error: str | None
     owner: str | None = Field(None, description="Who answers for its route, as today's configuration says.")
     waits_for: str | None = Field(None, description="What it waits for, in words, where it is pending or blocked.")
+    word: WordOut = Field(default_factory=WordOut)
 
 
 class AttemptOut(OfRecord):

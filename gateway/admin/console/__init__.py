@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.admin.auth import Role
 from gateway.admin.console import (
+    approvals,
     config,
     connections,
     dead_letters,
@@ -41,6 +42,9 @@ ENTRIES = (
     Entry("GET", "/deliveries/{id}/mail", deliveries.mail, V),
     Entry("POST", "/deliveries/{id}/retry", deliveries.retry, O),
     Entry("POST", "/deliveries/{id}/cancel", deliveries.cancel, O),
+    Entry("POST", "/deliveries/{id}/{answer:approve|refuse}", deliveries.answer, O),
+    Entry("GET", "/approve/{token}", approvals.ask, Role.NOBODY),
+    Entry("POST", "/approve/{token}", approvals.answer, Role.NOBODY),
     Entry("GET", "/connections", connections.listed, V),
     Entry("POST", "/connections/{name}/pause", connections.pause, O),
     Entry("POST", "/connections/{name}/resume", connections.resume, O),

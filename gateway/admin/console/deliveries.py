@@ -68,6 +68,7 @@ async def show(request: web.Request) -> web.StreamResponse:
         "longest": max((attempt.duration_seconds for attempt in delivery.history), default=0.0) or 1.0,
         "may_retry": delivery.state in RETRIED,
         "may_cancel": delivery.state in CANCELLED,
+        "asks": operations.asks(delivery) if takes_answer(delivery) else None,
         **notices(request),
     }
     return page(request, "delivery.html", context)
@@ -100,6 +101,20 @@ async def cancel(request: web.Request) -> web.StreamResponse:
     """Ends it for good."""
     (result,) = await parts(request).operations.cancel(actor(request), [request.match_info["id"]])
     return _changed(request, result, "Cancelled. A retry revives it.")
+
+
+def takes_answer(delivery: DeliveryWhole) -> bool:
+    """Whether a yes or a no may still come."""
+    word, state = delivery.word, delivery.state
+    is_over = word.until is not None and word.until <= datetime.now(UTC)
+    return not state.is_final and word.approved_by is None and not is_over
+
+
+async def answer(request: web.Request) -> web.StreamResponse:
+    """A yes or a no."""
+    is_yes = request.match_info["answer"] == "approve"
+    result = await parts(request).operations.answer(actor(request), request.match_info["id"], is_yes=is_yes)
+    return _changed(request, result, "Approved: it goes on." if is_yes else "Refused: it is cancelled.")
 
 
 def _changed(request: web.Request, result: Result, done: str) -> web.Response:

@@ -1,4 +1,4 @@
-"""gateway deliveries: deliveries and dead letters: list, show, retry, cancel."""
+"""gateway deliveries: deliveries and dead letters: list, show, retry, cancel, approve, refuse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from gateway.cli.api_client import RemoteOperations
 
 LOOK_SECONDS = 0.5  # between two looks at what is waited for
-deliveries = typer.Typer(no_args_is_help=True, help="Deliveries and dead letters: list, show, retry, cancel.")
+deliveries = typer.Typer(
+    no_args_is_help=True, help="Deliveries and dead letters: list, show, retry, cancel, approve, refuse."
+)
 app.add_typer(deliveries, name="deliveries")
 
 
@@ -231,3 +233,26 @@ def _register(what: str, text: str, default_states: list[str]) -> None:
 
 _register("retry", "Revive dead letters: same ids, attempts counted afresh, today's config.", ["dead"])
 _register("cancel", "End deliveries for good.", ["blocked", "pending", "dead"])
+
+
+def _register_answer(what: str, text: str, *, is_yes: bool) -> None:
+    def command(delivery_id: str, as_json: Json = False) -> None:
+        from gateway.cli.inbox import this_person
+
+        async def work(inbox: Operations | RemoteOperations) -> Result:
+            return await inbox.answer(this_person(), delivery_id, is_yes=is_yes)
+
+        result = with_inbox(work)
+        if as_json:
+            print_json(result.model_dump())
+        else:
+            print(f"{delivery_id}: {result.refused or f'{what}d'}")
+        if result.refused is not None:
+            raise typer.Exit(1)
+
+    command.__doc__ = text
+    deliveries.command(what)(command)
+
+
+_register_answer("approve", "Say yes to a delivery that waits for it.", is_yes=True)
+_register_answer("refuse", "Say no to a delivery that waits for a yes: it is cancelled.", is_yes=False)

@@ -26,6 +26,7 @@ _ENDS = {
     "skipped": "is skipped",
     "dead": "becomes a dead letter",
     "expired": "expires",
+    "cancelled": "is cancelled",
     "blocked": "stays blocked",
     "pending": "cannot be told beforehand",
 }

@@ -37,6 +37,7 @@ _EVENT = frozenset(
 _JINJA_WRITES = {"null": "none", "undefined": "none", "nil": "none", "NULL": "none", "TRUE": "true", "FALSE": "false"}
 _CONNECTED = frozenset(("id", "vars"))
 _DELIVERY = frozenset(("id", "attempt"))
+_APPROVAL = frozenset(("url", "action"))
 _STEP = frozenset(("output", "state", "error"))
 
 
@@ -57,6 +58,7 @@ class Offered:
     own_objects: Mapping[str, frozenset[str]] = field(default_factory=dict)  # fields by type, of own events alone
     is_digest: bool = False
     thin_data: frozenset[str] | None = None  # fields of thin events' own data: none before it is read; None: not known
+    approval: str | None = "only actions know approval"  # why there is no approval.url; "": there is; None: not known
     held: Held | None = None  # what Stripe's events of the route hold, where that is checked
 
     def with_held(self, held: Held | None) -> Offered:
@@ -67,7 +69,7 @@ class Offered:
 def roots(is_action: bool) -> frozenset[str]:
     """The first names that there are."""
     scope = scope_of({"data": {"object": {}}}, Account("", (), None, 0.0), {})
-    return frozenset(scope) | (frozenset(("steps", "delivery")) if is_action else frozenset())
+    return frozenset(scope) | (frozenset(("steps", "delivery", "approval")) if is_action else frozenset())
 
 
 _AT_INTAKE, _IN_ACTION = roots(False), roots(True)
@@ -104,6 +106,8 @@ def _fault(reference: Reference, offered: Offered) -> _Fault | None:
         return None
     if root not in known:
         return (0, *_unknown_root(root, known), "error")
+    if root == "approval" and offered.approval:
+        return 0, f"there is no approval here: {offered.approval}", None, "error"
     if root in (offered.items or ()) or len(path) < 2 or path[1] in _METHODS:
         return None
     name = path[1]
@@ -115,6 +119,8 @@ def _fault(reference: Reference, offered: Offered) -> _Fault | None:
         return _own_object(str(name), offered.own_objects)
     if root == "steps":
         return _step(path, offered)
+    if root == "approval" and name not in _APPROVAL:
+        return 1, f"approval has no {name}", did_you_mean(str(name), _APPROVAL), "error"
     if root == "delivery" and name not in _DELIVERY:
         return 1, f"delivery has no {name}", did_you_mean(str(name), _DELIVERY), "error"
     if root == "connected_account" and name not in _CONNECTED:
@@ -141,7 +147,7 @@ def _thin_data(path: tuple[Key, ...], fields: frozenset[str], is_action: bool) -
 def _unknown_root(root: str, known: frozenset[str]) -> tuple[str, str | None]:
     if root in _JINJA_WRITES:
         return f"there is no name {root} here", f"Jinja writes {_JINJA_WRITES[root]}"
-    if root in ("steps", "delivery"):
+    if root in ("steps", "delivery", "approval"):
         return (
             f"{root} is not known here: a route is judged when its event arrives",
             "use it in an action's `if` or `with`",

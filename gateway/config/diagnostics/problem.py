@@ -14,6 +14,7 @@ Severity = Literal["error", "warning"]
 CODES = {
     "action-settings": "what an action itself says of its `with`",
     "alias": "a YAML alias that leads into itself, or grows without bound",
+    "approve": "an `approve` that nobody could answer",
     "api-key": "an api_key that does not look like one, or is of the other mode",
     "connection": "what a connection itself says of its settings",
     "constant": "a value that could never be sent, whatever the event",

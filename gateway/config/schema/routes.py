@@ -8,7 +8,7 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from gateway.config.schema.types import ApiVersion, Bound, Expand, Section, Timeout, WantedConnected
-from gateway.core.model import Debounce, Digest, RetryPolicy
+from gateway.core.model import Approve, Debounce, Digest, RetryPolicy
 from gateway.plugin import Duration, Name
 
 DIGEST_WAIT_SECONDS = 30.0
@@ -118,6 +118,25 @@ class DebounceSettings(Section):
         return Debounce(self.wait, self.max)
 
 
+class ApproveSettings(Section):
+    """Holds an action until somebody says yes."""
+
+    by: list[str] = Field(
+        min_length=1,
+        description="Who may say so: operator (whoever has the operator's token), or names that people sign in with. "
+        "Whoever has the link of a message may, too.",
+        examples=[["finance"], ["operator"]],
+    )
+    within: Bound = Field(description="For so long it waits.", examples=["2d"])
+    else_: Literal["cancel", "run"] = Field(
+        "cancel", alias="else", description="What becomes of it when nobody has answered by then.", examples=["run"]
+    )
+
+    def rule(self) -> Approve:
+        """The same as a plain record."""
+        return Approve(tuple(self.by), self.within, self.else_ == "run")
+
+
 class ActionSettings(Section):
     """One named use of an action inside a route."""
 
@@ -154,6 +173,12 @@ class ActionSettings(Section):
         examples=["24h"],
     )
     timeout: Timeout | None = Field(None, description="Instead of defaults.timeout.", examples=["2m"])
+    approve: ApproveSettings | None = Field(
+        None,
+        description="Holds the action until somebody says yes: console, API, `gateway deliveries approve`, or the link "
+        "`approval.url` in a message.",
+        examples=[{"by": ["finance"], "within": "2d", "else": "cancel"}],
+    )
     dry_run: bool = Field(
         False, description="true: everything happens but the sending; what would go out is kept.", examples=[True]
     )

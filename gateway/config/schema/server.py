@@ -79,6 +79,11 @@ class AdminSettings(Section):
         description="Signs people in who may see everything, change nothing.",
         examples=["${GATEWAY_VIEWER_TOKEN:-}"],
     )
+    url: Url | None = Field(
+        None,
+        description="Where people reach the console: the links of `approval.url` begin so.",
+        examples=["https://gateway.internal.acme.example"],
+    )
     metrics_public: bool = Field(False, description="true: /metrics answers without the token.", examples=[True])
 
 

@@ -30,6 +30,7 @@ from gateway.core.model.deliveries import (
     DeliveryState,
     Finish,
     Gathered,
+    Held,
     Lane,
     Outcome,
     PlannedDelivery,
@@ -42,7 +43,7 @@ from gateway.core.model.deliveries import (
 from gateway.core.model.events import TEST_EVENT_ID, Event, EventFilter, EventSource, EventState, Fetched
 from gateway.core.model.needs import DRY_RUN, NEEDED, End, Need, was_dry
 from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, RejectedFilter, RejectedRequest
-from gateway.core.model.routes import ActionUse, Debounce, Digest, Expression, Fetch, RetryPolicy, Route
+from gateway.core.model.routes import ActionUse, Approve, Debounce, Digest, Expression, Fetch, RetryPolicy, Route
 from gateway.core.model.word import Word
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "TRANSITIONS",
     "Account",
     "ActionUse",
+    "Approve",
     "Attempt",
     "AttemptOutcome",
     "AuditEntry",
@@ -87,6 +89,7 @@ __all__ = [
     "Fetched",
     "Finish",
     "Gathered",
+    "Held",
     "Lane",
     "Need",
     "Outcome",

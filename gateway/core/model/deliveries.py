@@ -75,6 +75,7 @@ TRANSITIONS = tuple(
         ),
         ("running", "pending", ChangedBy.GATEWAY, "will try again, or gives it back"),
         ("running", "dead", ChangedBy.GATEWAY, "failed for good, or too often"),
+        ("running", "cancelled", ChangedBy.GATEWAY, "nobody has approved it in time"),
         ("running", "expired", ChangedBy.GATEWAY, "is older than its expires allows"),
         ("running", "pending", ChangedBy.STORE, "its lease ended"),
         ("running", "cancelled", ChangedBy.PERSON, "cancels it"),
@@ -264,7 +265,18 @@ class Burst:
     max_seconds: float
 
 
-Outcome = Finish | Released | Rekeyed | Burst
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claim that needs a yes first. It waits for that, at most for `within_seconds` since it was first held, without
+    keys and unjudged: it holds up nobody, and takes its turn once it goes on. A yes that came meanwhile counts. This
+    costs no attempt.
+    """
+
+    within_seconds: float
+    reason: str
+
+
+Outcome = Finish | Released | Rekeyed | Burst | Held
 """What becomes of a claim."""
 
 

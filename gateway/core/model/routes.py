@@ -68,6 +68,15 @@ class Debounce:
 
 
 @dataclass(frozen=True, slots=True)
+class Approve:
+    """An action's `approve`: it is held until somebody says yes."""
+
+    by: tuple[str, ...]  # `operator`, or names that people give
+    within_seconds: float
+    runs_otherwise: bool = False  # when nobody has said anything; else it is cancelled
+
+
+@dataclass(frozen=True, slots=True)
 class ActionUse:
     """One named action of a route.
 
@@ -86,6 +95,7 @@ class ActionUse:
     dry_run: bool = False
     otherwise: Mapping[str, Need] = field(default_factory=dict)  # how needs have to end that have not to succeed
     expires_seconds: float | None = None  # what is older is not sent any more
+    approve: Approve | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ class Word:
     until: datetime | None = None  # it is held for a yes until then
     approved_by: str | None = None
     approved_at: datetime | None = None
+    is_link_used: bool = False  # it was asked for, and ended, before: links from then say nothing any more
 
     @property
     def is_awaited(self) -> bool:
@@ -32,16 +33,42 @@ def word_of(kept: str | None) -> Word:
     until, approved_at = (
         None if parts.get(key) is None else datetime.fromtimestamp(parts[key] / 1000, UTC) for key in ("until", "at")
     )
-    return Word(bool(parts.get("late")), until, parts.get("by"), approved_at)
+    return Word(bool(parts.get("late")), until, parts.get("by"), approved_at, bool(parts.get("used")))
 
 
 def word_after_retry(kept: str | None, state: str) -> str | None:
-    """What stays of it when a person retries what has ended: a yes, where it was not refused or skipped since, and that
-    it is wanted late.
+    """What stays of it when a person retries what has ended: a yes, where it was not refused or skipped since, that it
+    is wanted late, and that links to what was asked before are used up.
     """
     parts = {} if kept is None else json.loads(kept)
     if state not in ("dead", "expired") or "by" not in parts:
-        parts = {key: value for key, value in parts.items() if key == "late"}
+        is_used = "until" in parts
+        parts = {key: value for key, value in parts.items() if key in ("late", "used")}
+        if is_used:
+            parts["used"] = True
     if state == "expired":
         parts["late"] = True
     return json.dumps(parts) if parts else None
+
+
+def held_word(kept: str | None, now_ms: int, within_ms: int) -> str:
+    """What is kept of one that is held: until when, which the first time decides."""
+    parts = {} if kept is None else json.loads(kept)
+    return json.dumps({"until": now_ms + within_ms} | parts)
+
+
+def yes_word(kept: str | None, who: str, now_ms: int) -> str:
+    """What is kept of a yes."""
+    parts = {} if kept is None else json.loads(kept)
+    return json.dumps(parts | {"by": who, "at": now_ms})
+
+
+def refuse_answer(state: str, word: Word, now: datetime) -> str | None:
+    """Why a delivery takes no yes or no; None: it does."""
+    if word.approved_by is not None:
+        return f"{word.approved_by} has approved it"
+    if state not in ("blocked", "pending", "running"):
+        return f"it is {state}"
+    if word.until is not None and word.until <= now:
+        return "its time is over"
+    return None

@@ -136,7 +136,7 @@ def _unknown_names(case: Case, config: Config) -> Iterator[Problem]:
         hint = did_you_mean(case.account, config.accounts)
         yield Problem(where, f"unknown account {case.account!r}", hint, code="unknown-account")
     every = {action.name for route in config.routes for action in route.actions}
-    for section in ("outputs", "failures"):
+    for section in ("outputs", "answers", "failures"):
         for name in getattr(case.settings, section):
             if name not in every:
                 where = case.source.where_key((*at, section, name))

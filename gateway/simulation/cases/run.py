@@ -84,7 +84,9 @@ async def _simulated(case: Case, config: Config) -> list[SimulationResult]:
         for i, earlier in enumerate(settings.earlier)
     ]
     event = _event(case, config, settings.event, ("event",))
-    assumed = Assumed(settings.outputs, settings.failures, _fetched(case, event), expands=False)
+    assumed = Assumed(
+        settings.outputs, settings.failures, _fetched(case, event), answers=settings.answers, expands=False
+    )
     return [*results, await simulator.simulate(event, assumed)]
 
 
@@ -205,7 +207,8 @@ class _Comparison:
             yield self._failure(here, what, "ends otherwise", state.value, delivery.state.value, why)
             return
         name: Path_ = (what,)
-        for key, expected in (("skipped", wanted.skipped), ("error", wanted.error), ("expired", wanted.expired)):
+        for key in _REASONED:
+            expected = getattr(wanted, key)
             if _is_wanted(expected):
                 yield from self._failures_of(text_difference(expected, delivery.reason, (*at, key), (*name, key)))
         for key, exact in (("with", False), ("exactly", True)):
@@ -239,14 +242,21 @@ def _is_wanted(expected: Any) -> bool:
     return expected is not None and expected is not False
 
 
+_REASONED = {
+    "skipped": DeliveryState.SKIPPED,
+    "error": DeliveryState.DEAD,
+    "expired": DeliveryState.EXPIRED,
+    "cancelled": DeliveryState.CANCELLED,
+    "waits": DeliveryState.PENDING,
+}
+"""The keys that say how a delivery ends, and why."""
+
+
 def _wanted_state(wanted: ExpectedDelivery) -> tuple[DeliveryState, str | None]:
     """The state that a delivery must end in, and the key that says so."""
-    if _is_wanted(wanted.skipped):
-        return DeliveryState.SKIPPED, "skipped"
-    if _is_wanted(wanted.error):
-        return DeliveryState.DEAD, "error"
-    if _is_wanted(wanted.expired):
-        return DeliveryState.EXPIRED, "expired"
+    for key, state in _REASONED.items():
+        if _is_wanted(getattr(wanted, key)):
+            return state, key
     if wanted.blocked:
         return DeliveryState.BLOCKED, "blocked"
     return DeliveryState.SUCCEEDED, None

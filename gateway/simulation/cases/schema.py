@@ -21,13 +21,15 @@ Environment = dict[str, Annotated[str, BeforeValidator(_as_text)]]
 
 
 class ExpectedDelivery(Section):
-    """What one delivery must be. Without `skipped`, `error`, `expired` and `blocked`, it must succeed."""
+    """What one delivery must be: without one of the words that say otherwise, it must succeed."""
 
     with_: dict[str, Any] | None = Field(None, alias="with", description="Rendered values; what is left out is free.")
     exactly: dict[str, Any] | None = Field(None, description="All rendered values; nothing more may be there.")
     skipped: Any = Field(None, description="true, or a part of the reason, or a matcher.")
     error: Any = Field(None, description="A dead letter: true, or a part of its error, or a matcher.")
     expired: Any = Field(None, description="Too old: true, or a part of the reason, or a matcher.")
+    cancelled: Any = Field(None, description="Nobody said yes: true, or a part of the reason, or a matcher.")
+    waits: Any = Field(None, description="For a yes: true, or a part of the reason, or a matcher.")
     blocked: bool = Field(False, description="true: something it needs is dead, so it waits.")
     after: list[Name] | None = Field(None, description="Actions it must wait for, directly or through others.")
     once_per: Any = Field(None, description="The value of the route's once_per.")
@@ -53,6 +55,9 @@ class CaseSettings(Section):
     event: Any = Field(description="A file, a type, or a mapping: type or file, object, and fields of the envelope.")
     fetch: Any = Field(None, description="What Stripe brings where the route has fetch: a file, or changed fields.")
     outputs: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="What actions return.")
+    answers: dict[Name, Literal["yes", "no", "nobody"]] = Field(
+        default_factory=dict, description="What people say to actions with `approve`; left out: it still waits."
+    )
     failures: dict[Name, str] = Field(default_factory=dict, description="Actions that fail for good, and how.")
     expect: Any = Field(description="nothing, or a mapping: state, routes, deliveries.")
 

@@ -773,15 +773,71 @@ END
 $$;
 
 
+-- Ends a claim that needs a yes first: gateway.core.model.Held. Returns whether its lease still held.
+CREATE OR REPLACE FUNCTION hold_claim(given_now bigint, of_id text, of_token text, within_ms bigint, why text)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  orders text[];
+  onces text[];
+  was_held boolean;
+BEGIN
+  SELECT ARRAY[f.order_key], ARRAY[f.once_key] INTO orders, onces
+  FROM deliveries f WHERE f.id = of_id AND f.token = of_token AND f.state = 'running';
+  PERFORM lock_keys(orders || onces);
+  UPDATE deliveries f SET state = 'pending', held = false, token = NULL, lease_until = NULL, reason = why,
+    word = (jsonb_build_object('until', now_at + within_ms) || coalesce(f.word, '{}')::jsonb)::text,
+    due_at = CASE WHEN f.word::jsonb ? 'by' THEN now_at
+      ELSE coalesce((f.word::jsonb ->> 'until')::bigint, now_at + within_ms) END,
+    attempts = f.attempts - 1, runs = f.runs - 1, once_key = NULL, order_key = NULL, judged = false
+  WHERE f.id = of_id AND f.token = of_token AND f.state = 'running' RETURNING true INTO was_held;
+  IF was_held THEN
+    PERFORM pass_turn(orders, onces, '{}');
+  END IF;
+  RETURN coalesce(was_held, false);
+END
+$$;
+
+
 -- == People ==
+
+
+-- Takes a person's yes or no to a delivery. Returns null where done, else why not.
+CREATE OR REPLACE FUNCTION answer_delivery(given_now bigint, of_id text, who text, is_yes boolean, why_cancelled text)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  d record;
+BEGIN
+  PERFORM lock_keys(ARRAY(
+    SELECT unnest(ARRAY[f.order_key, f.once_key]) FROM deliveries f WHERE f.id = of_id
+  ));
+  SELECT * INTO d FROM deliveries f WHERE f.id = of_id FOR UPDATE;
+  IF d.seq IS NULL THEN
+    RETURN 'there is no such delivery';
+  ELSIF d.word::jsonb ? 'by' THEN
+    RETURN format('%s has approved it', d.word::jsonb ->> 'by');
+  ELSIF d.state NOT IN ('blocked', 'pending', 'running') THEN
+    RETURN format('it is %s', d.state);
+  ELSIF (d.word::jsonb ->> 'until')::bigint <= now_at THEN
+    RETURN 'its time is over';
+  ELSIF NOT is_yes THEN
+    RETURN (cancel_deliveries(given_now, ARRAY[of_id], why_cancelled))[1];
+  END IF;
+  UPDATE deliveries f SET due_at = CASE WHEN f.state = 'pending' THEN now_at ELSE f.due_at END,
+    word = (coalesce(f.word, '{}')::jsonb || jsonb_build_object('by', who, 'at', now_at))::text
+  WHERE f.seq = d.seq AND f.state = d.state;
+  RETURN NULL;
+END
+$$;
 
 
 -- What stays of what people said of a delivery when it is retried. gateway.core.model.word.word_after_retry.
 CREATE OR REPLACE FUNCTION word_after_retry(word text, state text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT nullif(jsonb_strip_nulls(
-    CASE WHEN state IN ('dead', 'expired') AND word::jsonb ? 'by' THEN word::jsonb ELSE '{}' END || jsonb_build_object(
-      'late', CASE WHEN state = 'expired' OR word::jsonb ? 'late' THEN true END
-    )
+    CASE WHEN state IN ('dead', 'expired') AND word::jsonb ? 'by' THEN word::jsonb
+    ELSE jsonb_build_object('used', CASE WHEN word::jsonb ?| ARRAY['until', 'used'] THEN true END)
+    END || jsonb_build_object('late', CASE WHEN state = 'expired' OR word::jsonb ? 'late' THEN true END)
   ), '{}')::text
 $$;
 

@@ -43,6 +43,7 @@ MOST_CHANGED = 500  # deliveries that one statement of a person changes
 
 RETRY = call("retry_afresh", "bigint, text[]")
 CANCEL = call("cancel_deliveries", "bigint, text[], text")
+ANSWER = call("answer_delivery", "bigint, text, text, bool, text")
 KEEP_REJECTED = call(
     "keep_rejected",
     "bigint, bigint, bigint, bigint, text[], bigint[], text[], text[], text[], text[], text[], text[], bigint[], "
@@ -106,6 +107,12 @@ class PostgresPeople(PostgresDatabase):
 
     async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, ChangeResult]:
         return await self._each(RETRY, delivery_ids)
+
+    async def answer(self, delivery_id: str, who: str, *, is_yes: bool) -> ChangeResult:
+        who = kept_text(who) or ""
+        refusal = await self._people.value(ANSWER, self._now(), delivery_id, who, is_yes, f"refused by {who}")
+        await self._announce()
+        return DONE if refusal is None else Refusal(refusal)
 
     async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, ChangeResult]:
         return await self._each(CANCEL, delivery_ids, kept_text(reason))

@@ -18,6 +18,7 @@ from gateway.core.model import (
     Fetched,
     Finish,
     Gathered,
+    Held,
     Lane,
     Outcome,
     PlannedDelivery,
@@ -69,6 +70,7 @@ FINISH = call(
 TAKE_OVER = call("take_over", "bigint, text")
 KEEP_FETCHED = call("keep_fetched", "text, text, text")
 SETTLE_BURST = call("settle_burst", "bigint, text, text, text, bigint, bigint, text")
+HOLD = call("hold_claim", "bigint, text, text, bigint, text")
 GATHER = call("gather_digest", "bigint, text, text, bigint, bigint, text")
 
 DUE = f"""
@@ -274,6 +276,12 @@ class PostgresQueue(PostgresDatabase):
             waits = kept_ms(ending.wait_seconds), kept_ms(ending.max_seconds)
             held: bool = await self._finishing.value(
                 SETTLE_BURST, self._now(), delivery_id, token, kept_key(ending.settled_key), *waits, BURST_WAITS
+            )
+            await self._announce()
+            return held
+        if isinstance(ending, Held):
+            held = await self._finishing.value(
+                HOLD, self._now(), delivery_id, token, kept_ms(ending.within_seconds), kept_text(ending.reason)
             )
             await self._announce()
             return held

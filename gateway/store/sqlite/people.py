@@ -43,6 +43,7 @@ from gateway.store.records import (
     moment,
     rejected_of,
 )
+from gateway.store.sqlite.approvals import answer
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.filters import delivery_terms, event_terms, rejected_terms
 from gateway.store.sqlite.turns import (
@@ -194,6 +195,11 @@ class SqlitePeople(SqliteFile):
 
     async def cancel(self, delivery_ids: Sequence[str], reason: str) -> Mapping[str, ChangeResult]:
         return await self._each(delivery_ids, partial(cancel, reason=reason, now_ms=self._now_ms()))
+
+    async def answer(self, delivery_id: str, who: str, *, is_yes: bool) -> ChangeResult:
+        now_ms = self._now_ms()
+        refuse = partial(cancel, reason=f"refused by {who}", now_ms=now_ms)
+        return await self._do(lambda c: answer(c, delivery_id, who, is_yes=is_yes, cancel=refuse, now_ms=now_ms))
 
     async def _each(
         self, delivery_ids: Sequence[str], change: Callable[[sqlite3.Connection, str], ChangeResult]

@@ -20,6 +20,7 @@ from gateway.core.model import (
     Fetched,
     Finish,
     Gathered,
+    Held,
     Lane,
     Outcome,
     Rekeyed,
@@ -40,6 +41,7 @@ from gateway.store.records import (
     fetched_of,
     milliseconds,
 )
+from gateway.store.sqlite.approvals import hold
 from gateway.store.sqlite.bursts import settle_burst
 from gateway.store.sqlite.clock import bring_forward
 from gateway.store.sqlite.file import SqliteFile
@@ -161,6 +163,10 @@ def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: O
     if isinstance(ending, Burst):
         _hand_back(connection, seq, Released(BURST_WAITS), now_ms)
         settle_burst(connection, seq, order_key, ending, now_ms)
+        return
+    if isinstance(ending, Held):
+        hold(connection, seq, ending, now_ms)
+        pass_turn(connection, once_key=once_key, order_key=order_key)
         return
     is_pending = not isinstance(ending, Finish) or not ending.state.is_final
     if isinstance(ending, Finish):

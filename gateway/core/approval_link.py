@@ -1,0 +1,62 @@
+"""Links by which whoever has one says yes or no to one delivery: signed with a key made of the operator's token.
+
+A link names a run and an action, so one delivery, and is good for as long as that waits for a yes: an answer, or a
+time that is over, ends it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from typing import Any, NamedTuple
+
+PATH = "/approve/"
+HIDDEN = "[link]"
+EXAMPLE = "example"
+_LINK = re.compile(re.escape(PATH) + r"[A-Za-z0-9_-]+={0,2}\.[0-9a-f]{64}")
+
+
+class Asked(NamedTuple):
+    """What a link is about."""
+
+    event_id: str
+    run_id: str
+    action: str
+
+
+def link_token(operator_token: str, asked: Asked) -> str:
+    """The end of the link's address."""
+    payload = base64.urlsafe_b64encode(json.dumps(asked).encode()).decode()
+    return f"{payload}.{_sign(operator_token, payload)}"
+
+
+def asked_by(operator_token: str, token: str) -> Asked | None:
+    """What a link of ours is about; None of others."""
+    payload, _, signature = token.rpartition(".")
+    wanted = _sign(operator_token, payload)
+    if not operator_token or not hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), wanted.encode()):
+        return None
+    return Asked(*json.loads(base64.urlsafe_b64decode(payload)))
+
+
+def _sign(operator_token: str, text: str) -> str:
+    key = hashlib.sha256(f"gateway approval {operator_token}".encode()).digest()
+    return hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+
+
+def without_links(value: Any) -> Any:
+    """The same, without any link that could be followed: who may look may not decide. The very value where it has
+    none.
+    """
+    if isinstance(value, str):
+        return _LINK.sub(PATH + HIDDEN, value) if PATH in value else value
+    if isinstance(value, dict):
+        members = {key: without_links(member) for key, member in value.items()}
+        return members if any(members[key] is not member for key, member in value.items()) else value
+    if isinstance(value, (list, tuple)):
+        items = [without_links(item) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
