@@ -11,6 +11,7 @@ from actions.database_action import Database, DatabaseAction
 from actions.database_row import Row, row_faults
 from actions.row_values import plain, small_enough
 from gateway.plugin import (
+    Comparison,
     Connection,
     Context,
     DatabaseConnection,
@@ -19,6 +20,7 @@ from gateway.plugin import (
     Offers,
     ProbeContext,
     Reject,
+    RowDifference,
     Settings,
 )
 
@@ -126,6 +128,21 @@ class DbUpsert(DatabaseAction[DbUpsertSettings]):
             # the table may have been altered since it was read
             return await _run_once(database, settings, rows, context)
 
+    async def compare(self, settings: DbUpsertSettings, context: Context) -> Comparison:
+        """Reads each row by its key, and compares key and values. What only a new row gets is not compared, nor what
+        says how new a row is, nor, with `on_conflict: ignore`, any column.
+        """
+        rows = _rows(settings)
+        database: Database = context.resource
+        return await database.attempted(
+            lambda: _compared(database, settings, rows),
+            context,
+            passing=f"{settings.table} could not be read now",
+            refused=f"{settings.table}: the database refused to read the row",
+            values=[row.columns for row in rows],
+            is_reading=True,
+        )
+
 
 def _rows(settings: DbUpsertSettings) -> list[Row]:
     if "for_each" not in settings.model_fields_set:
@@ -199,6 +216,37 @@ async def _write(database: Database, settings: DbUpsertSettings, rows: list[Row]
         if settings.returning:
             output["returned"] = returned if "for_each" in settings.model_fields_set else returned[0]
         return small_enough(output)
+
+
+async def _compared(database: Database, settings: DbUpsertSettings, rows: list[Row]) -> Comparison:
+    from actions.database_table import complaint, read_table
+    from actions.row_comparison import differing
+    from actions.upsert_statement import raw_columns
+    from gateway.plugin.database import missing_file
+
+    name, dialect = settings.table, database.engine.dialect.name
+    if (file := missing_file(database.engine)) is not None:
+        raise Reject(f"there is no file {file.name}")
+    differences: list[RowDifference] = []
+    async with database.engine.connect() as connection:
+        known: KnownTable | None = database.tables.get(name) or await read_table(connection, name)
+        if known is None:
+            raise Reject(f"there is no table {name}")
+        rows = [row.spelled(known.name_of) for row in rows]
+        keys = {frozenset(row.key) for row in rows}
+        if (lacks := complaint(database.engine, name, [row.columns for row in rows], keys, known)) is not None:
+            raise Reject(lacks)
+        database.tables[name] = known
+        for row in rows:
+            is_kept = settings.on_conflict == "ignore"
+            values = {column: row.values[column] for column in row.values if column != row.newest and not is_kept}
+            there = (await connection.execute(raw_columns(known, row, values, dialect))).mappings().first()
+            if there is None:
+                differences.append(RowDifference(name, plain(row.key), plain(row.columns), None))
+            elif columns := differing(known, values, dict(there), dialect):
+                wanted, actual = ({column: of[column] for column in columns} for of in (values, there))
+                differences.append(RowDifference(name, plain(row.key), plain(wanted), plain(actual)))
+    return Comparison(len(rows), differences)
 
 
 async def _checked(database: Database, settings: DbUpsertSettings, rows: list[Row]) -> tuple[KnownTable, list[Row]]:

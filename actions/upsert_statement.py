@@ -6,7 +6,7 @@ Imports SQLAlchemy, which is slow: db_upsert imports this file when it first wri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -67,6 +67,15 @@ def read_back(known: KnownTable, row: Row, columns: list[str], dialect: str) -> 
     """A query for columns of the row as it is now."""
     bound = _bound(known, row, dialect)
     named = [known.table.c[known.name_of(column)].label(column) for column in columns]
+    return sa.select(*named).where(_has_key(known, row, bound)).limit(1)
+
+
+def raw_columns(known: KnownTable, row: Row, columns: Iterable[str], dialect: str) -> Any:
+    """The same, to be compared: of SQLite as they are stored, since a column there may hold what its type does not."""
+    bound = _bound(known, row, dialect)
+    named: list[Any] = [known.table.c[column] for column in (*row.key, *columns)]
+    if dialect == "sqlite":
+        named = [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in named]
     return sa.select(*named).where(_has_key(known, row, bound)).limit(1)
 
 

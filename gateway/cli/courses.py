@@ -16,6 +16,7 @@ from gateway.core.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.config.load import Config
+    from gateway.core.model import Route
     from gateway.intake.backfill.progress import Course
 
 WAIT_SECONDS = 1.0
@@ -81,6 +82,28 @@ def time_bounds(since: str, until: str | None, *, of_events: bool = False) -> tu
     if start >= end:
         raise BadUsage(f"--since {since} is not before --until {until or 'now'}")
     return start, end
+
+
+def per_second(rate: str) -> float:
+    """The requests a second of `20/s`. Raises BadUsage."""
+    from gateway.plugin import parse_rate
+
+    try:
+        asked = parse_rate(rate)
+    except ValueError as error:
+        raise BadUsage(f"--rate {rate!r}: {error}") from None
+    return asked.count / asked.per_seconds
+
+
+def route_named(config: Config, name: str) -> Route:
+    """The route of that name. Raises BadUsage."""
+    from gateway.core.spelling import did_you_mean
+
+    route = next((route for route in config.routes if route.name == name), None)
+    if route is None:
+        known = [route.name for route in config.routes]
+        raise BadUsage(f"there is no route {name}: {did_you_mean(name, known) or 'known: ' + ', '.join(known)}")
+    return route
 
 
 def accounts_with_key(config: Config, asked: list[str] | None, among: Iterable[str]) -> list[str]:

@@ -71,6 +71,10 @@ class CompiledWith:
         known: dict[str, Any] = _filled(self._tree, lambda leaf: Unrendered(leaf.source))
         return known
 
+    def templates(self) -> Iterator[tuple[Path_, Leaf]]:
+        """Every template in it, and its path in `with`."""
+        return _leaves(self._tree, ())
+
     def render(self, scope: Mapping[str, Any]) -> Rendered:
         """Renders every leaf and validates the whole. Raises TemplateError with the place of the leaf that failed, or
         whose value the action does not take.
@@ -122,6 +126,13 @@ class CompiledWith:
         path = (*below, *first.path)
         hint = _null_hint(_leaf_at(self._tree, path)) if first.message.endswith("found null") else ""
         return TemplateError(self._where((*self._at, *path)), f"{first.message}{hint}")
+
+
+def _leaves(part: Any, path: Path_) -> Iterator[tuple[Path_, Leaf]]:
+    if isinstance(part, Leaf):
+        yield path, part
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part if isinstance(part, list) else ()):
+        yield from _leaves(value, (*path, key))
 
 
 def _leaf_at(part: Any, path: Path_) -> Leaf | None:

@@ -21,7 +21,18 @@ An action may run twice for one delivery (a crash between the work and its recor
 """
 
 from gateway.core.url_credentials import url_fault, without_credentials
-from gateway.plugin.action import UNTIL_RESUMED, Action, Context, Fault, Reject, Retry, Settings, StripeWriter
+from gateway.plugin.action import (
+    UNTIL_RESUMED,
+    Action,
+    Comparison,
+    Context,
+    Fault,
+    Reject,
+    Retry,
+    RowDifference,
+    Settings,
+    StripeWriter,
+)
 from gateway.plugin.connections import (
     BreakerSettings,
     ConnectionSettings,
@@ -64,6 +75,7 @@ __all__ = [
     "AddressRefused",
     "BreakerSettings",
     "CallsStripe",
+    "Comparison",
     "Connection",
     "ConnectionSettings",
     "Constant",
@@ -86,6 +98,7 @@ __all__ = [
     "Reject",
     "RequestPreview",
     "Retry",
+    "RowDifference",
     "SetsLocale",
     "Settings",
     "Size",

@@ -117,6 +117,24 @@ class Fault:
     is_error: bool = True  # of a connection; else a warning
 
 
+@dataclass(frozen=True, slots=True)
+class RowDifference:
+    """A row that is not as `run` would write it."""
+
+    table: str
+    key: Mapping[str, Any]
+    wanted: Mapping[str, Any]  # the columns that differ as they should be, as JSON has them; of a missing row, all
+    row: Mapping[str, Any] | None  # the same columns as they are; None: there is no such row
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of comparing the rows that `run` would write with those that are there."""
+
+    rows: int  # that were compared
+    differences: Sequence[RowDifference]
+
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -169,6 +187,12 @@ class Action(Generic[S]):
     def preview(self, settings: S, context: Context) -> Preview | None:
         """What `run` would send, for the console's page of a delivery: a request or a mail to look at. Reaches nothing;
         `context.resource` is None. None: the page shows the rendered values alone.
+        """
+        return None
+
+    async def compare(self, settings: S, context: Context) -> Comparison | None:
+        """For `gateway audit`: whether what `run` would write is there. Changes nothing; raises as `run` does. None:
+        this action keeps nothing that could be compared.
         """
         return None
 

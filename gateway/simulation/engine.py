@@ -38,6 +38,7 @@ from gateway.core.model import (
 from gateway.core.model.needs import is_met, reason_for
 from gateway.core.routing import RouteTable, route, settled_key, with_fetched
 from gateway.delivery.attempt import AttemptContext, run_attempt, scope_for
+from gateway.delivery.fetch import Fetcher
 from gateway.delivery.resources import Resources
 from gateway.plugin import Action, Context, Reject, Settings
 from gateway.simulation.plausible_fetch import plausible_answer
@@ -101,9 +102,11 @@ class _End:
 class Simulator:
     """Where a config's deliveries are simulated. It remembers who took which `once_per` value."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, stand_in: StandIn | None = None, fetcher: Fetcher | None = None) -> None:
+        """`stand_in` takes the place of every action, `fetcher` that of Stripe; else nobody is asked."""
         self._table = RouteTable(config.routes)
-        self._stand_in = _StandIn(config, self._table)
+        self._stand_in = stand_in or StandIn(config)
+        self._fetcher = fetcher
         self._config = replace(config, actions=dict.fromkeys(config.actions, self._stand_in))
         self._taken: dict[str, str] = {}
 
@@ -115,7 +118,7 @@ class Simulator:
         event, planned = route(event, self._config.accounts, self._table, self._config.vars)
         log = structlog.get_logger()
         resources = Resources(lambda *_: True, log)
-        fetcher = _Bringer(self._stand_in.assumed)
+        fetcher = self._fetcher or _Bringer(self._stand_in.assumed)
         rng = Random(0)  # noqa: S311 - varies waits, guards nothing
         attempts = AttemptContext(self._config, self._table, resources, fetcher, rng, log)
         ended: dict[tuple[str, str], SimulatedDelivery] = {}
@@ -252,22 +255,20 @@ def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Deliv
     )
 
 
-class _StandIn(Action[Any]):
+class StandIn(Action[Any]):
     """Stands in for every action: makes what the real one would send, and sends nothing."""
 
     name: ClassVar[str] = "simulation"
     Settings: ClassVar[type[Settings]] = Settings
 
-    def __init__(self, config: Config, table: RouteTable) -> None:
+    def __init__(self, config: Config) -> None:
         self.assumed = Assumed()
         self._actions = config.actions
-        self._table = table
+        self._uses = {(route.name, action.name): action for route in config.routes for action in route.actions}
 
     def rehearse(self, settings: Any, context: Context) -> None:
         """As the real one."""
-        action = self._table.by_name[context.route].action(context.action)
-        assert action is not None
-        self._actions[action.uses].rehearse(settings, context)
+        self._actions[self._uses[context.route, context.action].uses].rehearse(settings, context)
 
     async def run(self, settings: Any, context: Context) -> Mapping[str, Any] | None:
         """Fails where that is assumed."""

@@ -68,6 +68,9 @@ treasury.financial_account.closed status=closed
 """
 """Type and condition, in the order in which they happen to one object, after `.created`."""
 
+CHANGED = -1
+"""The order of a type of which it is not known whether it ever happened to an object."""
+
 _ELSEWHERE = {
     "customer.tax_id.created": "Stripe lists the tax ids of customers by customer",
     "customer.source.created": "Stripe lists the sources of customers by customer",
@@ -130,7 +133,7 @@ def changed_type(event_type: str) -> ToldEvent | str:
     """The same for what says no more than that an object is now as it is: also the `.updated` of its kind."""
     kinds = objects_of(event_type)
     if event_type.endswith(".updated") and len(kinds) == 1 and not is_thin(event_type):
-        return ToldEvent(event_type, kinds[0])
+        return ToldEvent(event_type, kinds[0], order=CHANGED)
     return told_by_state(event_type)
 
 

@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "actions": ("actions",),
+    "audit": ("audit",),
     "backfill": ("backfill",),
     "check": ("check",),
     "cover": ("cover",),

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.commands.explain import route_lines
-from gateway.cli.courses import accounts_with_key, as_minute, run_course, time_bounds
+from gateway.cli.courses import accounts_with_key, as_minute, per_second, route_named, run_course, time_bounds
 from gateway.cli.main import BadUsage, app, load_config, options, with_store
 from gateway.cli.output import bars, clean, fail, print_json, print_table
 
 if TYPE_CHECKING:
     from gateway.config.load import Config
-    from gateway.core.model import Account, Route
+    from gateway.core.model import Route
     from gateway.intake.backfill.objects import Seedable
     from gateway.intake.backfill.seeding import SeedCourse
     from gateway.simulation.seed_preview import SeedPreview
     from gateway.store.protocol import Store
-
-SHARE_OF_RATE = 0.5  # of what the account may ask: `fetch`, and other programs with the same key, need the rest
 
 
 @app.command()
@@ -58,7 +56,9 @@ def seed(
     names = accounts_with_key(config, account, asked.route.accounts or config.accounts)
     _check_reach(asked, has_said=yes or bool(only) or dry_run)
     words = " ".join(["seed", route, since, until or "", *sorted(type or ()), only])
-    command = _Command(config, asked, names, tuple(connected_account or ()), rate, bounds, words, again, dry_run)
+    command = _SeedCommand(
+        config, asked, names, tuple(connected_account or ()), per_second(rate), bounds, words, again, dry_run
+    )
     results = with_store(command.run)
     if as_json:
         print_json([{"route": route, "cannot_be_told": asked.seedable.untold, **_plain(result)} for result in results])
@@ -74,14 +74,14 @@ def seed(
 
 
 @dataclass(frozen=True, slots=True)
-class _Command:
+class _SeedCommand:
     """A command line that has been understood."""
 
     config: Config
     asked: _Asked
     accounts: Sequence[str]
     connected_accounts: Sequence[str]
-    rate: str
+    rate: float  # requests a second
     bounds: tuple[int, int]
     words: str
     is_again: bool
@@ -91,6 +91,7 @@ class _Command:
         """What came of each account. Raises StripeApiError, StoreError, NobodyDelivers, LeaseLost."""
         from gateway.core.routing import RouteTable
         from gateway.intake.backfill.importer import connected_to
+        from gateway.intake.backfill.objects import paced
         from gateway.intake.backfill.progress import Order
         from gateway.intake.backfill.seeding import SeedCourse, SeedPlan
         from gateway.intake.planning import intake_of
@@ -105,7 +106,7 @@ class _Command:
         done: list[dict[str, Any]] = []
         try:
             for name in self.accounts:
-                owner = _paced(self.config.accounts[name], self.rate)
+                owner = paced(self.config.accounts[name], self.rate)
                 async with apis.of(owner) as api:
                     connected: list[str | None] = [None]
                     if self.connected_accounts:
@@ -135,15 +136,11 @@ class _Asked:
 
 def _asked(config: Config, name: str, types: list[str] | None, only: str) -> _Asked:
     """Raises BadUsage, Exit where no type of the route can be told by an object."""
-    from gateway.core.spelling import did_you_mean
     from gateway.intake.backfill.objects import seedable
     from gateway.intake.backfill.seeding import narrowed
     from gateway.stripe.object_states import types_of
 
-    route = next((route for route in config.routes if route.name == name), None)
-    if route is None:
-        known = [route.name for route in config.routes]
-        raise BadUsage(f"there is no route {name}: {did_you_mean(name, known) or 'known: ' + ', '.join(known)}")
+    route = route_named(config, name)
     known_types = types_of(route.events)
     for event_type in types or ():
         if event_type not in known_types:
@@ -174,20 +171,6 @@ def _check_reach(asked: _Asked, *, has_said: bool) -> None:
             f"seed would do more than write rows, once for every object: {named}. See how often with --dry-run; then "
             f"say {way}, or --yes for all of it"
         )
-
-
-def _paced(account: Account, rate: str) -> Account:
-    """The account, asked no faster than `rate`, nor than its share. Raises BadUsage."""
-    from gateway.plugin import parse_rate
-    from gateway.stripe.api import LIVE_PER_SECOND, TEST_PER_SECOND
-    from gateway.stripe.keys import is_live_key
-
-    try:
-        asked = parse_rate(rate)
-    except ValueError as error:
-        raise BadUsage(f"--rate {rate!r}: {error}") from None
-    allowed = account.api_per_second or (LIVE_PER_SECOND if is_live_key(account.api_key) else TEST_PER_SECOND)
-    return replace(account, api_per_second=min(asked.count / asked.per_seconds, allowed * SHARE_OF_RATE))
 
 
 async def _note(store: Store, words: str, account: str, connected: str | None) -> None:

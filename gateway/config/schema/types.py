@@ -172,3 +172,24 @@ Expand = Annotated[
     str,
     _Form("field", r"[a-z]\w*(\.[a-z]\w*){0,3}", "a field to expand, at most four deep, such as line_items.data.price"),
 ]
+
+
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+def parse_share(value: object) -> float:
+    """The share, from 0 to 1, of `2%`. Raises ValueError."""
+    if isinstance(value, float):  # already parsed: defaults and copies of models
+        return value
+    match = _SHARE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise ValueError("expected a share such as 2% or 0.5%")
+    return float(match[1]) / 100
+
+
+Share = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    WithJsonSchema({"title": "share", "type": "string", "pattern": f"^{_SHARE.pattern}$", "examples": ["1%", "0.5%"]}),
+]
+"""A part of a whole, from 0 to 1, written `2%`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,8 @@ import msgspec
 
 from gateway.core.errors import EnvelopeError
 from gateway.core.model import Account, Event, EventSource, EventState, Route
-from gateway.stripe.api import Asking, Page, StripeApi
+from gateway.stripe.api import LIVE_PER_SECOND, TEST_PER_SECOND, Asking, Page, StripeApi
+from gateway.stripe.keys import is_live_key
 from gateway.stripe.object_lists import ObjectList, list_of
 from gateway.stripe.object_states import ToldEvent, changed_type, last_happened, told_by_state, types_of
 from gateway.stripe.objects import api_version
@@ -94,6 +95,16 @@ class ObjectListing:
             raise EnvelopeError(f"an item of {self.kind.list.path} is no object with an id")
         told = last_happened(self.kind.types, value)
         return event_of(value, "" if told is None else told.type, self.account, self.route, self.connected_account, at)
+
+
+SHARE_OF_RATE = 0.5
+"""Of what an account may ask for: `fetch`, and other programs with the same key, need the rest."""
+
+
+def paced(account: Account, per_second: float) -> Account:
+    """The account, asked no faster than that, nor than its share."""
+    allowed = account.api_per_second or (LIVE_PER_SECOND if is_live_key(account.api_key) else TEST_PER_SECOND)
+    return replace(account, api_per_second=min(per_second, allowed * SHARE_OF_RATE))
 
 
 def version_of(account: Account) -> str:

@@ -76,5 +76,5 @@ def test_the_last_that_happened_is_what_an_object_tells() -> None:
 
 
 def test_that_an_object_changed_is_told_by_whatever_it_is_now() -> None:
-    assert changed_type("customer.updated") == ToldEvent("customer.updated", "customer")
+    assert changed_type("customer.updated") == ToldEvent("customer.updated", "customer", order=-1)
     assert isinstance(changed_type("v1.customer.updated"), str)
