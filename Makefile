@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins docs schemastore event-types stripe-objects generated fuzz attack-idle soak sbom audit dist pythons torture clean model simulate
+.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins docs schemastore event-types stripe-objects dictionary generated fuzz attack-idle soak sbom audit dist pythons torture clean model simulate
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -108,6 +108,7 @@ bench: bench-peers
 	$(BIN)/python -m bench.latency
 	$(BIN)/python -m bench.offered_load --svg docs/offered-load.svg
 	$(BIN)/python -m bench.table_size --svg docs/table-size.svg --plans
+	$(BIN)/python -m bench.disk
 	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.deliveries
 	$(BIN)/python -m bench.memory
@@ -162,6 +163,10 @@ event-types: $(VENV)/.installed-test
 # Stripe's objects, after an upgrade of the stripe library.
 stripe-objects: $(VENV)/.installed-test
 	$(BIN)/python -m tests.docs.stripe_objects
+
+# The dictionaries that stored bodies are compressed with: the next ones, trained on our samples. Older ones stay.
+dictionary: $(VENV)/.installed-test
+	$(BIN)/python -m tests.docs.dictionary
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

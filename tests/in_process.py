@@ -16,6 +16,10 @@ from structlog.testing import CapturingLogger
 from gateway.app.gateway import running
 from gateway.config.load import load
 from gateway.store import open_store
+from gateway.store.encoding.codec import BodyCodec
+from gateway.store.encoding.compression import plain_or_nothing
+from gateway.store.encoding.store import with_codec
+from gateway.store.encryption.keyring import Keyring
 from gateway.store.protocol import Store
 from gateway.testing import signed_request
 from tests.configs import gateway_yaml
@@ -63,9 +67,10 @@ class InProcess:
             return answer
 
     def rows(self, sql: str, file: str = "inbox.db") -> list[tuple[Any, ...]]:
-        """What a query finds."""
+        """What a query finds, nothing of it compressed; `plain(body)` is so inside the query."""
         with contextlib.closing(sqlite3.connect(self.folder / file, timeout=10)) as database:
-            return database.execute(sql).fetchall()
+            database.create_function("plain", 1, plain_or_nothing)
+            return [tuple(map(_plain, row)) for row in database.execute(sql)]
 
     def shop(self, sql: str) -> list[tuple[Any, ...]]:
         """What a query finds in the shop's database."""
@@ -84,6 +89,12 @@ class InProcess:
         return self.rows("SELECT action, state, COALESCE(reason, last_error) FROM deliveries ORDER BY seq")
 
 
+def _plain(cell: Any) -> Any:
+    """A stored value as it was before it was compressed."""
+    is_value = isinstance(cell, str) and cell.startswith('{"zstd": ')
+    return json.dumps(BodyCodec(Keyring(()), compresses=False).decode_value(json.loads(cell))) if is_value else cell
+
+
 @contextlib.asynccontextmanager
 async def gateway(folder: Path, text: str) -> AsyncIterator[InProcess]:
     """Runs one on a configuration."""
@@ -96,7 +107,8 @@ async def gateway(folder: Path, text: str) -> AsyncIterator[InProcess]:
         store = open_store(loaded.settings.store.url.get_secret_value(), folder)
         await store.attach()
         try:
-            yield InProcess(folder, ready.public_url, session, captured, store)
+            as_used = await with_codec(store, Keyring(loaded.settings.store.keys()), compresses=True, strict=True)
+            yield InProcess(folder, ready.public_url, session, captured, as_used)
         finally:
             await store.close()
 

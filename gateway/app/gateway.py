@@ -47,8 +47,8 @@ from gateway.intake.server import PublicServer
 from gateway.intake.webhook import Handler
 from gateway.plugin import Action, ConnectionSettings
 from gateway.store import open_store
+from gateway.store.encoding.store import with_codec
 from gateway.store.encryption.keyring import Keyring
-from gateway.store.encryption.store import with_keys
 from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
 from gateway.telemetry.metrics import Metrics
@@ -255,7 +255,8 @@ async def running(
     opened = open_store(config.settings.store.address(), config.folder)
     await opened.start()
     async with _closed_by(opened.close):
-        store = await with_keys(opened, Keyring(config.settings.store.keys()), strict=True)
+        kept = config.settings.store
+        store = await with_codec(opened, Keyring(kept.keys()), compresses=kept.compress, strict=True)
         gateway = Gateway(config, store, log, options)
         async with gateway.at_work():
             yield Ready(gateway.public_url, gateway.admin, time.monotonic() - start, gateway.reloader)

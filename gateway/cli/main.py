@@ -147,13 +147,13 @@ def named_keyring() -> Keyring:
 
 async def attach_store() -> Store:
     """The inbox, opened beside a gateway that may be running."""
-    from gateway.store.encryption.store import with_keys
+    from gateway.store.encoding.store import with_codec
 
     keyring = named_keyring()
     store = named_store()
     await store.attach()
     try:
-        return await with_keys(store, keyring, strict=False)
+        return await with_codec(store, keyring, compresses=store_address().compresses, strict=False)
     except BaseException:
         await store.close()
         raise

@@ -22,6 +22,7 @@ NEEDS_RESTART = (
     "store.url",
     "store.password",
     "store.encrypt",
+    "store.compress",
     "log",
     "reload",
     "tracing",

@@ -26,10 +26,11 @@ class StoreAddress:
     folder: Path  # where relative paths start
     url: str
     keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    compresses: bool = True
 
 
 def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
-    """`store.url` with `store.password`, and `store.encrypt`. Raises ConfigError."""
+    """`store.url` with `store.password`, `store.encrypt` and `store.compress`. Raises ConfigError."""
     source = _read_partly(path, environ)
     section = source.section("store")
     url, password, keys = section.get("url"), section.get("password"), section.get("encrypt")
@@ -39,6 +40,7 @@ def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
         if isinstance(url, str)
         else StoreSettings().address(),
         tuple(key for key in (keys if isinstance(keys, list) else [keys]) if isinstance(key, str) and key),
+        section.get("compress") is not False,
     )
 
 

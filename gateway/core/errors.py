@@ -96,6 +96,10 @@ class StoreKeyMissing(StoreError):  # noqa: N818
     """Something in the store is encrypted with a key that `store.encrypt` does not name."""
 
 
+class StoreDamaged(StoreError):  # noqa: N818
+    """What one row of the store holds cannot be read: it is damaged, or a newer program wrote it."""
+
+
 class StripeApiError(GatewayError):
     """Stripe's API did not give what it was asked for."""
 

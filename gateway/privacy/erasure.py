@@ -15,8 +15,8 @@ from gateway.core.envelope import FORGOTTEN, is_forgotten, parse_json
 from gateway.core.errors import EnvelopeError, StoreError, UsageError
 from gateway.core.internal_events import DELIVERY_DEAD, subject_of
 from gateway.core.model import DONE, ChangeResult, ConnectionChange, DeliveryState, Refusal, RejectedFilter
-from gateway.store.encryption.keyring import Keyring
-from gateway.store.encryption.store import bound_to, keyring_of, open_value
+from gateway.store.encoding.codec import BodyCodec, bound_to
+from gateway.store.encoding.store import codec_of
 from gateway.store.protocol import Store
 from gateway.store.sweep import DeliveryContents, EventContents
 
@@ -56,13 +56,13 @@ Progress = Callable[[int], None]  # events looked at
 class Naming:
     """Recognises what names a customer, and remembers it: what was seen of an event tells what brings it along."""
 
-    def __init__(self, customer: str, keyring: Keyring, account: str | None = None) -> None:
+    def __init__(self, customer: str, codec: BodyCodec, account: str | None = None) -> None:
         """Raises UsageError where it is no customer's id."""
         if not _CUSTOMER.fullmatch(customer):
             raise UsageError(f"{customer[:60]!r} is no customer's id; expected cus_...")
         self.customer = customer
         self.account = account
-        self.keyring = keyring
+        self.codec = codec
         self._text = re.compile(rf"(?<![A-Za-z0-9_]){customer}(?![A-Za-z0-9_])")
         self._bytes = re.compile(self._text.pattern.encode())
         self._named: dict[int, tuple[str, str]] = {}  # account and id of each event, by its place
@@ -77,7 +77,7 @@ class Naming:
             self._digests.setdefault(event.seq, set()).update(_digest_of(delivery))
         if self.account is not None and event.account != self.account:
             return False
-        body = self.keyring.open(event.body, "event", event.account, event.id)
+        body = self.codec.decode(event.body, "event", event.account, event.id)
         if is_forgotten(body):
             self._erased.add(event.seq)
         is_named = event.object_id == self.customer or self._in_contents(event, body)
@@ -134,10 +134,10 @@ class Naming:
         return any(value is not None and self._text.search(value) is not None for value in values)
 
     def _plain(self, text: str | None, *belongs_to: str) -> str | None:
-        """A stored text as it was before it was sealed."""
-        if text is None or not self.keyring.used:
+        """A stored text as it was before it was encoded."""
+        if text is None:
             return text
-        return json.dumps(open_value(self.keyring, json.loads(text), *belongs_to), ensure_ascii=False)
+        return json.dumps(self.codec.decode_value(json.loads(text), *belongs_to), ensure_ascii=False)
 
     async def rejected(self, store: Store) -> list[str]:
         """The rejected requests that name the customer."""
@@ -151,7 +151,7 @@ class Naming:
 
 def naming(store: Store, customer: str, account: str | None = None) -> Naming:
     """For a store as it was opened. Raises UsageError."""
-    return Naming(customer, keyring_of(store), account)
+    return Naming(customer, codec_of(store), account)
 
 
 async def pages(store: Store) -> AsyncIterator[Sequence[EventContents]]:
@@ -232,9 +232,8 @@ async def _forget_failures(store: Store, deliveries: set[str]) -> None:
 
 
 def _emptied(event: EventContents, who: Naming, now: datetime) -> EventContents:
-    body = json.dumps(_stub(event, who.keyring, now)).encode()
-    if who.keyring.ids:
-        body = who.keyring.seal(body, "event", event.account, event.id)
+    stub = json.dumps(_stub(event, who.codec, now)).encode()
+    body = who.codec.encode(stub, "event", event.account, event.id)
     deliveries = (_emptied_delivery(delivery, who.brings_others(delivery)) for delivery in event.deliveries)
     return replace(event, object_id=None, body=body, deliveries=tuple(deliveries))
 
@@ -253,10 +252,10 @@ def _digest_of(delivery: DeliveryContents) -> set[int]:
     return set() if delivery.digest is None else set(json.loads(delivery.digest))
 
 
-def _stub(event: EventContents, keyring: Keyring, now: datetime) -> dict[str, Any]:
+def _stub(event: EventContents, codec: BodyCodec, now: datetime) -> dict[str, Any]:
     """The event without what it said."""
     try:
-        envelope = parse_json(keyring.open(event.body, "event", event.account, event.id))
+        envelope = parse_json(codec.decode(event.body, "event", event.account, event.id))
     except EnvelopeError:
         envelope = {"id": event.id, "object": "event"}
     kept = {key: envelope[key] for key in _KEPT if key in envelope}

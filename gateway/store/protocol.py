@@ -95,6 +95,11 @@ class OpenedStore(Protocol):
         StoreLocked (a gateway works on a store of one process), StoreUnavailable, StoreOutdated.
         """
 
+    async def takes_compressed(self, *, begin: bool = False) -> bool:
+        """Whether all programs that may work on it read what is compressed: else nothing is to be. `begin`: from now on
+        older ones are refused when they start.
+        """
+
     async def close(self) -> None:
         """Finishes what was asked and frees everything. May be called twice."""
 

@@ -10,8 +10,9 @@ from typing import cast
 import pytest
 
 from gateway.core.model import TRANSITIONS
+from gateway.store.encoding.codec import BodyCodec
+from gateway.store.encoding.store import EncodedStore
 from gateway.store.encryption.keyring import Keyring
-from gateway.store.encryption.store import EncryptedStore
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
@@ -33,17 +34,18 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Calla
     if request.param == "sqlite":
         return lambda: SqliteStore(tmp_path / "inbox.db", clock)
     if request.param == "encrypted":
-        keyring = Keyring([base64.b64encode(bytes(32)).decode()])
-        return lambda: cast(Store, EncryptedStore(SqliteStore(tmp_path / "inbox.db", clock), keyring))
+        sealing = BodyCodec(Keyring([base64.b64encode(bytes(32)).decode()]), compresses=True)
+        return lambda: cast(Store, EncodedStore(SqliteStore(tmp_path / "inbox.db", clock), sealing))
     url: str = request.getfixturevalue("inbox_url")
-    return lambda: PostgresStore(url, clock)
+    packing = BodyCodec(Keyring(()), compresses=True)
+    return lambda: cast(Store, EncodedStore(PostgresStore(url, clock), packing))
 
 
 @pytest.fixture
 def recorder(request: pytest.FixtureRequest, place: Callable[[], Store], tmp_path: Path) -> Recorder:
     """What watches the stores of that place."""
     opened = place()
-    if isinstance(opened, PostgresStore):
+    if opened.is_shared:
         return PostgresRecorder(request.getfixturevalue("inbox_url"))
     return SqliteRecorder(tmp_path / "inbox.db")
 

@@ -15,6 +15,8 @@ from gateway.app.gateway import Ready, running
 from gateway.config.load import load
 from gateway.config.runtime import RuntimeConfig
 from gateway.core.model import Delivery, DeliveryFilter
+from gateway.store.encoding.store import with_codec
+from gateway.store.encryption.keyring import Keyring
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import signed_request
 from tests.waiting import until
@@ -89,7 +91,8 @@ class LiveGateway:
                 return all(delivery.state.is_final for delivery in deliveries)
 
             await until(are_final, 30, seen=lambda: deliveries)
-            details = [await store.delivery(delivery.id) for delivery in deliveries]
+            as_used = await with_codec(store, Keyring(()), compresses=True, strict=True)
+            details = [await as_used.delivery(delivery.id) for delivery in deliveries]
             return {detail[0].action: detail[0] for detail in details if detail is not None}
         finally:
             await store.close()

@@ -18,6 +18,8 @@ from gateway.app.gateway import Ready, running
 from gateway.config.load import load
 from gateway.core.model import ConnectionChange, ConnectionState, DeliveryFilter, Event, EventFilter
 from gateway.store import open_store
+from gateway.store.encoding.store import with_codec
+from gateway.store.encryption.keyring import Keyring
 from gateway.store.protocol import Store
 from gateway.testing import make_event, signed_request
 from tests.http_service import Serve
@@ -130,7 +132,7 @@ async def gateway(
         store = open_store(inbox, folder)
         await store.attach()
         try:
-            yield Running(ready, store, file)
+            yield Running(ready, await with_codec(store, Keyring(()), compresses=True, strict=True), file)
         finally:
             await store.close()
 

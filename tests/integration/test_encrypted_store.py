@@ -16,9 +16,10 @@ from gateway.config.load import load
 from gateway.core.errors import StoreKeyMissing, UsageError
 from gateway.core.model import EventFilter, Fetched, Finish, RejectedFilter
 from gateway.store.copy import copy_store
+from gateway.store.encoding.codec import BodyCodec
+from gateway.store.encoding.recode import seal_all
+from gateway.store.encoding.store import EncodedStore, used_keys, with_codec
 from gateway.store.encryption.keyring import Keyring
-from gateway.store.encryption.rekey import seal_all
-from gateway.store.encryption.store import EncryptedStore, used_keys, with_keys
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
@@ -75,6 +76,7 @@ BRING_NO_BODY = [
     "start",
     "status",
     "take_lease",
+    "takes_compressed",
     "wait_for_work",
     "waiting",
 ]
@@ -82,8 +84,8 @@ AS_THEY_ARE_KEPT = ["contents", "replace_contents", "replace_rejected"]  # seale
 
 
 def test_a_store_s_new_method_is_sealed_or_said_to_bring_no_body() -> None:
-    methods, sealed = ({name for name in dir(kind) if not name.startswith("_")} for kind in (Store, EncryptedStore))
-    assert sorted(methods - sealed) == sorted([*BRING_NO_BODY, *AS_THEY_ARE_KEPT])
+    methods, encoded = ({name for name in dir(kind) if not name.startswith("_")} for kind in (Store, EncodedStore))
+    assert sorted(methods - encoded) == sorted([*BRING_NO_BODY, *AS_THEY_ARE_KEPT])
 
 
 async def fill(store: Store, event_id: str = "evt_1") -> str:
@@ -123,7 +125,7 @@ async def opened(path: Path, *keys: str, strict: bool = True) -> Store:
     store = SqliteStore(path)
     await store.start()
     try:
-        return await with_keys(store, Keyring(keys), strict=strict)
+        return await with_codec(store, Keyring(keys), compresses=False, strict=strict)
     except BaseException:
         await store.close()
         raise
@@ -140,12 +142,6 @@ async def test_nothing_is_in_clear_and_all_is_readable(tmp_path: Path) -> None:
     assert found_in_files(tmp_path) == []
 
 
-async def test_a_store_without_keys_is_itself(tmp_path: Path) -> None:
-    store = await opened(tmp_path / "inbox.db")
-    assert isinstance(store, SqliteStore)
-    await store.close()
-
-
 async def test_clear_rows_stay_readable_and_are_encrypted_by_a_sweep(tmp_path: Path) -> None:
     store = await opened(tmp_path / "inbox.db")
     done = await fill(store)
@@ -157,8 +153,8 @@ async def test_clear_rows_stay_readable_and_are_encrypted_by_a_sweep(tmp_path: P
     plain = SqliteStore(tmp_path / "inbox.db")
     await plain.start()
     swept = await seal_all(plain, Keyring([KEY]), lambda seen: None)
-    assert (swept.events, swept.sealed, swept.rejected) == (1, 2, 1)
-    assert (await seal_all(plain, Keyring([KEY]), lambda seen: None)).sealed == 0
+    assert (swept.events, swept.changed, swept.rejected) == (1, 2, 1)
+    assert (await seal_all(plain, Keyring([KEY]), lambda seen: None)).changed == 0
     await plain.close()
     assert found_in_files(tmp_path) == []
     store = await opened(tmp_path / "inbox.db", KEY)
@@ -235,7 +231,7 @@ async def test_a_copy_to_postgresql_keeps_what_is_sealed(tmp_path: Path, inbox_u
     target = PostgresStore(inbox_url)
     await target.start()
     assert await used_keys(target) == Keyring([KEY]).ids
-    await assert_readable(await with_keys(target, Keyring([KEY]), strict=True), done)
+    await assert_readable(await with_codec(target, Keyring([KEY]), compresses=False, strict=True), done)
     await target.close()
 
 
@@ -243,10 +239,10 @@ async def test_a_sweep_on_postgresql(inbox_url: str) -> None:
     store = PostgresStore(inbox_url)
     await store.start()
     done = await fill(store)
-    assert (await seal_all(store, Keyring([KEY]), lambda seen: None)).sealed == 2
+    assert (await seal_all(store, Keyring([KEY]), lambda seen: None)).changed == 2
     (raw,) = await store.event("evt_1")
     assert b"needle" not in raw.body
-    await assert_readable(cast(Store, EncryptedStore(store, Keyring([KEY]))), done)
+    await assert_readable(cast(Store, EncodedStore(store, BodyCodec(Keyring([KEY]), compresses=False))), done)
     assert len(await store.rejected(RejectedFilter(), limit=5)) == 1
     await store.close()
 

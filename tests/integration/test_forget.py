@@ -28,8 +28,9 @@ from gateway.core.model import (
 )
 from gateway.delivery.digest import StoreGatherer, gathered_for
 from gateway.privacy.erasure import Found, Naming, find, forget_event, forget_rejected, naming
+from gateway.store.encoding.codec import BodyCodec
+from gateway.store.encoding.store import with_codec
 from gateway.store.encryption.keyring import Keyring
-from gateway.store.encryption.store import with_keys
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.postgres.sweep import LEFT_TO_DO
 from gateway.store.protocol import Store
@@ -95,7 +96,7 @@ async def inbox(place: tuple[str, Sequence[str]]) -> AsyncIterator[Store]:
     where, keys = place
     made: Store = PostgresStore(where) if "://" in where else SqliteStore(Path(where))
     await made.start()
-    yield await with_keys(made, Keyring(keys), strict=True)
+    yield await with_codec(made, Keyring(keys), compresses=True, strict=True)
     await made.close()
 
 
@@ -254,7 +255,7 @@ async def test_postgresql_says_what_is_left_to_its_operator(inbox_url: str) -> N
 @pytest.mark.parametrize("text", ["", "jo@example.com", "cus_", "cus_a'; DROP", "cus_.*"])
 def test_what_is_no_customer_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no customer's id; expected cus_"):
-        Naming(text, Keyring([]))
+        Naming(text, BodyCodec(Keyring([]), compresses=False))
 
 
 CONFIG = """\

@@ -23,7 +23,7 @@ CONFIG = """\
 version: 1
 server: {{listen: "127.0.0.1:0"}}
 admin: {{listen: "127.0.0.1:0"}}
-store: {{url: "sqlite:///data/gateway.db"}}
+store: {{url: "sqlite:///data/gateway.db", compress: false}}
 reload: {{watch: false}}
 accounts:
   acme: {{signing_secrets: [{secret}]}}

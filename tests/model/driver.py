@@ -39,6 +39,7 @@ def take(
     as they go without ending in what is known.
     """
     sequence = steps(Random(seed), count)
+    places.compresses = seed % 2 == 1
     for label in places.labels:
         finding = places.run(_try(places, label, sequence))
         if finding is not None and not is_known(finding.complaint, finding.steps):

@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import asyncpg
 
+from gateway.store.encoding.codec import BodyCodec
+from gateway.store.encoding.store import EncodedStore
+from gateway.store.encryption.keyring import Keyring
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
 from gateway.store.sqlite import writer
@@ -36,6 +39,7 @@ class Places:
     def __init__(self, folder: Path, url: str | None) -> None:
         """Without a URL, SQLite alone."""
         self.labels: Sequence[str] = ("SQLite",) if url is None else ("SQLite", "PostgreSQL")
+        self.compresses = False  # of the next worlds
         self._folder = folder
         self._url = url
         self._runner = asyncio.Runner(loop_factory=_LoopWithoutThreads)
@@ -64,7 +68,7 @@ class Places:
             await self._close_sqlite()
             self._sqlite = SqliteStore(path, lambda: clock.now, lambda: clock.steady)
             await self._sqlite.start()
-            return self._sqlite
+            return self._as_it_is_used(self._sqlite)
 
         await self._close_sqlite()
         for file in self._folder.glob("inbox.db*"):
@@ -94,7 +98,10 @@ class Places:
         tables = ", ".join(row[0] for row in await self._admin.fetch(TABLES))
         await self._admin.execute(f"TRUNCATE {tables} RESTART IDENTITY")
         self._clock = Clock()
-        return WholeWorld("PostgreSQL", self._gateways, self._clock, None)
+        return WholeWorld("PostgreSQL", [self._as_it_is_used(store) for store in self._gateways], self._clock, None)
+
+    def _as_it_is_used(self, store: Store) -> Store:
+        return cast(Store, EncodedStore(store, BodyCodec(Keyring(()), compresses=True))) if self.compresses else store
 
     def close(self) -> None:
         """Frees everything."""

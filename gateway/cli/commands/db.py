@@ -1,20 +1,22 @@
-"""gateway db: the store itself: migrate, status, copy to PostgreSQL, encrypt."""
+"""gateway db: the store itself: migrate, status, copy to PostgreSQL, encrypt, compact."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.main import BadUsage, app, named_keyring, named_store, run, with_store
+from gateway.cli.main import BadUsage, app, named_keyring, named_store, run, store_address, with_store
 from gateway.cli.options import Json
 from gateway.cli.output import bars, clean, counting, print_json
 
 if TYPE_CHECKING:
     from gateway.store.answers import Status
+    from gateway.store.encoding.recode import Recoded, RecodeProgress
     from gateway.store.protocol import Store
 
-db = typer.Typer(no_args_is_help=True, help="The store itself: migrate, status, copy to PostgreSQL, encrypt.")
+db = typer.Typer(no_args_is_help=True, help="The store itself: migrate, status, copy to PostgreSQL, encrypt, compact.")
 app.add_typer(db, name="db")
 
 
@@ -94,26 +96,69 @@ def copy(
 @db.command()
 def encrypt(as_json: Json = False) -> None:
     """Encrypt with the first key of store.encrypt what is stored in clear, or with an older key. Gateways may run."""
-    from gateway.store.encryption.rekey import Sealed, seal_all
+    from gateway.store.encoding.recode import seal_all
 
     keyring = named_keyring()
     if not keyring.ids:
         raise BadUsage("db encrypt: store.encrypt names no key to encrypt with")
 
-    async def work() -> Sealed:
+    done = _recoded(lambda store, told: seal_all(store, keyring, told))
+    if as_json:
+        print_json({"events": done.events, "rejected": done.rejected, "encrypted": done.changed, "key": keyring.ids[0]})
+        return
+    print(
+        f"{done.events:,} events and {done.rejected:,} rejected requests looked at, {done.changed:,} encrypted just now"
+    )
+    print(f"Everything is encrypted with key {keyring.ids[0]}; other keys may be taken out of store.encrypt.")
+
+
+@db.command()
+def compact(as_json: Json = False) -> None:
+    """Compress what was stored as it is, by version 0.1 or with `store.compress: false`. Gateways may run, but none of
+    version 0.1. May be broken off and run again.
+    """
+    from gateway.store.encoding.recode import compact_all
+
+    if not store_address().compresses:
+        raise BadUsage("db compact: store.compress is false in gateway.yaml; take that out first")
+    keyring = named_keyring()
+    before = _size_bytes()
+    done = _recoded(lambda store, told: compact_all(store, keyring, told))
+    after = _size_bytes()
+    if as_json:
+        print_json(
+            {
+                "events": done.events,
+                "rejected": done.rejected,
+                "compressed": done.changed,
+                "size_bytes_before": before,
+                "size_bytes": after,
+                "left_to_do": done.left_to_do,
+            }
+        )
+        return
+    print(
+        f"{done.events:,} events and {done.rejected:,} rejected requests looked at, {done.changed:,} compressed just "
+        f"now: {before / 1024 / 1024:,.1f} -> {after / 1024 / 1024:,.1f} MiB"
+    )
+    if done.left_to_do:
+        print(done.left_to_do)
+
+
+def _size_bytes() -> int:
+    return with_store(lambda store: store.size_bytes())
+
+
+def _recoded(sweep: Callable[[Store, RecodeProgress], Coroutine[Any, Any, Recoded]]) -> Recoded:
+    """What a sweep through the inbox did, which is attached with nothing in front."""
+
+    async def work() -> Recoded:
         store = named_store()
         await store.attach()
         try:
             with counting("events", (await store.counts())["events"]) as told:
-                return await seal_all(store, keyring, told)
+                return await sweep(store, told)
         finally:
             await store.close()
 
-    done = run(work)
-    if as_json:
-        print_json({"events": done.events, "rejected": done.rejected, "encrypted": done.sealed, "key": keyring.ids[0]})
-        return
-    print(
-        f"{done.events:,} events and {done.rejected:,} rejected requests looked at, {done.sealed:,} encrypted just now"
-    )
-    print(f"Everything is encrypted with key {keyring.ids[0]}; other keys may be taken out of store.encrypt.")
+    return run(work)

@@ -12,8 +12,8 @@ from gateway.core.errors import StoreError, StoreKeyMissing, StoreMissing, Store
 from gateway.plugin import Finding
 from gateway.store import open_store
 from gateway.store.answers import Status
+from gateway.store.encoding.store import used_keys
 from gateway.store.encryption.keyring import Keyring
-from gateway.store.encryption.store import used_keys
 from gateway.store.migrations.runner import HEAD
 from gateway.store.protocol import Store
 

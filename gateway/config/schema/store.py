@@ -47,6 +47,12 @@ class StoreSettings(Section):
         "base64, as openssl rand -base64 32 makes them. Needs the extra `encrypt`.",
         examples=["${file:/run/secrets/store-key}", ["${STORE_KEY}", "${OLD_STORE_KEY}"]],
     )
+    compress: bool = Field(
+        True,
+        description="Bodies, rendered values, outputs and fetched objects are stored compressed. false: new ones are "
+        "not, so that a program of version 0.1 can read them.",
+        examples=[False],
+    )
 
     @field_validator("url")
     @classmethod

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from gateway.core.errors import StoreKeyMissing
+from gateway.core.errors import StoreDamaged, StoreKeyMissing
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -84,7 +84,7 @@ class Keyring:
         return sealed_by is not None and bool(self.ids) and sealed_by.hex() == self.ids[0]
 
     def open(self, value: bytes, *belongs_to: str) -> bytes:
-        """The value as it was; itself where it was never sealed. Raises StoreKeyMissing."""
+        """The value as it was; itself where it was never sealed. Raises StoreKeyMissing, StoreDamaged."""
         sealed_by = self._sealed_by(value)
         if sealed_by is None:
             return value
@@ -96,7 +96,7 @@ class Keyring:
         try:
             return cipher.decrypt(value[_HEAD - _NONCE_BYTES : _HEAD], value[_HEAD:], _bound(belongs_to))
         except InvalidTag:
-            raise StoreKeyMissing(
+            raise StoreDamaged(
                 f"what is stored of {' '.join(belongs_to)} does not open with key {sealed_by.hex()}: it is damaged, or "
                 "was copied there from elsewhere; restore it from a backup"
             ) from None

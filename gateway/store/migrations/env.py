@@ -32,14 +32,16 @@ def run_postgresql(connection: Connection) -> None:
         # IF NOT EXISTS would ask for the right to create, also where an admin has made the schema
         if connection.exec_driver_sql("SELECT to_regnamespace($1)::oid", (schema,)).scalar() is None:
             connection.exec_driver_sql(f'CREATE SCHEMA "{schema}"')
-        if connection.exec_driver_sql("SELECT to_regclass($1)::oid", (f"{schema}.facts",)).scalar() is None:
+        is_new = connection.exec_driver_sql("SELECT to_regclass($1)::oid", (f"{schema}.facts",)).scalar() is None
+        if is_new:
             _run_script(connection, "postgres/schema.sql")
             connection.exec_driver_sql("INSERT INTO alembic_version VALUES ($1)", (HEAD,))
         context.run_migrations()
         _run_script(connection, "postgres/functions.sql")
         connection.exec_driver_sql(
-            "INSERT INTO facts VALUES ('oldest_program', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (OLDEST,),
+            "INSERT INTO facts VALUES ('oldest_program', $1)"
+            " ON CONFLICT (name) DO UPDATE SET value = greatest(facts.value, excluded.value)",
+            (HEAD if is_new else OLDEST,),  # a new one is compressed from the start, which no older program reads
         )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Callable
 import asyncpg
 
 from gateway.core.errors import StoreError, StoreMissing, StoreOutdated, StoreUnavailable
-from gateway.store.migrations.runner import HEAD, refuse_older, upgrade_postgresql
+from gateway.store.migrations.runner import HEAD, READS_COMPRESSED, refuse_older, upgrade_postgresql
 from gateway.store.postgres.connection import BUSY, FAILURES, TRIES, Address, PgConnection, Server, close, reason
 from gateway.store.postgres.notify import Announcer
 
 MIGRATION_PAUSE_SECONDS = 1.0
 PEOPLE_SECONDS = 60.0  # a listing may look through many rows
 CONSOLE_SECONDS = 15.0  # whoever looks at a page has gone by then
+REFUSE_OLDER = "UPDATE facts SET value = greatest(value, $1) WHERE name = 'oldest_program'"
 
 
 class PostgresDatabase:
@@ -107,6 +108,12 @@ class PostgresDatabase:
             raise StoreUnavailable(
                 f"{self.address.shown} holds an unfinished copy of {row['value']}; run `gateway db copy` again"
             )
+
+    async def takes_compressed(self, *, begin: bool = False) -> bool:
+        if begin:
+            await self._people.fetch(REFUSE_OLDER, HEAD)
+        rows = await self._people.fetch("SELECT value FROM facts WHERE name = 'oldest_program'")
+        return bool(rows) and rows[0]["value"] >= READS_COMPRESSED
 
     async def close(self) -> None:
         announcer, self._announcer = self._announcer, None

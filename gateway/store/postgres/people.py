@@ -21,7 +21,7 @@ from gateway.core.model import (
 from gateway.store.answers import Status
 from gateway.store.keeping import kept_text
 from gateway.store.postgres.database import PostgresDatabase
-from gateway.store.postgres.filters import delivery_terms, event_terms, rejected_terms
+from gateway.store.postgres.filters import EVENT_SEARCHED, delivery_terms, event_terms, events_holding, rejected_terms
 from gateway.store.postgres.statements import call
 from gateway.store.records import (
     ATTEMPT,
@@ -76,6 +76,10 @@ class PostgresPeople(PostgresDatabase):
     async def events(self, where: EventFilter, *, limit: int, newest_first: bool = True) -> list[Event]:
         terms = event_terms(where)
         order = "DESC" if newest_first else "ASC"
+        if where.text:
+            sql = f"SELECT {EVENT_SEARCHED} FROM events WHERE {terms} ORDER BY seq {order}"
+            rows = await self._people.fetch(sql, *terms.values)
+            return [event for _, event in events_holding(rows, where.text, limit)]
         sql = f"SELECT {EVENT_LISTED} FROM events WHERE {terms} ORDER BY seq {order} LIMIT {terms.mark(limit)}"
         return [event_of(row) for row in await self._people.fetch(sql, *terms.values)]
 

@@ -24,7 +24,15 @@ from gateway.store.paging import (
     wrong_cursor,
 )
 from gateway.store.postgres.database import PostgresDatabase
-from gateway.store.postgres.filters import Terms, delivery_kind_terms, delivery_terms, event_kind_terms, event_terms
+from gateway.store.postgres.filters import (
+    EVENT_SEARCHED,
+    Terms,
+    delivery_kind_terms,
+    delivery_terms,
+    event_kind_terms,
+    event_terms,
+    events_holding,
+)
 from gateway.store.postgres.people import SIZE
 from gateway.store.postgres.skip_scan import PostgresSkipScanIndex
 from gateway.store.records import (
@@ -101,9 +109,17 @@ class PostgresReports(PostgresDatabase):
     async def event_page(
         self, where: EventFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
     ) -> Page[Event]:
+        order, values = _order(oldest_first), list[Any]()
         if where.text and not names_few(where):
             return await self._search(where, limit, after, oldest_first)
-        order, values = _order(oldest_first), list[Any]()
+        if where.text:
+            terms = event_terms(where, values)
+            _beyond(terms, "seq", after, oldest_first)
+            few = f"(SELECT * FROM events WHERE {terms} OFFSET 0) few"
+            rows = await self._console.fetch(f"SELECT {EVENT_SEARCHED} FROM {few} ORDER BY seq {order}", *values)
+            holding = events_holding(rows, where.text, limit + 1)
+            items = [event for _, event in holding[:limit]]
+            return Page(items, str(holding[limit - 1][0]) if len(holding) > limit else None)
         if is_by_kind(where):
             kinds = Terms(values)
             event_kind_terms(where, kinds)
@@ -137,17 +153,15 @@ class PostgresReports(PostgresDatabase):
         ((low, high),) = await self._console.fetch(sql, *bounds.values)
         terms = event_terms(where)
         span = f"seq >= {terms.mark(0)} AND seq < {terms.mark(0)}"
-        sql = (
-            f"SELECT {EVENT_LISTED} FROM events WHERE {terms} AND {span} ORDER BY seq {_order(oldest_first)}"
-            f" LIMIT {terms.mark(limit)}"
-        )
+        sql = f"SELECT {EVENT_SEARCHED} FROM events WHERE {terms} AND {span} ORDER BY seq {_order(oldest_first)}"
         items: list[Event] = []
         while low is not None and low < high:
             part = (low, min(high, low + SEARCH_ROWS)) if oldest_first else (max(low, high - SEARCH_ROWS), high)
-            rows = await self._console.fetch(sql, *terms.values[:-3], *part, limit - len(items))
-            items += [event_of(row) for row in rows]
+            rows = await self._console.fetch(sql, *terms.values[:-2], *part)
+            holding = events_holding(rows, where.text or "", limit - len(items))
+            items += [event for _, event in holding]
             if len(items) == limit:
-                return Page(items, str(rows[-1]["seq"]))
+                return Page(items, str(holding[-1][0]))
             low, high = (part[1], high) if oldest_first else (low, part[0])
             if low < high and time.monotonic() > deadline:
                 place = part[1] - 1 if oldest_first else part[0]

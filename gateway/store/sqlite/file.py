@@ -117,6 +117,9 @@ class SqliteFile:
             )
         self._open()
 
+    async def takes_compressed(self, *, begin: bool = False) -> bool:
+        return True  # one program works on the file, and an older one does not open its schema
+
     async def close(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:

@@ -9,6 +9,8 @@ from typing import Any
 from gateway.core.model import DeliveryFilter, EventFilter, RejectedFilter
 from gateway.store.records import milliseconds
 
+PLAIN = "plain"  # the function that decompresses a body: see gateway.store.sqlite.writer.connect
+
 
 def _in(column: str, values: Sequence[str], terms: list[str], args: list[Any]) -> None:
     if values:
@@ -43,7 +45,7 @@ def event_terms(where: EventFilter) -> tuple[str, list[Any]]:
             args.extend(objects)
     _between("received_at", where.since, where.until, terms, args)
     if where.text:
-        terms.append("instr(body, CAST(? AS BLOB))")
+        terms.append(f"instr({PLAIN}(body), CAST(? AS BLOB))")
         args.append(where.text)
     return " AND ".join(terms), args
 

@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 
 from gateway.core.errors import StoreError, StoreUnavailable
 from gateway.core.model import Event, PlannedDelivery
+from gateway.store.encoding.compression import plain_or_nothing
+from gateway.store.sqlite.filters import PLAIN
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -52,6 +54,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={MOST_WAL_PAGES}")
         connection.execute("PRAGMA cache_size=-16384")
+        connection.create_function(PLAIN, 1, plain_or_nothing, deterministic=True)
         if pragma(connection, "secure_delete") == 0:  # many builds of SQLite begin with ON
             connection.execute("PRAGMA secure_delete=FAST")  # so that no page keeps what was overwritten in it
     except sqlite3.Error as error:

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from gateway.core.errors import StoreKeyMissing
+from gateway.core.errors import StoreDamaged, StoreKeyMissing
 from gateway.store.encryption.keyring import Keyring, decode_key, key_id
 
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -24,7 +24,7 @@ def test_what_is_sealed_opens_where_it_belongs() -> None:
 def test_what_is_copied_elsewhere_does_not_open(elsewhere: tuple[str, ...]) -> None:
     ring = Keyring([KEY])
     sealed = ring.seal(b"a body", "event", "acme", "evt_1")
-    with pytest.raises(StoreKeyMissing, match="it is damaged, or was copied there from elsewhere"):
+    with pytest.raises(StoreDamaged, match="it is damaged, or was copied there from elsewhere"):
         ring.open(sealed, *elsewhere)
 
 

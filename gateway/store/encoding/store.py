@@ -1,26 +1,28 @@
-"""A store whose bodies are sealed before they reach it: what `store.encrypt` puts in front of any store.
+"""A store whose bodies are compressed, and sealed, before they reach it: what `store.compress` and `store.encrypt` put
+in front of any store.
 
-Sealed are events' bodies, what `fetch` brought, deliveries' rendered values and outputs, and rejected requests' bodies.
-All else stays readable, for the store finds and orders by it: ids, types, states, times, keys, reasons and errors. A
-store without keys has nothing of this in its way.
+So are events' bodies, what `fetch` brought, deliveries' rendered values and outputs, and rejected requests' bodies. All
+else stays readable, for the store finds and orders by it: ids, types, states, times, keys, reasons and errors.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
-from gateway.core.errors import UsageError
+from gateway.core.errors import StoreDamaged, UsageError
 from gateway.core.model import (
     Attempt,
+    AttemptOutcome,
     Claim,
     Delivery,
+    DeliveryState,
     Event,
     EventFilter,
     Fetched,
@@ -34,34 +36,34 @@ from gateway.core.model import (
     SharedRate,
 )
 from gateway.store.answers import Added, Page
+from gateway.store.encoding.codec import BodyCodec, bound_to
 from gateway.store.encryption.keyring import Keyring
-from gateway.store.keeping import KeptText, kept_json, kept_text
+from gateway.store.keeping import kept_text
 from gateway.store.protocol import Store
 
 NOTE = "store.encrypt"  # the ids of the keys that ever sealed anything here
 _LEASE_SECONDS = 10.0
 _LEASE_PAUSE_SECONDS = 0.05
-_SEALED = "encrypted"
+_ASKED_AGAIN_SECONDS = 60.0
 NO_SEARCH = (
     "text: the bodies in this store are encrypted (store.encrypt), and a search cannot look inside them; narrow by "
     "object, type, account, state or time"
 )
 
 
-async def with_keys(store: Store, keyring: Keyring, *, strict: bool) -> Store:
-    """An open store as its users see it: itself where nothing in it is sealed and no key is given. Notes that the first
-    key is in use. `strict`: raises StoreKeyMissing where a key that was used is not given; else whoever reads what
-    needs it is told.
+async def with_codec(store: Store, keyring: Keyring, *, compresses: bool, strict: bool) -> Store:
+    """An open store as its users see it. Notes that the first key is in use. `strict`: raises StoreKeyMissing where a
+    key that was used is not given; else whoever reads what needs it is told.
     """
     used = await used_keys(store)
-    if not used and not keyring.ids:
-        return store
     keyring.note_used(used)
     if strict:
         keyring.refuse_unopened()
     if keyring.ids and keyring.ids[0] not in used:
         await note_keys(store, [keyring.ids[0]], forgotten=[])
-    return cast(Store, EncryptedStore(store, keyring))  # what it does not define is the inner store's own
+    encoded = EncodedStore(store, BodyCodec(keyring, compresses=compresses))
+    await encoded.ask_whether_to_compress()
+    return cast(Store, encoded)  # what it does not define is the inner store's own
 
 
 async def used_keys(store: Store) -> tuple[str, ...]:
@@ -82,34 +84,44 @@ async def note_keys(store: Store, added: Sequence[str], forgotten: Sequence[str]
         await store.release_lease(NOTE, holder)
 
 
-def keyring_of(store: Store) -> Keyring:
-    """The keys of a store that `with_keys` gave; none where nothing is sealed."""
-    keyring: Keyring | None = getattr(store, "keyring", None)
-    return keyring if keyring is not None else Keyring(())
+def codec_of(store: Store) -> BodyCodec:
+    """What decodes and encodes what a store keeps, as `with_codec` opened it."""
+    codec: BodyCodec | None = getattr(store, "codec", None)
+    return codec if codec is not None else BodyCodec(Keyring(()), compresses=False)
 
 
-class EncryptedStore:
+class EncodedStore:
     """See `gateway.store.protocol.Store` for what each method promises."""
 
-    def __init__(self, inner: Store, keyring: Keyring) -> None:
+    def __init__(self, inner: Store, codec: BodyCodec) -> None:
         self.inner = inner
-        self.keyring = keyring
+        self.codec = codec
+        self._is_to_compress = codec.compresses
+        self._ask_again_at: float | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
+    async def ask_whether_to_compress(self) -> None:
+        """Compresses from now on, where that is wanted and no older program may read it; else asks again later."""
+        self.codec.compresses = self._is_to_compress and await self.inner.takes_compressed()
+        is_settled = self.codec.compresses or not self._is_to_compress
+        self._ask_again_at = None if is_settled else time.monotonic() + _ASKED_AGAIN_SECONDS
+
     # -- intake -----------------------------------------------------------------------------------------------
 
     async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
-        body = self.keyring.seal(event.body, "event", event.account, kept_text(event.id) or "")
+        if self._ask_again_at is not None and time.monotonic() > self._ask_again_at:
+            await self.ask_whether_to_compress()
+        body = self.codec.encode(event.body, "event", event.account, kept_text(event.id) or "")
         return await self.inner.add(replace(event, body=body), planned)
 
     async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:
-        sealed = [
-            replace(request, body=self.keyring.seal(request.body, "rejected request", request.id))
+        encoded = [
+            replace(request, body=self.codec.encode(request.body, "rejected request", request.id))
             for request in requests
         ]
-        return await self.inner.keep_rejected(sealed, bounds)
+        return await self.inner.keep_rejected(encoded, bounds)
 
     # -- delivery ---------------------------------------------------------------------------------------------
     #
@@ -119,18 +131,24 @@ class EncryptedStore:
         self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
     ) -> list[Claim]:
         claims = await self.inner.claim(wanted, lease_seconds=lease_seconds, rates=rates)
-        return [self._opened_claim(claim) for claim in claims]
+        decoded = []
+        for claim in claims:
+            try:
+                decoded.append(self._decoded_claim(claim))
+            except StoreDamaged as error:  # it alone: the others of its lane go on
+                await self.inner.finish(claim.delivery.id, claim.token, _unreadable(claim, str(error)))
+        return decoded
 
-    def _opened_claim(self, claim: Claim) -> Claim:
-        delivery, ring = claim.delivery, self.keyring
+    def _decoded_claim(self, claim: Claim) -> Claim:
+        delivery = claim.delivery
         outputs = {
-            action: open_value(ring, output, *bound_to("output", delivery.account, delivery.event_id, action))
+            action: self.codec.decode_value(output, *bound_to("output", delivery.account, delivery.event_id, action))
             for action, output in claim.outputs.items()
         }
         return Claim(
-            delivery=self._opened(delivery),
+            delivery=self._decoded(delivery),
             token=json.dumps([claim.token, delivery.account, delivery.event_id, delivery.action]),
-            event=self._opened_event(claim.event),
+            event=self._decoded_event(claim.event),
             outputs=outputs,
             ends=claim.ends,
         )
@@ -142,8 +160,8 @@ class EncryptedStore:
     async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
         inner_token, event_and_action = _parts_of(token)
         if isinstance(ending, Finish) and event_and_action:
-            rendered = seal_value(self.keyring, ending.rendered, *bound_to("rendered", *event_and_action))
-            output = seal_value(self.keyring, ending.output, *bound_to("output", *event_and_action))
+            rendered = self.codec.encode_value(ending.rendered, *bound_to("rendered", *event_and_action))
+            output = self.codec.encode_value(ending.output, *bound_to("output", *event_and_action))
             ending = replace(ending, rendered=rendered, output=output)
         return await self.inner.finish(delivery_id, inner_token, ending)
 
@@ -155,55 +173,61 @@ class EncryptedStore:
         )
         if not isinstance(gathered, Gathered):
             return gathered
-        return replace(gathered, events=[self._opened_event(event) for event in gathered.events])
+        return replace(gathered, events=[self._decoded_event(event) for event in gathered.events])
 
     async def fetched(self, run_id: str) -> Fetched | None:
         kept = await self.inner.fetched(run_id)
-        return None if kept is None else self._opened_fetched(run_id, kept)
+        return None if kept is None else self._decoded_fetched(run_id, kept)
 
     async def keep_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
-        sealed = seal_object(self.keyring, fetched.object, "fetched", run_id)
-        kept = await self.inner.keep_fetched(run_id, replace(fetched, object=sealed))
-        return fetched if kept.object == sealed else self._opened_fetched(run_id, kept)
+        encoded = self.codec.encode_object(fetched.object, "fetched", run_id)
+        kept = await self.inner.keep_fetched(run_id, replace(fetched, object=encoded))
+        return fetched if kept.object == encoded else self._decoded_fetched(run_id, kept)
 
-    def _opened_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
-        return replace(fetched, object=open_value(self.keyring, fetched.object, "fetched", run_id))
+    def _decoded_fetched(self, run_id: str, fetched: Fetched) -> Fetched:
+        return replace(fetched, object=self.codec.decode_value(fetched.object, "fetched", run_id))
 
     # -- people -----------------------------------------------------------------------------------------------
 
     async def event(self, event_id: str, account: str | None = None) -> list[Event]:
-        return [self._opened_event(event) for event in await self.inner.event(event_id, account)]
+        return [self._decoded_event(event) for event in await self.inner.event(event_id, account)]
 
     async def gathered(self, delivery_id: str) -> list[Event]:
-        return [self._opened_event(event) for event in await self.inner.gathered(delivery_id)]
+        return [self._decoded_event(event) for event in await self.inner.gathered(delivery_id)]
 
-    def _opened_event(self, event: Event) -> Event:
-        return replace(event, body=self.keyring.open(event.body, "event", event.account, event.id))
+    def _decoded_event(self, event: Event) -> Event:
+        return replace(event, body=self.codec.decode(event.body, "event", event.account, event.id))
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
         kept = await self.inner.delivery(delivery_id)
-        return None if kept is None else (self._opened(kept[0]), kept[1])
+        return None if kept is None else (self._decoded(kept[0]), kept[1])
 
-    def _opened(self, delivery: Delivery) -> Delivery:
+    def _decoded(self, delivery: Delivery) -> Delivery:
         own = (delivery.account, delivery.event_id, delivery.action)
         return replace(
             delivery,
-            rendered=open_value(self.keyring, delivery.rendered, *bound_to("rendered", *own)),
-            output=open_value(self.keyring, delivery.output, *bound_to("output", *own)),
+            rendered=self.codec.decode_value(delivery.rendered, *bound_to("rendered", *own)),
+            output=self.codec.decode_value(delivery.output, *bound_to("output", *own)),
         )
 
     async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
         kept = await self.inner.rejected_request(rejected_id)
         if kept is None:
             return None
-        return replace(kept, body=self.keyring.open(kept.body, "rejected request", kept.id))
+        return replace(kept, body=self.codec.decode(kept.body, "rejected request", kept.id))
 
     async def event_page(
         self, where: EventFilter, *, limit: int, after: str | None = None, oldest_first: bool = False
     ) -> Page[Event]:
-        if where.text:
+        if where.text and self.codec.keyring.used:
             raise UsageError(NO_SEARCH)
         return await self.inner.event_page(where, limit=limit, after=after, oldest_first=oldest_first)
+
+
+def _unreadable(claim: Claim, why: str) -> Finish:
+    """The end of a claim of which something is damaged."""
+    attempt = Attempt(claim.delivery.attempts, datetime.now(UTC), 0.0, AttemptOutcome.DEAD, why)
+    return Finish(DeliveryState.DEAD, attempt, reason=why)
 
 
 def _parts_of(token: str) -> tuple[str, list[str]]:
@@ -214,46 +238,3 @@ def _parts_of(token: str) -> tuple[str, list[str]]:
         return token, []
     inner, *bound = json.loads(token)
     return inner, bound
-
-
-# -- values that are kept as JSON -----------------------------------------------------------------------------
-
-
-def bound_to(what: str, account: str, event_id: str, action: str) -> tuple[str, ...]:
-    """What a delivery's value is sealed with."""
-    return (what, account, event_id, action)
-
-
-def seal_value(keyring: Keyring, value: Any, *belongs_to: str) -> KeptText | None:
-    """A value as the store is to keep it: cut first where it is too large."""
-    text = kept_json(value)
-    return None if text is None else seal_text(keyring, text, *belongs_to)
-
-
-def seal_text(keyring: Keyring, text: str, *belongs_to: str) -> KeptText:
-    """JSON, as the JSON of a sealed value."""
-    sealed = keyring.seal(text.encode("utf-8", "surrogatepass"), *belongs_to)
-    return KeptText(json.dumps({_SEALED: base64.b64encode(sealed).decode()}))
-
-
-def seal_object(keyring: Keyring, value: Any, *belongs_to: str) -> dict[str, str]:
-    """The same as plain data."""
-    sealed: dict[str, str] = json.loads(seal_text(keyring, json.dumps(value), *belongs_to))
-    return sealed
-
-
-def sealed_in(keyring: Keyring, value: Any) -> bytes | None:
-    """What is sealed in a value that was kept; None where it is clear."""
-    if not isinstance(value, dict) or value.keys() != {_SEALED} or not isinstance(value[_SEALED], str):
-        return None
-    try:
-        sealed = base64.b64decode(value[_SEALED], validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return sealed if keyring.is_sealed(sealed) else None
-
-
-def open_value(keyring: Keyring, value: Any, *belongs_to: str) -> Any:
-    """The value as it was given. Raises StoreKeyMissing."""
-    sealed = sealed_in(keyring, value)
-    return value if sealed is None else json.loads(keyring.open(sealed, *belongs_to).decode("utf-8", "surrogatepass"))
