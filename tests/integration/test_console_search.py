@@ -12,8 +12,8 @@ from pytest_aiohttp import AiohttpClient
 from gateway.admin.app import make_app
 from gateway.admin.search import amounts_in, parse_amount
 from gateway.core.model import PlannedDelivery
+from gateway.store.encoding.store import with_codec
 from gateway.store.encryption.keyring import Keyring
-from gateway.store.encryption.store import with_keys
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
@@ -25,9 +25,8 @@ SHIP = PlannedDelivery("fulfil", "ship")
 
 @pytest.fixture(params=["clear", "encrypted"])
 async def inbox(request: pytest.FixtureRequest, store: SqliteStore) -> Store:
-    if request.param == "clear":
-        return store
-    return await with_keys(store, Keyring(["A" * 43 + "="]), strict=True)
+    keys = ["A" * 43 + "="] if request.param == "encrypted" else []
+    return await with_codec(store, Keyring(keys), compresses=True, strict=True)
 
 
 @pytest.fixture

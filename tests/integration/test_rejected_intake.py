@@ -18,6 +18,8 @@ from gateway.app.gateway import running
 from gateway.config.load import load
 from gateway.core.model import EventFilter, RejectedFilter, RejectedRequest
 from gateway.intake.planning import readmission
+from gateway.store.encoding.store import with_codec
+from gateway.store.encryption.keyring import Keyring
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event, signed_request
 
@@ -67,7 +69,8 @@ accounts:
         await store.attach()
         try:
             listed = await store.rejected(RejectedFilter(), limit=10_000, newest_first=False)
-            found = [await store.rejected_request(one.id) for one in listed]
+            as_used = await with_codec(store, Keyring(()), compresses=True, strict=True)
+            found = [await as_used.rejected_request(one.id) for one in listed]
             return [one for one in found if one is not None]
         finally:
             await store.close()
