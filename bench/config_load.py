@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.figures import table
 from gateway.config.load import Config, load
-from gateway.core.envelope import parse_json
+from gateway.core.envelope import parse_event, parse_json
 from gateway.core.routing import RouteTable, plan, scope_of
 from gateway.stripe.event_types import snapshot_types
 from gateway.testing import make_event
@@ -112,14 +113,14 @@ def check_seconds(path: Path) -> float:
 def routing_ms(config: Config, rounds: int) -> tuple[float, float, int]:
     """Milliseconds to route an event whose type was met before, and one of a type that is new; and its routes."""
     body = json.dumps(make_event("checkout.session.completed", object={"metadata": {"team": "team-40"}})).encode()
-    account = config.accounts["eu"]
+    account, event = config.accounts["eu"], parse_event(body, "eu", datetime.now(UTC))
     routing = RouteTable(config.routes)
     routing.prepare()
 
     def once(kind: str) -> float:
         began = time.perf_counter()
         wanting = routing.wanting("eu", kind)
-        plan(wanting, "eu", lambda: scope_of(parse_json(body), account, config.vars))
+        plan(wanting, event, lambda: scope_of(parse_json(body), account, config.vars))
         return (time.perf_counter() - began) * 1000
 
     new = statistics.median(once(kind) for kind in snapshot_types())

@@ -108,7 +108,8 @@ def _tried(route: ExplainedRoute) -> TriedRoute:
 
 def _tried_action(action: ExplainedAction, is_fetch_assumed: bool) -> TriedAction:
     is_dead = action.state == DeliveryState.DEAD
-    notes = [] if is_dead or action.reason is None else [action.reason]
+    notes = [] if action.waits is None else [action.waits]
+    notes += [] if is_dead or action.reason is None else [action.reason]
     notes += [FETCH_ASSUMED] if is_fetch_assumed else []
     return TriedAction(
         name=action.name,

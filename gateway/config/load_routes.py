@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from gateway.config.checks.approvals import approval_of, check_approve
 from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.expires import check_expires
 from gateway.config.checks.internal_events import check_debounce, check_digest, check_own, own_objects
-from gateway.config.checks.lint import check_events
+from gateway.config.checks.lint import check_patterns
 from gateway.config.checks.stripe import check_fetch, check_organisation, data_fields, fetch_of
 from gateway.config.checks.stripe_calls import WrittenCall, check_call
 from gateway.config.checks.stripe_fetch import check_fetchable
 from gateway.config.checks.stripe_held import Held, held_by
 from gateway.config.checks.template_names import Offered
 from gateway.config.diagnostics.problem import Problem
+from gateway.config.load_later import LaterLoading
 from gateway.config.plugins import missing_packages
 from gateway.config.schema.connections import connection_types, keys_of_secrets
 from gateway.config.schema.model import GatewaySettings
@@ -69,7 +71,7 @@ class RouteLoading:
             if account_named(accounts, account) is None:
                 where = self._source.where((*at, "accounts", i))
                 self._problem(where, f"unknown account {account!r}", did_you_mean(account, accounts), "unknown-account")
-        self._problems += check_events(name, route.events, self._source)
+        self._problems += check_patterns((*at, "events"), route.events, self._source)
         self._problems += check_fetch(at, route, accounts, parts.unfilled, self._source)
         self._problems += check_organisation(at, route, accounts, self._source)
         self._problems += check_own(at, route, self._source)
@@ -105,10 +107,7 @@ class RouteLoading:
             approval=approval_of(route, parts.settings),
         )
         digest = None if route.digest is None else route.digest.rule()
-        uses = [
-            self._action(name, (*at, "actions", name), action, in_actions, route.accounts or accounts)
-            for name, action in route.actions.items()
-        ]
+        uses = self._uses(at, route, keys, in_actions)
         if digest is not None:
             uses = [_tried_again_soon(use, route.actions[use.name], digest) for use in uses]
         return Route(
@@ -133,14 +132,37 @@ class RouteLoading:
             debounce=None if route.debounce is None else route.debounce.rule(),
         )
 
+    def _uses(self, at: Path_, route: RouteSettings, keys: Offered, in_actions: Offered) -> list[ActionUse]:
+        """Its actions; `keys` are the names that there are when an event arrives."""
+        later = LaterLoading(
+            self._source, self._compiling, self._problems, self._versions(route), self._retention_seconds()
+        )
+        uses = []
+        for name, action in route.actions.items():
+            here: Path_ = (*at, "actions", name)
+            use = self._action(name, here, action, in_actions, route.accounts or self._parts.accounts)
+            uses.append(dataclasses.replace(use, later=later.later(route, here, action, keys, in_actions)))
+        return uses
+
     def _held(self, at: Path_, route: RouteSettings) -> Held | None:
         """What Stripe's events bring, where that is asked for."""
-        if not self._parts.checks_fields or route.digest is not None:
+        versions = self._versions(route)
+        return (
+            None
+            if versions is None or route.digest is not None
+            else held_by(tuple(route.events), fetch_of(route), versions)
+        )
+
+    def _versions(self, route: RouteSettings) -> tuple[str | None, ...] | None:
+        """The versions of Stripe's API that its events are of; None where fields are not checked."""
+        if not self._parts.checks_fields:
             return None
         accounts = route.accounts if route.accounts is not None else self._parts.accounts
         known = [self._parts.accounts[name] for name in accounts if name in self._parts.accounts]
-        versions = dict.fromkeys(self._parts.api_version or account.api_version for account in known)
-        return held_by(tuple(route.events), fetch_of(route), tuple(versions))
+        return tuple(dict.fromkeys(self._parts.api_version or account.api_version for account in known))
+
+    def _retention_seconds(self) -> float:
+        return math.inf if self._parts.settings is None else self._parts.settings.store.retention
 
     def _thin_data(self, route: RouteSettings, before: frozenset[str] | None) -> frozenset[str] | None:
         """The fields of `event.data` once it is read, where it is; `before` it was."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +15,8 @@ from gateway.core.envelope import THIN, connected_account, parse_json
 from gateway.core.errors import EnvelopeError, TemplateError
 from gateway.core.fetch_answer import read_answer
 from gateway.core.internal_events import ABOUT_CONNECTIONS, account_named, excluded_connection, is_own
+from gateway.core.keys import is_no_key, key_of
+from gateway.core.later import plan_later, until_key
 from gateway.core.model import (
     EVERY_CONNECTED,
     OWN,
@@ -81,6 +83,12 @@ class RouteTable:
         for i, route in enumerate(self.routes):
             for pattern in route.events:
                 self._by_pattern.setdefault(pattern, []).append(i)
+        self.untils = tuple(
+            (route, action.name, action.later.until)
+            for route in self.routes
+            for action in route.actions
+            if action.later is not None and action.later.until is not None
+        )
         self._globs = [pattern for pattern in self._by_pattern if _GLOB.search(pattern)]
 
     def prepare(self) -> None:
@@ -89,6 +97,12 @@ class RouteTable:
             for expression in (route.condition, route.once_per, route.order_by):
                 if expression is not None:
                     expression.prepare()
+            for action in route.actions:
+                if (later := action.later) is not None:
+                    until = () if later.until is None else (later.until.same, later.until.theirs)
+                    for value in (later.at, *until):
+                        if value is not None:
+                            value.prepare()
 
     def wanting(self, account: str, event_type: str) -> tuple[Route, ...]:
         """The routes that want this type from this account, in the order of the file; their `if` is not judged."""
@@ -159,11 +173,6 @@ def with_fetched(scope: Scope, fetched: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def key_of(*parts: object) -> str:
-    """One text that is equal where all the parts are equal."""
-    return json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-
-
 def evaluate_condition(route: Route, account: str, scope: Scope) -> tuple[Any, Any] | None:
     """Whether the route's `if` holds: the values of `once_per` and `order_by` (None where not asked for, or where it is
     no key), or None.
@@ -187,17 +196,6 @@ def _key_value(route: Route, name: str, expression: Expression | None, scope: Sc
             "expression or say `null_key: act`, and retry, or cancel",
         )
     return None
-
-
-def is_no_key(value: Any) -> bool:
-    """Whether a value of `once_per` or `order_by` names nothing that several events could share: null, an empty text,
-    and lists and mappings of nothing else. `0` and `false` are keys.
-    """
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return all(is_no_key(item) for item in value)
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def without_key(route: Route, keys: tuple[str | None, str | None], scope: Scope) -> str | None:
@@ -265,8 +263,22 @@ def digest_key(route: str, action: str) -> str:
     return key_of("digest", route, action)
 
 
+def ended_by(event: Event, table: RouteTable, scope: Callable[[], Scope]) -> tuple[str, ...]:
+    """The keys of `until` whose waiting deliveries an event cancels."""
+    keys = []
+    for route, action, until in table.untils:
+        is_of_account = route.accounts is None or event.account in route.accounts
+        if is_of_account and any(fits(pattern, event.type) for pattern in until.events):
+            with contextlib.suppress(TemplateError, EnvelopeError):  # it has no such field, and so not that value
+                keys.append(until_key(route, action, event, until.theirs.evaluate(scope())))
+    return tuple(key for key in dict.fromkeys(keys) if key is not None)
+
+
 def plan(
-    routes: Sequence[Route], account: str, scope: Callable[[], Scope], excluded: str | None = None
+    routes: Sequence[Route],
+    event: Event,
+    scope: Callable[[], Scope],
+    excluded: str | None = None,
 ) -> list[PlannedDelivery]:
     """The deliveries owed by routes that want the event's type. `scope` is called once, where anything is judged. What
     would go over the connection `excluded` is left out: the event tells that it does not work.
@@ -276,14 +288,14 @@ def plan(
     wait for them. All are judged when they run. Those of a disabled route are planned to begin skipped.
     """
     planned: list[PlannedDelivery] = []
-    seen: Scope | None = None
+    account, now = event.account, event.received_at
+    scope = functools.cache(scope)
     for route in routes:
         error = None
         values: tuple[Any, Any] | None = (None, None)
         if route.condition is not None or route.once_per is not None or route.order_by is not None:
             try:
-                seen = scope() if seen is None else seen
-                values = evaluate_condition(route, account, seen)
+                values = evaluate_condition(route, account, scope())
             except (TemplateError, EnvelopeError) as failure:
                 error = str(failure)
         if values is None:
@@ -300,9 +312,8 @@ def plan(
             once_key, order_key = keys_for(route, action.name, account, values)
             is_judged = action.approve is None  # it is judged, and takes its turn, when it goes on
             keys = (once_key, order_key) if is_judged else (None, None)
-            planned.append(
-                PlannedDelivery(*place, *keys, is_judged=is_judged, skipped=skipped, otherwise=action.otherwise)
-            )
+            delivery = PlannedDelivery(*place, *keys, is_judged=is_judged, skipped=skipped, otherwise=action.otherwise)
+            planned.append(plan_later(delivery, route, action, event, now, scope))
     return planned
 
 
@@ -345,12 +356,15 @@ def route(
         return replace(event, state=EventState.IGNORED), []
     if account.api_version is not None and event.api_version not in (None, account.api_version):
         event = replace(event, written_for=account.api_version)
+    scope = functools.cache(lambda: scope_of(parse_json(event.body), account, constants))
+    if table.untils and (ends := ended_by(event, table, scope)):
+        event = replace(event, ends=ends)
     wanting = table.wanting(event.account, event.type)
     routes = [route for route in wanting if wants_connected(route, event.connected_account)]
     if not routes:
         return replace(event, state=EventState.UNMATCHED), []
     excluded = excluded_connection(parse_json(event.body)) if event.type in ABOUT_CONNECTIONS else None
-    planned = plan(routes, event.account, lambda: scope_of(parse_json(event.body), account, constants), excluded)
+    planned = plan(routes, event, scope, excluded)
     if event.written_for is not None:
         planned = [_told_apart(delivery, event) for delivery in planned]
     if not planned:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -18,9 +18,11 @@ from gateway.config.load import Config
 from gateway.core.approval_link import without_links
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
+from gateway.core.later import plan_later, until_open, wait_reason
 from gateway.core.masking import Masker, Maskers
 from gateway.core.model import (
     DRY_RUN,
+    WAITS,
     ActionUse,
     Attempt,
     AttemptOutcome,
@@ -30,6 +32,7 @@ from gateway.core.model import (
     Event,
     Finish,
     Outcome,
+    PlannedDelivery,
     Rekeyed,
     Released,
     Route,
@@ -197,6 +200,8 @@ class _Run:
         self._scope = scope_for(claim, self._context, route)
         if not self._delivery.is_judged:
             raise _Settled(self._judged_late())
+        if (closed := self._until_open()) is not None:
+            raise _Settled(closed)
         burst = settled_key(self._delivery.order_key)
         if route.debounce is not None and burst is not None:
             raise _Settled(Burst(burst, route.debounce.wait_seconds, route.debounce.max_seconds))
@@ -220,12 +225,16 @@ class _Run:
         self._phase = Phase.FETCH
         account = self._context.config.accounts[self._delivery.account]
         event = self._scope["event"]
-        self._fetched = await self._context.fetcher.fetch(self._claim, event, account, self._route.fetch)
+        asked = self._route.fetch if self._use.later is None else replace(self._route.fetch, again=True)
+        self._fetched = await self._context.fetcher.fetch(self._claim, event, account, asked)
         self._scope = with_fetched(self._scope, self._fetched)
 
     def _render(self) -> Any:
-        """The action's settings, where its `if` holds."""
+        """The action's settings, where its `still_if` and its `if` hold."""
         self._phase = Phase.RENDER
+        still_if = None if self._use.later is None else self._use.later.still_if
+        if still_if is not None and not still_if.evaluate(self._scope):
+            raise _Settled(self._skipped(f"it is no longer so: its `still_if` is false: {still_if.source}"))
         condition = self._use.condition
         if condition is not None and not condition.evaluate(self._scope):
             raise _Settled(self._skipped(f"its `if` is false: {condition.source}"))
@@ -268,11 +277,27 @@ class _Run:
             attempts_left=max(0, self._use.retry.attempts - delivery.attempts),
         )
 
+    def _until_open(self, after_seconds: float = 0.0) -> Released | None:
+        """For how long it waits for its hours, from so much later on, or until it expires; None where they are open."""
+        later = self._use.later
+        moment = self._context.now() + timedelta(seconds=after_seconds)
+        closed = None if later is None else until_open(later, moment)
+        return None if closed is None else Released(closed[0], min(closed[1], self._left_seconds))
+
     def _judged_late(self) -> Outcome:
         """Judges the route's `if` where routing could not, from the event alone."""
         values = evaluate_condition(self._route, self._delivery.account, self._scope)
         if values is None:
             return self._skipped("the route's `if` is false")
+        if not (self._delivery.reason or "").startswith(WAITS):  # its time was not told when it was routed
+            now = self._context.now()
+            planned = PlannedDelivery(self._route.name, self._use.name)
+            planned = plan_later(planned, self._route, self._use, self._claim.event, now, lambda: self._scope)
+            if planned.error is not None:
+                raise AttemptError(planned.error, is_final=True)
+            if planned.waits_until is not None:
+                wait = (planned.waits_until - now).total_seconds()
+                return Released(wait_reason(planned.waits_until, planned.why_later), wait, planned.until_key)
         return Rekeyed(*keys_for(self._route, self._use.name, self._delivery.account, values))
 
     # -- how it ended -----------------------------------------------------------------------------------------
@@ -317,8 +342,11 @@ class _Run:
             last = f"{error.message} (attempt {self._delivery.attempts} of {retry.attempts}, the last)"
             return AttemptResult(self._dead(last), pause, error.is_of_connection)
         attempt = self._attempt(AttemptOutcome.RETRY, error.message)
+        reason = None
+        if (closed := self._until_open(wait)) is not None:
+            reason, wait = closed.reason, wait + closed.wait_seconds
         wait = min(wait, max(0.0, self._left_seconds))  # then it has expired, and what needs that to fail runs
-        ending = Finish(DeliveryState.PENDING, attempt, wait_seconds=wait, rendered=self._kept)
+        ending = Finish(DeliveryState.PENDING, attempt, reason, wait, rendered=self._kept)
         return AttemptResult(ending, pause, error.is_of_connection)
 
     def redacted(self) -> Masker:

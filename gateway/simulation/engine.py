@@ -10,14 +10,15 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, ClassVar
 
 import structlog
 
 from gateway.config.load import Config
-from gateway.core.errors import StripeApiError
+from gateway.core.errors import StripeApiError, TemplateError
+from gateway.core.later import until_open, wait_reason
 from gateway.core.model import (
     NEEDED,
     Account,
@@ -36,7 +37,7 @@ from gateway.core.model import (
     Word,
 )
 from gateway.core.model.needs import is_met, reason_for
-from gateway.core.routing import RouteTable, route, settled_key, with_fetched
+from gateway.core.routing import RouteTable, evaluate_condition, keys_for, route, settled_key, with_fetched
 from gateway.delivery.attempt import AttemptContext, run_attempt, scope_for
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.resources import Resources
@@ -75,6 +76,8 @@ class SimulatedDelivery:
     order_by: Any = None
     unknown: str | None = None  # the action whose output would have to be known first; then it is `pending`
     had_attempt: bool = True  # False: what it needs, or `once_per`, decided before
+    waits_until: datetime | None = None  # it ends so then, and not before; None: as soon as it may
+    why_later: str | None = None  # in words: `waits until ...`
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,9 @@ class _End:
 
 
 class Simulator:
-    """Where a config's deliveries are simulated. It remembers who took which `once_per` value."""
+    """Where a config's deliveries are simulated. It remembers who took which `once_per` value, and which events have
+    come that cancel others.
+    """
 
     def __init__(self, config: Config, stand_in: StandIn | None = None, fetcher: Fetcher | None = None) -> None:
         """`stand_in` takes the place of every action, `fetcher` that of Stripe; else nobody is asked."""
@@ -109,13 +114,28 @@ class Simulator:
         self._fetcher = fetcher
         self._config = replace(config, actions=dict.fromkeys(config.actions, self._stand_in))
         self._taken: dict[str, str] = {}
+        self._came: dict[str, int] = {}  # the place of each event in the order of arrival
+        self._ended: dict[str, tuple[datetime, int, Event]] = {}  # by key of `until`, the last to happen
 
     async def simulate(
-        self, event: Event, assumed: Assumed | None = None, delivery_id: str = EXAMPLE_DELIVERY
+        self,
+        event: Event,
+        assumed: Assumed | None = None,
+        delivery_id: str = EXAMPLE_DELIVERY,
+        *,
+        now: datetime | None = None,
     ) -> SimulationResult:
-        """Raises EnvelopeError where the body is no event."""
+        """Raises EnvelopeError where the body is no event. Each delivery is shown as it ends when its time has come;
+        `now` is the time until which that has happened, for those that come after (left out: the event's arrival).
+        """
         self._stand_in.assumed = assumed or Assumed()
+        self._now, self._is_another_look = now or event.received_at, now is not None
         event, planned = route(event, self._config.accounts, self._table, self._config.vars)
+        place = self._came.setdefault(event.id, len(self._came))
+        for key in event.ends:
+            ending = (event.created_at or event.received_at, place, event)
+            if key not in self._ended or self._ended[key][:2] < ending[:2]:
+                self._ended[key] = ending
         log = structlog.get_logger()
         resources = Resources(lambda *_: True, log)
         fetcher = self._fetcher or _Bringer(self._stand_in.assumed)
@@ -151,11 +171,21 @@ class Simulator:
         stored = replace(_delivery(event, planned, delivery_id), word=_WORDS.get(said or "", Word()))
         claim = Claim(stored, "simulation", event, outputs, ends)
         scope = scope_for(claim, attempts, route)
+        if planned.waits_until is not None:  # it has its keys when its time has come
+            with contextlib.suppress(TemplateError):
+                values = evaluate_condition(route, event.account, scope) or (None, None)
+                once_key, order_key = keys_for(route, action.name, event.account, values)
+                planned = replace(planned, once_key=once_key, order_key=order_key)
+                claim = replace(claim, delivery=replace(_delivery(event, planned, delivery_id), word=stored.word))
+        acts_at, why_later = _acts_at(event, planned, action)
+        for name in planned.needs:
+            acts_at = max(acts_at, ended[route.name, name].waits_until or acts_at)
+        attempts = replace(attempts, now=lambda: acts_at)
         if route.fetch is not None:
             account = self._config.accounts[event.account]
             with contextlib.suppress(StripeApiError):  # the attempt says why
                 scope = with_fetched(scope, await attempts.fetcher.fetch(claim, scope["event"], account, route.fetch))
-        end = self._before(planned, route, ended)
+        end = self._before(event, planned, route, ended, delivery_id)
         if end is None and said == "no" and action.approve is not None:
             end = _End(DeliveryState.CANCELLED, "refused by somebody")
         had_attempt = end is None
@@ -166,7 +196,7 @@ class Simulator:
             else:
                 assert isinstance(finish, Finish)  # the route is known, and was judged
                 end = _End(finish.state, finish.reason or finish.attempt.error, finish.rendered)
-        if end.state is DeliveryState.SUCCEEDED and planned.once_key is not None:
+        if end.state is DeliveryState.SUCCEEDED and planned.once_key is not None and acts_at <= self._now:
             self._taken[planned.once_key] = delivery_id
         asked = next((name for name, output in unknown.items() if output.was_asked), None)
         if asked is not None:
@@ -182,16 +212,25 @@ class Simulator:
             order_by=_value(planned.order_key),
             unknown=asked,
             had_attempt=had_attempt,
+            waits_until=acts_at if acts_at > event.received_at and end.state is not DeliveryState.CANCELLED else None,
+            why_later=why_later,
         )
 
     def _before(
-        self, planned: PlannedDelivery, route: Route, ended: Mapping[tuple[str, str], SimulatedDelivery]
+        self,
+        event: Event,
+        planned: PlannedDelivery,
+        route: Route,
+        ended: Mapping[tuple[str, str], SimulatedDelivery],
+        delivery_id: str,
     ) -> _End | None:
         """How a delivery ends, or waits, without an attempt; None where it gets one."""
         if planned.skipped is not None:
             return _End(DeliveryState.SKIPPED, planned.skipped)
         if planned.error is not None:
             return _End(DeliveryState.DEAD, planned.error)
+        if (ended_by := self._ending(planned, event)) is not None:
+            return _End(DeliveryState.CANCELLED, f"until: {ended_by.id} ({ended_by.type}) came first")
         for name in (action.name for action in route.actions if action.name in planned.needs):
             earlier, need = _assumed_end(ended[route.name, name]), planned.otherwise.get(name, Need.SUCCEEDED)
             if is_met(need, earlier) is False:
@@ -203,9 +242,24 @@ class Simulator:
             if not is_met(need, earlier):
                 return _End(DeliveryState.BLOCKED, f"waits for {name}, which is {earlier.state}")
         holder = self._taken.get(planned.once_key or "") or self._stand_in.assumed.done_once.get(planned.once_key or "")
-        if holder is not None:
+        if holder is not None and not (self._is_another_look and holder == delivery_id):
             return _End(DeliveryState.SKIPPED, f"{ONCE_PER}{holder} has done it")
         return None
+
+    def _ending(self, planned: PlannedDelivery, event: Event) -> Event | None:
+        """The event that has cancelled a delivery of this one, which happened before it."""
+        ended = self._ended.get(planned.until_key or "")
+        own = (event.created_at or event.received_at, self._came[event.id])
+        return ended[2] if ended is not None and ended[:2] > own else None
+
+
+def _acts_at(event: Event, planned: PlannedDelivery, action: ActionUse) -> tuple[datetime, str | None]:
+    """When a delivery is to act, by itself, and why then."""
+    acts_at = max(planned.waits_until or event.received_at, event.received_at)
+    why = None if planned.waits_until is None else wait_reason(planned.waits_until, planned.why_later)
+    if action.later is not None and (closed := until_open(action.later, acts_at)) is not None:
+        return acts_at + timedelta(seconds=closed[1]), closed[0]
+    return acts_at, why
 
 
 _WORDS = {

@@ -30,6 +30,7 @@ class ExplainedAction:
     reason: str | None  # why it would not succeed, or what to know where it does
     decided_by: Sequence[str]  # the values that its `if` saw
     rendered: Any | None
+    waits: str | None = None  # until when, in words, where it does not act at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ def _action(delivery: SimulatedDelivery, masker: Maskers) -> ExplainedAction:
         reason=masker.mask(delivery.reason),
         decided_by=masker.mask(_values(delivery.action.condition, delivery.scope)) if judged else [],
         rendered=masker.mask(delivery.rendered),
+        waits=masker.mask(delivery.why_later) if delivery.waits_until is not None else None,
     )
 
 

@@ -41,7 +41,7 @@ TABLES = (
         ("seq", "id", "event_seq", "run_id", "account", "route", "action", "needs", "has_dependents", "state", "held",
          "due_at", "attempts", "runs", "created_at", "finished_at", "claimed_at", "lease_until", "token", "judged",
          "once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched",
-         "digest", "word"),
+         "digest", "word", "waits_until", "until_key"),
         booleans=("has_dependents", "held", "judged"),
     ),
     _Table(
@@ -57,6 +57,12 @@ TABLES = (
          "body"),
     ),
     _Table("done_once", ("once_key", "delivery_id", "done_at"), place=("once_key",), lowest=("",)),
+    _Table(
+        "until_events",
+        ("until_key", "event_seq", "event_id", "event_type", "happened_at", "seen_at"),
+        place=("until_key",),
+        lowest=("",),
+    ),
     _Table(
         "connections",
         ("name", "version", "state", "since", "until", "reason", "failures", "pauses", "failed_delivery"),

@@ -45,10 +45,15 @@ def is_by_kind(where: EventFilter) -> bool:
     return not names_few(where) and bool(where.accounts or where.types or where.states)
 
 
+def names_few_deliveries(where: DeliveryFilter) -> bool:
+    """Whether a filter leads to few deliveries by itself, or by an index of its own."""
+    return bool(where.ids or where.event_ids or where.waiting)
+
+
 def is_by_delivery_kind(where: DeliveryFilter) -> bool:
     """The same of a filter on deliveries."""
     narrowed = where.accounts or where.routes or where.actions or where.states or where.lanes is not None
-    return bool(narrowed) and not (where.ids or where.event_ids)
+    return bool(narrowed) and not names_few_deliveries(where)
 
 
 def dead_causes(rows: Iterable[Iterable[Any]]) -> list[DeadCause]:

@@ -21,6 +21,11 @@ in the same transaction. When one is skipped or cancelled, those that need it, d
 One that is skipped with a reason that begins with DRY_RUN counts as succeeded here, but has no output; a retry of it
 blocks again those that were dry because of it.
 
+*Later.* A delivery with `waits_until` is not due before, also where what it needs is done earlier, and whatever becomes
+of the clock. One with an `until_key` is cancelled by the first event that `ends` that key and happened after its own
+event (a later `created`; in the same second, a later arrival), whichever of the two is added first: in the transaction
+of the later add, where it is blocked or pending then; where it runs, as soon as it would be tried again.
+
 *Memory.* An event's id is known, and a `once_key` that was done is honoured, for at least REMEMBERED_SECONDS, also
 after `purge` has removed all else of it.
 
@@ -115,7 +120,8 @@ class IntakeStore(Protocol):
         last 45 days, is a duplicate and changes nothing; so is one whose `twin` another event of the account has.
         Raises StoreUnavailable.
 
-        A planned delivery with `error` begins dead, with that reason. One with `needs` begins blocked.
+        A planned delivery with `error` begins dead, with that reason. One with `needs` begins blocked, and one
+        whose `until` has come already cancelled.
         """
 
     async def replay(
@@ -283,7 +289,8 @@ class PeopleStore(Protocol):
 
     async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, ChangeResult]:
         """Revives dead, cancelled or skipped deliveries: same ids, attempts counted afresh, due now (blocked again
-        where their needs have not succeeded); pending ones become due now. By id, what came of each. Where another
+        where their needs have not succeeded); pending ones become due now. An event that came before does not
+        cancel again what it had cancelled. By id, what came of each. Where another
         delivery succeeded on the same `once_key`, it is refused and names that one. What was fetched for a revived
         delivery's run is forgotten, so that it asks afresh.
         """

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from gateway.core.later import wait_reason
 from gateway.core.model import (
     Attempt,
     AttemptOutcome,
@@ -72,6 +73,8 @@ class DeliveryRow(NamedTuple):
     order_key: str | None
     reason: str | None
     last_error: str | None
+    waits_until: int | None
+    until_key: str | None
     rendered: str | None
     output: str | None
     word: str | None
@@ -132,6 +135,16 @@ def beginning(planned: PlannedDelivery) -> tuple[str, str | None]:
     if planned.skipped is not None:
         return "skipped", planned.skipped
     return ("dead", planned.error) if planned.error is not None else ("blocked" if planned.needs else "pending", None)
+
+
+def planned_reason(planned: PlannedDelivery) -> str | None:
+    """Why a delivery waits that is planned for later."""
+    return None if planned.waits_until is None else wait_reason(planned.waits_until, planned.why_later)
+
+
+def until_reason(event_id: str, event_type: str) -> str:
+    """Why a delivery was cancelled whose `until` names an event that has come."""
+    return f"until: {event_id} ({event_type}) came first"
 
 
 def digest_reason(delivery_id: str) -> str:
@@ -203,6 +216,8 @@ def delivery_of(columns: Iterable[Any]) -> Delivery:
         output=None if row.output is None else json.loads(row.output),
         event_id=row.event_id,
         event_type=row.event_type,
+        waits_until=None if row.waits_until is None or state.is_final else moment(row.waits_until),
+        until_key=row.until_key,
     )
 
 

@@ -97,7 +97,7 @@ def wanted_endpoints(
         patterns = {
             pattern
             for route in taken
-            for pattern in route.events
+            for pattern in (*route.events, *route.until_events)
             if not is_thin(pattern)
             and (route.connected_accounts - {OWN} if is_connect else OWN in route.connected_accounts)
         }

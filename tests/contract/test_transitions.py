@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from gateway.core.model import (
 )
 from gateway.store.protocol import Store
 from tests.conftest import Clock
-from tests.contract.test_store import DEAD, EXPIRED, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
+from tests.contract.test_store import DEAD, EXPIRED, NOW, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
 
 Change = tuple[DeliveryState | None, DeliveryState, ChangedBy]
 TABLE: set[Change] = {(row.source, row.target, row.by) for row in TRANSITIONS}
@@ -54,9 +55,17 @@ class Scene:
     async def add(self, *actions: tuple[str, ...], once: str | None = None, **how: Any) -> None:
         """An event that owes actions, each with what it needs."""
         self._events += 1
+        event = replace(an_event(f"evt_{self._events}"), created_at=NOW)
         planned = [replace(owed(*action, once=once), **how) for action in actions]
-        await self.store.add(an_event(f"evt_{self._events}"), planned)
+        await self.store.add(event, planned)
         await self.note(ChangedBy.INTAKE)
+
+    async def end(self, until: str) -> None:
+        """An event that cancels what waits by that key."""
+        self._events += 1
+        event = replace(an_event(f"evt_{self._events}"), created_at=NOW + timedelta(days=1), ends=(until,))
+        await self.store.add(event, [])
+        await self.note(ChangedBy.STORE)
 
     async def id(self, action: str) -> str:
         """Of the newest delivery of that action."""
@@ -128,6 +137,27 @@ async def test_every_transition_of_the_table_happens_and_no_other(
     await store.due()
     await scene.note(ChangedBy.STORE)
     await scene.cancel("j")
+    await scene.add(("s",), until_key="s")
+    await scene.end("s")
+    await scene.add(("t", "u"), until_key="t")
+    await scene.end("t")
+    await scene.end("v")
+    await scene.add(("v",), until_key="v")
+    await scene.add(("w",), until_key="w")
+    (claim,) = await scene.claim()
+    await scene.end("w")
+    assert await store.finish(claim.delivery.id, claim.token, later(0))
+    await scene.note(ChangedBy.GATEWAY, [claim.delivery.id])
+    await scene.add(("x",), until_key="x")
+    assert len(await scene.claim()) == 1
+    await scene.end("x")
+    clock.forward(61)
+    if not store.is_shared:
+        await store.close()
+        scene.store = store = place()
+        await store.start()
+    await store.due()
+    await scene.note(ChangedBy.STORE)
     await scene.add(("k",), skipped=f"{DISABLED}route r says `enabled: false`")
     await scene.add(("l",), ("m", "l"))
     await scene.run("l", replace(SKIPPED, reason=f"{DRY_RUN}nothing is sent"))

@@ -11,8 +11,9 @@ import pytest
 import structlog
 
 from gateway.core.envelope import parse_event
+from gateway.core.keys import key_of
 from gateway.core.model import DONE, DeliveryState, Finish, PlannedDelivery
-from gateway.core.routing import RouteTable, key_of, plan
+from gateway.core.routing import RouteTable, plan
 from gateway.delivery.attempt import AttemptContext, run_attempt
 from gateway.delivery.resources import Resources
 from gateway.simulation.explain import explain
@@ -66,7 +67,7 @@ DISABLED_ORDERS = "disabled: route orders says `enabled: false`"
 def test_routing_keeps_its_keys_and_what_it_could_not_judge(tmp_path: Path, key: str, is_judged: bool) -> None:
     (route,) = loaded(tmp_path, ORDERS.replace("KEY", key)).routes
     once_key = key_of("acme", "orders", "ship", "cs_1") if is_judged else None
-    assert plan([route], "acme", lambda: {"object": {"id": "cs_1"}}) == [
+    assert plan([route], an_event(), lambda: {"object": {"id": "cs_1"}}) == [
         PlannedDelivery("orders", "ship", once_key=once_key, is_judged=is_judged, skipped=DISABLED_ORDERS)
     ]
 

@@ -124,9 +124,8 @@ def route_lines(route: ExplainedRoute) -> Iterator[str]:
         for line in drawn(route.actions):
             yield f"            {line}"
     for action in route.actions:
-        yield f"    {action.name} ({action.uses}) {_ENDS[action.state]}" + (
-            f": {action.reason}" if action.reason else ""
-        )
+        ends = f"{action.waits}, and then {_ENDS[action.state]}" if action.waits else _ENDS[action.state]
+        yield f"    {action.name} ({action.uses}) {ends}" + (f": {action.reason}" if action.reason else "")
         for part in action.decided_by:
             yield f"          {part}"
         if action.rendered is not None:

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 
 from gateway.config.diagnostics.problem import Problem
 from gateway.config.yaml.document import Source
+from gateway.config.yaml.nodes import Path_
 from gateway.core.errors import Where
 from gateway.core.internal_events import is_own
 from gateway.core.model import Account, Route
@@ -67,12 +68,12 @@ def _check_api_key(account: Account, source: Source) -> Iterator[Problem]:
         yield Problem(where, message, hint, "warning", "api-key")
 
 
-def check_events(route: str, patterns: Sequence[str], source: Source) -> Iterator[Problem]:
+def check_patterns(at: Path_, patterns: Sequence[str], source: Source) -> Iterator[Problem]:
     """Patterns that are none, that match no type Stripe has, or the one event that cannot wait in a queue."""
     for i, pattern in enumerate(patterns):
         problem = _event_fault(pattern)
         if problem is not None:
-            where = source.where(("routes", route, "events", i))
+            where = source.where((*at, i))
             yield dataclasses.replace(problem, where=where)
 
 

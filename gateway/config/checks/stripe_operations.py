@@ -246,6 +246,8 @@ FILTERS: Mapping[str, Callable[[Walk, nodes.Filter, Types, EventCase], None]] = 
 _NULL_IN: Mapping[str, tuple[str, str]] = {
     "to": ("a dead letter, for nobody is written to", "say `if: {0}`"),
     "key": ("a dead letter, for null names no row", "say `if: {0}`, or take an id that is always there"),
+    "at": ("a dead letter, for nobody knows when it is to act", "say `if: {0}` on the route"),
+    "same": ("no event can cancel the action then", "take a field that is always there"),
     "once_per": ("such an event has no key, and acts whatever others did", "write {0} or object.id"),
     "order_by": ("such an event has no key, and waits for no other", "write {0} or object.id"),
 }

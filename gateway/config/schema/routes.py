@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
+from gateway.config.schema.later import After, DuringSettings, UntilSettings
 from gateway.config.schema.types import ApiVersion, Bound, Expand, Section, Timeout, WantedConnected
 from gateway.core.model import Approve, Debounce, Digest, RetryPolicy
 from gateway.plugin import Duration, Name
@@ -181,6 +182,29 @@ class ActionSettings(Section):
     )
     dry_run: bool = Field(
         False, description="true: everything happens but the sending; what would go out is kept.", examples=[True]
+    )
+    after: After | None = Field(None, description="Acts so long after the event happened.", examples=["3d"])
+    at: str | None = Field(
+        None,
+        title="expression",
+        description="Acts at this time: Unix seconds or a time, told when the event arrives, from the event alone.",
+        examples=["{{ object.trial_end | timestamp }}"],
+    )
+    during: DuringSettings | None = Field(
+        None,
+        description="Acts only within these hours, also when it is tried again.",
+        examples=[{"days": "mon-fri", "hours": "09:00-18:00", "timezone": "Europe/Berlin"}],
+    )
+    still_if: str | None = Field(
+        None,
+        title="expression",
+        description="Judged when its time has come, with the object as fetch brings it then; false: it is skipped.",
+        examples=["object.status == 'past_due'"],
+    )
+    until: UntilSettings | None = Field(
+        None,
+        description="Cancelled when such an event comes first.",
+        examples=[{"events": ["invoice.paid"], "same": "object.customer"}],
     )
 
 

@@ -20,6 +20,7 @@ from gateway.core.model.deliveries import (
     GATEWAY_DIED,
     LEASE_ENDED,
     TRANSITIONS,
+    WAITS,
     Attempt,
     AttemptOutcome,
     Burst,
@@ -41,9 +42,11 @@ from gateway.core.model.deliveries import (
     sources_of,
 )
 from gateway.core.model.events import TEST_EVENT_ID, Event, EventFilter, EventSource, EventState, Fetched
+from gateway.core.model.expressions import Expression, TimeExpression
+from gateway.core.model.later import Hours, Later, Until
 from gateway.core.model.needs import DRY_RUN, NEEDED, End, Need, was_dry
 from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, RejectedFilter, RejectedRequest
-from gateway.core.model.routes import ActionUse, Approve, Debounce, Digest, Expression, Fetch, RetryPolicy, Route
+from gateway.core.model.routes import ActionUse, Approve, Debounce, Digest, Fetch, RetryPolicy, Route
 from gateway.core.model.word import Word
 
 __all__ = [
@@ -60,6 +63,7 @@ __all__ = [
     "STRIPE_KEEPS_SECONDS",
     "TEST_EVENT_ID",
     "TRANSITIONS",
+    "WAITS",
     "Account",
     "ActionUse",
     "Approve",
@@ -90,7 +94,9 @@ __all__ = [
     "Finish",
     "Gathered",
     "Held",
+    "Hours",
     "Lane",
+    "Later",
     "Need",
     "Outcome",
     "PlannedDelivery",
@@ -104,7 +110,9 @@ __all__ = [
     "RetryPolicy",
     "Route",
     "SharedRate",
+    "TimeExpression",
     "Transition",
+    "Until",
     "Word",
     "is_by_death",
     "route_status_name",

@@ -21,7 +21,7 @@ class DeliveryState(StrEnum):
     RUNNING = "running"  # claimed by a gateway, under a lease
     SUCCEEDED = "succeeded"
     SKIPPED = "skipped"  # was not owed after all: its `if` was false, `once_per`, a skipped need
-    CANCELLED = "cancelled"  # a person ended it
+    CANCELLED = "cancelled"  # a person ended it, or an event of its `until`
     DEAD = "dead"  # will not be retried by itself
     EXPIRED = "expired"  # too old to be sent
 
@@ -59,13 +59,16 @@ TRANSITIONS = tuple(
         ("", "pending", ChangedBy.INTAKE, "an event is routed or replayed"),
         ("", "blocked", ChangedBy.INTAKE, "it needs others of its run"),
         ("", "dead", ChangedBy.INTAKE, "routing raised an error"),
+        ("", "cancelled", ChangedBy.INTAKE, "an event of its until came before"),
         ("", "skipped", ChangedBy.INTAKE, "its route is disabled"),
         ("blocked", "pending", ChangedBy.STORE, "all that it needs has ended as it should"),
         ("blocked", "skipped", ChangedBy.STORE, "one that it needs has ended otherwise"),
         ("blocked", "cancelled", ChangedBy.PERSON, "cancels it"),
+        ("blocked", "cancelled", ChangedBy.STORE, "an event of its until has come"),
         ("pending", "running", ChangedBy.GATEWAY, "claims it, when due and in its turn"),
         ("pending", "skipped", ChangedBy.STORE, "its once_per is done, or another event acts for its own"),
         ("pending", "cancelled", ChangedBy.PERSON, "cancels it"),
+        ("pending", "cancelled", ChangedBy.STORE, "an event of its until has come"),
         ("running", "succeeded", ChangedBy.GATEWAY, "its action is done"),
         (
             "running",
@@ -79,6 +82,8 @@ TRANSITIONS = tuple(
         ("running", "expired", ChangedBy.GATEWAY, "is older than its expires allows"),
         ("running", "pending", ChangedBy.STORE, "its lease ended"),
         ("running", "cancelled", ChangedBy.PERSON, "cancels it"),
+        ("running", "cancelled", ChangedBy.GATEWAY, "would try again, and an event of its until has come"),
+        ("running", "cancelled", ChangedBy.STORE, "its lease ended, and an event of its until has come"),
         ("skipped", "pending", ChangedBy.PERSON, "retries it"),
         ("skipped", "blocked", ChangedBy.PERSON, "retries it, and its needs are not done"),
         ("skipped", "blocked", ChangedBy.STORE, "one that it needs is retried"),
@@ -104,6 +109,10 @@ def sources_of(target: DeliveryState, by: ChangedBy) -> frozenset[DeliveryState]
 
 DISABLED = "disabled: "
 """How the reason of a delivery begins that was skipped because its route says `enabled: false`."""
+
+
+WAITS = "waits until "
+"""How the reason of a delivery begins that was planned for later, or came outside its hours; a time follows."""
 
 
 GATEWAY_DIED = "the gateway died during this attempt; whether it took effect is not known"
@@ -146,6 +155,10 @@ class PlannedDelivery:
     could not decide (an `if` that raised): the delivery begins as a dead letter with that text. Those that need it are
     planned beside it, unjudged as well: their keys are known once the route is judged. `skipped` is set where the route
     is disabled: the delivery begins skipped for that reason, which begins with DISABLED.
+
+    One with `waits_until` in the future is not due before, and is planned without keys and unjudged: while it waits it
+    holds nobody up, and takes its turn when its time has come. `until_key` names the events that cancel it: those that
+    happened later than its own (see Event.ends).
     """
 
     route: str
@@ -154,9 +167,12 @@ class PlannedDelivery:
     once_key: str | None = None
     order_key: str | None = None
     error: str | None = None
-    is_judged: bool = True  # False only after a routing error
+    is_judged: bool = True  # False only after a routing error, or for later
     skipped: str | None = None
     otherwise: Mapping[str, Need] = field(default_factory=dict)
+    waits_until: datetime | None = None
+    why_later: str | None = None  # why it waits, such as `after: 3d`
+    until_key: str | None = None
 
 
 class Lane(NamedTuple):
@@ -186,7 +202,7 @@ class Delivery:
     finished_at: datetime | None
     reason: str | None  # why it is dead, skipped, cancelled or waits
     last_error: str | None
-    is_judged: bool  # whether the route's `if` said yes; False only after a routing error
+    is_judged: bool  # whether the route's `if` said yes; False after a routing error, and until its time comes
     waits_for_turn: bool  # pending, but `order_by` or `once_per` lets another go first
     once_key: str | None = None
     order_key: str | None = None
@@ -194,6 +210,8 @@ class Delivery:
     output: Any = None
     otherwise: Mapping[str, Need] = field(default_factory=dict)  # how needs have to end that have not to succeed
     word: Word = field(default_factory=Word)  # what people said of it
+    waits_until: datetime | None = None  # planned for then, or its hours begin then; None once it was claimed
+    until_key: str | None = None  # of the events that cancel it
 
     @property
     def lane(self) -> Lane:
@@ -237,10 +255,13 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A claim that is given up without an attempt, and costs none. It keeps its place, or waits for `wait_seconds`."""
+    """A claim that is given up without an attempt, and costs none. It keeps its place, or waits for `wait_seconds`;
+    with a reason that begins with WAITS, by the calendar. An `until_key` is kept with it.
+    """
 
     reason: str | None = None  # why it waits
     wait_seconds: float = 0.0
+    until_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,3 +314,4 @@ class DeliveryFilter:
     states: Sequence[str] = ()
     since: datetime | None = None  # made at or after
     until: datetime | None = None  # made before
+    waiting: bool = False  # only those with `waits_until`

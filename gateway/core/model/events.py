@@ -51,6 +51,7 @@ class Event:
     snapshot_event: str | None = None  # of a thin event: the id of the snapshot event that says the same
     twin: str | None = None  # what both forms of one event share, where routes want both; not read back from the store
     written_for: str | None = None  # the version that the account's templates were written for, where it is another
+    ends: Sequence[str] = ()  # keys of `until` whose waiting deliveries it cancels; not read back from the store
     trace: str | None = None  # its trace context, which its deliveries' attempts go on; None: tracing was off
 
     @property

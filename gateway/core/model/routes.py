@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from gateway.core.errors import Where
 from gateway.core.model.accounts import OWN
 from gateway.core.model.deliveries import DISABLED
+from gateway.core.model.expressions import Expression
+from gateway.core.model.later import Later
 from gateway.core.model.needs import Need
-
-
-class Expression(Protocol):
-    """A compiled Jinja expression, such as a route's `if`."""
-
-    @property
-    def source(self) -> str:
-        """The text as written."""
-
-    @property
-    def where(self) -> Where:
-        """Its place in the YAML."""
-
-    def prepare(self) -> None:
-        """Does now what the first `evaluate` would do: an event need not wait for it."""
-
-    def evaluate(self, scope: Mapping[str, Any]) -> Any:
-        """The expression's native value. Raises TemplateError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +80,7 @@ class ActionUse:
     otherwise: Mapping[str, Need] = field(default_factory=dict)  # how needs have to end that have not to succeed
     expires_seconds: float | None = None  # what is older is not sent any more
     approve: Approve | None = None
+    later: Later | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +109,12 @@ class Route:
     def why_disabled(self) -> str | None:
         """Why its deliveries are skipped; None where they are not."""
         return None if self.is_enabled else f"{DISABLED}route {self.name} says `enabled: false`"
+
+    @property
+    def until_events(self) -> tuple[str, ...]:
+        """The types or globs of all events that cancel one of its actions."""
+        untils = (action.later.until for action in self.actions if action.later is not None)
+        return tuple(dict.fromkeys(pattern for until in untils if until is not None for pattern in until.events))
 
     def action(self, name: str) -> ActionUse | None:
         """The action of that name, or None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from gateway.config.yaml.nodes import Path_
 from gateway.core.internal_events import account_named
 from gateway.core.spelling import did_you_mean
 from gateway.simulation.cases.matchers import lint
-from gateway.simulation.cases.schema import CaseFile, CaseSettings, Expected
+from gateway.simulation.cases.schema import CaseFile, CaseSettings, CaseStep, Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Case:
     settings: CaseSettings
     expected: Expected | None  # None: nothing
     source: Source
+    then: tuple[tuple[CaseStep, Expected], ...] = ()
 
     @property
     def at(self) -> Path_:
@@ -69,6 +70,7 @@ def load_cases(path: Path) -> tuple[list[Case], list[Problem]]:
                 settings=settings,
                 expected=expected,
                 source=source,
+                then=_steps(settings.then, (*at, "then"), source, problems),
             )
         )
     return cases, _excerpted(problems, source)
@@ -86,6 +88,20 @@ def _validated(model: Any, value: Any, at: Path_, source: Source, problems: list
     except ValidationError as error:
         problems += problems_of(error, value, model, source, at)
         return None
+
+
+def _steps(
+    steps: Sequence[CaseStep], at: Path_, source: Source, problems: list[Problem]
+) -> tuple[tuple[CaseStep, Expected], ...]:
+    """Later times with what is expected then, in their order."""
+    sound = []
+    for i, step in enumerate(steps):
+        if i and step.at < steps[i - 1].at:
+            problems.append(Problem(source.where((*at, i, "at")), "is earlier than the step before it"))
+        expected = _expected(step.expect, (*at, i, "expect"), source, problems)
+        if expected is not None:
+            sound.append((step, expected))
+    return tuple(sound)
 
 
 def _expected(written: Any, at: Path_, source: Source, problems: list[Problem]) -> Expected | None:
@@ -142,10 +158,12 @@ def _unknown_names(case: Case, config: Config) -> Iterator[Problem]:
                 where = case.source.where_key((*at, section, name))
                 yield Problem(where, f"unknown action {name!r}", did_you_mean(name, every), code="unknown-action")
     if case.expected is not None:
-        yield from _unknown_expected(case, case.expected, config)
+        yield from _unknown_expected(case, case.expected, (*at, "expect"), config)
+    for i, (_, expected) in enumerate(case.then):
+        yield from _unknown_expected(case, expected, (*at, "then", i, "expect"), config)
 
 
-def _unknown_expected(case: Case, expected: Expected, config: Config) -> Iterator[Problem]:
+def _unknown_expected(case: Case, expected: Expected, here: Path_, config: Config) -> Iterator[Problem]:
     routes = {route.name: {action.name for action in route.actions} for route in config.routes}
     named: list[tuple[Path_, str, dict[Path_, str]]] = []
     expected_routes = expected.routes or []
@@ -163,11 +181,11 @@ def _unknown_expected(case: Case, expected: Expected, config: Config) -> Iterato
         named.append((("deliveries", name), name, actions))
     for at, name, actions in named:
         if name not in routes:
-            where = case.source.where_key((*case.at, "expect", *at))
+            where = case.source.where_key((*here, *at))
             yield Problem(where, f"unknown route {name!r}", did_you_mean(name, routes), code="unknown-route")
             continue
         for path, action in actions.items():
             if action not in routes[name]:
-                where = case.source.where_key((*case.at, "expect", *path))
+                where = case.source.where_key((*here, *path))
                 hint = did_you_mean(action, routes[name])
                 yield Problem(where, f"route {name} has no action {action!r}", hint, code="unknown-action")

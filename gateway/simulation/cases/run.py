@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gateway.config.load import Config
@@ -19,8 +19,9 @@ from gateway.simulation import Assumed, SimulatedDelivery, SimulationResult, Sim
 from gateway.simulation.cases.events import EventMistake, case_event, case_object
 from gateway.simulation.cases.load import Case
 from gateway.simulation.cases.matchers import ABSENT, Difference, differences, text_difference
-from gateway.simulation.cases.schema import Expected, ExpectedDelivery
+from gateway.simulation.cases.schema import Expected, ExpectedDelivery, parse_offset
 from gateway.simulation.explain import why_matched
+from gateway.templating.filters import timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,14 @@ async def run_case(case: Case, config: Config, clock: Callable[[], float] = time
         results = await _simulated(case, config)
     except _Mistake as mistake:
         return CaseResult(case, (mistake.failure,), clock() - start)
-    failures = tuple(_Comparison(case, config, results[-1]).failures())
-    return CaseResult(case, failures, clock() - start, tuple(results))
+    wanted = [((*case.at, "expect"), case.expected)]
+    wanted += [((*case.at, "then", i, "expect"), expected) for i, (_, expected) in enumerate(case.then)]
+    failures = [
+        failure
+        for (at, expected), result in zip(wanted, results[-len(wanted) :], strict=True)
+        for failure in _Comparison(case, config, result, at, expected).failures()
+    ]
+    return CaseResult(case, tuple(failures), clock() - start, tuple(results))
 
 
 class _Mistake(Exception):  # noqa: N818
@@ -75,6 +82,7 @@ class _Mistake(Exception):  # noqa: N818
 
 
 async def _simulated(case: Case, config: Config) -> list[SimulationResult]:
+    """What has become of the earlier events, and then of the case's own when it came, and at each later time."""
     settings = case.settings
     simulator = Simulator(config)
     results = [
@@ -84,33 +92,79 @@ async def _simulated(case: Case, config: Config) -> list[SimulationResult]:
         for i, earlier in enumerate(settings.earlier)
     ]
     event = _event(case, config, settings.event, ("event",))
+    happened_at = event.received_at
     assumed = Assumed(
-        settings.outputs, settings.failures, _fetched(case, event), answers=settings.answers, expands=False
+        settings.outputs,
+        settings.failures,
+        _fetched(case, settings.fetch, event, ("fetch",)),
+        answers=settings.answers,
+        expands=False,
     )
-    return [*results, await simulator.simulate(event, assumed)]
+    results.append(as_of(await simulator.simulate(event, assumed), happened_at))
+
+    async def later(now: datetime, before: SimulationResult, assumed: Assumed) -> SimulationResult:
+        ended = {(d.route, d.action.name): d for d in before.deliveries if d.state.is_final}
+        result = as_of(await simulator.simulate(event, assumed, now=now), now)
+        return replace(result, deliveries=tuple(ended.get((d.route, d.action.name), d) for d in result.deliveries))
+
+    for i, (step, _) in enumerate(case.then):
+        now = happened_at + timedelta(seconds=step.at)
+        if step.fetch is not None:
+            assumed = replace(assumed, fetched=_fetched(case, step.fetch, event, ("then", i, "fetch")))
+        assumed = replace(assumed, answers={**assumed.answers, **step.answers})
+        before = results[-1]
+        if step.event is not None:  # what was due before it came has acted
+            before = await later(now - timedelta(microseconds=1), before, assumed)
+            at: Path_ = ("then", i, "event")
+            other = _event(case, config, step.event, at, default_created=int(now.timestamp()))
+            await simulator.simulate(other, Assumed(settings.outputs), f"dlv_then_{i + 1}", now=now)
+        results.append(await later(now, before, assumed))
+    return results
 
 
-def _fetched(case: Case, event: Event) -> dict[str, Any] | None:
-    if case.settings.fetch is None:
+def as_of(result: SimulationResult, now: datetime) -> SimulationResult:
+    """The same at a time: what waits until a later one is pending, and what needs that is blocked."""
+    deliveries: dict[tuple[str, str], SimulatedDelivery] = {}
+    for delivery in result.deliveries:
+        if delivery.waits_until is not None and delivery.waits_until > now:
+            needed = [need for need in delivery.action.needs if not deliveries[delivery.route, need].state.is_final]
+            reason = f"waits for {needed[0]}, which waits itself" if needed else delivery.why_later
+            state = DeliveryState.BLOCKED if needed else DeliveryState.PENDING
+            delivery = replace(delivery, state=state, reason=reason, rendered=None, unknown=None)
+        deliveries[delivery.route, delivery.action.name] = delivery
+    return replace(result, deliveries=tuple(deliveries.values()))
+
+
+def _fetched(case: Case, written: Any, event: Event, at: Path_) -> dict[str, Any] | None:
+    if written is None:
         return None
     try:
-        return case_object(case.settings.fetch, case.folder, parse_json(event.body))
+        return case_object(written, case.folder, parse_json(event.body))
     except EventMistake as mistake:
-        raise _mistaken(case, ("fetch",), mistake) from None
+        raise _mistaken(case, at, mistake) from None
 
 
-def _event(case: Case, config: Config, written: Any, at: Path_) -> Event:
+def _event(case: Case, config: Config, written: Any, at: Path_, default_created: int | None = None) -> Event:
+    """It comes when it happens."""
     first = next(iter(config.accounts))
     account = config.account(case.account or first)
     assert account is not None  # the names of a case are known
     try:
         envelope = case_event(written, case.folder, f"{case.name} {at}", account.livemode)
         owner = case.account or usual_account(str(envelope.get("type")), first)
-        return parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
+        if default_created is not None and "object" in envelope and not _says_created(written):
+            thin_text = datetime.fromtimestamp(default_created, UTC).isoformat()
+            envelope["created"] = thin_text if isinstance(envelope.get("created"), str) else default_created
+        event = parse_event(json.dumps(envelope).encode(), owner, datetime.now(UTC))
+        return replace(event, received_at=event.created_at or event.received_at)
     except EventMistake as mistake:
         raise _mistaken(case, at, mistake) from None
     except EnvelopeError as error:
         raise _Mistake(Failure(case.source.where((*case.at, *at)), "event", str(error), ABSENT, ABSENT)) from None
+
+
+def _says_created(written: Any) -> bool:
+    return isinstance(written, Mapping) and ("created" in written or "file" in written)
 
 
 def _mistaken(case: Case, at: Path_, mistake: EventMistake) -> _Mistake:
@@ -122,17 +176,20 @@ def _mistaken(case: Case, at: Path_, mistake: EventMistake) -> _Mistake:
 class _Comparison:
     """What is expected of a case, and what came of it."""
 
-    def __init__(self, case: Case, config: Config, result: SimulationResult) -> None:
+    def __init__(
+        self, case: Case, config: Config, result: SimulationResult, at: Path_, expected: Expected | None
+    ) -> None:
         self._case = case
         self._config = config
         self._result = result
-        self._at: Path_ = (*case.at, "expect")
+        self._at = at
+        self._expected = expected
         self._found = {(delivery.route, delivery.action.name): delivery for delivery in result.deliveries}
         self._routes = {route.name: route for route in config.routes}
 
     def failures(self) -> Iterator[Failure]:
         """All of them."""
-        expected = self._case.expected
+        expected = self._expected
         if expected is None:
             for route in self._result.routes:
                 yield self._failure((), f"routes.{route}", "matches", ABSENT, self._endings(route), self._why(route))
@@ -207,6 +264,8 @@ class _Comparison:
             yield self._failure(here, what, "ends otherwise", state.value, delivery.state.value, why)
             return
         name: Path_ = (what,)
+        if _is_wanted(wanted.waits_until) and wanted.waits_until is not True:
+            yield from self._waits(delivery, wanted.waits_until, (*at, "waits_until"))
         for key in _REASONED:
             expected = getattr(wanted, key)
             if _is_wanted(expected):
@@ -225,6 +284,21 @@ class _Comparison:
             if need not in waits_for:
                 message = f"does not wait for {need}"
                 yield self._failure((*at, "after", i), what, message, wanted.after, sorted(waits_for))
+
+    def _waits(self, delivery: SimulatedDelivery, written: Any, at: Path_) -> Iterator[Failure]:
+        assert delivery.waits_until is not None  # it is pending
+        try:
+            if isinstance(written, str) and written.startswith("+"):
+                moment = self._result.event.received_at + timedelta(seconds=parse_offset(written))
+            else:
+                moment = timestamp(written)
+        except ValueError as error:
+            yield self._failure(at, f"{delivery.route}.{delivery.action.name}", str(error), written, ABSENT)
+            return
+        if moment != delivery.waits_until:
+            texts = (moment.isoformat(), delivery.waits_until.isoformat())
+            why = (delivery.reason,) if delivery.reason else ()
+            yield self._failure(at, f"{delivery.route}.{delivery.action.name}", "waits until another time", *texts, why)
 
     def _failures_of(self, differing: Iterator[Difference]) -> Iterator[Failure]:
         for difference in differing:
@@ -257,6 +331,8 @@ def _wanted_state(wanted: ExpectedDelivery) -> tuple[DeliveryState, str | None]:
     for key, state in _REASONED.items():
         if _is_wanted(getattr(wanted, key)):
             return state, key
+    if _is_wanted(wanted.waits_until):
+        return DeliveryState.PENDING, "waits_until"
     if wanted.blocked:
         return DeliveryState.BLOCKED, "blocked"
     return DeliveryState.SUCCEEDED, None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from gateway.config.schema.types import Section
 from gateway.plugin import Name
+from gateway.plugin.types import parse_duration
 
 
 def _as_text(value: object) -> object:
@@ -17,6 +19,23 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) else value
 
 
+_OFFSET = r"\+(\d+(ms|s|m|h|d))+"
+
+
+def parse_offset(value: object) -> float:
+    """Seconds of +3d or +3d5h. Raises ValueError."""
+    if isinstance(value, float):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(_OFFSET, value):
+        raise ValueError("expected a time after the event, such as +3d or +3d5h")
+    return sum(map(parse_duration, re.findall(r"\d+[a-z]+", value)))
+
+
+Offset = Annotated[
+    float,
+    BeforeValidator(parse_offset),
+    WithJsonSchema({"type": "string", "pattern": f"^{_OFFSET}$", "examples": ["+3d"]}),
+]
 Environment = dict[str, Annotated[str, BeforeValidator(_as_text)]]
 
 
@@ -28,8 +47,11 @@ class ExpectedDelivery(Section):
     skipped: Any = Field(None, description="true, or a part of the reason, or a matcher.")
     error: Any = Field(None, description="A dead letter: true, or a part of its error, or a matcher.")
     expired: Any = Field(None, description="Too old: true, or a part of the reason, or a matcher.")
-    cancelled: Any = Field(None, description="Nobody said yes: true, or a part of the reason, or a matcher.")
+    cancelled: Any = Field(
+        None, description="By an event of its until, or nobody said yes: true, or a part of the reason, or a matcher."
+    )
     waits: Any = Field(None, description="For a yes: true, or a part of the reason, or a matcher.")
+    waits_until: Any = Field(None, description="It waits: true, or until when, as +3d after the event or as a time.")
     blocked: bool = Field(False, description="true: something it needs is dead, so it waits.")
     after: list[Name] | None = Field(None, description="Actions it must wait for, directly or through others.")
     once_per: Any = Field(None, description="The value of the route's once_per.")
@@ -46,6 +68,18 @@ class Expected(Section):
     )
 
 
+class CaseStep(Section):
+    """What is so at a later time."""
+
+    at: Offset = Field(description="How long after the event happened.", examples=["+3d"])
+    event: Any = Field(None, description="An event that comes then: a file, a type, or a mapping.")
+    fetch: Any = Field(None, description="What Stripe brings since the step before.")
+    answers: dict[Name, Literal["yes", "no", "nobody"]] = Field(
+        default_factory=dict, description="What somebody has said by then of actions with `approve`."
+    )
+    expect: Any = Field(description="What must have become of the case's event: a mapping: state, routes, deliveries.")
+
+
 class CaseSettings(Section):
     """One case."""
 
@@ -60,6 +94,7 @@ class CaseSettings(Section):
     )
     failures: dict[Name, str] = Field(default_factory=dict, description="Actions that fail for good, and how.")
     expect: Any = Field(description="nothing, or a mapping: state, routes, deliveries.")
+    then: list[CaseStep] = Field(default_factory=list, description="What is so later, one time after the other.")
 
 
 class CaseFile(Section):

@@ -130,6 +130,8 @@ def delivery_terms(where: DeliveryFilter, values: list[Any] | None = None) -> Te
     terms = Terms(values)
     terms.add("d.id = ANY ({}::text[])", where.ids)
     delivery_kind_terms(where, terms)
+    if where.waiting:
+        terms.any_of(["d.waits_until IS NOT NULL AND d.state IN ('blocked', 'pending')"])
     terms.add("d.event_seq = ANY (ARRAY(SELECT seq FROM events WHERE id = ANY ({}::text[])))", where.event_ids)
     terms.add("d.created_at >= {}", None if where.since is None else milliseconds(where.since))
     terms.add("d.created_at < {}", None if where.until is None else milliseconds(where.until))

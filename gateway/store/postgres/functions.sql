@@ -164,7 +164,7 @@ BEGIN
       array_agg(g.reason ORDER BY g.seq)
     INTO event_seqs, run_ids, ended, roots FROM skipped g;
   END LOOP;
-  UPDATE deliveries b SET state = 'pending', due_at = now_at, held = false
+  UPDATE deliveries b SET state = 'pending', due_at = greatest(now_at, b.waits_until), held = false
   WHERE b.seq = ANY (waiting) AND b.state = 'blocked' AND NOT EXISTS (
     SELECT FROM jsonb_array_elements_text(needs_of(b.needs)) AS need WHERE NOT EXISTS (
       SELECT FROM deliveries s WHERE s.event_seq = b.event_seq AND s.run_id = b.run_id AND s.action = need.value
@@ -229,6 +229,51 @@ BEGIN
     PERFORM pass_turn(ARRAY[skipped.order_key], ARRAY[skipped.once_key], '{}');
   END LOOP;
 END
+$$;
+
+
+-- Of deliveries that are not claimed, cancels those whose `until`, by one of these keys, names an event that happened after
+-- their own: that has a later `created`, or in the same second came later. Under the buckets of these keys.
+CREATE OR REPLACE FUNCTION end_waiting(now_at bigint, keys text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  gone record;
+BEGIN
+  FOR gone IN
+    WITH ended AS (
+      UPDATE deliveries d SET state = 'cancelled', held = false, finished_at = now_at, waits_until = NULL,
+        reason = format('until: %s (%s) came first', u.event_id, u.event_type)
+      FROM until_events u, events e
+      WHERE d.until_key = ANY (keys) AND u.until_key = d.until_key AND e.seq = d.event_seq
+        AND d.state IN ('blocked', 'pending')
+        AND (u.happened_at, u.event_seq) > (coalesce(e.created_at, e.received_at), e.seq)
+      RETURNING d.seq, d.event_seq, d.run_id, d.action, d.order_key, d.once_key
+    )
+    SELECT * FROM ended ORDER BY seq
+  LOOP
+    PERFORM lock_keys(ARRAY[gone.order_key, gone.once_key]);
+    PERFORM settle_dependents(now_at, ARRAY[gone.event_seq], ARRAY[gone.run_id], ARRAY[gone.action]);
+    PERFORM pass_turn(ARRAY[gone.order_key], ARRAY[gone.once_key], '{}');
+  END LOOP;
+END
+$$;
+
+
+-- Sets what deliveries that were just made wait for, where `until` may be null, as may `untils`.
+CREATE OR REPLACE FUNCTION plan_waits(w_id text[], w_at bigint[], w_reason text[], w_until text[]) RETURNS void
+LANGUAGE sql AS $$
+  UPDATE deliveries d SET due_at = greatest(d.due_at, g.at), waits_until = g.at, until_key = g.until,
+    reason = coalesce(g.reason, d.reason)
+  FROM unnest(w_id, w_at, w_reason, w_until) AS g(id, at, reason, until)
+  WHERE d.id = g.id AND d.state IN ('blocked', 'pending')
+$$;
+
+
+-- The keys of `until` and, of what these would cancel, those that order it: what add and replay lock at once.
+CREATE OR REPLACE FUNCTION keys_to_end(untils text[]) RETURNS text[] LANGUAGE sql AS $$
+  SELECT untils || ARRAY(
+    SELECT unnest(ARRAY[d.order_key, d.once_key]) FROM deliveries d
+    WHERE d.until_key = ANY (untils) AND d.state IN ('blocked', 'pending')
+  )
 $$;
 
 
@@ -314,6 +359,41 @@ END
 $$;
 
 
+-- As add_events, where deliveries wait or events cancel some: `c_owner` is the place (1, 2, ...) of the event that cancels
+-- what waits by `c_until`.
+CREATE OR REPLACE FUNCTION add_events_later(
+  given_now bigint, e_account text[], e_id text[], e_type text[], e_state text[], e_livemode boolean[],
+  e_created bigint[], e_connected text[], e_object text[], e_version text[], e_source text[], e_written_for text[],
+  e_twin text[], e_body bytea[], d_owner integer[], d_id text[], d_run text[], d_route text[], d_action text[],
+  d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[], unjudged text[],
+  e_trace text[], w_id text[], w_at bigint[], w_reason text[], w_until text[], c_owner integer[], c_until text[]
+) RETURNS boolean[] LANGUAGE plpgsql AS $$
+DECLARE
+  now_at bigint := now_ms(given_now);
+  news boolean[];
+BEGIN
+  PERFORM lock_keys(array_remove(d_once || d_order || keys_to_end(array_remove(w_until || c_until, NULL)), NULL));
+  news := add_events(
+    given_now, e_account, e_id, e_type, e_state, e_livemode, e_created, e_connected, e_object, e_version, e_source,
+    e_written_for, e_twin, e_body, d_owner, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order,
+    d_error, unjudged, e_trace
+  );
+  PERFORM plan_waits(w_id, w_at, w_reason, w_until);
+  INSERT INTO until_events AS k (until_key, event_seq, event_id, event_type, happened_at, seen_at)
+  SELECT DISTINCT ON (g.until) g.until, e.seq, e.id, e.type, coalesce(e.created_at, e.received_at), now_at
+  FROM unnest(c_owner, c_until) AS g(own, until)
+  JOIN events e ON e.account = e_account[g.own] AND e.id = e_id[g.own] AND e.seq > 0
+  WHERE news[g.own]
+  ORDER BY g.until, coalesce(e.created_at, e.received_at) DESC, e.seq DESC
+  ON CONFLICT (until_key) DO UPDATE SET event_seq = excluded.event_seq, event_id = excluded.event_id,
+    event_type = excluded.event_type, happened_at = excluded.happened_at, seen_at = excluded.seen_at
+  WHERE (excluded.happened_at, excluded.event_seq) > (k.happened_at, k.event_seq);
+  PERFORM end_waiting(now_at, array_remove(w_until || c_until, NULL));
+  RETURN news;
+END
+$$;
+
+
 -- Makes new deliveries for a stored event. Returns whether there is such an event.
 CREATE OR REPLACE FUNCTION replay_event(
   given_now bigint, of_account text, of_id text, d_id text[], d_run text[], d_route text[], d_action text[],
@@ -338,6 +418,28 @@ BEGIN
     END IF;
   END IF;
   RETURN true;
+END
+$$;
+
+
+-- As replay_event, where deliveries wait.
+CREATE OR REPLACE FUNCTION replay_event_later(
+  given_now bigint, of_account text, of_id text, d_id text[], d_run text[], d_route text[], d_action text[],
+  d_needs text[], d_dependents boolean[], d_once text[], d_order text[], d_error text[], unjudged text[],
+  w_id text[], w_at bigint[], w_reason text[], w_until text[]
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  untils text[] := array_remove(w_until, NULL);
+  is_there boolean;
+BEGIN
+  PERFORM lock_keys(array_remove(d_once || d_order || keys_to_end(untils), NULL));
+  is_there := replay_event(
+    given_now, of_account, of_id, d_id, d_run, d_route, d_action, d_needs, d_dependents, d_once, d_order, d_error,
+    unjudged
+  );
+  PERFORM plan_waits(w_id, w_at, w_reason, w_until);
+  PERFORM end_waiting(now_ms(given_now), untils);
+  RETURN is_there;
 END
 $$;
 
@@ -496,7 +598,7 @@ BEGIN
     END IF;
   END LOOP;
   UPDATE deliveries d SET state = 'running', token = new_token, lease_until = now_at + lease_ms, claimed_at = now_at,
-    attempts = d.attempts + 1, runs = d.runs + 1
+    waits_until = NULL, attempts = d.attempts + 1, runs = d.runs + 1
   WHERE d.seq = ANY (taken) AND d.state = 'pending';
   IF with_keys > 0 AND cardinality(taken) > with_keys THEN
     taken := ARRAY(
@@ -535,7 +637,8 @@ $$;
 
 
 -- Records how claims ended and releases whoever waited for them. Returns for each whether its lease still held, and at
--- the end whether this may have made work for others. A `wait` of null keeps the due time.
+-- the end whether this may have made work for others. A `wait` of null keeps the due time. A reason that begins
+-- with gateway.core.model.WAITS makes it wait by the calendar. Of one that is handed back, `f_once` is its key of `until`.
 CREATE OR REPLACE FUNCTION finish_claims(
   given_now bigint, f_id text[], f_token text[], f_state text[], f_wait bigint[], f_reason text[], f_rendered text[],
   f_output text[], a_outcome text[], a_started bigint[], a_duration bigint[], a_error text[], f_rekeyed boolean[],
@@ -545,17 +648,19 @@ DECLARE
   now_at bigint := now_ms(given_now);
   orders text[];
   onces text[];
+  untils text[];
   places bigint[];
   ended_events bigint[];
   ended_runs text[];
   ended_actions text[];
 BEGIN
   SELECT array_agg(d.order_key) FILTER (WHERE d.order_key IS NOT NULL),
-    array_agg(d.once_key) FILTER (WHERE d.once_key IS NOT NULL)
-  INTO orders, onces FROM deliveries d WHERE d.id = ANY (f_id) AND d.state = 'running';
+    array_agg(d.once_key) FILTER (WHERE d.once_key IS NOT NULL),
+    array_agg(d.until_key) FILTER (WHERE d.until_key IS NOT NULL)
+  INTO orders, onces, untils FROM deliveries d WHERE d.id = ANY (f_id) AND d.state = 'running';
   orders := orders || array_remove(f_order, NULL);
   onces := onces || array_remove(f_once, NULL);
-  PERFORM lock_keys(orders || onces);
+  PERFORM lock_keys(orders || onces || untils);  -- a new key of `until` is among those of f_once
   WITH ends AS (
     SELECT * FROM unnest(
       f_id, f_token, f_state, f_wait, f_reason, f_rendered, f_output, a_outcome, a_started, a_duration, a_error,
@@ -571,6 +676,8 @@ BEGIN
       output = coalesce(g.output, d.output),
       attempts = d.attempts - (g.outcome IS NULL OR g.outcome = 'interrupted')::integer, runs = d.runs - (g.outcome IS NULL)::integer,
       judged = d.judged OR g.rekeyed,
+      waits_until = CASE WHEN g.state = 'pending' AND starts_with(g.reason, 'waits until ') THEN now_at + g.wait END,
+      until_key = CASE WHEN g.rekeyed THEN d.until_key ELSE coalesce(g.once, d.until_key) END,
       once_key = CASE WHEN g.rekeyed THEN g.once ELSE d.once_key END,
       order_key = CASE WHEN g.rekeyed THEN g.ordering ELSE d.order_key END
     FROM ends g WHERE d.id = g.id AND d.token = g.token AND d.state = 'running'
@@ -592,6 +699,13 @@ BEGIN
   IF orders <> '{}' OR onces <> '{}' THEN
     PERFORM pass_turn(orders, onces, '{}');
   END IF;
+  untils := ARRAY(
+    SELECT DISTINCT d.until_key FROM deliveries d
+    WHERE d.id = ANY (f_id) AND d.state = 'pending' AND d.until_key IS NOT NULL
+  );
+  IF untils <> '{}' THEN
+    PERFORM end_waiting(now_at, untils);
+  END IF;
   RETURN ARRAY(SELECT coalesce(p.place = ANY (places), false) FROM generate_series(1, cardinality(f_id)) AS p(place))
     || (ended_events IS NOT NULL OR orders <> '{}' OR onces <> '{}' OR 'pending' = ANY (f_state));
 END
@@ -606,14 +720,17 @@ DECLARE
   late bigint[];
   orders text[];
   onces text[];
+  untils text[];
   mine bigint[] := '{}';
 BEGIN
-  SELECT array_agg(o.seq), array_agg(o.order_key), array_agg(o.once_key) INTO late, orders, onces FROM (
-    SELECT d.seq, d.order_key, d.once_key FROM deliveries d WHERE d.state = 'running' AND d.lease_until < now_at
+  SELECT array_agg(o.seq), array_agg(o.order_key), array_agg(o.once_key),
+    coalesce(array_agg(o.until_key) FILTER (WHERE o.until_key IS NOT NULL), '{}')
+  INTO late, orders, onces, untils FROM (
+    SELECT d.seq, d.order_key, d.once_key, d.until_key FROM deliveries d WHERE d.state = 'running' AND d.lease_until < now_at
     ORDER BY d.lease_until LIMIT 500
   ) o;
   IF late IS NOT NULL THEN
-    PERFORM lock_keys(orders || onces);
+    PERFORM lock_keys(orders || onces || untils);
     mine := ARRAY(
       SELECT d.seq FROM deliveries d WHERE d.seq = ANY (late) AND d.state = 'running' AND d.lease_until < now_at
       FOR UPDATE SKIP LOCKED
@@ -625,6 +742,9 @@ BEGIN
       last_error = error_text
     WHERE d.seq = ANY (mine) AND d.state = 'running';
     PERFORM pass_turn(orders, onces, '{}');
+    IF untils <> '{}' THEN
+      PERFORM end_waiting(now_at, untils);
+    END IF;
   END IF;
   -- Given while the clock was ahead: whoever holds it has time to renew it, and from a dead one it is taken in a minute.
   UPDATE deliveries d SET lease_until = now_at + 60000 WHERE d.state = 'running' AND d.seq = ANY (ARRAY(
@@ -723,6 +843,7 @@ DECLARE
   now_at bigint := now_ms(given_now);
   key text;
   onces text[];
+  untils text[];
   opens_at bigint;
   own bigint;
   last record;
@@ -735,7 +856,8 @@ BEGIN
     SELECT f.once_key FROM deliveries f
     WHERE f.once_key IS NOT NULL AND (f.id = of_id OR f.order_key = key) AND f.state IN ('pending', 'running')
   );
-  PERFORM lock_keys(ARRAY[key, settled_key] || onces);
+  untils := ARRAY(SELECT f.until_key FROM deliveries f WHERE f.id = of_id AND f.until_key IS NOT NULL);
+  PERFORM lock_keys(ARRAY[key, settled_key] || onces || untils);
   UPDATE deliveries f SET state = 'pending', token = NULL, lease_until = NULL, held = false, reason = why_waits,
     attempts = f.attempts - 1, runs = f.runs - 1
   WHERE f.id = of_id AND f.token = of_token AND f.state = 'running' RETURNING f.seq INTO own;
@@ -749,6 +871,7 @@ BEGIN
   IF opens_at > now_at THEN
     UPDATE deliveries f SET due_at = opens_at WHERE f.seq = own AND f.state = 'pending';
     PERFORM pass_turn(ARRAY[key], onces, hold_in_turn(ARRAY[own]));
+    PERFORM end_waiting(now_at, untils);
     RETURN true;
   END IF;
   SELECT f.seq, f.id INTO last FROM deliveries f JOIN events e ON e.seq = f.event_seq
@@ -768,6 +891,7 @@ BEGIN
   UPDATE deliveries f SET order_key = settled_key, due_at = now_at, held = false, reason = NULL
   WHERE f.seq = last.seq AND f.state = 'pending';
   PERFORM pass_turn(ARRAY[key, settled_key], onces, hold_in_turn(ARRAY[last.seq]));
+  PERFORM end_waiting(now_at, untils);
   RETURN true;
 END
 $$;
@@ -780,11 +904,12 @@ DECLARE
   now_at bigint := now_ms(given_now);
   orders text[];
   onces text[];
+  untils text[];
   was_held boolean;
 BEGIN
-  SELECT ARRAY[f.order_key], ARRAY[f.once_key] INTO orders, onces
+  SELECT ARRAY[f.order_key], ARRAY[f.once_key], array_remove(ARRAY[f.until_key], NULL) INTO orders, onces, untils
   FROM deliveries f WHERE f.id = of_id AND f.token = of_token AND f.state = 'running';
-  PERFORM lock_keys(orders || onces);
+  PERFORM lock_keys(orders || onces || untils);
   UPDATE deliveries f SET state = 'pending', held = false, token = NULL, lease_until = NULL, reason = why,
     word = (jsonb_build_object('until', now_at + within_ms) || coalesce(f.word, '{}')::jsonb)::text,
     due_at = CASE WHEN f.word::jsonb ? 'by' THEN now_at
@@ -793,6 +918,7 @@ BEGIN
   WHERE f.id = of_id AND f.token = of_token AND f.state = 'running' RETURNING true INTO was_held;
   IF was_held THEN
     PERFORM pass_turn(orders, onces, '{}');
+    PERFORM end_waiting(now_at, untils);
   END IF;
   RETURN coalesce(was_held, false);
 END
@@ -871,7 +997,7 @@ BEGIN
     IF d.seq IS NULL THEN
       refusals := refusals || 'there is no such delivery'::text;
     ELSIF d.state = 'pending' THEN
-      UPDATE deliveries f SET due_at = now_at WHERE f.seq = d.seq AND f.state = 'pending';
+      UPDATE deliveries f SET due_at = now_at, waits_until = NULL WHERE f.seq = d.seq AND f.state = 'pending';
       refusals := refusals || NULL::text;
     ELSIF d.state = 'running' THEN
       refusals := refusals || 'it is running now'::text;
@@ -888,7 +1014,8 @@ BEGIN
       refusals := refusals || never;
     ELSE
       UPDATE deliveries f SET state = CASE WHEN d.needs = '[]' THEN 'pending' ELSE 'blocked' END, held = false,
-        due_at = now_at, attempts = 0, reason = NULL, finished_at = NULL, word = word_after_retry(d.word, d.state)
+        due_at = now_at, attempts = 0, reason = NULL, finished_at = NULL, word = word_after_retry(d.word, d.state),
+        waits_until = NULL, until_key = CASE WHEN d.state = 'cancelled' THEN NULL ELSE f.until_key END
       WHERE f.seq = d.seq AND f.state = d.state;
       UPDATE deliveries f SET fetched = NULL WHERE f.id = d.run_id AND f.fetched IS NOT NULL;
       PERFORM revive_dependents(d.event_seq, d.run_id, d.action);
@@ -966,29 +1093,30 @@ DECLARE
 BEGIN
   ahead := ARRAY(SELECT e.seq FROM events e WHERE e.received_at > now_at + 60000 FOR UPDATE SKIP LOCKED);
   IF ahead <> '{}' THEN
-    UPDATE deliveries d SET created_at = least(d.created_at, now_at), due_at = least(d.due_at, now_at)
+    UPDATE deliveries d SET created_at = least(d.created_at, now_at), due_at = greatest(least(d.due_at, now_at), d.waits_until)
     WHERE d.seq = ANY (ARRAY(
       SELECT f.seq FROM deliveries f WHERE f.event_seq = ANY (ahead) AND f.state <> 'running' FOR UPDATE SKIP LOCKED
     )) AND d.state <> 'running';
     UPDATE events e SET received_at = now_at WHERE e.seq = ANY (ahead);
   END IF;
   -- Released by the wrong time: none of these has asked for a wait that a look too early would break.
-  UPDATE deliveries d SET due_at = now_at WHERE d.seq = ANY (ARRAY(
+  UPDATE deliveries d SET due_at = greatest(now_at, d.waits_until) WHERE d.seq = ANY (ARRAY(
     SELECT f.seq FROM deliveries_open f
-    WHERE f.state = 'pending' AND NOT f.held AND f.attempts = 0 AND f.due_at > now_at + 60000
+    WHERE f.state = 'pending' AND NOT f.held AND f.attempts = 0 AND f.due_at > greatest(now_at + 60000, f.waits_until)
     FOR UPDATE SKIP LOCKED
   )) AND d.state = 'pending';
   -- Tried by the wrong time: it waits as long as it was to wait then.
   UPDATE deliveries d SET due_at = now_at + d.due_at - d.claimed_at, claimed_at = now_at WHERE d.seq = ANY (ARRAY(
     SELECT f.seq FROM deliveries_open f
     WHERE f.state = 'pending' AND NOT f.held AND f.due_at > now_at + 60000  -- which the index has
-      AND f.claimed_at > now_at + 60000 AND f.due_at > f.claimed_at
+      AND f.claimed_at > now_at + 60000 AND f.due_at > f.claimed_at AND f.waits_until IS NULL
     FOR UPDATE SKIP LOCKED
   )) AND d.state = 'pending';
   UPDATE deliveries_finished d SET finished_at = now_at WHERE d.seq = ANY (ARRAY(
     SELECT f.seq FROM deliveries_finished f WHERE f.finished_at > now_at + 60000 FOR UPDATE SKIP LOCKED
   ));
   UPDATE done_once p SET done_at = now_at WHERE p.done_at > now_at + 60000;
+  UPDATE until_events k SET seen_at = now_at WHERE k.seen_at > now_at + 60000;
   UPDATE marks m SET marked_at = now_at WHERE m.name IN (
     SELECT n.name FROM marks n WHERE n.marked_at > now_at + 60000 FOR UPDATE SKIP LOCKED
   );
@@ -1067,6 +1195,7 @@ CREATE OR REPLACE FUNCTION forget(most integer, remembered bigint) RETURNS boole
 DECLARE
   ids bigint;
   keys bigint;
+  endings bigint;
 BEGIN
   DELETE FROM events e WHERE e.seq = ANY (ARRAY(
     SELECT n.seq FROM (
@@ -1080,6 +1209,10 @@ BEGIN
     SELECT o.once_key FROM done_once o WHERE o.done_at <= remembered ORDER BY o.done_at LIMIT most
   ));
   GET DIAGNOSTICS keys = ROW_COUNT;
-  RETURN ids = most OR keys = most;
+  DELETE FROM until_events k WHERE k.until_key = ANY (ARRAY(
+    SELECT o.until_key FROM until_events o WHERE o.seen_at <= remembered ORDER BY o.seen_at LIMIT most
+  ));
+  GET DIAGNOSTICS endings = ROW_COUNT;
+  RETURN most IN (ids, keys, endings);
 END
 $$;

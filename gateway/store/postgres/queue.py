@@ -46,6 +46,7 @@ from gateway.store.records import (
     fetched_of,
     milliseconds,
     new_ids,
+    planned_reason,
 )
 
 MOST_ADDED = 1024  # events in one commit: in an overload few would get through otherwise
@@ -60,6 +61,13 @@ ADD = call(
     "bytea[], int[], " + _PLANNED_TYPES + ", text[]",
 )
 REPLAY = call("replay_event", "bigint, text, text, " + _PLANNED_TYPES)
+_WAIT_TYPES = ", text[], bigint[], text[], text[]"
+ADD_LATER = call(
+    "add_events_later",
+    "bigint, text[], text[], text[], text[], bool[], bigint[], text[], text[], text[], text[], text[], text[], "
+    "bytea[], int[], " + _PLANNED_TYPES + ", text[]" + _WAIT_TYPES + ", int[], text[]",
+)
+REPLAY_LATER = call("replay_event_later", "bigint, text, text, " + _PLANNED_TYPES + _WAIT_TYPES)
 CLAIM = call("claim_at_rates", "bigint, bigint, text, text[], text[], text[], int[], int[], text[], float8[], float8[]")
 RENEW = call("renew_leases", "bigint, bigint, text[], text[]")
 FINISH = call(
@@ -133,6 +141,21 @@ def planned_columns(planned: Sequence[Sequence[PlannedDelivery]], ids: Sequence[
     return [*columns, unjudged]
 
 
+def wait_columns(planned: Sequence[PlannedDelivery], ids: Sequence[str]) -> list[list[Any]]:
+    """What deliveries wait for as columns, of those that wait or have a key of `until`: what plan_waits takes."""
+    rows = [
+        (
+            delivery_id,
+            None if p.waits_until is None else milliseconds(p.waits_until),
+            kept_text(planned_reason(p)),
+            kept_key(p.until_key),
+        )
+        for p, delivery_id in zip(planned, ids, strict=True)
+        if p.waits_until is not None or p.until_key is not None
+    ]
+    return [[row[place] for row in rows] for place in range(4)]
+
+
 def _ending_row(delivery_id: str, token: str, ending: Outcome) -> tuple[Any, ...]:
     """The parameters of finish_claims for one claim."""
     if isinstance(ending, Finish):
@@ -143,9 +166,12 @@ def _ending_row(delivery_id: str, token: str, ending: Outcome) -> tuple[Any, ...
             kept_ms(tried.duration_seconds), kept_text(tried.error), False, None, None,
         )  # fmt: skip
     wait_ms = reason = None
+    keys: tuple[str | None, str | None] = (None, None)
     if isinstance(ending, Released):
         wait_ms, reason = kept_ms(ending.wait_seconds) or None, kept_text(ending.reason)
-    keys = (kept_key(ending.once_key), kept_key(ending.order_key)) if isinstance(ending, Rekeyed) else (None, None)
+        keys = (kept_key(ending.until_key), None)
+    elif isinstance(ending, Rekeyed):
+        keys = (kept_key(ending.once_key), kept_key(ending.order_key))
     return (
         delivery_id, token, "pending", wait_ms, reason, None, None, None, None, None, None, isinstance(ending, Rekeyed),
         *keys,
@@ -172,8 +198,12 @@ class PostgresQueue(PostgresDatabase):
 
     async def _add_batch(self, arrivals: Sequence[tuple[Event, Sequence[PlannedDelivery]]]) -> Sequence[bool]:
         events, planned = [event for event, _ in arrivals], [owed for _, owed in arrivals]
+        ids = new_ids(sum(map(len, planned)), self._id_ms())
+        waits = wait_columns([p for owed in planned for p in owed], ids)
+        endings = [(place, kept_key(key)) for place, event in enumerate(events, 1) for key in event.ends]
+        later = [*waits, [place for place, _ in endings], [key for _, key in endings]] if waits[0] or endings else []
         news: list[bool] = await self._adding.value(
-            ADD,
+            ADD_LATER if later else ADD,
             self._now(),
             [e.account for e in events],
             [kept_text(e.id) for e in events],
@@ -188,8 +218,9 @@ class PostgresQueue(PostgresDatabase):
             [e.written_for for e in events],
             [kept_text(e.twin) for e in events],
             [e.body for e in events],
-            *planned_columns(planned, new_ids(sum(map(len, planned)), self._id_ms())),
+            *planned_columns(planned, ids),
             [e.trace for e in events],
+            *later,
         )
         if any(is_new and owed for is_new, owed in zip(news, planned, strict=True)):
             await self._announce()
@@ -202,7 +233,9 @@ class PostgresQueue(PostgresDatabase):
             planned = [replace(p, once_key=None) for p in planned]
         ids = new_ids(len(planned), self._id_ms())
         _, *columns = planned_columns([planned], ids)
-        if not await self._people.value(REPLAY, self._now(), account, event_id, *columns):
+        waits = wait_columns(planned, ids)
+        sql, columns = (REPLAY_LATER, [*columns, *waits]) if waits[0] else (REPLAY, columns)
+        if not await self._people.value(sql, self._now(), account, event_id, *columns):
             return None
         if ids:
             await self._announce()

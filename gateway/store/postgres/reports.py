@@ -19,6 +19,7 @@ from gateway.store.paging import (
     is_by_delivery_kind,
     is_by_kind,
     names_few,
+    names_few_deliveries,
     parse_cursor,
     uncountable,
     wrong_cursor,
@@ -190,7 +191,7 @@ class PostgresReports(PostgresDatabase):
                 f" SELECT {DELIVERY_LISTED} FROM deliveries d WHERE d.seq = ANY (ARRAY("
                 f"SELECT seq FROM picked ORDER BY seq {order} LIMIT {most})) ORDER BY d.seq {order}"
             )
-        elif where.ids or where.event_ids:
+        elif names_few_deliveries(where):
             terms = delivery_terms(where, values)
             _beyond(terms, "d.seq", after, oldest_first)
             few = f"(SELECT * FROM deliveries d WHERE {terms} OFFSET 0) d"  # found first, then put in order
@@ -242,7 +243,7 @@ class PostgresReports(PostgresDatabase):
             running = delivery_terms(where)
             sql = f"SELECT count(*) FROM deliveries d WHERE d.state = 'running' AND {running}"
             return min(at_most, others + int(await self._console.value(sql, *running.values)))
-        if where.ids or where.event_ids:
+        if names_few_deliveries(where):
             terms = delivery_terms(where, values)
         else:
             terms = DELIVERIES.bounds(where.since, where.until, values, "d")

@@ -98,7 +98,9 @@ CREATE TABLE deliveries (
   output text COLLATE "C",
   fetched text COLLATE "C",  -- with the first delivery of a run, for all of it
   digest text COLLATE "C",  -- JSON: the numbers of the events that it brings
-  word text COLLATE "C"  -- JSON: what people said of it, gateway.core.model.word
+  word text COLLATE "C",  -- JSON: what people said of it, gateway.core.model.word
+  waits_until bigint,  -- it was planned for then, or its hours begin then; null once it was claimed
+  until_key text COLLATE "C"  -- of the events that cancel it
 ) PARTITION BY LIST (state);
 
 CREATE TABLE deliveries_open PARTITION OF deliveries FOR VALUES IN ('blocked', 'pending', 'running')
@@ -125,6 +127,8 @@ CREATE INDEX deliveries_once_running ON deliveries_open (once_key)
   WHERE once_key IS NOT NULL AND state = 'running';
 CREATE INDEX deliveries_once_done ON deliveries_finished (once_key)
   WHERE once_key IS NOT NULL AND state = 'succeeded';
+CREATE INDEX deliveries_waiting ON deliveries_open (waits_until) WHERE waits_until IS NOT NULL;
+CREATE INDEX deliveries_until ON deliveries_open (until_key) WHERE until_key IS NOT NULL;
 CREATE INDEX deliveries_dead ON deliveries_finished (seq) WHERE state = 'dead';
 CREATE INDEX deliveries_ended ON deliveries_finished (finished_at, state, created_at);
 
@@ -149,6 +153,16 @@ CREATE TABLE done_once (  -- once keys that were done, after the delivery that d
   done_at bigint NOT NULL
 );
 CREATE INDEX done_once_age ON done_once (done_at);
+
+CREATE TABLE until_events (  -- of each key of `until` the event that happened last: it cancels what is planned for before
+  until_key text COLLATE "C" PRIMARY KEY,
+  event_seq bigint NOT NULL,
+  event_id text COLLATE "C" NOT NULL,
+  event_type text COLLATE "C" NOT NULL,
+  happened_at bigint NOT NULL,
+  seen_at bigint NOT NULL
+);
+CREATE INDEX until_events_age ON until_events (seen_at);
 
 
 -- == Connections, and what gateways keep for each other ==

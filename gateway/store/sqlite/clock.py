@@ -41,7 +41,12 @@ class ClockWatch:
 def bring_forward(connection: sqlite3.Connection, by_ms: int, now_ms: int) -> None:
     """Deliveries that wait, pauses and leases end so much earlier, though not before now."""
     for table, column, also, which in (
-        ("deliveries", "due_at", ", claimed_at = min(claimed_at, ?1)", "state = 'pending' AND "),
+        (
+            "deliveries",
+            "due_at",
+            ", claimed_at = min(claimed_at, ?1)",
+            "state = 'pending' AND waits_until IS NULL AND ",  # what waits by the calendar goes on doing so
+        ),
         ("connections", "until", ", since = min(since, ?1)", ""),
         ("leases", "until_at", "", ""),
     ):

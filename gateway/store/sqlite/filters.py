@@ -67,6 +67,8 @@ def delivery_terms(where: DeliveryFilter) -> tuple[str, list[Any]]:
         pairs = ["(d.route = ? AND d.action = ?)"] * len(where.lanes)
         terms.append("(" + (" OR ".join(pairs) or "0") + ")")
         args.extend(part for pair in where.lanes for part in pair)
+    if where.waiting:
+        terms.append("d.waits_until IS NOT NULL AND d.state IN ('blocked', 'pending')")
     _between("d.created_at", where.since, where.until, terms, args)
     return " AND ".join(terms), args
 

@@ -14,6 +14,7 @@ from gateway.store.keeping import kept_key, kept_text
 from gateway.store.records import beginning, milliseconds, new_ids
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.turns import hold_in_turn
+from gateway.store.sqlite.waiting import end_waiting, keep_endings, plan_waits
 from gateway.store.sqlite.writer import Arrival
 
 _EVENT_COLUMNS = (
@@ -70,7 +71,11 @@ def _add_events(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now
     owed = [
         (first_seq + i, event.account, planned) for i, (event, planned) in enumerate(arrivals) if news[i] and planned
     ]
+    ending = [(first_seq + i, event) for i, (event, _) in enumerate(arrivals) if news[i] and event.ends]
+    ended = keep_endings(connection, ending, now_ms)
     insert_deliveries(connection, owed, now_ms)
+    if ended:
+        end_waiting(connection, ended, now_ms)
     return news
 
 
@@ -107,6 +112,9 @@ def insert_deliveries(
         connection.execute(_INSERT_DELIVERY, row)
         if state == "pending":
             hold_in_turn(connection, row[0], once_key=once_key, order_key=order_key)
+    later = [p for _, _, planned in owed for p in planned]
+    if any(p.waits_until is not None or p.until_key is not None for p in later):
+        end_waiting(connection, plan_waits(connection, later, ids), now_ms)
     return ids
 
 

@@ -99,17 +99,20 @@ def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
     """
     values = {"now": now_ms, "ahead": now_ms + AHEAD_MS}
     connection.execute(
-        "UPDATE deliveries SET created_at = min(created_at, :now), due_at = min(due_at, :now)"
+        "UPDATE deliveries SET created_at = min(created_at, :now),"
+        " due_at = max(min(due_at, :now), coalesce(waits_until, 0))"
         " WHERE event_seq IN (SELECT seq FROM events WHERE received_at > :ahead) AND state <> 'running'",
         values,
     )
     connection.execute(  # released by the wrong time: none has asked for a wait that a look too early would break
-        "UPDATE deliveries SET due_at = :now WHERE state = 'pending' AND held = 0 AND attempts = 0 AND due_at > :ahead",
+        "UPDATE deliveries SET due_at = max(:now, coalesce(waits_until, 0)) WHERE state = 'pending' AND held = 0"
+        " AND attempts = 0 AND due_at > max(:ahead, coalesce(waits_until, 0))",
         values,
     )
     connection.execute(  # tried by the wrong time: it waits as long as it was to wait then
         "UPDATE deliveries SET due_at = :now + due_at - claimed_at, claimed_at = :now"
-        " WHERE state = 'pending' AND held = 0 AND due_at > :ahead AND claimed_at > :ahead AND due_at > claimed_at",
+        " WHERE state = 'pending' AND held = 0 AND due_at > :ahead AND claimed_at > :ahead AND due_at > claimed_at"
+        " AND waits_until IS NULL",
         values,
     )
     connection.execute("UPDATE connections SET until = :now + until - since WHERE since > :ahead", values)
@@ -117,6 +120,7 @@ def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
         ("events", "received_at"),
         ("deliveries", "finished_at"),
         ("done_once", "done_at"),
+        ("until_events", "seen_at"),
         ("marks", "marked_at"),
         ("notes", "kept_at"),
         ("connections", "since"),
@@ -169,7 +173,11 @@ def _forget(connection: sqlite3.Connection, limit: int, remembered_since: int) -
         "DELETE FROM done_once WHERE once_key IN (SELECT once_key FROM done_once WHERE done_at <= ? LIMIT ?)",
         (remembered_since, limit),
     ).rowcount
-    return len(old) == limit or keys == limit
+    endings = connection.execute(
+        "DELETE FROM until_events WHERE until_key IN (SELECT until_key FROM until_events WHERE seen_at <= ? LIMIT ?)",
+        (remembered_since, limit),
+    ).rowcount
+    return limit in (len(old), keys, endings)
 
 
 def _shrink(connection: sqlite3.Connection) -> bool:

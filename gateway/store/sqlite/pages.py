@@ -18,6 +18,7 @@ from gateway.store.paging import (
     is_by_delivery_kind,
     is_by_kind,
     names_few,
+    names_few_deliveries,
     parse_cursor,
     uncountable,
 )
@@ -268,7 +269,7 @@ def counts_by_time(
 def count_deliveries(connection: sqlite3.Connection, where: DeliveryFilter, at_most: int) -> int:
     """See Store.count_deliveries."""
     span = _span(connection, "deliveries", "created_at", where.since, where.until, slack_ms=0)
-    if where.ids or where.event_ids:
+    if names_few_deliveries(where):
         return len(_delivery_seqs(connection, where, span, at_most, True))
     running = len(_running(connection, where, span))
     return min(at_most, running + _count(connection, DELIVERIES, _wants_delivery(where), span, at_most))

@@ -106,7 +106,7 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> Chan
         return Refusal("there is no such delivery")
     seq, state, event_seq, run_id, action, needs, once_key, _, word = row
     if state == "pending":
-        connection.execute("UPDATE deliveries SET due_at = ? WHERE seq = ?", (now_ms, seq))
+        connection.execute("UPDATE deliveries SET due_at = ?, waits_until = NULL WHERE seq = ?", (now_ms, seq))
         return DONE
     if state == "running":
         return Refusal("it is running now")
@@ -121,8 +121,8 @@ def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> Chan
     if (never := why_never(connection, event_seq, run_id, needs)) is not None:
         return Refusal(never)
     connection.execute(
-        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL, word = ?"
-        " WHERE seq = ?",
+        "UPDATE deliveries SET state = 'blocked', attempts = 0, reason = NULL, finished_at = NULL, word = ?,"
+        " waits_until = NULL, until_key = CASE state WHEN 'cancelled' THEN NULL ELSE until_key END WHERE seq = ?",
         (word_after_retry(word, state), seq),
     )
     connection.execute("UPDATE deliveries SET fetched = NULL WHERE id = ? AND fetched IS NOT NULL", (run_id,))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from gateway.core.errors import StoreUnavailable
 from gateway.core.model import (
     GATEWAY_DIED,
+    WAITS,
     AttemptOutcome,
     Burst,
     Claim,
@@ -28,15 +28,12 @@ from gateway.core.model import (
     SharedRate,
 )
 from gateway.store.answers import Due
-from gateway.store.keeping import AHEAD_MS, kept_json, kept_key, kept_ms, kept_text
+from gateway.store.keeping import kept_json, kept_key, kept_ms, kept_text
 from gateway.store.records import (
     BURST_WAITS,
     CLAIMED,
-    EVENT,
     claimed_of,
-    digest_reason,
     ended_of,
-    event_of,
     fetched_json,
     fetched_of,
     milliseconds,
@@ -44,9 +41,10 @@ from gateway.store.records import (
 from gateway.store.sqlite.approvals import hold
 from gateway.store.sqlite.bursts import settle_burst
 from gateway.store.sqlite.clock import bring_forward
+from gateway.store.sqlite.digests import gather
 from gateway.store.sqlite.file import SqliteFile
-from gateway.store.sqlite.maintenance import mark, marked
 from gateway.store.sqlite.turns import done_by, pass_turn, settle_dependents, take_turn_anew
+from gateway.store.sqlite.waiting import end_waiting
 
 LANES_ON_THE_LOOP = 200  # so many are looked through in about 2 ms; more are left to the reading thread
 
@@ -87,7 +85,7 @@ def claim(
         part = taken[start : start + 500]
         marks = ",".join("?" * len(part))
         connection.execute(
-            "UPDATE deliveries SET state = 'running', token = ?, lease_until = ?, claimed_at = ?,"
+            "UPDATE deliveries SET state = 'running', token = ?, lease_until = ?, claimed_at = ?, waits_until = NULL,"
             f" attempts = attempts + 1, runs = runs + 1 WHERE seq IN ({marks})",
             (token, now_ms + lease_ms, now_ms, *part),
         )
@@ -138,7 +136,8 @@ def finish(connection: sqlite3.Connection, ended: Sequence[tuple[str, str, Outco
     """Records what became of claims, each an id, a token and an outcome, and releases whoever waited for them."""
     marks = ",".join("?" * len(ended))
     rows = connection.execute(
-        "SELECT id, token, seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs FROM deliveries"
+        "SELECT id, token, seq, event_seq, run_id, action, has_dependents, once_key, order_key, until_key, runs"
+        " FROM deliveries"
         f" WHERE id IN ({marks}) AND state = 'running'",
         [delivery_id for delivery_id, _, _ in ended],
     )
@@ -148,8 +147,8 @@ def finish(connection: sqlite3.Connection, ended: Sequence[tuple[str, str, Outco
     for row, (_, _, ending) in zip(claims, ended, strict=True):
         if row is None:
             continue
-        seq, *_, has_dependents, once_key, order_key, runs = row
-        if isinstance(ending, Finish) and not has_dependents and once_key is None and order_key is None:
+        seq, *_, has_dependents, once_key, order_key, until_key, runs = row
+        if isinstance(ending, Finish) and not has_dependents and once_key is order_key is until_key is None:
             alone.append((seq, runs, ending))
         else:
             _finish_for_others(connection, row, ending, now_ms)
@@ -159,20 +158,23 @@ def finish(connection: sqlite3.Connection, ended: Sequence[tuple[str, str, Outco
 
 def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: Outcome, now_ms: int) -> None:
     """Records what became of one claim, and lets those go that waited for it."""
-    seq, event_seq, run_id, action, has_dependents, once_key, order_key, runs = row
-    if isinstance(ending, Burst):
-        _hand_back(connection, seq, Released(BURST_WAITS), now_ms)
-        settle_burst(connection, seq, order_key, ending, now_ms)
-        return
-    if isinstance(ending, Held):
-        hold(connection, seq, ending, now_ms)
-        pass_turn(connection, once_key=once_key, order_key=order_key)
+    seq, event_seq, run_id, action, has_dependents, once_key, order_key, until_key, runs = row
+    if isinstance(ending, (Burst, Held)):
+        if isinstance(ending, Burst):
+            _hand_back(connection, seq, Released(BURST_WAITS), now_ms)
+            settle_burst(connection, seq, order_key, ending, now_ms)
+        else:
+            hold(connection, seq, ending, now_ms)
+            pass_turn(connection, once_key=once_key, order_key=order_key)
+        end_waiting(connection, [] if until_key is None else [until_key], now_ms)
         return
     is_pending = not isinstance(ending, Finish) or not ending.state.is_final
     if isinstance(ending, Finish):
         _record(connection, [(seq, runs, ending)], now_ms)
     else:
-        _hand_back(connection, seq, ending if isinstance(ending, Released) else Released(), now_ms)
+        released = ending if isinstance(ending, Released) else Released()
+        _hand_back(connection, seq, released, now_ms)
+        until_key = kept_key(released.until_key) or until_key
     if isinstance(ending, Rekeyed):
         new_keys = kept_key(ending.once_key), kept_key(ending.order_key)
         sql = "UPDATE deliveries SET once_key = ?, order_key = ?, judged = 1 WHERE seq = ?"
@@ -184,6 +186,8 @@ def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: O
             take_turn_anew(connection, seq, once_key=once_key, order_key=order_key)
         else:
             pass_turn(connection, once_key=once_key, order_key=order_key)
+    if is_pending and until_key is not None:
+        end_waiting(connection, [until_key], now_ms)
     if has_dependents and not is_pending:
         settle_dependents(connection, event_seq, run_id, action, now_ms)
 
@@ -206,10 +210,11 @@ def _record(connection: sqlite3.Connection, finished: Sequence[tuple[int, int, F
         ],
     )
     connection.executemany(
-        "UPDATE deliveries SET state = ?, token = NULL, lease_until = NULL, due_at = ?, finished_at = ?, reason = ?,"
-        " attempts = attempts - ?, last_error = COALESCE(?, last_error), rendered = COALESCE(?, rendered),"
-        " output = COALESCE(?, output)"
-        " WHERE seq = ?",
+        "UPDATE deliveries SET state = ?1, token = NULL, lease_until = NULL, due_at = ?2, finished_at = ?3,"
+        f" reason = ?4, waits_until = CASE WHEN ?1 = 'pending' AND ?4 GLOB '{WAITS}*' THEN ?2 END,"
+        " attempts = attempts - ?5, last_error = COALESCE(?6, last_error), rendered = COALESCE(?7, rendered),"
+        " output = COALESCE(?8, output)"
+        " WHERE seq = ?9",
         [
             (
                 how.state.value,
@@ -231,8 +236,15 @@ def _hand_back(connection: sqlite3.Connection, seq: int, how: Released, now_ms: 
     due_at = now_ms + kept_ms(how.wait_seconds) if how.wait_seconds > 0 else None
     connection.execute(
         "UPDATE deliveries SET state = 'pending', token = NULL, lease_until = NULL, due_at = COALESCE(?, due_at),"
-        " reason = ?, attempts = attempts - 1, runs = runs - 1 WHERE seq = ?",
-        (due_at, kept_text(how.reason), seq),
+        " waits_until = ?, until_key = COALESCE(?, until_key), reason = ?, attempts = attempts - 1, runs = runs - 1"
+        " WHERE seq = ?",
+        (
+            due_at,
+            due_at if how.reason is not None and how.reason.startswith(WAITS) else None,
+            kept_key(how.until_key),
+            kept_text(how.reason),
+            seq,
+        ),
     )
 
 
@@ -241,9 +253,9 @@ def recover(connection: sqlite3.Connection, now_ms: int) -> int:
     delivery is due now. How many there were.
     """
     rows = connection.execute(
-        "SELECT seq, runs, claimed_at, once_key, order_key FROM deliveries WHERE state = 'running'"
+        "SELECT seq, runs, claimed_at, once_key, order_key, until_key FROM deliveries WHERE state = 'running'"
     ).fetchall()
-    for seq, runs, claimed_at, _, _ in rows:
+    for seq, runs, claimed_at, _, _, _ in rows:
         connection.execute(
             "INSERT OR IGNORE INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
             " VALUES (?, ?, ?, ?, ?, ?)",
@@ -256,6 +268,7 @@ def recover(connection: sqlite3.Connection, now_ms: int) -> int:
         )
     for row in rows:
         take_turn_anew(connection, row["seq"], once_key=row["once_key"], order_key=row["order_key"])
+    end_waiting(connection, {row["until_key"] for row in rows if row["until_key"] is not None}, now_ms)
     return len(rows)
 
 
@@ -263,49 +276,6 @@ def _fetched(connection: sqlite3.Connection, run_id: str) -> Fetched | None:
     """What is kept with a run: it lies with the run's first delivery, whose id the run bears."""
     row = connection.execute("SELECT fetched FROM deliveries WHERE id = ?", (run_id,)).fetchone()
     return None if row is None else fetched_of(row["fetched"])
-
-
-def gather(
-    connection: sqlite3.Connection,
-    delivery_id: str,
-    token: str,
-    wait_ms: int,
-    every_ms: int,
-    most: int,
-    now_ms: int,
-) -> Gathered | float | None:
-    """See Store.gather."""
-    row = connection.execute(
-        "SELECT seq, event_seq, order_key, created_at, digest FROM deliveries"
-        " WHERE id = ? AND token = ? AND state = 'running'",
-        (delivery_id, token),
-    ).fetchone()
-    if row is None:
-        return None
-    seq, event_seq, order_key, created_at, digest = row
-    if digest is None:
-        if created_at > now_ms + AHEAD_MS:
-            created_at = now_ms
-            connection.execute("UPDATE deliveries SET created_at = ? WHERE seq = ?", (now_ms, seq))
-        marked_at = marked(connection, order_key)
-        if marked_at > now_ms + AHEAD_MS:
-            marked_at = mark(connection, order_key, 0, now_ms)
-        opens_at = max(created_at + wait_ms, marked_at + every_ms)
-        if opens_at > now_ms:
-            return float(opens_at - now_ms) / 1000
-        mark(connection, order_key, 0, now_ms)
-        others = "order_key = ? AND state = 'pending' AND digest IS NULL"
-        taken = connection.execute(f"SELECT event_seq FROM deliveries WHERE {others}", (order_key,))
-        digest = json.dumps(sorted({event_seq, *(row["event_seq"] for row in taken)}))  # one that is replayed is one
-        connection.execute(
-            f"UPDATE deliveries SET state = 'skipped', held = 0, reason = ?, finished_at = ? WHERE {others}",
-            (digest_reason(delivery_id), now_ms, order_key),
-        )
-        connection.execute("UPDATE deliveries SET digest = ? WHERE seq = ?", (digest, seq))
-    seqs = json.loads(digest)
-    marks = ",".join("?" * len(seqs[:most]))
-    events = connection.execute(f"SELECT {EVENT} FROM events WHERE seq IN ({marks}) ORDER BY seq", seqs[:most])
-    return Gathered([event_of(row) for row in events], len(seqs))
 
 
 class SqliteQueue(SqliteFile):

@@ -71,11 +71,16 @@ CREATE TABLE deliveries (
   output TEXT,
   fetched TEXT,  -- with the first delivery of a run, for all of it
   digest TEXT,  -- JSON: the numbers of the events that it brings
-  word TEXT  -- JSON: what people said of it, gateway.core.model.word
+  word TEXT,  -- JSON: what people said of it, gateway.core.model.word
+  waits_until INTEGER,  -- it was planned for then, or its hours begin then; null once it was claimed
+  until_key TEXT  -- of the events that cancel it
 );
 CREATE INDEX deliveries_event ON deliveries (event_seq);
 CREATE INDEX deliveries_due ON deliveries (account, route, action, due_at) WHERE state = 'pending' AND held = 0;
 CREATE INDEX deliveries_running ON deliveries (lease_until) WHERE state = 'running';
+CREATE INDEX deliveries_waiting ON deliveries (waits_until)
+  WHERE waits_until IS NOT NULL AND state IN ('blocked', 'pending');
+CREATE INDEX deliveries_until ON deliveries (until_key) WHERE until_key IS NOT NULL AND state IN ('blocked', 'pending');
 CREATE INDEX deliveries_dead ON deliveries (seq) WHERE state = 'dead';
 
 -- One for each state, so that a query's `state = '...'` is the index's own, and `held` the next column of it.
@@ -110,6 +115,16 @@ CREATE TABLE done_once (  -- once keys that were done, after the delivery that d
   done_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX done_once_age ON done_once (done_at);
+
+CREATE TABLE until_events (  -- of each key of `until` the event that happened last: it cancels what is planned for before
+  until_key TEXT PRIMARY KEY,
+  event_seq INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
+  event_type TEXT NOT NULL,
+  happened_at INTEGER NOT NULL,
+  seen_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX until_events_age ON until_events (seen_at);
 
 
 -- == Connections, and what gateways keep for each other ==

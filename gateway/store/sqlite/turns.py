@@ -57,8 +57,11 @@ def take_turn_anew(connection: sqlite3.Connection, seq: int, *, once_key: str | 
 
 
 def make_due(connection: sqlite3.Connection, row: sqlite3.Row, now_ms: int) -> None:
-    """Makes a delivery, of which `row` has seq and keys, pending and due now, in its turn."""
-    connection.execute("UPDATE deliveries SET state = 'pending', due_at = ? WHERE seq = ?", (now_ms, row["seq"]))
+    """Makes a delivery, of which `row` has seq and keys, pending and due now, or when its time comes, in its turn."""
+    connection.execute(
+        "UPDATE deliveries SET state = 'pending', due_at = max(?, coalesce(waits_until, 0)) WHERE seq = ?",
+        (now_ms, row["seq"]),
+    )
     hold_in_turn(connection, row["seq"], once_key=row["once_key"], order_key=row["order_key"])
 
 

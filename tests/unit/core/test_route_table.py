@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.core.errors import Where
-from gateway.core.model import ActionUse, Route
+from gateway.core.model import ActionUse, Event, EventState, Route
 from gateway.core.routing import RouteTable, plan, wants_type
 from gateway.templating.compiler import Templates
 
@@ -40,6 +41,9 @@ def test_the_table_finds_what_asking_each_route_finds_in_the_order_of_the_file(a
         assert list(table.wanting(account, event_type)) == [r for r in ROUTES if wants_type(r, account, event_type)]
 
 
+EVENT = Event("eu", "evt_1", "charge.failed", EventState.ROUTED, False, datetime.now(UTC), b"{}")
+
+
 def test_an_event_is_looked_at_once_however_many_routes_judge_it() -> None:
     calls: list[int] = []
 
@@ -48,9 +52,9 @@ def test_an_event_is_looked_at_once_however_many_routes_judge_it() -> None:
         return {"object": {"paid": True}}
 
     routes = [route("a", "*", condition="object.paid"), route("b", "*", condition="not object.paid"), ROUTES[0]]
-    assert [one.route for one in plan(routes, "eu", scope)] == ["a", "all"]
+    assert [one.route for one in plan(routes, EVENT, scope)] == ["a", "all"]
     assert len(calls) == 1
-    assert plan(ROUTES[:1], "eu", scope)
+    assert plan(ROUTES[:1], EVENT, scope)
     assert len(calls) == 1
 
 

@@ -35,7 +35,7 @@ def test_a_routing_error_loses_nothing_and_leaves_every_delivery_to_be_judged() 
     save = ActionUse("save", "db_upsert", (), HERE)
     mail = ActionUse("mail", "email", ("save",), HERE)
     fulfil = Route("fulfil", None, ("*",), HERE, once_per=Broken(), actions=(save, mail))
-    assert plan([fulfil], "acme", dict) == [
+    assert plan([fulfil], parse_event(json.dumps(make_event()).encode(), "acme", datetime.now(UTC)), dict) == [
         PlannedDelivery("fulfil", "save", error="gateway.yaml:9:5: object.no: no such field", is_judged=False),
         PlannedDelivery("fulfil", "mail", ("save",), is_judged=False),
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.routing import is_no_key
+from gateway.core.keys import is_no_key
 from gateway.simulation.explain import explain
 from tests.contract.test_null_keys import NO_ONCE, NO_ORDER, an_order, config_of
 
