@@ -43,19 +43,26 @@ def waits_for(
     """What a blocked or pending delivery waits for; None for others. `needed` are the actions it needs, `connection`
     is how the one that it goes by stands, `route` how its route does.
     """
+    now = now or datetime.now(UTC)
+    until = None
+    if delivery.waits_until is not None and delivery.waits_until > now:
+        in_words = duration((delivery.waits_until - now).total_seconds())
+        until = f"{delivery.waits_until.isoformat(sep=' ', timespec='minutes')}, in {in_words}"
     if delivery.state is DeliveryState.BLOCKED:
-        return f"for {' and '.join(_needed(delivery, name) for name in needed)}"
+        also = "" if until is None else f", and until {until}"
+        return f"for {' and '.join(_needed(delivery, name) for name in needed)}{also}"
     if delivery.state is not DeliveryState.PENDING:
         return None
     if route is not None and route.state is not ConnectionState.WORKING:
         return _until_resumed(f"route {delivery.route}", route)
     if delivery.word.is_awaited:
         return "for a yes" + (f": {delivery.reason}" if delivery.reason else "")
+    if until is not None:
+        return f"until {until}"
     if delivery.waits_for_turn:
         return "for its turn: another delivery goes first by order_by or once_per"
     if connection is not None and connection.state is not ConnectionState.WORKING:
         return _for_connection(connection)
-    now = now or datetime.now(UTC)
     if delivery.next_attempt_at is not None and delivery.next_attempt_at > now:
         return f"for its next attempt, in {duration((delivery.next_attempt_at - now).total_seconds())}"
     return "for nothing: it runs as soon as a gateway has a place for it"

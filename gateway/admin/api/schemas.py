@@ -113,6 +113,7 @@ class DeliveriesWhere(Model):
     event: Words = Field(default_factory=list, description="Ids of events.")
     since: When = Field(None, description="Made at or after: a time, or `2h` for two hours ago.")
     until: When = None
+    waiting: bool = Field(False, description="Only what waits until a time: `after`, `at` or `during`.")
 
     def filter(self, config: Callable[[], Config]) -> DeliveryFilter:
         """The same for the store: a connection is the actions that use it in today's configuration, an owner those of
@@ -137,6 +138,7 @@ class DeliveriesWhere(Model):
             states=[state.value for state in self.state],
             since=aware(self.since),
             until=aware(self.until),
+            waiting=self.waiting,
         )
 
 
@@ -246,6 +248,7 @@ class DeliveryOut(OfRecord):
     waits_for_turn: bool
     created_at: datetime
     next_attempt_at: datetime | None
+    waits_until: datetime | None = Field(None, description="Until when its `after`, `at` or `during` has it wait.")
     finished_at: datetime | None
     reason: str | None
     last_error: str | None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.admin.operations import Operations
     from gateway.cli.api_client import RemoteOperations
 
+Waiting = Annotated[bool, typer.Option("--waiting", help="Only what waits until a time.")]
 LOOK_SECONDS = 0.5  # between two looks at what is waited for
 deliveries = typer.Typer(
     no_args_is_help=True, help="Deliveries and dead letters: list, show, retry, cancel, approve, refuse."
@@ -28,7 +29,7 @@ app.add_typer(deliveries, name="deliveries")
 
 def row(delivery: DeliveryOut) -> dict[str, Any]:
     """What --json shows of a delivery in a list."""
-    due = delivery.next_attempt_at
+    due, until = delivery.next_attempt_at, delivery.waits_until
     return {
         "id": delivery.id,
         "event_id": delivery.event_id,
@@ -37,6 +38,7 @@ def row(delivery: DeliveryOut) -> dict[str, Any]:
         "state": delivery.state.value,
         "attempts": delivery.attempts,
         "next_attempt_at": due.isoformat(timespec="milliseconds") if due else None,
+        "waits_until": until.isoformat(timespec="milliseconds") if until else None,
         "last_error": delivery.last_error or delivery.reason,
     }
 
@@ -52,6 +54,7 @@ def _query(
     since: str | None,
     until: str | None,
     *,
+    waiting: bool = False,
     oldest_first: bool = False,
 ) -> DeliveriesQuery:
     from gateway.admin.api.schemas import DeliveriesQuery
@@ -73,6 +76,7 @@ def _query(
         event=event or [],
         since=moment(since, "--since"),
         until=moment(until, "--until"),
+        waiting=waiting,
         oldest_first=oldest_first,
     )
 
@@ -88,13 +92,14 @@ def list_deliveries(
     event: Many = None,
     since: One = None,
     until: One = None,
+    waiting: Waiting = False,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """List deliveries, the newest first."""
     from gateway.cli.inbox import listed
 
-    query = _query(state, route, action, account, connection, owner, event, since, until)
+    query = _query(state, route, action, account, connection, owner, event, since, until, waiting=waiting)
     rows = [row(delivery) for delivery in with_inbox(lambda inbox: listed(inbox.deliveries, query, limit))]
     columns = ["id", "event_id", "route", "action", "state", "attempts", "next_attempt_at", "last_error"]
     print_rows(rows, columns, as_json=as_json)
@@ -198,17 +203,19 @@ def _register(what: str, text: str, default_states: list[str]) -> None:
         event: Many = None,
         since: One = None,
         until: One = None,
+        waiting: Waiting = False,
         limit: Limit = ALL,
         dry_run: Dry = False,
         yes: Yes = False,
         wait: Wait = None,
         as_json: Json = False,
     ) -> None:
-        if not (ids or state or route or action or account or connection or event or since or until):
-            filters = "--state --route --action --account --connection --event --since --until"
+        if not (ids or state or route or action or account or connection or event or since or until or waiting):
+            filters = "--state --route --action --account --connection --event --since --until --waiting"
             raise BadUsage(f"say which: delivery ids, or {filters}")
-        states = state if ids else state or default_states
-        query = _query(states, route, action, account, connection, owner, event, since, until, oldest_first=True)
+        states = state if ids or waiting else state or default_states
+        where = (states, route, action, account, connection, owner, event, since, until)
+        query = _query(*where, waiting=waiting, oldest_first=True)
         seconds = duration(wait, "--wait") if wait is not None else 0.0
         results, became = _change(what, list(dict.fromkeys(ids or ())), query, limit, dry_run, yes, seconds)
         if as_json:

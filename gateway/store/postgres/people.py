@@ -66,7 +66,8 @@ WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'S')
 """
 STATUS = f"""
 SELECT (SELECT version_num FROM alembic_version) AS schema,
-  (SELECT min(created_at) FROM deliveries WHERE state = 'pending') AS oldest_pending_at, ({SIZE}) AS size
+  (SELECT min(created_at) FROM deliveries WHERE state = 'pending' AND waits_until IS NULL) AS oldest_pending_at,
+  ({SIZE}) AS size
 """
 
 

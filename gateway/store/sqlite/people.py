@@ -223,7 +223,8 @@ class SqlitePeople(SqliteFile):
 
     async def status(self) -> Status:
         sql = (
-            "SELECT (SELECT min(created_at) FROM deliveries WHERE state = 'pending'), page_count * page_size"
+            "SELECT (SELECT min(created_at) FROM deliveries WHERE state = 'pending' AND waits_until IS NULL),"
+            " page_count * page_size"
             " FROM pragma_page_count(), pragma_page_size()"
         )
         oldest, size = await self._read(lambda c: c.execute(sql).fetchone())
