@@ -39,19 +39,19 @@ def redacted(value: Any, paths: Sequence[RedactedPath]) -> Any:
     if any(not path for path in paths):
         return REDACTED if value is not None else None
     if isinstance(value, Mapping):
-        return {key: redacted(item, _below(paths, str(key))) for key, item in value.items()}
+        return {key: redacted(item, paths_below(paths, str(key))) for key, item in value.items()}
     if isinstance(value, list):
-        return [redacted(item, [*paths, *_below(paths, None)]) for item in value]
+        return [redacted(item, [*paths, *paths_below(paths, None)]) for item in value]
     return value
 
 
-def _below(paths: Sequence[RedactedPath], name: str | None) -> list[RedactedPath]:
+def paths_below(paths: Sequence[RedactedPath], name: str | None) -> list[RedactedPath]:
     """What is left of the paths under a name, or under an item of a list."""
     left: list[RedactedPath] = []
     for path in paths:
         if path[0] == "**":
             left.append(path)
-            left += _below([path[1:]], name)
+            left += paths_below([path[1:]], name)
         elif path[0] == "*" or path[0] == name:
             left.append(path[1:])
     return left
@@ -62,9 +62,9 @@ def hidden_texts(value: Any, paths: Sequence[RedactedPath]) -> set[str]:
     if any(not path for path in paths):
         return set(_texts(value))
     if isinstance(value, Mapping):
-        return {text for key, item in value.items() for text in hidden_texts(item, _below(paths, str(key)))}
+        return {text for key, item in value.items() for text in hidden_texts(item, paths_below(paths, str(key)))}
     if isinstance(value, list):
-        return {text for item in value for text in hidden_texts(item, [*paths, *_below(paths, None)])}
+        return {text for item in value for text in hidden_texts(item, [*paths, *paths_below(paths, None)])}
     return set()
 
 

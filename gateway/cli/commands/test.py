@@ -64,11 +64,24 @@ def run_cases(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON array of cases.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name the cases that passed, too.")] = False,
+    recorded: Annotated[
+        str | None,
+        typer.Option("--record", metavar="EVENT_ID", help="Instead: write a case of an event of the inbox."),
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="With --record, where several accounts have that event.")] = None,
+    name: Annotated[str | None, typer.Option(help="With --record: what the case is called.")] = None,
 ) -> None:
     """Run the cases in config/tests/ against the routes. Sends nothing; needs no store and no secrets."""
     from gateway.simulation.cases import report
 
     configs = Configs(options.config)
+    if recorded is not None:
+        from gateway.cli.recorder import record_case
+
+        if files or wanted is not None or as_json or junit is not None:
+            raise BadUsage("--record writes one case; it goes with --account and --name alone")
+        record_case(recorded, account, name, configs.get({}))
+        return
     cases = load_known_cases(files, configs, wanted)
     results = run(lambda: run_all(cases, configs))
     if junit is not None:
