@@ -25,7 +25,7 @@ from gateway.cli.dev.environment import DevFetcher
 from gateway.config.load import load
 from gateway.config.runtime import RuntimeConfig
 from gateway.core.envelope import parse_event
-from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, EventState, Finish, Lane, PlannedDelivery
+from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Finish, Lane, PlannedDelivery
 from gateway.core.routing import RouteTable
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
@@ -92,11 +92,11 @@ async def keep(
     event: dict[str, Any],
     planned: Sequence[PlannedDelivery] = (),
     account: str = "acme",
-    state: EventState = EventState.ROUTED,
+    **fields: Any,
 ) -> str:
-    """Commits an event with its deliveries; its id."""
+    """Commits an event with its deliveries, with other `fields` of its record; its id."""
     parsed = parse_event(json.dumps(event).encode(), account, datetime.now(UTC))
-    await store.add(replace(parsed, state=state), planned)
+    await store.add(replace(parsed, **fields), planned)
     return str(event["id"])
 
 

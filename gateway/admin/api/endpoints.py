@@ -54,6 +54,7 @@ from gateway.admin.pausing import Actor
 from gateway.admin.playground import PlaygroundResult, TrialAsk, try_out
 from gateway.admin.problems import Refused, words_of
 from gateway.admin.reports import overview
+from gateway.admin.reports.accounts import AccountReport, accounts
 from gateway.admin.reports.routes import RouteOut, routes
 from gateway.admin.request import AdminParts, Entry, actor, parts
 from gateway.admin.search import SearchOut, SearchQuery
@@ -273,6 +274,10 @@ async def show_config(call: Call[Empty, Empty]) -> ConfigOut:
     return ConfigOut(version=config.version, settings=masked_settings(config))
 
 
+async def list_accounts(call: Call[Empty, Empty]) -> ListOf[AccountReport]:
+    return ListOf(items=await accounts(call.parts), next=None)
+
+
 async def list_connections(call: Call[Empty, Empty]) -> ListOf[overview.ConnectionOut]:
     return ListOf(items=await overview.connections(call.parts), next=None)
 
@@ -373,6 +378,7 @@ ENDPOINTS = (
     ApiEndpoint("POST", "/jobs/{id}/resume", O, resume_job, "Go on"),
     ApiEndpoint("POST", "/jobs/{id}/stop", O, stop_job, "End it where it is"),
     ApiEndpoint("GET", "/config", V, show_config, "The configuration in force, secrets masked"),
+    ApiEndpoint("GET", "/accounts", V, list_accounts, "What each account sends"),
     ApiEndpoint("GET", "/connections", V, list_connections, "How each connection does"),
     ApiEndpoint("POST", "/connections/{name}/pause", O, pause_connection, "Pause one"),
     ApiEndpoint("POST", "/connections/{name}/resume", O, resume_connection, "Resume one"),

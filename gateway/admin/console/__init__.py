@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from gateway.admin.auth import Role
 from gateway.admin.console import (
+    accounts,
     approvals,
+    chart_page,
     config,
     connections,
     dead_letters,
@@ -45,6 +47,8 @@ ENTRIES = (
     Entry("POST", "/deliveries/{id}/{answer:approve|refuse}", deliveries.answer, O),
     Entry("GET", "/approve/{token}", approvals.ask, Role.NOBODY),
     Entry("POST", "/approve/{token}", approvals.answer, Role.NOBODY),
+    Entry("GET", "/accounts", accounts.listed, V),
+    Entry("GET", "/charts", chart_page.show, V),
     Entry("GET", "/connections", connections.listed, V),
     Entry("POST", "/connections/{name}/pause", connections.pause, O),
     Entry("POST", "/connections/{name}/resume", connections.resume, O),

@@ -9,17 +9,39 @@ if (form && location.hash.length > 1) {
   form.requestSubmit();
 }
 
-// Keys, for who has them: `/` searches. Never while something is typed.
+// Keys, for who has them: `/` searches, `j` and `k` go through a list, `?` says so. Never while something is typed.
+const walk = (by) => {
+  const links = [...document.querySelectorAll("table.rows tbody tr")].map((row) => row.querySelector("a")).filter(Boolean);
+  const row = document.activeElement.closest("tr");
+  const at = links.findIndex((link) => link.closest("tr") === row);
+  const next = links[at < 0 ? 0 : Math.min(links.length - 1, Math.max(0, at + by))];
+  if (next) next.focus();
+};
 document.addEventListener("keydown", (key) => {
   if (key.ctrlKey || key.metaKey || key.altKey || key.target.closest("input, textarea, select, [contenteditable]")) return;
-  if (key.key === "/") {
-    const box = document.getElementById("search");
-    if (!box) return;
+  const box = document.getElementById("search");
+  const help = document.getElementById("keys");
+  if (key.key === "/" && box) {
     box.focus();
     box.select();
-    key.preventDefault();
-  }
+  } else if (key.key === "j") walk(1);
+  else if (key.key === "k") walk(-1);
+  else if (key.key === "?" && help && !help.open) help.showModal();
+  else return;
+  key.preventDefault();
 });
+
+// Ages go on: `3 s ago` is not true for long.
+const words = (seconds) => {
+  for (const [unit, size, until] of [["s", 1, 120], ["min", 60, 7200], ["h", 3600, 172800]]) {
+    if (seconds < until) return `${Math.round(seconds / size)} ${unit}`;
+  }
+  return `${Math.round(seconds / 86400)} d`;
+};
+setInterval(() => document.querySelectorAll("time[data-age]").forEach((age) => {
+  const seconds = (Date.now() - Date.parse(age.dateTime)) / 1000;
+  age.textContent = seconds >= 0 ? `${words(seconds)} ago` : `in ${words(-seconds)}`;
+}), 5000);
 
 // What is there to be copied has a button for it.
 document.querySelectorAll("pre[data-copy]").forEach((block) => {
