@@ -362,9 +362,10 @@ class ReportStore(Protocol):
 
     async def counts_by_time(
         self, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
-    ) -> Sequence[Mapping[str, int]]:
-        """How many events, or deliveries, of a filter came between each edge and the next, by their state now; running
-        deliveries are left out. Of the filter, accounts, types, routes, actions, lanes and states narrow.
+    ) -> Sequence[Mapping[tuple[str, ...], int]]:
+        """How many events, or deliveries, of a filter came between each edge and the next, by (account, type, state) or
+        (account, route, action, state), as they are now; running deliveries are left out. Of the filter, accounts,
+        types, routes, actions, lanes and states narrow.
         """
 
     async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:

@@ -71,11 +71,11 @@ async def _bars(admin: AdminParts, request: web.Request, query: EventsQuery) -> 
     narrowed = fields(request.query, EventsWhere)
     return [
         Stack(
-            start.strftime(form),
-            counts,
-            "/events" + query_string({**narrowed, "since": _second(start), "until": _second(end)}),
+            bar.start.strftime(form),
+            bar.by_state(),
+            "/events" + query_string({**narrowed, "since": _second(bar.start), "until": _second(bar.end)}),
         )
-        for start, end, counts in bars
+        for bar in bars
     ]
 
 

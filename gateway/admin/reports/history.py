@@ -58,13 +58,30 @@ class _Remembered(Generic[T]):
         return [known[start] for start in starts]
 
 
+@dataclass(frozen=True, slots=True)
+class TimeBar:
+    """What came in one stretch of time, which begins and ends at round times."""
+
+    start: datetime
+    end: datetime
+    counts: Mapping[tuple[str, ...], int]  # as Store.counts_by_time
+
+    def by_state(self, place: int | None = None, name: str = "") -> dict[str, int]:
+        """How many in each state; with a place in the kinds, of those that have that name there."""
+        states: dict[str, int] = {}
+        for kind, count in self.counts.items():
+            if place is None or kind[place] == name:
+                states[kind[-1]] = states.get(kind[-1], 0) + count
+        return states
+
+
 class History:
     """One a gateway."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._buckets: _Remembered[Bucket] = _Remembered()
-        self._counts: _Remembered[Mapping[str, int]] = _Remembered()
+        self._counts: _Remembered[Mapping[tuple[str, ...], int]] = _Remembered()
 
     async def buckets(self, width: timedelta, count: int, now: datetime) -> Sequence[Bucket]:
         """The last `count` bars, each of which begins at a round time; the last one is not over yet."""
@@ -74,9 +91,9 @@ class History:
 
     async def counts(
         self, where: EventFilter | DeliveryFilter, since: datetime, until: datetime, now: datetime
-    ) -> list[tuple[datetime, datetime, Mapping[str, int]]]:
-        """Bars of events, or deliveries, of a filter by account, type, route, action and state: begin and end, which
-        are round times, and how many of each state, over a stretch of time; at most MOST_BARS + 1 of them.
+    ) -> list[TimeBar]:
+        """Bars of events, or deliveries, of a filter by account, type, route, action and state, over a stretch of time;
+        at most MOST_BARS + 1 of them.
         """
         until = max(min(until, now), since)
         width = next((width for width in WIDTHS if (until - since) / width <= MOST_BARS), (until - since) / MOST_BARS)
@@ -85,11 +102,11 @@ class History:
         while starts[-1] + width < until:
             starts.append(starts[-1] + width)
 
-        async def count(edges: Sequence[datetime]) -> Sequence[Mapping[str, int]]:
+        async def count(edges: Sequence[datetime]) -> Sequence[Mapping[tuple[str, ...], int]]:
             return await self._store.counts_by_time(edges, where)
 
         counts = await self._counts.ask(_words(where), starts, width, now, count)
-        return [(start, start + width, bar) for start, bar in zip(starts, counts, strict=True)]
+        return [TimeBar(start, start + width, bar) for start, bar in zip(starts, counts, strict=True)]
 
 
 def _words(where: EventFilter | DeliveryFilter) -> str:

@@ -282,7 +282,7 @@ class PostgresReports(PostgresDatabase):
 
     async def counts_by_time(
         self, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
-    ) -> Sequence[Mapping[str, int]]:
+    ) -> Sequence[Mapping[tuple[str, ...], int]]:
         kinds = Terms()
         if isinstance(where, EventFilter):
             index, alias = EVENTS, "k"
@@ -292,14 +292,15 @@ class PostgresReports(PostgresDatabase):
             delivery_kind_terms(where, kinds)
         bounds = index.bounds(edges[0], edges[-1], kinds.values)
         times = bounds.mark([milliseconds(edge) for edge in edges])
+        columns = ", ".join(f"{alias}.{column}" for column in index.columns)
         each = f"SELECT t.{index.time} AS at FROM {index.table} t WHERE {index.of_kind(alias + '.{}')} AND {bounds}"
         sql = (
-            f"WITH RECURSIVE {index.kinds()} SELECT width_bucket(c.at, {times}::bigint[]), {alias}.state, count(*)"
-            f" FROM {index.wanted(alias, kinds)}, LATERAL ({each} OFFSET 0) c GROUP BY 1, 2"
+            f"WITH RECURSIVE {index.kinds()} SELECT width_bucket(c.at, {times}::bigint[]), count(*), {columns}"
+            f" FROM {index.wanted(alias, kinds)}, LATERAL ({each} OFFSET 0) c GROUP BY 1, {columns}"
         )
-        counts: list[dict[str, int]] = [{} for _ in edges[1:]]
-        for place, state, count in await self._console.fetch(sql, *kinds.values):
-            counts[place - 1][state] = count
+        counts: list[dict[tuple[str, ...], int]] = [{} for _ in edges[1:]]
+        for place, count, *kind in await self._console.fetch(sql, *kinds.values):
+            counts[place - 1][tuple(kind)] = count
         return counts
 
     async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:

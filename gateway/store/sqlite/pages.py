@@ -248,7 +248,7 @@ def delivery_page(
 
 def counts_by_time(
     connection: sqlite3.Connection, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
-) -> list[dict[str, int]]:
+) -> list[dict[Kind, int]]:
     """See Store.counts_by_time."""
     if isinstance(where, EventFilter):
         index, wants, time_column = EVENTS, _wants_event(where), "received_at"
@@ -256,14 +256,12 @@ def counts_by_time(
         index, wants, time_column = DELIVERIES, _wants_delivery(where), "created_at"
     seqs = [first_seq(connection, index.table, time_column, milliseconds(edge)) for edge in edges]
     kinds = index.wanted(connection, wants)
-    stretches: list[dict[str, int]] = []
-    for low, high in pairwise(seqs):
-        counts: dict[str, int] = {}
-        for kind in kinds if low < high else ():
-            if count := index.count(connection, kind, range(low, high), -1):
-                counts[kind[-1]] = counts.get(kind[-1], 0) + count
-        stretches.append(counts)
-    return stretches
+    return [
+        {kind: count for kind in kinds if (count := index.count(connection, kind, range(low, high), -1))}
+        if low < high
+        else {}
+        for low, high in pairwise(seqs)
+    ]
 
 
 def count_deliveries(connection: sqlite3.Connection, where: DeliveryFilter, at_most: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -21,7 +22,10 @@ from gateway.store.sqlite.turns import done_by
 def _buckets(connection: sqlite3.Connection, edges: Sequence[datetime]) -> list[Bucket]:
     times = [milliseconds(edge) for edge in edges]
     stretches = []
-    for i, events in enumerate(pages.counts_by_time(connection, edges, EventFilter())):
+    for i, came in enumerate(pages.counts_by_time(connection, edges, EventFilter())):
+        events: Counter[str] = Counter()
+        for (*_, state), count in came.items():
+            events[state] += count
         ended = connection.execute(
             "SELECT state, count(*) FROM deliveries WHERE finished_at >= ? AND finished_at < ? GROUP BY state",
             (times[i], times[i + 1]),
@@ -97,7 +101,7 @@ class SqliteReports(SqliteFile):
 
     async def counts_by_time(
         self, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
-    ) -> Sequence[Mapping[str, int]]:
+    ) -> Sequence[Mapping[tuple[str, ...], int]]:
         return await self._console.run(lambda c: pages.counts_by_time(c, edges, where))
 
     async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
