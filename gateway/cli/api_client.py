@@ -26,6 +26,7 @@ from gateway.admin.api.schemas import (
 )
 from gateway.admin.pausing import Actor
 from gateway.admin.problems import Refused
+from gateway.admin.reports.overview import ConnectionOut
 from gateway.cli.main import BadUsage
 from gateway.core.errors import UsageError
 
@@ -106,6 +107,10 @@ class RemoteOperations:
     async def delivery(self, delivery_id: str) -> DeliveryWhole | None:
         """See `Operations`."""
         return await self._ask_for(DeliveryWhole, f"/deliveries/{quote(delivery_id, safe='')}")
+
+    async def connections_now(self) -> list[ConnectionOut]:
+        """How each connection does."""
+        return (await self._ask(ListOf[ConnectionOut], "GET", "/connections")).items
 
     async def retry(self, actor: Actor, ids: Sequence[str]) -> list[Result]:
         """See `Operations`."""

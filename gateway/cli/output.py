@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import typer
@@ -14,6 +16,14 @@ import typer
 from gateway.core.errors import GatewayError
 
 ID_COLUMNS = frozenset({"id", "event_id", "event", "delivery"})
+STATE_COLUMNS = frozenset({"state", "outcome"})
+STYLES = {
+    **dict.fromkeys(("succeeded", "working", "done"), "green"),
+    **dict.fromkeys(("dead", "failed", "paused", "expired"), "red"),
+    **dict.fromkeys(("running", "waiting", "pending", "probing"), "yellow"),
+    **dict.fromkeys(("skipped", "cancelled", "blocked", "nothing owed"), "bright_black"),
+}
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)")
 NARROW = 12  # characters that a column needs to be read, folded: a state, a stretch of a time
 GAP = 2  # between two columns
 
@@ -36,8 +46,9 @@ def print_table(columns: list[str], rows: list[list[object]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    cells = [["" if cell is None else clean(cell) for cell in row] for row in rows]
+    on_terminal = sys.stdout.isatty()
+    console = Console(width=None if on_terminal else 200, highlight=False)
+    cells = [["" if cell is None else _shown(cell, on_terminal=on_terminal) for cell in row] for row in rows]
     if _narrowest(columns, cells) > console.width:
         for row in cells:
             print_fields(dict(zip(columns, row, strict=True)), max(map(len, columns)))
@@ -47,8 +58,33 @@ def print_table(columns: list[str], rows: list[list[object]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in ID_COLUMNS)
     for row in cells:
-        table.add_row(*map(Text, row))
+        styles = (
+            STYLES.get(cell, "") if column in STATE_COLUMNS else "" for column, cell in zip(columns, row, strict=True)
+        )
+        table.add_row(*map(Text, row, styles))
     console.print(table)
+
+
+def _shown(cell: object, *, on_terminal: bool) -> str:
+    """A cell as text; a time, for people at a terminal, as how long ago that is."""
+    if on_terminal and isinstance(cell, str) and _TIME.fullmatch(cell):
+        return ago(datetime.fromisoformat(cell), datetime.now(UTC))
+    return clean(cell)
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """`5 s ago`, `in 2 min`, `3 d ago`: in the largest unit of which there is one."""
+    seconds = (now - at).total_seconds()
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    size, unit = next((each for each in units if abs(seconds) >= each[0]), units[-1])
+    count = round(abs(seconds) / size)
+    return f"in {count} {unit}" if seconds < 0 else f"{count} {unit} ago"
+
+
+def coloured(state: str) -> str:
+    """A state in its colour, where colours are welcome."""
+    number = {"green": 32, "yellow": 33, "red": 31, "bright_black": 90}.get(STYLES.get(state, ""))
+    return f"\x1b[{number}m{clean(state)}\x1b[0m" if number and has_colours(sys.stdout) else clean(state)
 
 
 def _narrowest(columns: list[str], rows: list[list[str]]) -> int:

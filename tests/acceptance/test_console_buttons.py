@@ -313,6 +313,9 @@ def test_the_command_line_works_from_a_laptop(console: Console, gateway_cli: Com
         local = gateway_cli.beside("--config", console.process.config, *words, "--json")
         assert local.code == 0, local.err
         assert json.loads(remote(*words, "--json").out) == json.loads(local.out)
+    (warehouse,) = [each for each in json.loads(remote("top", "--json").out) if each["connection"] == "warehouse"]
+    assert warehouse["dead"] >= 1
+    assert event in remote("tail", "--since", "1h", "--for", "0s").out
     done = remote("deliveries", "cancel", delivery, "--json")
     assert json.loads(done.out) == [{"id": delivery, "done": True, "refused": None}]
     replayed = json.loads(remote("events", "replay", event, "--json").out)

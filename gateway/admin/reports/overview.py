@@ -12,6 +12,7 @@ from gateway.admin.api.schemas import Model, Shown
 from gateway.admin.gateway_view import ConnectionWord
 from gateway.admin.reports.dead_causes import cause_of
 from gateway.admin.request import AdminParts
+from gateway.config.load import Config
 from gateway.core.model import ConnectionState, ConnectionStatus, RejectedFilter, route_status_name
 from gateway.store.answers import LaneState
 from gateway.telemetry.metrics import Queue, Scrape
@@ -180,9 +181,8 @@ async def connections(parts: AdminParts) -> list[ConnectionOut]:
     return _connections(parts, await parts.store.lane_states(), await parts.store.connections())
 
 
-def queues(parts: AdminParts, lanes: Sequence[LaneState], now: datetime) -> dict[str, Queue]:
+def queues(config: Config, lanes: Sequence[LaneState], now: datetime) -> dict[str, Queue]:
     """What waits for each connection; deliveries of actions without one, or that are gone, stand under `none`."""
-    config = parts.gateway.config
     used = {(r.name, a.name): a.connection or NO_CONNECTION for r in config.routes for a in r.actions}
     counts: dict[str, dict[str, int]] = {
         name: dict.fromkeys(("pending", "running", "blocked", "dead"), 0)
@@ -203,8 +203,8 @@ def _connections(
 ) -> list[ConnectionOut]:
     """By what the store says now: the worker hears of a change a moment later."""
     now = datetime.now(UTC)
-    waiting = queues(parts, lanes, now)
     config = parts.gateway.config
+    waiting = queues(config, lanes, now)
     views, masker = [], config.masker
     for name, settings in config.connections.items():
         queue, figures = waiting[name], parts.gateway.worker.figures(name)
@@ -233,7 +233,7 @@ def _connections(
 async def scrape(parts: AdminParts) -> Scrape:
     """What Prometheus is told beside the counters."""
     return Scrape(
-        queues=queues(parts, await parts.store.lane_states(), datetime.now(UTC)),
+        queues=queues(parts.gateway.config, await parts.store.lane_states(), datetime.now(UTC)),
         connection_states={name: parts.gateway.connection_state(name) for name in parts.gateway.config.connections},
         last_events=await parts.store.last_events(),
         store_bytes=await parts.store.size_bytes(),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.live import Watch, repeatedly
 from gateway.cli.main import BadUsage, app, load_config, options
 from gateway.cli.on_inbox import with_inbox
 from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, duration, moment
@@ -95,14 +96,19 @@ def list_deliveries(
     waiting: Waiting = False,
     limit: Limit = 50,
     as_json: Json = False,
+    watch: Watch = False,
 ) -> None:
     """List deliveries, the newest first."""
     from gateway.cli.inbox import listed
 
     query = _query(state, route, action, account, connection, owner, event, since, until, waiting=waiting)
-    rows = [row(delivery) for delivery in with_inbox(lambda inbox: listed(inbox.deliveries, query, limit))]
     columns = ["id", "event_id", "route", "action", "state", "attempts", "next_attempt_at", "last_error"]
-    print_rows(rows, columns, as_json=as_json)
+
+    def show() -> None:
+        rows = [row(delivery) for delivery in with_inbox(lambda inbox: listed(inbox.deliveries, query, limit))]
+        print_rows(rows, columns, as_json=as_json)
+
+    repeatedly(show, watch=watch)
 
 
 @deliveries.command("show")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from gateway.cli.live import Watch, repeatedly
 from gateway.cli.main import app
 from gateway.cli.on_inbox import with_inbox
 from gateway.cli.options import ALL, Json, Limit, Many, One, Yes, check_words, confirm, moment
@@ -88,17 +89,22 @@ def list_events(
     until: One = None,
     limit: Limit = 50,
     as_json: Json = False,
+    watch: Watch = False,
 ) -> None:
     """List events, the newest first."""
     from gateway.cli.inbox import listed
 
     query = _query(type, account, state, object, since, until, outcome=outcome)
-    rows = [row(event) for event in with_inbox(lambda inbox: listed(inbox.events, query, limit))]
-    if as_json:
-        print_json(rows)
-        return
-    columns = ["received_at", "id", "type", "account", "state", "outcome"]
-    print_table(["received", *columns[1:]], [[event[column] for column in columns] for event in rows])
+
+    def show() -> None:
+        rows = [row(event) for event in with_inbox(lambda inbox: listed(inbox.events, query, limit))]
+        if as_json:
+            print_json(rows)
+            return
+        columns = ["received_at", "id", "type", "account", "state", "outcome"]
+        print_table(["received", *columns[1:]], [[event[column] for column in columns] for event in rows])
+
+    repeatedly(show, watch=watch)
 
 
 @events.command("show")
