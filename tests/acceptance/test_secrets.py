@@ -180,6 +180,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         [one] for one in ("shop", "stock", "mail", "warehouse", "team", "bot", "fax", *PLANTING.connections)
     ]
     + [["warehouse", "--json"], ["none"]],
+    "cover": [[], ["--json"]],
     "db backup": [["kept.db"], ["kept.db", "--json"]],
     "db copy": [["--to", "postgresql://me:planted-database-password@127.0.0.1:9/x"]],
     "db encrypt": [[], ["--json"]],
@@ -207,12 +208,18 @@ COMMANDS: dict[str, list[list[str]]] = {
     "rejected show": [["REJECTED"], ["REJECTED", "--json"], ["none"]],
     "rejected verify": [["--dry-run"], ["--yes"]],
     "reload": [[], ["--json"]],
+    "routes list": [[], ["--json"]],
+    "routes pause": [["all", "--reason", "a rest"]],
+    "routes resume": [["all"]],
     "schema": [[], ["--markdown"]],
+    "seed": [["all", "--since", "1d", "--dry-run"]],
     "send": [["checkout.session.completed"], ["checkout.session.completed", "--url", "http://127.0.0.1:9"]],
     "serve": [],  # the gateway beside
     "stripe-ips refresh": [["--url", "http://127.0.0.1:9/ips.json"]],
     "stripe-ips show": [[]],
+    "tail": [["--since", "1h", "--for", "0s"], ["--since", "1h", "--for", "0s", "--json"]],
     "test": [[], ["--verbose", "--json"]],
+    "top": [["--once"], ["--json"]],
     "types": [["checkout"]],
     "fields": [["invoice.paid", "status"]],
 }
