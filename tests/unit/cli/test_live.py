@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admin.api.schemas import EventOut
+from gateway.admin.waiting import Outcome
 from gateway.cli.commands.tail import REMEMBERED, Told
 from gateway.cli.live import LOOK_SECONDS, repeatedly
 from gateway.cli.output import ago, coloured, print_table
@@ -21,8 +22,12 @@ from tests.contract.test_store import DEAD, an_event, claim_all
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
-def an_event_out(number: int, outcome: str | None = None) -> EventOut:
-    return EventOut.model_construct(id=f"evt_{number}", account="acme", state=EventState.ROUTED, outcome=outcome)
+def an_event_out(number: int, outcome: Outcome | None = None) -> EventOut:
+    return EventOut(
+        id=f"evt_{number}", type="invoice.paid", account="acme", state=EventState.ROUTED, livemode=False, received_at=NOW,
+        created_at=None, object_id=None, connected_account=None, source="webhook", test=False, api_version=None,
+        written_for=None, outcome=outcome,
+    )  # fmt: skip
 
 
 def test_each_event_is_told_when_it_comes_and_when_its_outcome_changes() -> None:
