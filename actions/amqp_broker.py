@@ -17,7 +17,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq import exceptions
 
 from actions.brokers import Acknowledged, Message, hidden
-from gateway.plugin import Finding, ProbedUse, Reject, Retry
+from gateway.plugin import Finding, ProbedUse, Reject, Retry, Unreached
 
 _CONNECT_SECONDS = 10.0
 
@@ -132,7 +132,7 @@ class AmqpBroker:
             except exceptions.ProtocolSyntaxError:
                 raise Retry("the server refuses the virtual host: is it there, and may this user use it?") from None
             except (exceptions.AMQPError, OSError, TimeoutError, RuntimeError) as error:
-                raise Retry(f"cannot connect: {hidden(error, self._url)}") from None
+                raise Unreached(f"cannot connect: {hidden(error, self._url)}") from None
             return self._connection
 
 

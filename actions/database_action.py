@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from gateway.plugin import Action, Context, DatabaseConnection, Reject, Retry, Settings
+from gateway.plugin import Action, Context, DatabaseConnection, Reject, Retry, Settings, Unreached
 
 if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does without
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -67,7 +67,7 @@ class Database:
             if failure.is_missing_parent and context.attempt <= PARENT_ATTEMPTS:
                 raise Retry(f"{passing}, as what it refers to is not there yet: {text}", of_connection=False)
             if failure.may_pass:
-                raise Retry(f"{passing}: {text}")
+                raise (Unreached if failure.is_away else Retry)(f"{passing}: {text}")
             raise Reject(f"{refused}: {text}")
 
 

@@ -18,7 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from actions.brokers import Acknowledged, Message, hidden
-from gateway.plugin import Finding, ProbedUse, Reject, Retry
+from gateway.plugin import Finding, ProbedUse, Reject, Retry, Unreached
 
 _CONNECT_SECONDS = 10
 _KEEPALIVE_SECONDS = 30
@@ -92,7 +92,7 @@ class MqttBroker:
                     code, text = await link.connect()
             except (OSError, TimeoutError, ValueError) as error:
                 await asyncio.to_thread(link.end)
-                raise Retry(f"cannot connect: {hidden(error, self._url)}") from None
+                raise Unreached(f"cannot connect: {hidden(error, self._url)}") from None
             except BaseException:
                 asyncio.get_running_loop().run_in_executor(None, link.end)  # nobody waits: this attempt is over
                 raise

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from actions.brokers import Acknowledged, Message, hidden
-from gateway.plugin import Finding, ProbedUse, Reject, Retry
+from gateway.plugin import Finding, ProbedUse, Reject, Retry, Unreached
 
 _CONNECT_SECONDS = 5
 _DENIED = re.compile(r'permissions violation for publish to "([^"]*)"', re.I)
@@ -142,7 +142,7 @@ class NatsBroker:
                 said = hidden([error, *self._errors][-1], self._urls)
                 if "authorization violation" in said.lower():
                     raise Retry("the server refuses the login") from None
-                raise Retry(f"cannot connect: {said}") from None
+                raise Unreached(f"cannot connect: {said}") from None
             finally:
                 if not client.is_connected:
                     await client.close()

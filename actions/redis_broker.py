@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry as RetryPolicy
 from redis.backoff import NoBackoff
 
 from actions.brokers import Acknowledged, Message, hidden
-from gateway.plugin import Finding, ProbedUse, Reject, Retry
+from gateway.plugin import Finding, ProbedUse, Reject, Retry, Unreached
 
 _CONNECT_SECONDS = 5.0
 _PASSING = ("OOM", "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY")
@@ -65,7 +65,7 @@ class RedisBroker:
         if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
             return Retry(f"the server refuses the login: {said}")
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
-            return Retry(f"the server is not reached: {said}")
+            return Unreached(f"the server is not reached: {said}")
         passing = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError, exceptions.ClusterError)
         if isinstance(error, passing) or said.startswith(_PASSING):
             return Retry(f"Redis cannot take it now: {said}")

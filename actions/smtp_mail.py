@@ -13,7 +13,7 @@ from pathlib import Path
 import aiosmtplib
 
 from actions.mail_downloads import Downloads
-from gateway.plugin import Reject, Retry, SmtpConnection
+from gateway.plugin import Reject, Retry, SmtpConnection, Unreached
 from gateway.plugin.connections.smtp import MailOAuth2Settings
 from gateway.plugin.mail_address import address_literal
 from gateway.plugin.oauth2 import TokenSource
@@ -94,7 +94,7 @@ class SmtpPool:
             raise Retry(f"{where} refused to talk: {_said(error)}") from None
         except aiosmtplib.SMTPException as error:
             client.close()
-            raise Retry(f"cannot talk to {where}: {one_line(str(error))}") from None
+            raise Unreached(f"cannot talk to {where}: {one_line(str(error))}") from None
         except BaseException:
             client.close()
             raise

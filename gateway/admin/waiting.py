@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from gateway.admin.amounts import duration
-from gateway.core.model import ConnectionState, ConnectionStatus, Delivery, DeliveryState, Need
+from gateway.core.model import ConnectionState, ConnectionStatus, Delivery, DeliveryState, Need, is_until_reached
 
 Outcome = Literal["dead", "expired", "waiting", "succeeded", "skipped", "cancelled"]
 STATES: dict[Outcome, tuple[DeliveryState, ...]] = {  # the first of which an event has a delivery decides
@@ -64,7 +64,8 @@ def waits_for(
     if connection is not None and connection.state is not ConnectionState.WORKING:
         return _for_connection(connection)
     if delivery.next_attempt_at is not None and delivery.next_attempt_at > now:
-        return f"for its next attempt, in {duration((delivery.next_attempt_at - now).total_seconds())}"
+        sooner = f", or sooner: it {delivery.reason}" if is_until_reached(delivery.reason) else ""
+        return f"for its next attempt, in {duration((delivery.next_attempt_at - now).total_seconds())}{sooner}"
     return "for nothing: it runs as soon as a gateway has a place for it"
 
 

@@ -36,6 +36,7 @@ from gateway.core.model import (
     Rekeyed,
     Released,
     Route,
+    until_reached,
 )
 from gateway.core.routing import (
     RouteTable,
@@ -342,7 +343,7 @@ class _Run:
             last = f"{error.message} (attempt {self._delivery.attempts} of {retry.attempts}, the last)"
             return AttemptResult(self._dead(last), pause, error.is_of_connection)
         attempt = self._attempt(AttemptOutcome.RETRY, error.message)
-        reason = None
+        reason = until_reached(self._use.connection) if error.is_unreached and self._use.connection else None
         if (closed := self._until_open(wait)) is not None:
             reason, wait = closed.reason, wait + closed.wait_seconds
         wait = min(wait, max(0.0, self._left_seconds))  # then it has expired, and what needs that to fail runs

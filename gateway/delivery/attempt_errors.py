@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -17,7 +18,7 @@ from gateway.core.errors import (
 from gateway.core.fetch_answer import read_answer
 from gateway.core.model import ActionUse, Event
 from gateway.core.routing import lacks_field, of_another_version
-from gateway.plugin import Reject, Retry
+from gateway.plugin import Reject, Retry, Unreached
 
 
 class AttemptError(Exception):
@@ -31,6 +32,7 @@ class AttemptError(Exception):
         after_seconds: float | None = None,  # asked for by the destination, or by Stripe
         pause_seconds: float | None = None,  # of the whole connection
         is_of_connection: bool = False,  # which is paused after several in a row
+        is_unreached: bool = False,  # so is that connection, by anybody
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -38,6 +40,7 @@ class AttemptError(Exception):
         self.after_seconds = after_seconds
         self.pause_seconds = pause_seconds
         self.is_of_connection = is_of_connection
+        self.is_unreached = is_unreached
 
 
 class Phase(StrEnum):
@@ -72,6 +75,7 @@ def explained(error: BaseException, phase: Phase, use: ActionUse, why_missing: s
                 after_seconds=error.after_seconds,
                 pause_seconds=error.pause_seconds,
                 is_of_connection=is_running and error.of_connection,
+                is_unreached=is_running and isinstance(error, Unreached),
             )
         case TimeoutError():
             what = "whether it took effect is not known"
@@ -80,7 +84,9 @@ def explained(error: BaseException, phase: Phase, use: ActionUse, why_missing: s
             message = f"no end after {use.timeout_seconds:g} s (its timeout); {what}"
             return AttemptError(message, is_of_connection=is_running)
         case OSError():
-            return AttemptError(f"{type(error).__name__}: {_text(error)}", is_of_connection=is_running)
+            text = f"{type(error).__name__}: {_text(error)}"
+            is_unreached = is_running and isinstance(error, (ConnectionRefusedError, socket.gaierror))
+            return AttemptError(text, is_of_connection=is_running, is_unreached=is_unreached)
     # A fault of the action itself. Its place helps its author; its values could hold secrets.
     where = f"the action {use.uses} failed at {place_of(error) or place_of(raised)}"
     return AttemptError(f"{where}: {type(error).__name__}: {_text(error)}")

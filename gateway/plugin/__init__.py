@@ -32,6 +32,7 @@ from gateway.plugin.action import (
     RowDifference,
     Settings,
     StripeWriter,
+    Unreached,
 )
 from gateway.plugin.connections import (
     BreakerSettings,
@@ -107,6 +108,7 @@ __all__ = [
     "Status",
     "StripeWriter",
     "Text",
+    "Unreached",
     "Unrendered",
     "Url",
     "Verdict",

@@ -59,6 +59,12 @@ class Retry(Exception):  # noqa: N818 - read as what the author asks for
         self.pause_seconds = pause_seconds
 
 
+class Unreached(Retry):
+    """The destination could not be reached, or takes nothing from anybody just now, such as a database that is switched
+    over. What waits for that is tried soon after the connection, once it was paused, works again.
+    """
+
+
 class Reject(Exception):  # noqa: N818
     """The attempt failed for good: a dead letter. Say what is wrong and what would mend it.
 

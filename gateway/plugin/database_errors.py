@@ -25,6 +25,9 @@ _MYSQL_RETRY = frozenset(
     {1020, 1021, 1028, 1040, 1041, 1042, 1043, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1153, 1158, 1159, 1160, 1161}
     | {1203, 1205, 1213, 1226, 1290, 1317, 1614, 1689, 1836, 1969, 2002, 2003, 2005, 2006, 2013, 2055, 3024}
 )
+# connections, shutdown, too many sessions; not MySQL's 2006 and 2013: so it answers a packet that is too large as well
+_PG_AWAY = ("08", "57P", "53300")
+_MYSQL_AWAY = frozenset({1040, 1053, 1203, 2002, 2003, 2005})
 _SQLITE_REJECT = frozenset({1, 18, 19, 20, 23, 25, 26})  # ERROR, TOOBIG, CONSTRAINT, MISMATCH, AUTH, RANGE, NOTADB
 _SQLITE_READ_ONLY = 8
 _SQLITE_FOREIGN_KEY = 787  # SQLITE_CONSTRAINT_FOREIGNKEY
@@ -47,6 +50,7 @@ class DatabaseFailure:
 
     may_pass: bool  # worth another try: away, locked, full, shutting down, a deadlock; else the database refuses it
     text: str
+    is_away: bool = False  # for everybody: not reached, shutting down, full of sessions, or taking no writes now
     is_read_only: bool = False  # it takes no writes now: a standby, or one that is being switched over
     is_missing_parent: bool = False  # a foreign key leads to a row that is not there (yet)
 
@@ -59,10 +63,12 @@ def failure_of(error: Exception, url: str, values: Iterable[Any] = ()) -> Databa
     if not isinstance(error, known) and type(error).__module__.partition(".")[0] not in _DRIVERS:
         return None
     code, sqlite_code = code_of(error), getattr(_cause(error), "sqlite_errorcode", None) or 0
+    is_read_only = code in _READ_ONLY or sqlite_code & 0xFF == _SQLITE_READ_ONLY
     return DatabaseFailure(
         _may_pass(error, _cause(error)),
         told(error, url, values),
-        is_read_only=code in _READ_ONLY or sqlite_code & 0xFF == _SQLITE_READ_ONLY,
+        is_away=is_read_only or _is_away(error, _cause(error), code),
+        is_read_only=is_read_only,
         is_missing_parent=code in _MISSING_PARENT or sqlite_code == _SQLITE_FOREIGN_KEY,
     )
 
@@ -149,6 +155,13 @@ def _parts(value: Any) -> Iterable[Any]:
 def _mysql_code(cause: BaseException) -> int | None:
     is_mysql = type(cause).__module__.partition(".")[0] == "asyncmy"
     return cause.args[0] if is_mysql and cause.args and isinstance(cause.args[0], int) else None
+
+
+def _is_away(error: Exception, cause: BaseException, code: str | int | None) -> bool:
+    if isinstance(code, str):
+        return code.startswith(_PG_AWAY)
+    is_lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    return isinstance(cause, OSError) or code in _MYSQL_AWAY or (code is None and is_lost)
 
 
 def _may_pass(error: Exception, cause: BaseException) -> bool:

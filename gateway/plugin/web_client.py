@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from gateway.plugin.action import Reject, Retry
+from gateway.plugin.action import Reject, Retry, Unreached
 from gateway.plugin.addresses import literal_address, why_refused
 from gateway.plugin.connections.web import ENVIRONMENT, WebConnection, check_proxy, show, why_unusable
 from gateway.plugin.http_client import AddressRefused, guarded_session, refusal
@@ -198,7 +198,8 @@ def _tell(raised: BaseException, what: str) -> None:
             if reason := refusal(raised.os_error):
                 raise Reject(f"{what}{reason}") from None
             is_proxy = "the proxy " if isinstance(raised, aiohttp.ClientProxyConnectionError) else ""
-            raise Retry(f"{what}cannot connect to {is_proxy}{raised.host}:{raised.port}: {raised.os_error}") from None
+            place = f"{is_proxy}{raised.host}:{raised.port}"
+            raise Unreached(f"{what}cannot connect to {place}: {raised.os_error}") from None
         case aiohttp.InvalidURL():
             raise Reject(f"{what}the url is not valid") from None
         case aiohttp.ClientError():
@@ -208,7 +209,7 @@ def _tell(raised: BaseException, what: str) -> None:
         case OSError():
             if reason := refusal(raised):
                 raise Reject(f"{what}{reason}") from None
-            raise Retry(f"{what}{raised.strerror or raised}") from None
+            raise Unreached(f"{what}{raised.strerror or raised}") from None
 
 
 def untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:

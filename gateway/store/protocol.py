@@ -198,7 +198,8 @@ class ConnectionStore(Protocol):
     async def change_connection(self, name: str, version: int, change: ConnectionChange) -> ConnectionStatus | None:
         """Changes a connection's status where its version is still `version` (0: it was never changed). The new
         status, one version on; None, and no change, where somebody else was faster. `since` moves only with the state.
-        A change is announced like new work.
+        A change is announced like new work. Where it makes a connection work again that was paused or probed, what
+        waits in its turn for that (`until_reached`) is due within HASTENED_SECONDS, in the same transaction.
         """
 
     async def mark(self, name: str, every_seconds: float) -> datetime:

@@ -19,6 +19,7 @@ from gateway.core.model import (
     Lane,
     Refusal,
     SharedRate,
+    until_reached,
 )
 from gateway.store.answers import Purged
 from gateway.store.protocol import Store
@@ -49,6 +50,35 @@ async def purge(
         if cursor is None:
             return total
     raise AssertionError("the purge does not end")
+
+
+async def test_what_waits_for_a_connection_is_due_soon_after_it_works_again(store: Store, clock: Clock) -> None:
+    actions = {
+        "unreached": replace(later(3600.7), reason=until_reached("shop")),
+        "another": replace(later(3600), reason=until_reached("mail")),
+        "row": later(3600),
+        "soon": replace(later(2), reason=until_reached("shop")),
+    }
+    await store.add(an_event(), [owed(action, order="1" if action == "unreached" else None) for action in actions])
+    await store.add(an_event("evt_2"), [owed("behind", order="1")])
+    for claim in await claim_all(store):
+        if claim.delivery.action in actions:
+            assert await store.finish(claim.delivery.id, claim.token, actions[claim.delivery.action])
+
+    async def waits() -> dict[str, float]:
+        pending = await store.deliveries(DeliveryFilter(states=("pending",)), limit=9)
+        now = datetime.fromtimestamp(clock.now / 1000, UTC)
+        return {d.action: round((d.next_attempt_at - now).total_seconds(), 1) for d in pending if d.next_attempt_at}
+
+    for version, change in enumerate((WORKING, PAUSED)):
+        assert await store.change_connection("shop", version, change) is not None
+    assert (await waits())["unreached"] == 3600.7
+    assert await store.change_connection("shop", 2, WORKING) is not None
+    found = await waits()
+    assert (found["unreached"], found["another"], found["row"], found["soon"]) == (0.7, 3600.0, 3600.0, 2.0)
+    clock.forward(1)
+    (claim,) = await claim_all(store)
+    assert (claim.delivery.action, claim.delivery.attempts) == ("unreached", 2)
 
 
 async def end(store: Store, how: Finish) -> str:

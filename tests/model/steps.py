@@ -31,6 +31,7 @@ from gateway.core.model import (
     Rekeyed,
     Released,
     SharedRate,
+    until_reached,
 )
 from tests.model.whole_world import WholeWorld
 from tests.model.world import LANES
@@ -117,6 +118,7 @@ def outcomes(rng: Random) -> Outcome:
     error = rng.choice(ODD_TEXTS) if kind in ("retry", "dead", "interrupted") else None
     reason = {
         "dead": error,
+        "retry": rng.choice((None, until_reached("shop"))),
         "skipped": "its `if` is false",
         "expired": "expired: 2d old",
         "dry": f"{DRY_RUN}of the route",
@@ -308,7 +310,7 @@ def _compare(_: Random) -> Step:
 
 KINDS: Sequence[tuple[int, Callable[[Random], Step]]] = (
     (6, _add), (1, _replay), (2, _look), (6, _claim), (8, _finish), (1, _renew), (1, _kill), (2, _gather),
-    (1, _fetched), (4, _retry), (2, _cancel), (2, _answer), (2, _purge), (2, _sweep), (1, _connection), (1, _mark),
+    (1, _fetched), (4, _retry), (2, _cancel), (2, _answer), (2, _purge), (2, _sweep), (3, _connection), (1, _mark),
     (1, _lease), (1, _note), (3, _pass), (1, _set_clock), (1, _compare),
 )  # fmt: skip
 

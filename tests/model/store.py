@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import takewhile
 
 from gateway.core.model import (
+    HASTENED_SECONDS,
     NEEDED,
     AttemptOutcome,
     Burst,
@@ -26,6 +27,7 @@ from gateway.core.model import (
     Rekeyed,
     Released,
     SharedRate,
+    until_reached,
     was_dry,
 )
 from gateway.store.protocol import REMEMBERED_SECONDS
@@ -319,6 +321,20 @@ class ModelStore:
         if first.fetched is None or first.fetched[0] != asked:
             first.fetched = (asked, answer)
         return first.fetched[1]
+
+    def hasten(self, connection: str, now: int) -> list[tuple[str, int]]:
+        """A connection works again: what waits for that is due soon. Returns what a store may have hastened or not:
+        deliveries whose turn it is not, and when they would be due.
+        """
+        doubtful = []
+        for delivery in self.deliveries:
+            if delivery.state == "pending" and delivery.reason == until_reached(connection) and delivery.due_at > now:
+                due_at = now + (delivery.due_at - now) % int(HASTENED_SECONDS * 1000)
+                if self.is_in_turn(delivery):
+                    delivery.due_at = due_at
+                else:
+                    doubtful.append((delivery.name, due_at))
+        return doubtful
 
     # -- people -----------------------------------------------------------------------------------------------
 

@@ -137,6 +137,11 @@ class WholeWorld(World):
         status = await self.store(gateway).change_connection(name, version, change)
         expected = self.sides.change_connection(name, version, change, self.clock.now)
         self.same(f"whether {name} was changed", status is not None, expected is not None)
+        if known is not None and expected is not None and known.state != "working" == expected.state:
+            for waiting, due_at in self.model.hasten(name, self.clock.now):
+                shown = await self.store(gateway).delivery(self._id(waiting))
+                if shown is not None and at_ms(shown[0].next_attempt_at) == due_at:
+                    self.model.bring_forward(waiting, due_at, self.clock.now)
         return "somebody was faster" if status is None else f"version {status.version}"
 
     async def mark(self, gateway: int, name: str, every_seconds: int) -> str:

@@ -18,6 +18,7 @@ from gateway.core.model.deliveries import (
     DISABLED,
     FINAL_STATES,
     GATEWAY_DIED,
+    HASTENED_SECONDS,
     LEASE_ENDED,
     TRANSITIONS,
     WAITS,
@@ -39,7 +40,9 @@ from gateway.core.model.deliveries import (
     Released,
     Transition,
     is_by_death,
+    is_until_reached,
     sources_of,
+    until_reached,
 )
 from gateway.core.model.events import TEST_EVENT_ID, Event, EventFilter, EventSource, EventState, Fetched
 from gateway.core.model.expressions import Expression, TimeExpression
@@ -56,6 +59,7 @@ __all__ = [
     "EVERY_CONNECTED",
     "FINAL_STATES",
     "GATEWAY_DIED",
+    "HASTENED_SECONDS",
     "LEASE_ENDED",
     "NEEDED",
     "OWN",
@@ -115,8 +119,10 @@ __all__ = [
     "Until",
     "Word",
     "is_by_death",
+    "is_until_reached",
     "route_status_name",
     "sources_of",
     "status_route",
+    "until_reached",
     "was_dry",
 ]

@@ -115,6 +115,22 @@ WAITS = "waits until "
 """How the reason of a delivery begins that was planned for later, or came outside its hours; a time follows."""
 
 
+HASTENED_SECONDS = 5.0
+"""Deliveries that wait for their connection to be reached again are due within so long once it works again: each where
+its own due time falls in a grid of that width, so that they do not come all at once.
+"""
+
+
+def until_reached(connection: str) -> str:
+    """The reason of a pending delivery whose connection could not be reached, or takes nothing from anybody."""
+    return f"waits for connection {connection} to be reached again"
+
+
+def is_until_reached(reason: str | None) -> bool:
+    """Whether a reason is such a one."""
+    return reason is not None and reason.startswith("waits for connection ")
+
+
 GATEWAY_DIED = "the gateway died during this attempt; whether it took effect is not known"
 LEASE_ENDED = (
     "the gateway did not renew its lease during this attempt (it died, stopped or lost the database); whether it took "

@@ -1064,13 +1064,15 @@ $$;
 -- == Connections and upkeep ==
 
 
--- Changes how a connection stands where its version is still the given one. Returns its new row, or none.
+-- Changes how a connection stands where its version is still the given one. Returns its new row, or none. Where it works
+-- again, what waits for that (gateway.core.model.until_reached) is due within HASTENED_SECONDS.
 CREATE OR REPLACE FUNCTION change_connection(
   given_now bigint, of_name text, of_version bigint, new_state text, for_ms bigint, new_reason text,
   new_failures integer, new_pauses integer, new_failed_delivery text
 ) RETURNS SETOF connections LANGUAGE plpgsql AS $$
 DECLARE
   now_at bigint := now_ms(given_now);
+  was text := (SELECT c.state FROM connections c WHERE c.name = of_name AND c.version = of_version);
 BEGIN
   IF of_version = 0 THEN
     RETURN QUERY INSERT INTO connections AS c
@@ -1081,6 +1083,16 @@ BEGIN
       since = CASE WHEN c.state = new_state THEN c.since ELSE now_at END, until = now_at + for_ms, reason = new_reason,
       failures = new_failures, pauses = new_pauses, failed_delivery = new_failed_delivery
     WHERE c.name = of_name AND c.version = of_version RETURNING c.*;
+  END IF;
+  IF FOUND AND was <> 'working' AND new_state = 'working' THEN
+    WITH waiting AS (
+      SELECT d.seq FROM deliveries d
+      WHERE d.state = 'pending' AND NOT d.held AND d.due_at > now_at
+        AND d.reason = format('waits for connection %s to be reached again', of_name)
+      FOR UPDATE SKIP LOCKED
+    )
+    UPDATE deliveries d SET due_at = now_at + (d.due_at - now_at) % 5000
+    FROM waiting WHERE d.seq = waiting.seq AND d.state = 'pending';
   END IF;
 END
 $$;

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from gateway.core.model import ConnectionChange, ConnectionStatus
+from gateway.core.model import HASTENED_SECONDS, ConnectionChange, ConnectionState, ConnectionStatus, until_reached
 from gateway.store.answers import Note, Purged
 from gateway.store.keeping import AHEAD_MS, kept_text
 from gateway.store.protocol import REMEMBERED_SECONDS
@@ -42,6 +42,12 @@ def _change_connection(
         change.failed_delivery,
     )
     connection.execute(f"INSERT OR REPLACE INTO connections ({CONNECTION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
+    if row is not None and row["state"] != ConnectionState.WORKING and change.state is ConnectionState.WORKING:
+        connection.execute(
+            "UPDATE deliveries SET due_at = ?1 + (due_at - ?1) % ?2"
+            " WHERE state = 'pending' AND held = 0 AND due_at > ?1 AND reason = ?3",
+            (now_ms, int(HASTENED_SECONDS * 1000), until_reached(name)),
+        )
     return connection_of(new, now_ms)
 
 

@@ -16,11 +16,15 @@ from pydantic import ValidationError
 from actions.db_execute import DbExecute
 from actions.db_query import DbQuery
 from actions.db_upsert import DbUpsert
+from gateway.core.model import DeliveryFilter, DeliveryState, until_reached
 from gateway.plugin import DatabaseConnection, Finding
-from gateway.testing import probe_action
+from gateway.store.sqlite.store import SqliteStore
+from gateway.testing import make_event, probe_action
 from tests.contract.actions.running import opened
 from tests.contract.actions.test_db_upsert import ON_MARIADB, ON_POSTGRESQL, connection_to, sql
+from tests.integration.live_gateway import SECRET, live_gateway
 from tests.integration.test_postgres_faults import pgbouncer, reached
+from tests.waiting import until
 
 HARD = "Xk29/fj?s8#3h@f:K%41+ 9"  # each of them means something in a URL
 INTO_T: dict[str, Any] = {"table": "t", "values": {"n": 1}}
@@ -176,6 +180,48 @@ async def test_all_is_written_soon_after_a_read_only_postgresql_takes_writes_aga
     alter = f'ALTER DATABASE "{urlsplit(postgresql_url).path[1:]}" SET default_transaction_read_only ='
     given = connection_to(postgresql_url)
     assert await written_after(above, given, read_only=f"{alter} on", writable=f"{alter} off") == 41
+
+
+ORDERS = """\
+version: 1
+server: {{listen: "127.0.0.1:0"}}
+admin: {{listen: "127.0.0.1:0"}}
+defaults: {{retry: {{first: 1h, attempts: 3}}, timeout: 800ms}}
+accounts:
+  acme: {{signing_secrets: [{secret}]}}
+connections:
+  shop: {{type: database, url: "{url}", concurrency: 1, breaker: {{failures: 2, pause: 500ms, max: 500ms}}}}
+routes:
+  keep:
+    events: [invoice.paid]
+    actions:
+      save: {{uses: db_upsert, with: {{connection: shop, table: t, key: {{id: "{{{{ event.id }}}}"}}}}}}
+"""
+
+
+@ON_POSTGRESQL
+async def test_after_a_long_failover_what_waits_for_an_hour_is_written_once_the_connection_works_again(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    above = f"{postgresql_url}&options=-c%20default_transaction_read_only%3Doff"
+    alter = f'ALTER DATABASE "{urlsplit(postgresql_url).path[1:]}" SET default_transaction_read_only ='
+    await sql(above, "CREATE TABLE t (id text PRIMARY KEY)")
+    await sql(above, f"{alter} on")
+    async with live_gateway(tmp_path, ORDERS.format(secret=SECRET, url=postgresql_url)) as gateway:
+        for _ in range(6):
+            assert await gateway.post(make_event("invoice.paid")) == 200
+        store = SqliteStore(tmp_path / "data/gateway.db")
+        await store.attach()
+
+        async def are_waiting() -> bool:
+            deliveries = await store.deliveries(DeliveryFilter(states=("pending",)), limit=10)
+            return [d.reason for d in deliveries].count(until_reached("shop")) >= 2
+
+        await until(are_waiting, 30)
+        await store.close()
+        await sql(above, f"{alter} off")
+        assert (await gateway.finished())["save"].state is DeliveryState.SUCCEEDED
+    assert await sql(above, "SELECT count(*) FROM t") == [(6,)]
 
 
 @ON_MARIADB
