@@ -28,6 +28,7 @@ def test_each_kind_of_business_has_its_example() -> None:
         "shop",
         "marketplace",
         "alerts",
+        "repair",
     }
 
 

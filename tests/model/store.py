@@ -259,7 +259,8 @@ class ModelStore:
                 False,
                 ending.reason,
             )
-            delivery.word.setdefault("until", now + round(ending.within_seconds * 1000))
+            latest = now + round(ending.within_seconds * 1000)
+            delivery.word["until"] = min(delivery.word.get("until", latest), latest)
             delivery.due_at = now if "by" in delivery.word else delivery.word["until"]
             return True
         if isinstance(ending, Burst):

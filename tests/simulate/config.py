@@ -16,6 +16,9 @@ SECRETS = {
 ACCOUNTS = ("acme", "other")
 CONNECTIONS = ("shop", "mail", "ware", "pager")
 NEEDS: Mapping[str, tuple[str, ...]] = {"receipt": ("save",), "ship": ("save",), "thank": ("receipt", "ship")}
+NEEDS_DEATH: Mapping[str, str] = {"rescue": "save"}
+EXPIRING = "receipt"
+APPROVED = "refund"
 MOST_ATTEMPTS, FEWEST_ATTEMPTS = 4, 3
 ODD_ATTEMPTS = 2  # of the action `odd`
 PLUGIN = '''\
@@ -65,7 +68,8 @@ routes:
     order_by: object.customer
     actions:
       save: {{uses: act, with: {{connection: shop, what: "{{{{ object.id }}}}", token: "${{ACTION_TOKEN}}"}}}}
-      receipt: {{uses: act, needs: [save], with: {{connection: mail, what: "{{{{ object.id }}}}"}}}}
+      rescue: {{uses: act, needs: {{save: dead}}, with: {{connection: pager, what: "{{{{ steps.save.error | truncate(9) }}}}"}}}}
+      receipt: {{uses: act, needs: [save], expires: 90s, with: {{connection: mail, what: "{{{{ object.id }}}}"}}}}
       ship: {{uses: act, needs: [save], timeout: 100s, with: {{connection: ware, what: "{{{{ object.id }}}}"}}}}
 {thank}  invoices:
     events: [invoice.paid]
@@ -74,6 +78,22 @@ routes:
     order_by: object.customer
     actions:
       count: {{uses: act, with: {{connection: ware, what: "{{{{ object.id }}}}"}}}}
+  syncs:
+    events: [checkout.session.completed]
+    debounce: {{by: object.customer, wait: 5s, max: 15s}}
+    actions:
+      sync: {{uses: act, with: {{connection: ware, what: "{{{{ object.id }}}}"}}}}
+      synced: {{uses: act, needs: [sync], with: {{connection: mail, what: "{{{{ object.id }}}}"}}}}
+  refunds:
+    events: [invoice.paid]
+    accounts: [other]
+    order_by: object.customer
+    actions:
+      refund:
+        uses: act
+        approve: {{by: [operator], within: 40s}}
+        with: {{connection: shop, what: "{{{{ object.id }}}}"}}
+      refunded: {{uses: act, needs: {{refund: any}}, with: {{connection: mail, what: "{{{{ steps.refund.state }}}}"}}}}
 {odd}  pages:
     events: [gateway.delivery.dead, gateway.connection.paused]
     digest: {{every: 2m, wait: 10s}}

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.model import NEEDED, was_dry
-from tests.simulate.config import FEWEST_ATTEMPTS, MOST_ATTEMPTS, NEEDS, ODD_ATTEMPTS, SECRETS
+from tests.simulate.config import (
+    APPROVED,
+    EXPIRING,
+    FEWEST_ATTEMPTS,
+    MOST_ATTEMPTS,
+    NEEDS,
+    NEEDS_DEATH,
+    ODD_ATTEMPTS,
+    SECRETS,
+)
 from tests.simulate.loop import Process, SimulatedLoop, current_process
 
 DAY_MS = 86_400_000
@@ -94,13 +103,21 @@ class Ledger:
     def _check_needs(self, delivery_id: str, action: str) -> None:
         needs = NEEDS.get(action, ())
         rows = self.inbox(
-            "SELECT n.action, n.state, n.reason FROM deliveries n JOIN deliveries d"
+            "SELECT n.id, n.action, n.state, n.reason FROM deliveries n JOIN deliveries d"
             " ON n.run_id = d.run_id AND n.event_seq = d.event_seq WHERE d.id = ?",
             delivery_id,
         )
         for row in rows:
             if row["action"] in needs and row["state"] != "succeeded" and not was_dry(row["state"], row["reason"]):
                 self.finds(f"{delivery_id} ({action}) runs, though {row['action']}, which it needs, is {row['state']}")
+            is_other = row["action"] == NEEDS_DEATH.get(action) and row["id"] not in self.revived
+            if is_other and row["state"] not in ("dead", "expired"):
+                self.finds(f"{delivery_id} ({action}) runs, though {row['action']} is {row['state']}, and not dead")
+        if action == APPROVED and '"by"' not in (self._word(delivery_id) or ""):
+            self.finds(f"{delivery_id} ({action}) runs, and nobody approved it")
+
+    def _word(self, delivery_id: str) -> str | None:
+        return next((row["word"] for row in self.inbox("SELECT word FROM deliveries WHERE id = ?", delivery_id)), None)
 
     def took_effect(self, delivery_id: str) -> None:
         """A destination did what it was asked for."""
@@ -184,6 +201,8 @@ class Ledger:
             states = {r["state"] for r in rows if r["run_id"] == row["run_id"] and r["action"] in needs}
             if not states & {"dead", "blocked"} and row["id"] not in self.revived:
                 self.finds(f"{what} is blocked for ever by what is {sorted(states)}")
+        elif state == "expired" and row["action"] != EXPIRING:
+            self.finds(f"{what} is expired, and may be of any age")
         elif state == "skipped":
             self._check_skipped(what, reason, known, event_id)
         elif state == "dead":
@@ -202,6 +221,10 @@ class Ledger:
         elif reason.startswith("digest: "):
             if reason.split()[1] not in known:
                 self.finds(f"{what} is skipped for a digest that is not there: {reason}")
+        elif reason.startswith("debounce: "):
+            other = known.get(reason.split()[1])
+            if other is None or (other["reason"] or "").startswith("debounce: "):
+                self.finds(f"{what} is skipped for one that does not act: {reason}")
         elif not reason.startswith((NEEDED, "its `if` is false", "the route's `if` is false")):
             self.finds(f"{what} is skipped for no reason that holds: {reason}")
 

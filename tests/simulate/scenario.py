@@ -20,7 +20,7 @@ from gateway.core.model import ConnectionStatus
 from gateway.delivery.circuit_breaker import paused_by_hand, resumed
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
-from tests.simulate.config import ACCOUNTS, CONNECTIONS
+from tests.simulate.config import ACCOUNTS, APPROVED, CONNECTIONS
 from tests.simulate.destinations import Destinations, Stripe, used
 from tests.simulate.disturbances import DISTURBANCES
 from tests.simulate.gateways import SimulatedGateway
@@ -223,7 +223,9 @@ class Scenario:
                     self.ledger.tell(f"a person is told: {error}")
 
     async def _person(self, gateway: SimulatedGateway, store: Store) -> None:
-        what = self.rng.choice(("retry", "retry", "cancel", "replay", "pause", "resume"))
+        what = self.rng.choice(
+            ("retry", "retry", "cancel", "replay", "pause", "resume", "approve", "approve", "refuse")
+        )
         rows = self.ledger.inbox("SELECT id FROM deliveries ORDER BY seq")
         some = [row["id"] for row in self.rng.sample(rows, min(len(rows), 3))]
         work: Awaitable[Any]
@@ -233,6 +235,11 @@ class Scenario:
                 self.ledger.counted[delivery_id] = 0
             self.ledger.revived.update(some)
             work = store.retry(some) if what == "retry" else store.cancel(some, "cancelled by an operator")
+        elif what in ("approve", "refuse"):
+            asked = self.ledger.inbox(f"SELECT id FROM deliveries WHERE action = '{APPROVED}' ORDER BY seq")
+            some = [self.rng.choice(asked)["id"]] if asked else []
+            self.ledger.excused.update(some)
+            work = store.answer(some[0] if some else "dlv_none", "ann", is_yes=what == "approve")
         elif what == "replay":
             work = self._replay(gateway, store, self.rng.random() < 0.3)
         else:

@@ -52,9 +52,10 @@ def word_after_retry(kept: str | None, state: str) -> str | None:
 
 
 def held_word(kept: str | None, now_ms: int, within_ms: int) -> str:
-    """What is kept of one that is held: until when, which the first time decides."""
+    """What is kept of one that is held: until when, which the first time decides, unless a clock was ahead then."""
     parts = {} if kept is None else json.loads(kept)
-    return json.dumps({"until": now_ms + within_ms} | parts)
+    latest = now_ms + within_ms
+    return json.dumps(parts | {"until": min(parts.get("until", latest), latest)})
 
 
 def yes_word(kept: str | None, who: str, now_ms: int) -> str:

@@ -36,6 +36,14 @@ Offset = Annotated[
     BeforeValidator(parse_offset),
     WithJsonSchema({"type": "string", "pattern": f"^{_OFFSET}$", "examples": ["+3d"]}),
 ]
+
+
+def _as_answer(value: object) -> object:
+    """YAML takes a bare yes for true."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+Answer = Annotated[Literal["yes", "no", "nobody"], BeforeValidator(_as_answer)]
 Environment = dict[str, Annotated[str, BeforeValidator(_as_text)]]
 
 
@@ -74,7 +82,7 @@ class CaseStep(Section):
     at: Offset = Field(description="How long after the event happened.", examples=["+3d"])
     event: Any = Field(None, description="An event that comes then: a file, a type, or a mapping.")
     fetch: Any = Field(None, description="What Stripe brings since the step before.")
-    answers: dict[Name, Literal["yes", "no", "nobody"]] = Field(
+    answers: dict[Name, Answer] = Field(
         default_factory=dict, description="What somebody has said by then of actions with `approve`."
     )
     expect: Any = Field(description="What must have become of the case's event: a mapping: state, routes, deliveries.")
@@ -89,7 +97,7 @@ class CaseSettings(Section):
     event: Any = Field(description="A file, a type, or a mapping: type or file, object, and fields of the envelope.")
     fetch: Any = Field(None, description="What Stripe brings where the route has fetch: a file, or changed fields.")
     outputs: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="What actions return.")
-    answers: dict[Name, Literal["yes", "no", "nobody"]] = Field(
+    answers: dict[Name, Answer] = Field(
         default_factory=dict, description="What people say to actions with `approve`; left out: it still waits."
     )
     failures: dict[Name, str] = Field(default_factory=dict, description="Actions that fail for good, and how.")

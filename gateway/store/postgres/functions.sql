@@ -911,9 +911,10 @@ BEGIN
   FROM deliveries f WHERE f.id = of_id AND f.token = of_token AND f.state = 'running';
   PERFORM lock_keys(orders || onces || untils);
   UPDATE deliveries f SET state = 'pending', held = false, token = NULL, lease_until = NULL, reason = why,
-    word = (jsonb_build_object('until', now_at + within_ms) || coalesce(f.word, '{}')::jsonb)::text,
+    word = (coalesce(f.word, '{}')::jsonb
+      || jsonb_build_object('until', least((f.word::jsonb ->> 'until')::bigint, now_at + within_ms)))::text,
     due_at = CASE WHEN f.word::jsonb ? 'by' THEN now_at
-      ELSE coalesce((f.word::jsonb ->> 'until')::bigint, now_at + within_ms) END,
+      ELSE least((f.word::jsonb ->> 'until')::bigint, now_at + within_ms) END,
     attempts = f.attempts - 1, runs = f.runs - 1, once_key = NULL, order_key = NULL, judged = false
   WHERE f.id = of_id AND f.token = of_token AND f.state = 'running' RETURNING true INTO was_held;
   IF was_held THEN
