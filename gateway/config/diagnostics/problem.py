@@ -22,7 +22,7 @@ CODES = {
     "debounce": "something beside a route's `debounce` that gives a burst another key",
     "digest": "something beside a route's `digest` that asks for one event at a time",
     "duplicate-key": "a name that is there twice",
-    "expires": "an `expires` that leaves no time for a second attempt",
+    "expires": "an `expires` that leaves no time for the first or the second attempt",
     "fetch": "a fetch that cannot be, or that brings nothing of what is asked of it",
     "include": "an include that names no file, or a file that holds what only gateway.yaml may",
     "invalid-value": "a value that is not one of those that are taken",
