@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins docs schemastore event-types stripe-objects dictionary generated fuzz attack-idle soak sbom audit dist pythons torture clean model simulate
+.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins docs pictures schemastore event-types stripe-objects dictionary generated fuzz attack-idle soak sbom audit dist pythons torture clean model simulate
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -85,6 +85,10 @@ generated: $(VENV)/.installed-test
 # The docs as a site, in site/: nothing is fetched, and a dead link fails it.
 docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# The pictures of README and docs, from the program itself: after a change of the console or of what `gateway dev` prints.
+pictures: $(VENV)/.installed-test
+	$(BIN)/python -m tests.docs.pictures
 
 # The schema, its entry and its samples as SchemaStore takes them, in dist/schemastore/.
 schemastore: $(VENV)/.installed-test
