@@ -25,6 +25,12 @@ _PYTHON: dict[str, type] = {
 }
 _DEEPEST = 4
 _LEFT = frozenset(("id", "object", "deleted"))  # of an object that is deleted
+_SAID = {
+    (name, f"failure_{field}"): f"{error}.{field}"
+    for name, error in (("payment_intent", "last_payment_error"), ("setup_intent", "last_setup_error"))
+    for field in ("code", "message")
+}
+"""What charges call otherwise than intents do."""
 _UNDOCUMENTED = frozenset([("charge", "destination")])  # in every event, and not in the library
 WORDS = {"time": "a Unix time in seconds", "amount": "an integer in the currency's minor unit", "enum": "text",
           "string": "text", "integer": "an integer", "boolean": "true or false", "number": "a number",
@@ -46,8 +52,10 @@ class ExpressionFault:
         return Problem(where, self.message, self.hint, self.severity, self.code)
 
 
-def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | ExpressionFault | None:
-    """What a name or a number leads to; None where nobody can tell."""
+def step(
+    value: Value, key: Key, case: EventCase, held: Held, rest: Sequence[Key] = ()
+) -> Value | ExpressionFault | None:
+    """What a name or a number leads to; None where nobody can tell. `rest` is the way from there, for the hint."""
     field, path = value.field, (*value.path, key)
     if path == ("object", "id") and case.types <= WITHOUT_ID:
         message = "object.id is not there: an upcoming invoice has no id yet; a dead letter for each invoice.upcoming"
@@ -63,7 +71,7 @@ def step(value: Value, key: Key, case: EventCase, held: Held) -> Value | Express
         return (
             None
             if _is_method(field, key) or (*value.owner, key) in _UNDOCUMENTED
-            else _unknown(value, key, fields, held)
+            else _unknown(value, key, fields, held, rest)
         )
     if case.is_gone and held.is_asked and value.path == ("object",) and key not in _LEFT:
         message = f"object.{key} is not there: of what was deleted, fetch brings the id alone"
@@ -142,7 +150,9 @@ def _no_fields(value: Value, key: str, held: Held) -> ExpressionFault | None:
     return ExpressionFault("stripe-field", message, None, "error", name)
 
 
-def _unknown(value: Value, key: str, fields: Mapping[str, FieldType], held: Held) -> ExpressionFault | None:
+def _unknown(
+    value: Value, key: str, fields: Mapping[str, FieldType], held: Held, rest: Sequence[Key]
+) -> ExpressionFault | None:
     """A name that an object has not: it moved, or never was."""
     path = (*value.path, key)
     holder = written(value.owner_path)
@@ -150,18 +160,39 @@ def _unknown(value: Value, key: str, fields: Mapping[str, FieldType], held: Held
         move = objects.moved(owner).get(".".join((*value.below, key)))
         if move is not None:
             return _moved(path, move, holder, held, _also_asked_for(value, owner, move, held))
-    around = objects.fields_of_any(value.owner) if value.owner else {}
-    near = nearest(key, fields)
-    deeper = (
-        None
-        if near is not None and _is_typo(key, near)
-        else _deeper(key, around, frozenset[str]().union(*map(objects.on_request, value.owner)))
-    )
-    longer = next((name for name in sorted(fields) if name.endswith(f"_{key}")), None) if near is None else None
-    hint = f"did you mean {holder}.{deeper}?" if deeper else did_you_mean(longer or key, fields)
+    hint = _meant(value, key, fields, holder, rest)
     message = f"{written(value.path)} has no {key} in Stripe's API {objects.api_version()}"
     is_old = any(version is not None and version < objects.OLDEST for version in held.api_versions)
     return ExpressionFault("stripe-field", message, hint, "warning" if is_old else "error", written(path))
+
+
+def _meant(value: Value, key: str, fields: Mapping[str, FieldType], holder: str, rest: Sequence[Key]) -> str | None:
+    """What a name that is not there may stand for: a slip, a field with what comes next, a value, a place deeper."""
+    before = written(value.path)
+    near = nearest(key, fields)
+    around = objects.fields_of_any(value.owner) if value.owner else {}
+    if rest:
+        if (name := _followed(key, fields, rest)) is not None:
+            return f"did you mean {name}?"
+        for outer, field in around.items():
+            if (name := _followed(key, objects.fields_in(field) or {}, rest)) is not None:
+                return f"did you mean {holder}.{outer}.{name}?"
+    if near is None or not _is_typo(key, near):
+        for name, field in fields.items():
+            if key in _listed(field, (*value.below, name), value).values:
+                return f"{name} says that: {before}.{name} == '{key}'"
+        told = next((_SAID[owner, key] for owner in value.owner if (owner, key) in _SAID), None)
+        deeper = told or _deeper(key, around, frozenset[str]().union(*map(objects.on_request, value.owner)))
+        if deeper:
+            return f"did you mean {holder}.{deeper}?"
+    longer = next((name for name in sorted(fields) if name.endswith(f"_{key}")), None) if near is None else None
+    return did_you_mean(longer or key, fields)
+
+
+def _followed(key: str, fields: Mapping[str, FieldType], rest: Sequence[Key]) -> str | None:
+    """A field with this word in its name that has what a path goes on with."""
+    words = (name for name in sorted(fields) if key in name.split("_"))
+    return next((name for name in words if rest[0] in (objects.fields_in(fields[name]) or ())), None)
 
 
 def _also_asked_for(value: Value, owner: str, move: Moved, held: Held) -> str:
@@ -248,7 +279,7 @@ def _is_typo(key: str, near: str) -> bool:
 
 def _deeper(key: str, fields: Mapping[str, FieldType], on_request: frozenset[str]) -> str | None:
     """The nearest place below an object where a field of that name stands."""
-    left_out = {"payment_method_options", *on_request}
+    left_out = {"payment_method_options", "source", *on_request}  # a source is of the API before payment methods
     level: list[tuple[str, Mapping[str, FieldType]]] = [("", fields)]
     for _ in range(_DEEPEST):
         below: list[tuple[str, Mapping[str, FieldType]]] = []

@@ -190,7 +190,7 @@ class Walk:
             return ()
         owners = [(value.owner, length)]
         for part in range(length, len(path)):
-            reached = step(value, path[part], case, self.held)
+            reached = step(value, path[part], case, self.held, path[part + 1 :])
             if isinstance(path[part], int) and value.field.kind == "list":
                 reached = no_number(value, path[part])
             if value.path == ("event", "data") and not self.held.is_event_read:
