@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from gateway.testing import make_event
 from tests.acceptance.console import (
@@ -42,6 +42,10 @@ PAGES = {
     "deliveries-many": "/deliveries/many?what=retry",
     "events-dead": "/events?outcome=dead",
     "events-wrong": "/events?since=yesterday",
+    "search": "/search?q=jenny@example.com",
+    "dead-letters": "/dead-letters",
+    "accounts": "/accounts",
+    "charts-route": "/charts?by=route&range=1h",
     "connections": "/connections",
     "rejected": "/rejected",
     "rejected-one": "/rejected/{rejected}",
@@ -154,4 +158,50 @@ def test_the_keyboard_alone_reaches_the_content_and_the_lists(
     page.locator("tbody a").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_url(lambda at: "/deliveries/dlv_" in at)
+    page.goto(f"{console.url}/deliveries")
+    places = []
+    for key in "jjk":
+        page.keyboard.press(key)
+        places.append(page.evaluate("document.activeElement.closest('tr').rowIndex"))
+    assert places == [1, 2, 1]
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    assert complaints(page) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type(names["event"])
+    page.keyboard.press("Enter")
+    page.wait_for_url(lambda at: f"/events/{names['event']}" in at)
+    page.context.close()
+
+
+def test_pages_stand_still_and_their_scripts_are_small(
+    browser: Browser, console: Console, names: dict[str, str]
+) -> None:
+    page = signed_in(browser, console, viewport=PHONE)
+    scripts: dict[str, int] = {}
+    page.on("response", lambda answer: scripts.update({answer.url: int(answer.headers.get("content-length", 0))})
+            if answer.request.resource_type == "script" else None)  # fmt: skip
+    shifts = {}
+    for path in ("/", "/events", "/events/{event}", "/deliveries/{dead}", "/charts"):
+        page.goto(console.url + path.format(**names))
+        page.wait_for_load_state("load")
+        shifts[path] = page.evaluate(
+            "new Promise(done => new PerformanceObserver(list => done(list.getEntries().reduce((sum, e) => sum + e.value, 0)))"
+            ".observe({type: 'layout-shift', buffered: true}) || setTimeout(() => done(0), 300))"
+        )
+    page.context.close()
+    assert {path: shift for path, shift in shifts.items() if shift > 0.02} == {}
+    assert scripts
+    assert [url for url, size in scripts.items() if not 0 < size <= 60_000] == []
+
+
+def test_an_event_is_read_without_a_script(browser: Browser, console: Console, names: dict[str, str]) -> None:
+    page = signed_in(browser, console, java_script_enabled=False)
+    page.goto(f"{console.url}/events/{names['event']}")
+    folded = (
+        page.locator("details").filter(has_text="customer_details").locator("summary", has_text="customer_details").last
+    )
+    folded.click()
+    expect(page.get_by_text('"jenny@example.com"').first).to_be_visible()
     page.context.close()
