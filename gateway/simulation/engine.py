@@ -297,7 +297,7 @@ def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Deliv
         otherwise=planned.otherwise,
         state=DeliveryState.RUNNING,
         attempts=1,
-        created_at=datetime.now(UTC),
+        created_at=event.received_at,
         next_attempt_at=None,
         finished_at=None,
         reason=None,

@@ -93,6 +93,7 @@ async def _simulated(case: Case, config: Config) -> list[SimulationResult]:
     ]
     event = _event(case, config, settings.event, ("event",))
     happened_at = event.received_at
+    event = replace(event, received_at=happened_at + timedelta(seconds=settings.arrives))
     assumed = Assumed(
         settings.outputs,
         settings.failures,
@@ -100,7 +101,7 @@ async def _simulated(case: Case, config: Config) -> list[SimulationResult]:
         answers=settings.answers,
         expands=False,
     )
-    results.append(as_of(await simulator.simulate(event, assumed), happened_at))
+    results.append(as_of(await simulator.simulate(event, assumed), event.received_at))
 
     async def later(now: datetime, before: SimulationResult, assumed: Assumed) -> SimulationResult:
         ended = {(d.route, d.action.name): d for d in before.deliveries if d.state.is_final}

@@ -95,6 +95,7 @@ class CaseSettings(Section):
     env: Environment = Field(default_factory=dict, description="Variables of gateway.yaml, besides the file's.")
     earlier: list[Any] = Field(default_factory=list, description="Events that came, and were delivered, before.")
     event: Any = Field(description="A file, a type, or a mapping: type or file, object, and fields of the envelope.")
+    arrives: Offset = Field(0.0, description="How long after it happened the event came.", examples=["+2d"])
     fetch: Any = Field(None, description="What Stripe brings where the route has fetch: a file, or changed fields.")
     outputs: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="What actions return.")
     answers: dict[Name, Answer] = Field(
