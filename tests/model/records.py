@@ -21,6 +21,7 @@ class ModelEvent:
     object_id: str | None
     twin: str | None
     body: bytes
+    number: int = 0  # in order of arrival
     is_forgettable: bool = False  # of one that is purged: a purge may have forgotten its id
 
 
@@ -51,6 +52,8 @@ class ModelDelivery:
     output: str | None = None
     fetched: tuple[str, str] | None = None  # what was asked, and the answer: with the first of a run
     digest: list[EventKey] | None = None
+    waits_until: int | None = None
+    until_key: str | None = None
     otherwise: Mapping[str, Need] = field(default_factory=dict)  # how what it needs has to end, if not well
     word: dict[str, Any] = field(default_factory=dict)  # what people said
     log: list[tuple[int, str, str | None]] = field(default_factory=list)  # number, outcome and error of each attempt

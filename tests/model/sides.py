@@ -108,7 +108,7 @@ class ModelSides:
     def bring_forward(self, by_ms: int, now: int) -> None:
         """A store that has a clock which nobody sets knows by how much: what waits comes so much sooner."""
         for delivery in self._inbox.deliveries:
-            if delivery.state == "pending" and delivery.due_at > now:
+            if delivery.state == "pending" and delivery.waits_until is None and delivery.due_at > now:
                 delivery.due_at = max(now, delivery.due_at - by_ms)
                 delivery.claimed_at = min(delivery.claimed_at, now)
         for connection in self.connections.values():

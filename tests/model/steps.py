@@ -15,6 +15,7 @@ from typing import Any
 from gateway.core.model import (
     DISABLED,
     DRY_RUN,
+    WAITS,
     Attempt,
     AttemptOutcome,
     Burst,
@@ -52,7 +53,8 @@ OUTCOMES = (
     "rekeyed", "burst", "held",
 )  # fmt: skip
 ODD_TEXTS = ("refused", "refused", "a NUL \0 in it", "half a pair \ud83d", "x" * 5000)
-ODD_REASONS = (None, "waits", "waits for \ud83d", "a NUL \0 in it")
+UNTILS = ("u1", "u2", LONG)
+ODD_REASONS = (None, "waits", f"{WAITS}then", "waits for \ud83d", "a NUL \0 in it")
 PLAIN_OUTPUTS = 0.7  # of all
 MOST_NAMED = 6  # deliveries and claims that steps name: the newest
 
@@ -94,7 +96,18 @@ def plans(rng: Random) -> list[PlannedDelivery]:
             else:
                 error = None if needs or skipped else "its `if` raises"
                 planned.append(PlannedDelivery(route, action, needs, error=error, is_judged=False, skipped=skipped))
-    return [replace(plan, otherwise=ends(rng, plan.needs)) for plan in planned]
+    return [_later(rng, replace(plan, otherwise=ends(rng, plan.needs))) for plan in planned]
+
+
+def _later(rng: Random, plan: PlannedDelivery) -> PlannedDelivery:
+    """The same, sometimes for later, and with a key of `until`."""
+    if plan.error is not None or plan.skipped is not None or not plan.is_judged or "digest" in str(plan.order_key):
+        return plan
+    plan = replace(plan, until_key=rng.choice((None, None, *UNTILS)))
+    if rng.random() < 0.7:
+        return plan
+    until = datetime.fromtimestamp(rng.choice((-60, 30, 600, 90_000)), UTC)
+    return replace(plan, once_key=None, order_key=None, is_judged=False, waits_until=until)
 
 
 def ends(rng: Random, needs: Sequence[str]) -> dict[str, Need]:
@@ -108,7 +121,7 @@ def outcomes(rng: Random) -> Outcome:
     kind = rng.choice(OUTCOMES)
     wait = float(rng.choice((0, 0, 1, 30, 600)))
     if kind == "released":
-        return Released(rng.choice(ODD_REASONS), wait)
+        return Released(rng.choice(ODD_REASONS), wait, rng.choice((None, None, None, "u1")))
     if kind == "held":
         return Held(rng.choice((0, 30, 3600)), "waits for a yes")
     if kind == "burst":
@@ -121,6 +134,7 @@ def outcomes(rng: Random) -> Outcome:
         "retry": rng.choice((None, until_reached("shop"))),
         "skipped": "its `if` is false",
         "expired": "expired: 2d old",
+        "retry": rng.choice((None, None, f"{WAITS}then")),
         "dry": f"{DRY_RUN}of the route",
     }.get(kind)
     outcome = AttemptOutcome(kind) if kind != "dry" else AttemptOutcome.SKIPPED
@@ -150,8 +164,12 @@ def _add(rng: Random) -> Step:
     id = f"evt_{rng.randrange(3) if rng.random() < 0.3 else rng.getrandbits(32):x}"
     gateway, planned, twin = rng.randrange(2), plans(rng), "t1" if rng.random() < 0.1 else None
     body = json.dumps({"id": id}).encode()
-    event = Event(account, id, "invoice.paid", EventState.ROUTED, False, AT, body, object_id="in_\0_1", twin=twin)
-    told = f"{account}'s {id} arrives{' (as a twin)' if twin else ''}, owes {_owes(planned)}"
+    until = tuple(rng.sample(UNTILS, rng.choice((0, 0, 1, 2))))
+    event = Event(
+        account, id, "invoice.paid", EventState.ROUTED, False, AT, body, object_id="in_\0_1", twin=twin, ends=until
+    )
+    cancels = f" cancels {len(until)} keys," if until else ""
+    told = f"{account}'s {id} arrives{' (as a twin)' if twin else ''},{cancels} owes {_owes(planned)}"
     return Step(told, lambda w: w.add(gateway, event, planned))
 
 
@@ -333,6 +351,8 @@ def _owes(planned: Sequence[PlannedDelivery]) -> str:
             + key("once", p.once_key)
             + key("order", p.order_key)
             + ("" if p.is_judged else " (not judged)")
+            + ("" if p.waits_until is None else f" in {p.waits_until.timestamp():.0f} s")
+            + key("until", p.until_key)
             + ("" if p.skipped is None else " (disabled)")
             for p in planned
         )

@@ -14,6 +14,7 @@ from itertools import takewhile
 from gateway.core.model import (
     HASTENED_SECONDS,
     NEEDED,
+    WAITS,
     AttemptOutcome,
     Burst,
     DeliveryState,
@@ -37,6 +38,7 @@ REMEMBERED_MS = int(REMEMBERED_SECONDS * 1000)
 AHEAD_MS = 60_000  # a time further ahead than this was given while the clock was wrong, and is taken for now
 LATE_MS = 5_000  # so much later than its time a call to a shared store may be done
 LEASE_MS = 60_000  # no gateway asks for more
+UntilEvent = tuple[int, int, str, str, int]  # when it happened, its number, id and type, when it was seen
 Rate = tuple[float, int]  # tokens, and when they were counted
 
 
@@ -50,8 +52,9 @@ class ModelStore:
         self.deliveries: list[ModelDelivery] = []
         self.remembered: dict[EventKey, ModelEvent] = {}  # what a purge left of events
         self.done_once: dict[str, list[tuple[str, int]]] = {}  # what it left of once keys: who did it, and when
+        self.until: dict[str, UntilEvent] = {}  # by key, the event that happened last
         self.rates: dict[str, Rate] = {}
-        self.made = 0
+        self.made = self.arrived = 0
 
     # -- asking -----------------------------------------------------------------------------------------------
 
@@ -129,8 +132,11 @@ class ModelStore:
             return
         for known in like:
             del self.remembered[known.key]
-        self.events.append(ModelEvent(key, event.type, now, event.object_id, event.twin, event.body))
-        self._plan(key, event.type, planned, now)
+        number = self.arrived = self.arrived + 1
+        self.events.append(ModelEvent(key, event.type, now, event.object_id, event.twin, event.body, number))
+        for until in event.ends:
+            self.until[until] = max(self.until.get(until, (0, 0, "", "", 0)), (now, number, event.id, event.type, now))
+        self._plan(key, event.type, planned, now, event.ends)
 
     def replay(self, key: EventKey, planned: Sequence[PlannedDelivery], force: bool, now: int) -> int | None:
         """How many deliveries it makes for a stored event; None: there is no such event."""
@@ -140,7 +146,9 @@ class ModelStore:
         self._plan(key, event.type, [replace(p, once_key=None) for p in planned] if force else planned, now)
         return len(planned)
 
-    def _plan(self, key: EventKey, event_type: str, planned: Sequence[PlannedDelivery], now: int) -> None:
+    def _plan(
+        self, key: EventKey, event_type: str, planned: Sequence[PlannedDelivery], now: int, ends: Sequence[str] = ()
+    ) -> None:
         runs: dict[str, str] = {}
         for plan in planned:
             self.made += 1
@@ -155,6 +163,32 @@ class ModelStore:
                     otherwise=plan.otherwise,
                 )
             )  # fmt: skip
+            if state in ("blocked", "pending"):
+                delivery = self.deliveries[-1]
+                delivery.until_key = plan.until_key
+                if plan.waits_until is not None:
+                    delivery.waits_until = round(plan.waits_until.timestamp() * 1000)
+                    delivery.due_at = max(now, delivery.waits_until)
+                    delivery.reason = f"{WAITS}{plan.waits_until.isoformat(timespec='seconds')}"
+        self._end_waiting([*ends, *(plan.until_key for plan in planned)], now)
+
+    # -- until ------------------------------------------------------------------------------------------------
+
+    def _end_waiting(self, keys: Sequence[str | None], now: int) -> None:
+        """Cancels what is not claimed where an event of its key happened after its own."""
+        ended = []
+        for delivery in self.deliveries:
+            key = delivery.until_key
+            if key is None or key not in keys or key not in self.until or delivery.state not in ("blocked", "pending"):
+                continue
+            own = self.event(delivery.event)
+            assert own is not None
+            if self.until[key][:2] > (own.received_at, own.number):
+                ended.append(delivery)
+                _, _, event_id, event_type, _ = self.until[key]
+                self._end(delivery, "cancelled", f"until: {event_id} ({event_type}) came first", now)
+        for delivery in ended:
+            self._settle(delivery, now)
 
     # -- needs ------------------------------------------------------------------------------------------------
 
@@ -163,7 +197,7 @@ class ModelStore:
         run = {other.lane.action: other for other in self.run(of)}
         for other in run.values():
             if other.state == "blocked" and all(_meets(other, run[need]) for need in other.needs if need in run):
-                other.state, other.due_at = "pending", now
+                other.state, other.due_at = "pending", max(now, other.waits_until or 0)
 
     def _settle(self, ended: ModelDelivery, now: int) -> None:
         """Skips what needed it to end otherwise, and what needs that; those whose needs are met wait no longer."""
@@ -215,7 +249,7 @@ class ModelStore:
             must(delivery.lane in wanted, f"{name} was claimed from a lane that nobody asked for")
             places.append((lanes.index(delivery.lane), delivery.due_at))
             delivery.state, delivery.token, delivery.lease_until = "running", token, now + lease_ms
-            delivery.claimed_at = now
+            delivery.claimed_at, delivery.waits_until = now, None
             delivery.attempts += 1
             delivery.runs += 1
         must(places == sorted(places), f"{[name for name, _ in claims]} are not in order of lanes and due times")
@@ -235,6 +269,13 @@ class ModelStore:
 
     def finish(self, name: str, token: str, ending: Outcome, now: int) -> bool:
         """Whether the lease still held."""
+        is_held = self._finish(name, token, ending, now)
+        delivery = self.delivery(name)
+        if is_held and delivery is not None and delivery.state == "pending":
+            self._end_waiting([delivery.until_key], now)
+        return is_held
+
+    def _finish(self, name: str, token: str, ending: Outcome, now: int) -> bool:
         delivery = self.delivery(name)
         if delivery is None or delivery.state != "running" or delivery.token != token:
             return False
@@ -246,6 +287,7 @@ class ModelStore:
             delivery.due_at = now + round(ending.wait_seconds * 1000)
             if ending.state is DeliveryState.PENDING:
                 delivery.finished_at = None
+                delivery.waits_until = delivery.due_at if (ending.reason or "").startswith(WAITS) else None
             else:
                 self._settle(delivery, now)
             return True
@@ -269,6 +311,9 @@ class ModelStore:
         if isinstance(ending, Released):
             delivery.reason = ending.reason
             delivery.due_at = now + round(ending.wait_seconds * 1000) if ending.wait_seconds else delivery.due_at
+            if ending.wait_seconds and (ending.reason or "").startswith(WAITS):
+                delivery.waits_until = delivery.due_at
+            delivery.until_key = ending.until_key or delivery.until_key
         elif isinstance(ending, Rekeyed):
             delivery.once_key, delivery.order_key, delivery.is_judged = ending.once_key, ending.order_key, True
         return True
@@ -307,12 +352,15 @@ class ModelStore:
 
     def take_over(self, now: int, *, only_expired: bool, error: str) -> None:
         """What gateways that are gone left running is due again."""
+        late: list[str | None] = []
         for delivery in self.deliveries:
             if delivery.state == "running" and not (only_expired and delivery.lease_until >= now):
                 delivery.log.append((delivery.runs, "interrupted", error))
                 delivery.state, delivery.token, delivery.last_error, delivery.due_at = "pending", None, error, now
+                late.append(delivery.until_key)
             elif delivery.state == "running" and only_expired and delivery.lease_until > now + AHEAD_MS + LEASE_MS:
                 delivery.lease_until = now + LEASE_MS
+        self._end_waiting(late, now)
 
     def keep_fetched(self, run: str, asked: str, answer: str) -> str:
         """The answer that is kept."""
@@ -353,6 +401,7 @@ class ModelStore:
             return must(refusal == told, f"of {name}, which is {delivery.state}: {refusal}")
         if delivery.state == "pending":
             must(refusal is None, f"of {name}, which is pending: {refusal}")
+            delivery.waits_until = None
             delivery.due_at = now
             return None
         holders, is_forgettable = self.holders(delivery, now)
@@ -371,7 +420,8 @@ class ModelStore:
         return None
 
     def _revive(self, delivery: ModelDelivery, now: int) -> None:
-        delivery.attempts, delivery.reason, delivery.finished_at = 0, None, None
+        delivery.attempts, delivery.reason, delivery.finished_at, delivery.waits_until = 0, None, None, None
+        delivery.until_key = None if delivery.state == "cancelled" else delivery.until_key
         is_late = delivery.state == "expired" or "late" in delivery.word
         if not (delivery.state in ("dead", "expired") and "by" in delivery.word):
             delivery.word = {"used": True} if delivery.word.keys() & {"until", "used"} else {}
@@ -407,7 +457,7 @@ class ModelStore:
             return self.cancel(name, f"refused by {who}", now)
         delivery.word |= {"by": who, "at": now}
         if delivery.state == "pending":
-            delivery.due_at = now
+            delivery.due_at = max(now, delivery.waits_until or 0)
         return None
 
     def cancel(self, name: str, reason: str, now: int) -> str | None:
@@ -432,19 +482,23 @@ class ModelStore:
         doubtful = []
         for delivery in self.deliveries:
             if delivery.event in events and delivery.state != "running":
-                delivery.created_at, delivery.due_at = min(delivery.created_at, now), min(delivery.due_at, now)
+                delivery.created_at = min(delivery.created_at, now)
+                delivery.due_at = max(min(delivery.due_at, now), delivery.waits_until or 0)
             delivery.finished_at = self._bounded(delivery.finished_at, now)
         for event in (*self.events, *self.remembered.values()):
             event.received_at = min(event.received_at, now) if event.received_at > ahead else event.received_at
         for key, done in self.done_once.items():
             self.done_once[key] = [(name, now if at > ahead else at) for name, at in done]
+        for until, ended in self.until.items():
+            self.until[until] = (*ended[:4], now if ended[4] > ahead else ended[4])
         for delivery in self.deliveries:
             if delivery.state != "pending":
                 continue
             due_at = delivery.due_at
-            if delivery.attempts == 0 and due_at > ahead:
-                due_at = now
-            elif delivery.claimed_at > ahead and due_at > delivery.claimed_at:
+            waits_until = delivery.waits_until or 0
+            if delivery.attempts == 0 and due_at > max(ahead, waits_until):
+                due_at = max(now, waits_until)
+            elif not waits_until and delivery.claimed_at > ahead and due_at > delivery.claimed_at:
                 due_at = now + due_at - delivery.claimed_at
             if due_at != delivery.due_at and not self.is_in_turn(delivery):
                 doubtful.append((delivery.name, due_at))
@@ -478,6 +532,7 @@ class ModelStore:
             self.deliveries.remove(delivery)
             if delivery.state == "succeeded" and delivery.once_key is not None:
                 self.done_once.setdefault(delivery.once_key, []).append((delivery.name, delivery.finished_at or 0))
+        self.until = {key: ended for key, ended in self.until.items() if ended[-1] > now - REMEMBERED_MS}
         for event in self.remembered.values():
             event.is_forgettable = event.is_forgettable or event.received_at <= now - REMEMBERED_MS
         return len(gone), len(theirs), sum(len(delivery.log) for delivery in theirs)

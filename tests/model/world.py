@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.core.model import (
     ChangeResult,
     Delivery,
     DeliveryFilter,
+    DeliveryState,
     Event,
     EventFilter,
     Finish,
@@ -60,6 +62,9 @@ def plain(text: str | None) -> str | None:
     if text is not None and text.endswith("whether it took effect is not known"):
         return INTERRUPTED
     return None if text is None else _UNKEPT.sub("?", text)
+
+
+_OPEN = (DeliveryState.BLOCKED, DeliveryState.PENDING)
 
 
 def at_ms(moment: datetime | None) -> int | None:
@@ -163,6 +168,8 @@ class World:
             ("what people said", kept.word, word_of(json.dumps(expected.word))),
             ("judged", kept.is_judged, expected.is_judged),
             ("once key", self._key(kept.once_key, expected.once_key), expected.once_key),
+            ("waits until", at_ms(kept.waits_until), expected.waits_until if kept.state in _OPEN else None),
+            ("until key", self._key(kept.until_key, expected.until_key), expected.until_key),
             ("order key", self._key(kept.order_key, expected.order_key), expected.order_key),
         )
         if any(stored != wanted for _, stored, wanted in fields):
@@ -213,16 +220,23 @@ class World:
 
     async def add(self, gateway: int, event: Event, planned: Sequence[PlannedDelivery]) -> str:
         """An event arrives."""
+        planned = self._from_now(planned)
         added = await self.store(gateway).add(event, planned)
         self.model.add(event, planned, self.clock.now, added.is_duplicate)
         return "a duplicate" if added.is_duplicate else f"makes {len(planned)}"
 
     async def replay(self, gateway: int, key: EventKey, planned: Sequence[PlannedDelivery], force: bool) -> str:
         """A person replays an event."""
+        planned = self._from_now(planned)
         ids = await self.store(gateway).replay(*key, planned, force=force)
         count = self.model.replay(key, planned, force, self.clock.now)
         self.same(f"replay of {key}", None if ids is None else len(ids), count)
         return "there is none" if ids is None else f"makes {len(ids)}"
+
+    def _from_now(self, planned: Sequence[PlannedDelivery]) -> list[PlannedDelivery]:
+        """The same; steps say of times only how far ahead they are, since 1970."""
+        now = timedelta(milliseconds=self.clock.now // 1000 * 1000)
+        return [p if p.waits_until is None else replace(p, waits_until=p.waits_until + now) for p in planned]
 
     async def look(self, gateway: int) -> str:
         """A gateway asks which lanes have work: all that is claimable must be seen, and the next not told too late."""

@@ -14,6 +14,7 @@ from gateway.config.yaml.nodes import Path_
 from gateway.core.envelope import parse_event, parse_json
 from gateway.core.errors import EnvelopeError, Where
 from gateway.core.internal_events import usual_account
+from gateway.core.later import MOST_SECONDS
 from gateway.core.model import DeliveryState, Event
 from gateway.simulation import Assumed, SimulatedDelivery, SimulationResult, Simulator
 from gateway.simulation.cases.events import EventMistake, case_event, case_object
@@ -85,12 +86,11 @@ async def _simulated(case: Case, config: Config) -> list[SimulationResult]:
     """What has become of the earlier events, and then of the case's own when it came, and at each later time."""
     settings = case.settings
     simulator = Simulator(config)
-    results = [
-        await simulator.simulate(
-            _event(case, config, earlier, ("earlier", i)), Assumed(settings.outputs), f"dlv_earlier_{i + 1}"
-        )
-        for i, earlier in enumerate(settings.earlier)
-    ]
+    results = []
+    for i, written in enumerate(settings.earlier):
+        earlier, done = _event(case, config, written, ("earlier", i)), Assumed(settings.outputs)
+        long_after = earlier.received_at + timedelta(seconds=MOST_SECONDS)  # what it had planned for later is done, too
+        results.append(await simulator.simulate(earlier, done, f"dlv_earlier_{i + 1}", now=long_after))
     event = _event(case, config, settings.event, ("event",))
     happened_at = event.received_at
     event = replace(event, received_at=happened_at + timedelta(seconds=settings.arrives))

@@ -951,7 +951,7 @@ BEGIN
   ELSIF NOT is_yes THEN
     RETURN (cancel_deliveries(given_now, ARRAY[of_id], why_cancelled))[1];
   END IF;
-  UPDATE deliveries f SET due_at = CASE WHEN f.state = 'pending' THEN now_at ELSE f.due_at END,
+  UPDATE deliveries f SET due_at = CASE WHEN f.state = 'pending' THEN greatest(now_at, f.waits_until) ELSE f.due_at END,
     word = (coalesce(f.word, '{}')::jsonb || jsonb_build_object('by', who, 'at', now_at))::text
   WHERE f.seq = d.seq AND f.state = d.state;
   RETURN NULL;

@@ -41,7 +41,8 @@ def answer(
     if not is_yes:
         return cancel(connection, delivery_id)
     connection.execute(
-        "UPDATE deliveries SET word = ?, due_at = CASE WHEN state = 'pending' THEN ? ELSE due_at END WHERE seq = ?",
+        "UPDATE deliveries SET word = ?,"
+        " due_at = CASE WHEN state = 'pending' THEN max(?, coalesce(waits_until, 0)) ELSE due_at END WHERE seq = ?",
         (yes_word(kept, kept_text(who) or "", now_ms), now_ms, seq),
     )
     return DONE

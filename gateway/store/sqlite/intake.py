@@ -72,19 +72,22 @@ def _add_events(connection: sqlite3.Connection, arrivals: Sequence[Arrival], now
         (first_seq + i, event.account, planned) for i, (event, planned) in enumerate(arrivals) if news[i] and planned
     ]
     ending = [(first_seq + i, event) for i, (event, _) in enumerate(arrivals) if news[i] and event.ends]
-    ended = keep_endings(connection, ending, now_ms)
-    insert_deliveries(connection, owed, now_ms)
-    if ended:
-        end_waiting(connection, ended, now_ms)
+    insert_deliveries(connection, owed, now_ms, keep_endings(connection, ending, now_ms))
     return news
 
 
 def insert_deliveries(
-    connection: sqlite3.Connection, owed: Sequence[tuple[int, str, Sequence[PlannedDelivery]]], now_ms: int
+    connection: sqlite3.Connection,
+    owed: Sequence[tuple[int, str, Sequence[PlannedDelivery]]],
+    now_ms: int,
+    ended: frozenset[str] | set[str] = frozenset(),
 ) -> list[str]:
-    """Makes the deliveries of events given as (event seq, account, planned). Returns their ids."""
+    """Makes the deliveries of events given as (event seq, account, planned), and cancels what waits by the keys that
+    have `ended`. Returns the ids of those that it made.
+    """
     total = sum(len(planned) for _, _, planned in owed)
     if not total:
+        end_waiting(connection, ended, now_ms)
         return []
     ids = new_ids(total, now_ms)
     seq = _next_seq(connection, "deliveries")
@@ -114,7 +117,9 @@ def insert_deliveries(
             hold_in_turn(connection, row[0], once_key=once_key, order_key=order_key)
     later = [p for _, _, planned in owed for p in planned]
     if any(p.waits_until is not None or p.until_key is not None for p in later):
-        end_waiting(connection, plan_waits(connection, later, ids), now_ms)
+        ended = ended | plan_waits(connection, later, ids)
+    if ended:
+        end_waiting(connection, ended, now_ms)
     return ids
 
 

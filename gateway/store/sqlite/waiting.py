@@ -59,11 +59,11 @@ def end_waiting(connection: sqlite3.Connection, keys: Collection[str], now_ms: i
     """Cancels what has not been claimed and whose `until`, by one of these keys, names an event that happened after its
     own: that has a later `created`, or in the same second came later.
     """
-    for key in sorted(keys):
-        for row in connection.execute(_ENDED, (key,)).fetchall():
-            connection.execute(
-                "UPDATE deliveries SET state = 'cancelled', held = 0, reason = ?, finished_at = ? WHERE seq = ?",
-                (until_reason(row["event_id"], row["event_type"]), now_ms, row["seq"]),
-            )
-            settle_dependents(connection, row["event_seq"], row["run_id"], row["action"], now_ms)
-            pass_turn(connection, once_key=row["once_key"], order_key=row["order_key"])
+    ended = [row for key in sorted(keys) for row in connection.execute(_ENDED, (key,)).fetchall()]
+    connection.executemany(
+        "UPDATE deliveries SET state = 'cancelled', held = 0, reason = ?, finished_at = ? WHERE seq = ?",
+        [(until_reason(row["event_id"], row["event_type"]), now_ms, row["seq"]) for row in ended],
+    )
+    for row in sorted(ended, key=lambda row: int(row["seq"])):
+        settle_dependents(connection, row["event_seq"], row["run_id"], row["action"], now_ms)
+        pass_turn(connection, once_key=row["once_key"], order_key=row["order_key"])
