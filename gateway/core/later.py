@@ -75,7 +75,7 @@ def wait_reason(until: datetime, why: str | None) -> str:
     return f"{WAITS}{until.astimezone(UTC).isoformat(timespec='seconds')}" + (f" ({why})" if why else "")
 
 
-def until_open(later: Later, moment: datetime) -> tuple[str, float] | None:
+def closed_for(later: Later, moment: datetime) -> tuple[str, float] | None:
     """Why and for how many seconds an action waits for its hours; None where they are open, or it has none."""
     if later.during is None or is_open(later.during, moment):
         return None

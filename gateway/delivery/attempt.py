@@ -18,11 +18,9 @@ from gateway.config.load import Config
 from gateway.core.approval_link import without_links
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
-from gateway.core.later import plan_later, until_open, wait_reason
 from gateway.core.masking import Masker, Maskers
 from gateway.core.model import (
     DRY_RUN,
-    WAITS,
     ActionUse,
     Attempt,
     AttemptOutcome,
@@ -32,7 +30,6 @@ from gateway.core.model import (
     Event,
     Finish,
     Outcome,
-    PlannedDelivery,
     Rekeyed,
     Released,
     Route,
@@ -54,6 +51,7 @@ from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_sc
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
 from gateway.delivery.expiry import seconds_left, why_expired
 from gateway.delivery.fetch import Fetcher
+from gateway.delivery.later import planned_late, until_open
 from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.stripe_writes import NoWrites, StripeWriters
 from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context
@@ -201,7 +199,7 @@ class _Run:
         self._scope = scope_for(claim, self._context, route)
         if not self._delivery.is_judged:
             raise _Settled(self._judged_late())
-        if (closed := self._until_open()) is not None:
+        if (closed := until_open(self._use.later, self._context.now(), self._left_seconds)) is not None:
             raise _Settled(closed)
         burst = settled_key(self._delivery.order_key)
         if route.debounce is not None and burst is not None:
@@ -278,27 +276,14 @@ class _Run:
             attempts_left=max(0, self._use.retry.attempts - delivery.attempts),
         )
 
-    def _until_open(self, after_seconds: float = 0.0) -> Released | None:
-        """For how long it waits for its hours, from so much later on, or until it expires; None where they are open."""
-        later = self._use.later
-        moment = self._context.now() + timedelta(seconds=after_seconds)
-        closed = None if later is None else until_open(later, moment)
-        return None if closed is None else Released(closed[0], min(closed[1], self._left_seconds))
-
     def _judged_late(self) -> Outcome:
         """Judges the route's `if` where routing could not, from the event alone."""
         values = evaluate_condition(self._route, self._delivery.account, self._scope)
         if values is None:
             return self._skipped("the route's `if` is false")
-        if not (self._delivery.reason or "").startswith(WAITS):  # its time was not told when it was routed
-            now = self._context.now()
-            planned = PlannedDelivery(self._route.name, self._use.name)
-            planned = plan_later(planned, self._route, self._use, self._claim.event, now, lambda: self._scope)
-            if planned.error is not None:
-                raise AttemptError(planned.error, is_final=True)
-            if planned.waits_until is not None:
-                wait = (planned.waits_until - now).total_seconds()
-                return Released(wait_reason(planned.waits_until, planned.why_later), wait, planned.until_key)
+        waits = planned_late(self._claim, self._route, self._use, self._context.now(), self._scope)
+        if waits is not None:
+            return waits
         return Rekeyed(*keys_for(self._route, self._use.name, self._delivery.account, values))
 
     # -- how it ended -----------------------------------------------------------------------------------------
@@ -344,7 +329,8 @@ class _Run:
             return AttemptResult(self._dead(last), pause, error.is_of_connection)
         attempt = self._attempt(AttemptOutcome.RETRY, error.message)
         reason = until_reached(self._use.connection) if error.is_unreached and self._use.connection else None
-        if (closed := self._until_open(wait)) is not None:
+        next_at = self._context.now() + timedelta(seconds=wait)
+        if (closed := until_open(self._use.later, next_at, self._left_seconds)) is not None:
             reason, wait = closed.reason, wait + closed.wait_seconds
         wait = min(wait, max(0.0, self._left_seconds))  # then it has expired, and what needs that to fail runs
         ending = Finish(DeliveryState.PENDING, attempt, reason, wait, rendered=self._kept)

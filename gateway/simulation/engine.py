@@ -18,7 +18,7 @@ import structlog
 
 from gateway.config.load import Config
 from gateway.core.errors import StripeApiError, TemplateError
-from gateway.core.later import until_open, wait_reason
+from gateway.core.later import closed_for, wait_reason
 from gateway.core.model import (
     NEEDED,
     Account,
@@ -257,7 +257,7 @@ def _acts_at(event: Event, planned: PlannedDelivery, action: ActionUse) -> tuple
     """When a delivery is to act, by itself, and why then."""
     acts_at = max(planned.waits_until or event.received_at, event.received_at)
     why = None if planned.waits_until is None else wait_reason(planned.waits_until, planned.why_later)
-    if action.later is not None and (closed := until_open(action.later, acts_at)) is not None:
+    if action.later is not None and (closed := closed_for(action.later, acts_at)) is not None:
         return acts_at + timedelta(seconds=closed[1]), closed[0]
     return acts_at, why
 

@@ -131,10 +131,9 @@ def outcomes(rng: Random) -> Outcome:
     error = rng.choice(ODD_TEXTS) if kind in ("retry", "dead", "interrupted") else None
     reason = {
         "dead": error,
-        "retry": rng.choice((None, until_reached("shop"))),
+        "retry": rng.choice((None, until_reached("shop"), f"{WAITS}then")),
         "skipped": "its `if` is false",
         "expired": "expired: 2d old",
-        "retry": rng.choice((None, None, f"{WAITS}then")),
         "dry": f"{DRY_RUN}of the route",
     }.get(kind)
     outcome = AttemptOutcome(kind) if kind != "dry" else AttemptOutcome.SKIPPED

@@ -490,7 +490,8 @@ class ModelStore:
         for key, done in self.done_once.items():
             self.done_once[key] = [(name, now if at > ahead else at) for name, at in done]
         for until, ended in self.until.items():
-            self.until[until] = (*ended[:4], now if ended[4] > ahead else ended[4])
+            happened_at, seen_at = (now if at > ahead else at for at in (ended[0], ended[4]))
+            self.until[until] = (happened_at, *ended[1:4], seen_at)
         for delivery in self.deliveries:
             if delivery.state != "pending":
                 continue

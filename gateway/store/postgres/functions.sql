@@ -388,7 +388,10 @@ BEGIN
   ON CONFLICT (until_key) DO UPDATE SET event_seq = excluded.event_seq, event_id = excluded.event_id,
     event_type = excluded.event_type, happened_at = excluded.happened_at, seen_at = excluded.seen_at
   WHERE (excluded.happened_at, excluded.event_seq) > (k.happened_at, k.event_seq);
-  PERFORM end_waiting(now_at, array_remove(w_until || c_until, NULL));
+  PERFORM end_waiting(now_at, ARRAY(
+    SELECT g.until FROM unnest(c_owner, c_until) AS g(own, until) WHERE news[g.own]
+    UNION SELECT d.until_key FROM deliveries d WHERE d.id = ANY (w_id) AND d.until_key IS NOT NULL
+  ));
   RETURN news;
 END
 $$;
@@ -1130,6 +1133,7 @@ BEGIN
   ));
   UPDATE done_once p SET done_at = now_at WHERE p.done_at > now_at + 60000;
   UPDATE until_events k SET seen_at = now_at WHERE k.seen_at > now_at + 60000;
+  UPDATE until_events k SET happened_at = now_at WHERE k.happened_at > now_at + 60000;
   UPDATE marks m SET marked_at = now_at WHERE m.name IN (
     SELECT n.name FROM marks n WHERE n.marked_at > now_at + 60000 FOR UPDATE SKIP LOCKED
   );

@@ -127,6 +127,7 @@ def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
         ("deliveries", "finished_at"),
         ("done_once", "done_at"),
         ("until_events", "seen_at"),
+        ("until_events", "happened_at"),
         ("marks", "marked_at"),
         ("notes", "kept_at"),
         ("connections", "since"),

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.config.schema.later import DuringSettings
-from gateway.core.later import is_open, next_open, until_open
+from gateway.core.later import closed_for, is_open, next_open
 from gateway.core.model import Hours, Later
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -69,6 +69,6 @@ def test_no_open_minute_of_a_year_is_passed_over(timezone: str, span: str) -> No
 def test_it_says_how_long_it_waits_and_why() -> None:
     later = Later(during=during("mon-fri"))
     reason = "waits until 2026-06-08T07:00:00+00:00 (during: mon-fri 09:00-18:00 Europe/Berlin)"
-    assert until_open(later, datetime(2026, 6, 8, 6, 0, tzinfo=UTC)) == (reason, 3600.0)
-    assert until_open(later, datetime(2026, 6, 8, 7, 0, tzinfo=UTC)) is None
-    assert until_open(Later(), datetime(2026, 6, 8, 7, 0, tzinfo=UTC)) is None
+    assert closed_for(later, datetime(2026, 6, 8, 6, 0, tzinfo=UTC)) == (reason, 3600.0)
+    assert closed_for(later, datetime(2026, 6, 8, 7, 0, tzinfo=UTC)) is None
+    assert closed_for(Later(), datetime(2026, 6, 8, 7, 0, tzinfo=UTC)) is None

@@ -1,0 +1,34 @@
+"""An attempt that comes before its time: until when its delivery waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from gateway.core.later import closed_for, plan_later, wait_reason
+from gateway.core.model import WAITS, ActionUse, Claim, Later, PlannedDelivery, Released, Route
+from gateway.delivery.attempt_errors import AttemptError
+
+
+def until_open(later: Later | None, moment: datetime, left_seconds: float) -> Released | None:
+    """For how long it waits for its hours from a moment on, or until it expires; None where they are open."""
+    closed = None if later is None else closed_for(later, moment)
+    return None if closed is None else Released(closed[0], min(closed[1], max(0.0, left_seconds)))
+
+
+def planned_late(
+    claim: Claim, route: Route, use: ActionUse, now: datetime, scope: Mapping[str, Any]
+) -> Released | None:
+    """How long it waits for its time, of a delivery whose time was not told when its event was routed; None where that
+    has come. Raises AttemptError.
+    """
+    if (claim.delivery.reason or "").startswith(WAITS):  # what was planned keeps its time
+        return None
+    planned = plan_later(PlannedDelivery(route.name, use.name), route, use, claim.event, now, lambda: scope)
+    if planned.error is not None:
+        raise AttemptError(planned.error, is_final=True)
+    if planned.waits_until is None:
+        return None
+    wait = (planned.waits_until - now).total_seconds()
+    return Released(wait_reason(planned.waits_until, planned.why_later), wait, planned.until_key)
