@@ -97,7 +97,7 @@ async def test_a_step_that_finds_a_table_busy_lets_gateways_go_first_and_tries_a
     await listing.start()
     await reader.execute("SELECT count(*) FROM events")  # and its lock stays until the end
     upgrading = asyncio.create_task(PostgresStore(url).migrate())
-    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%ADD COLUMN%'"
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'ADD COLUMN|DROP INDEX'"
     await until(lambda: old.fetchval(waits))
     async with asyncio.timeout(60):
         assert await add_as_0009(old, "evt_meanwhile") == [True]  # behind the step, which gives way

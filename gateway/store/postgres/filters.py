@@ -112,8 +112,8 @@ _OF_OBJECT = (
     "SELECT e.seq FROM (SELECT min(seq) AS low, max(seq) AS high FROM events WHERE seq > 0) ends, generate_series("
     f"(SELECT received_at FROM events WHERE seq = ends.low) / {DAY_MS} - 1,"
     f" (SELECT received_at FROM events WHERE seq = ends.high) / {DAY_MS} + 1) AS day,"
-    f" LATERAL (SELECT seq FROM events WHERE received_at / {DAY_MS} = day AND object_id = ANY ({{}}::text[])"
-    " OFFSET 0) e"
+    f" LATERAL (SELECT seq FROM events WHERE received_at / {DAY_MS} = day AND object_id = ANY ({{0}}::text[])"
+    " AND hashtext(object_id) = ANY (ARRAY(SELECT hashtext(id) FROM unnest({0}::text[]) AS id)) OFFSET 0) e"
 )
 """One look into the index for each day, and one more at each end for clocks that were set back."""
 
