@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -120,6 +121,30 @@ async def test_of_works_that_share_a_go_a_failing_one_undoes_only_itself(tmp_pat
             await second
     assert numbers(path) == [1, 3, 4, 5]
     assert goes == [[4, 5], [1, 2, 3], [1], [2], [3]]
+
+
+@pytest.mark.parametrize(
+    ("quick_seconds", "threads"), [(60.0, ["MainThread", "gateway-store"]), (0.0, ["gateway-store"] * 2)]
+)
+async def test_on_a_quick_disk_a_work_that_is_alone_waits_for_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_seconds: float, threads: list[str]
+) -> None:
+    path = tmp_path / "x.db"
+    async with writing(path) as writer:
+        assert await writer.do(insert(1)) == 1  # the first of a writer tells how quick the disk is
+        monkeypatch.setattr(sqlite_writer, "QUICK_SECONDS", quick_seconds)
+        seen: list[str] = []
+
+        def note(statement: str) -> None:
+            if statement == "COMMIT":
+                seen.append(threading.current_thread().name)
+
+        await writer.do(lambda connection: connection.set_trace_callback(note))
+        seen.clear()
+        assert await writer.do(insert(2)) == 2
+        assert sum(await asyncio.gather(writer.do(insert(3)), writer.do(insert(4)))) == 7
+        assert seen == threads
+    assert numbers(path) == [1, 2, 3, 4]
 
 
 async def test_stopping_finishes_what_was_asked_and_takes_no_more(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """One connection writes to one SQLite file, in group commits: all that was asked while the last one ran is the next.
 
 A commit waits for the disk (`synchronous=FULL`); sharing it among everybody who waits is what makes it cheap.
-Statements run on the event loop's thread, and only the waiting (for the disk, or for another process's lock) on a
-thread of its own: statements from a second thread hand Python's lock over at each, which made them seven times slower.
+Statements run on the event loop's thread, and only the waiting (for a disk that takes long or a commit that several
+share, or for another process's lock) on a thread of its own: statements from a second thread hand Python's lock over at
+each, which made them seven times slower.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ MOST_WAL_PAGES = 4000  # 16 MiB; past it a commit empties the log itself
 # or three turns: it must then hold many events, or few get through.
 MOST_ADDED = 1024  # 20 to 35 us each
 MOST_DONE = 256
+# What is alone is committed on the loop, where the disk is so quick: it would wait for two turns of threads, which take
+# as long. Several are not: their statements, and others' requests, go on while the disk works.
+QUICK_SECONDS = 0.002
 POLL_SECONDS = 0.5  # how soon another process's changes are seen
 LOCK_SECONDS = 10.0  # how long another process may hold the file
 LOCK_POLL_SECONDS = 0.005
@@ -105,6 +109,7 @@ class Writer:
         self._checkpointer = ThreadPoolExecutor(1, thread_name_prefix="gateway-store-checkpoint")
         self._checkpoint: Future[None] | None = None  # the one under way
         self._since_checkpoint = 0
+        self._commit_seconds = QUICK_SECONDS  # lately, a slow one counted for longer than a quick one
 
     def add(self, arrival: Arrival) -> asyncio.Future[bool]:
         """Whether the event was new, once that is durable."""
@@ -202,21 +207,27 @@ class Writer:
         except Exception as error:
             self._fail(error, arrivals, works)
         else:
-            self._waits.put(partial(self._commit, answers, arrivals, works))
+            commit = partial(self._commit, answers, arrivals, works)
+            if len(answers) == 1 and self._commit_seconds < QUICK_SECONDS:
+                commit()()
+            else:
+                self._waits.put(lambda: self._tell(commit()))
 
     def _commit(
         self,
         answers: list[Answer],
         arrivals: list[tuple[Arrival, asyncio.Future[bool]]],
         works: list[Asked],
-    ) -> None:
-        """On the thread."""
+    ) -> Callable[[], None]:
+        """On the thread, as a rule. What is to be done on the loop then."""
+        start = time.monotonic()
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            self._tell(partial(self._fail, error, arrivals, works))
-        else:
-            self._tell(partial(self._answer, answers))
+            return partial(self._fail, error, arrivals, works)
+        lasted = time.monotonic() - start
+        self._commit_seconds = max(lasted, self._commit_seconds * 0.9 + lasted * 0.1)
+        return partial(self._answer, answers)
 
     def _fail_next(self, error: Exception) -> None:
         self._fail(error, *self._take())
