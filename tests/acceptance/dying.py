@@ -35,10 +35,10 @@ def at_commit(before: Callable[[], None], after: Callable[[], None]) -> None:
     """Around the commit of arrivals: with the statements run, and with the answers not yet given."""
     commit, answer, add = Writer._commit, Writer._answer, PostgresStore.add
 
-    def commit_arrivals(self: Writer, answers: Any, arrivals: Any, works: Any) -> None:
+    def commit_arrivals(self: Writer, answers: Any, arrivals: Any, works: Any) -> Callable[[], None]:
         if arrivals:
             before()
-        commit(self, answers, arrivals, works)
+        return commit(self, answers, arrivals, works)
 
     def answer_arrivals(self: Writer, answers: Any) -> None:
         if any(isinstance(result, bool) and error is None for _, result, error in answers):

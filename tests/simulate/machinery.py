@@ -82,6 +82,7 @@ def simulated(loop: SimulatedLoop, rng: Random) -> Iterator[None]:
         patch.object(os, "urandom", rng.randbytes),
         patch.object(secrets, "token_hex", lambda size=8: rng.randbytes(size).hex()),
         patch.object(writer, "threading", thread),
+        patch.object(writer, "QUICK_SECONDS", 0.0),  # a gateway may die between any statements and their commit
         patch.object(writer, "queue", SimpleNamespace(SimpleQueue=_inline_queue(loop, rng))),
         patch.object(writer, "ThreadPoolExecutor", InlineExecutor),
         patch.object(writer, "POLL_SECONDS", 5.0),
