@@ -10,6 +10,7 @@ from gateway.config.diagnostics.problem import counted
 from gateway.config.runtime import Reload, ReloadOutcome
 from gateway.core.internal_events import (
     ACCOUNT_SILENT,
+    AUDIT_DIFFERING,
     BACKLOG_GROWING,
     CONNECTION_PAUSED,
     CONNECTION_RECOVERED,
@@ -23,6 +24,7 @@ from gateway.core.internal_events import (
 )
 from gateway.core.model import ConnectionState, Delivery
 from gateway.delivery.connection_health import ConnectionChanged
+from gateway.simulation.auditor import AuditEnded
 
 MOST_PROBLEMS = 20
 LONGEST_SUMMARY = 500
@@ -195,6 +197,33 @@ def backlog_growing(
             "after_seconds": round(after_seconds),
         },
         repeat,
+    )
+
+
+def audit_differing(ended: AuditEnded) -> OwnEvent | None:
+    """An audit that found rows which are not as Stripe has them; None for one that found none."""
+    count = ended.differences.total()
+    if not count:
+        return None
+    reasons = ", ".join(f"{number} {why}" for why, number in ended.differences.items() if number)
+    what = f"{count} of {ended.rows} rows that route {ended.route.name} keeps"
+    return OwnEvent(
+        AUDIT_DIFFERING,
+        ended.account,
+        (ended.route.name, ended.at.timestamp()),
+        ended.at,
+        {
+            "summary": f"{what} {'is' if count == 1 else 'are'} not as Stripe has {'it' if count == 1 else 'them'}: "
+            f"{reasons}",
+            "account": ended.account,
+            "route": ended.route.name,
+            "owner": ended.route.owner or None,
+            "rows": ended.rows,
+            "differences": count,
+            "reasons": dict(sorted(ended.differences.items())),
+            "objects": list(ended.named),
+            "audited_at": unix(ended.at),
+        },
     )
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from structlog.typing import FilteringBoundLogger
 
 from gateway.alerts.checks import InForce, Watch, lane_connection
-from gateway.alerts.events import connection_changed, delivery_dead, reload_failed, signature_failing
+from gateway.alerts.events import audit_differing, connection_changed, delivery_dead, reload_failed, signature_failing
 from gateway.alerts.publisher import Plan, Publisher
 from gateway.alerts.signature_failures import SignatureWatch
 from gateway.config.runtime import Reload
@@ -27,6 +27,7 @@ from gateway.core.model import (
 )
 from gateway.core.tasks import background
 from gateway.delivery.connection_health import ConnectionChanged
+from gateway.simulation.auditor import AuditEnded
 from gateway.store.protocol import Store
 
 MOST_DEAD_AT_ONCE = 1000  # deliveries of one event that were dead on arrival
@@ -82,6 +83,10 @@ class Alerts:
     def connection_changed(self, change: ConnectionChanged) -> None:
         """A pause or a recovery."""
         self.publish(connection_changed(change, self._now()))
+
+    def audited(self, ended: AuditEnded) -> None:
+        """How an audit of a route ended."""
+        self.publish(audit_differing(ended))
 
     def reloaded(self, reload: Reload) -> None:
         """How a reload ended."""

@@ -46,6 +46,7 @@ from gateway.intake.rejected import Rejections
 from gateway.intake.server import PublicServer
 from gateway.intake.webhook import Handler
 from gateway.plugin import Action, ConnectionSettings
+from gateway.simulation.auditor import AuditEnded, Auditor
 from gateway.store import open_store
 from gateway.store.encoding.store import with_codec
 from gateway.store.encryption.keyring import Keyring
@@ -147,6 +148,7 @@ class Gateway:
             background(self.rejections.run, "gateway-rejections", self.rejections.stop),
             self._public_listener(),
             self._reconciling(),
+            self._auditing(),
             controlled(self.config.folder / self.config.settings.reload.socket, self.reloader, self.log),
             self._watching(),
             _closed_by(self._stand_down),
@@ -190,6 +192,12 @@ class Gateway:
             return contextlib.nullcontext()
         reconciler = Reconciler(self.store, self.apis, lambda: self.intake, self.log)
         return background(reconciler.run, "gateway-reconcile")
+
+    def _auditing(self) -> AbstractAsyncContextManager[None]:
+        if self.options.fetcher is not None:
+            return contextlib.nullcontext()
+        auditor = Auditor(self.store, self.apis, self.live.in_force, self.log, self._audited)
+        return background(auditor.run, "gateway-audit")
 
     def _watching(self) -> AbstractAsyncContextManager[None]:
         if not self.config.settings.reload.watch:
@@ -240,6 +248,10 @@ class Gateway:
         self.alerts.attempt_ended(claim, ending)
         if self.options.observer is not None:
             self.options.observer(claim, ending)
+
+    def _audited(self, ended: AuditEnded) -> None:
+        self.metrics.audited(ended.route.name, ended.account, ended.rows, ended.differences)
+        self.alerts.audited(ended)
 
     def _refused(self, request: RejectedRequest) -> None:
         self.rejections.put(request)

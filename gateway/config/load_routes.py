@@ -12,6 +12,7 @@ from typing import Any
 from gateway.config.action_fields import connections_of, stripe_methods_of
 from gateway.config.action_settings import Compiling
 from gateway.config.checks.approvals import approval_of, check_approve
+from gateway.config.checks.audit import check_audit
 from gateway.config.checks.dependencies import in_order_of_needs
 from gateway.config.checks.expires import check_expires
 from gateway.config.checks.internal_events import check_debounce, check_digest, check_own, own_objects
@@ -71,15 +72,7 @@ class RouteLoading:
             if account_named(accounts, account) is None:
                 where = self._source.where((*at, "accounts", i))
                 self._problem(where, f"unknown account {account!r}", did_you_mean(account, accounts), "unknown-account")
-        self._problems += check_patterns((*at, "events"), route.events, self._source)
-        self._problems += check_fetch(at, route, accounts, parts.unfilled, self._source)
-        self._problems += check_organisation(at, route, accounts, self._source)
-        self._problems += check_own(at, route, self._source)
-        self._problems += check_digest(at, route, self._source)
-        self._problems += check_debounce(at, route, self._source)
-        self._problems += check_approve(at, route, self._source)
-        retries = parts.settings.defaults.retry if parts.settings is not None else None
-        self._problems += check_expires(at, route, retries, self._source)
+        self._check(at, route)
         held = self._held(at, route)
         fetch = fetch_of(route)
         armed = self._narrowed(held, route.if_)
@@ -129,8 +122,23 @@ class RouteLoading:
             description=route.description,
             owner=route.owner,
             digest=digest,
+            audit=None if route.audit is None else route.audit.rule(),
             debounce=None if route.debounce is None else route.debounce.rule(),
         )
+
+    def _check(self, at: Path_, route: RouteSettings) -> None:
+        """What is wrong with a route as it is written."""
+        parts, accounts = self._parts, self._parts.accounts
+        self._problems += check_patterns((*at, "events"), route.events, self._source)
+        self._problems += check_fetch(at, route, accounts, parts.unfilled, self._source)
+        self._problems += check_organisation(at, route, accounts, self._source)
+        self._problems += check_own(at, route, self._source)
+        self._problems += check_digest(at, route, self._source)
+        self._problems += check_debounce(at, route, self._source)
+        self._problems += check_audit(at, route, parts.actions, accounts, parts.unfilled, self._source)
+        self._problems += check_approve(at, route, self._source)
+        retries = parts.settings.defaults.retry if parts.settings is not None else None
+        self._problems += check_expires(at, route, retries, self._source)
 
     def _uses(self, at: Path_, route: RouteSettings, keys: Offered, in_actions: Offered) -> list[ActionUse]:
         """Its actions; `keys` are the names that there are when an event arrives."""

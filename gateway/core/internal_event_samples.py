@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.core.internal_events import (
     ACCOUNT_SILENT,
+    AUDIT_DIFFERING,
     BACKLOG_GROWING,
     CONNECTION_PAUSED,
     CONNECTION_RECOVERED,
@@ -70,6 +71,17 @@ SAMPLES: Mapping[str, Mapping[str, Any]] = {
         "within_seconds": 600,
         "reasons": {"no_match": 5},
         "last_at": _AT,
+    },
+    AUDIT_DIFFERING: {
+        "summary": "3 of 250 rows that route customers keeps are not as Stripe has them: 2 missed, 1 edited",
+        "account": "acme",
+        "route": "customers",
+        "owner": "crm@shop.example",
+        "rows": 250,
+        "differences": 3,
+        "reasons": {"edited": 1, "late": 0, "missed": 2},
+        "objects": ["cus_TqB1x2Yz3AbC4d", "cus_TqB5e6Fg7HiJ8k", "cus_TqB9l0Mn1OpQ2r"],
+        "audited_at": _AT,
     },
     BACKLOG_GROWING: {
         "summary": "Deliveries on connection warehouse wait: the oldest has been due for 16 minutes",

@@ -22,6 +22,7 @@ RELOAD_FAILED = "gateway.reload.failed"
 ACCOUNT_SILENT = "gateway.account.silent"
 SIGNATURE_FAILING = "gateway.signature.failing"
 BACKLOG_GROWING = "gateway.backlog.growing"
+AUDIT_DIFFERING = "gateway.audit.differing"
 
 _SUMMARY = {"object": "The object's kind.", "summary": "What happened, in one sentence for a person."}
 FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -84,11 +85,22 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
         "oldest_seconds": "How long the oldest has been due.",
         "after_seconds": "alerts.backlog_after.",
     },
+    AUDIT_DIFFERING: {
+        **_SUMMARY,
+        "account": "The account.",
+        "route": "The route.",
+        "owner": "Who answers for the route, by its `owner`, or null.",
+        "rows": "How many rows were compared.",
+        "differences": "How many of them differ.",
+        "reasons": "How many for each reason: missed, late, edited.",
+        "objects": "The ids of the first objects that differ.",
+        "audited_at": "When it began, in Unix time.",
+    },
 }
 """Every type, and the fields of its `object`."""
 
 TYPES = frozenset(FIELDS)
-ABOUT_ACCOUNTS = frozenset((DELIVERY_DEAD, ACCOUNT_SILENT, SIGNATURE_FAILING))
+ABOUT_ACCOUNTS = frozenset((DELIVERY_DEAD, ACCOUNT_SILENT, SIGNATURE_FAILING, AUDIT_DIFFERING))
 """Types whose events belong to the account that they tell of."""
 
 ABOUT_CONNECTIONS = frozenset((CONNECTION_PAUSED, CONNECTION_RECOVERED, BACKLOG_GROWING))
@@ -102,6 +114,7 @@ _KINDS = {
     ACCOUNT_SILENT: "account",
     SIGNATURE_FAILING: "account",
     BACKLOG_GROWING: "connection",
+    AUDIT_DIFFERING: "audit",
 }
 _OUR_OWN = Account(OWN_ACCOUNT, (), None, 0.0)
 

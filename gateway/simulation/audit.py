@@ -171,7 +171,7 @@ class RouteAudit:
         told: Mapping[str, ToldEvent],
     ) -> None:  # fmt: skip
         """`told`: what its types tell, by type."""
-        actions = tuple(replace(use, dry_run=False, expires_seconds=None) for use in route.actions)
+        actions = tuple(replace(use, dry_run=False, expires_seconds=None, later=None) for use in route.actions)
         armed = replace(route, actions=actions, dry_run=False, is_enabled=True, digest=None)
         narrow = replace(config, routes=(armed,))
         self.result = AuditResult()

@@ -83,6 +83,7 @@ class Metrics:
         self._events: dict[tuple[str, ...], int] = {}
         self._types: set[str] = set()
         self._own_events: dict[tuple[str, ...], int] = {}
+        self._audits: dict[tuple[str, ...], float] = {}
         self._signatures: dict[tuple[str, ...], int] = {}
         self._refused: dict[tuple[str, ...], int] = {}
         self._attempts: dict[tuple[str, ...], int] = {}
@@ -112,6 +113,12 @@ class Metrics:
     def own_event(self, type: str) -> None:
         """One of the gateway's own events was committed."""
         self._own_events[(type,)] = self._own_events.get((type,), 0) + 1
+
+    def audited(self, route: str, account: str, rows: int, differences: Mapping[str, int]) -> None:
+        """An audit ended: how many rows were compared, and how many differ, by why."""
+        self._audits[(route, account, "compared")] = rows
+        for why, count in differences.items():
+            self._audits[(route, account, why)] = count
 
     def signature_failed(self, reason: str) -> None:
         """A request did not prove that it comes from Stripe."""
@@ -147,6 +154,9 @@ class Metrics:
     def _counted(self) -> Iterator[Metric]:
         yield _counter("gateway_events", "Events committed.", ("account", "type", "outcome"), self._events)
         yield _counter("gateway_own_events", "The gateway's own events committed.", ("type",), self._own_events)
+        yield _gauge(
+            "gateway_audit_rows", "Rows of the last audit here.", ("route", "account", "outcome"), self._audits
+        )
         yield _counter(
             "gateway_signature_failures", "Requests without a good signature.", ("reason",), self._signatures
         )

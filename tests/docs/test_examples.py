@@ -29,6 +29,7 @@ def test_each_kind_of_business_has_its_example() -> None:
         "marketplace",
         "alerts",
         "repair",
+        "audit",
     }
 
 

@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from gateway.admin.operations import Operations
+from gateway.admin.reports.routes import routes
+from gateway.config.load import load
 from gateway.core.model import DeliveryFilter
+from gateway.core.routing import RouteTable
 from gateway.testing import make_event
 from tests.cli import CommandLine
 from tests.in_process import InProcess, config, gateway
@@ -41,6 +46,12 @@ ROUTES = """\
 """  # noqa: E501
 WAREHOUSE = (
     '\n  warehouse: {type: http, url: "http://127.0.0.1:9/", signing_secret: whsec_dG9wc2VjcmV0, allow_private: true}\n'
+)
+
+
+TABLE = (
+    "CREATE TABLE customers (id TEXT PRIMARY KEY, email VARCHAR(90), spent NUMERIC(12,2), made TIMESTAMP,"
+    " \"by\" TEXT, meta JSON, told INTEGER, note TEXT DEFAULT 'by hand')"
 )
 
 
@@ -156,6 +167,43 @@ async def test_a_sample_compares_so_many_of_the_objects(bench: Bench) -> None:
     told = await bench.audit("--sample", "50%")
     assert told["objects"] == COUNT
     assert 0 < told["sampled"] == told["rows"] < COUNT
+
+
+SCHEDULED = ROUTES.replace(
+    "    order_by: object.id\n", "    order_by: object.id\n    audit: {every: 1s, sample: 100%}\n"
+)
+TOLD = """\
+  told:
+    events: [gateway.audit.differing]
+    actions:
+      save:
+        uses: db_upsert
+        with: {connection: shop, table: told, ensure_table: true, key: {id: "{{ event.id }}"}, values: {summary: "{{ object.summary }}", first: "{{ object.objects[0] }}"}}
+"""  # noqa: E501
+
+
+async def test_an_audit_by_itself_raises_an_alert_and_shows_on_the_console(
+    tmp_path: Path, standin: StripeStandin, store_url: str
+) -> None:
+    standin.put(
+        {"id": "cus_1", "object": "customer", "created": NOW, "email": "a@b.example", "balance": 0, "metadata": {}}
+    )
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as shop:
+        shop.execute(TABLE)
+    text = config(SCHEDULED + TOLD, standin.url, inbox=store_url).replace("connections:\n", f"connections:{WAREHOUSE}")
+    async with gateway(tmp_path, text) as running:
+        told = "SELECT summary, first FROM told LIMIT 1"
+        await until(lambda: "told" in str(running.shop("SELECT name FROM sqlite_master")) and running.shop(told))
+        assert running.shop(told) == [
+            ("1 of 1 rows that route customers keeps is not as Stripe has it: 1 missed", "cus_1")
+        ]
+        note = await running.store.note("audit customers acme")
+        assert note is not None
+        assert note.value == {"objects": 1, "rows": 1, "differences": {"missed": 1, "late": 0, "edited": 0}}
+        loaded = load(tmp_path / "gateway.yaml", {})
+        operations = Operations(running.store, lambda: (loaded, RouteTable(loaded.routes)), structlog.get_logger())
+        (audited,) = (await routes(operations))[0].audits
+        assert (audited.account, audited.rows, audited.differences["missed"]) == ("acme", 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -12,8 +12,18 @@ from pydantic import Field
 from gateway.admin.api.schemas import Shown
 from gateway.admin.pausing import Pausing
 from gateway.core.model import ConnectionState, ConnectionStatus, Route
+from gateway.simulation.auditor import note_name
 
 RouteWord = Literal["ok", "paused", "disabled"]
+
+
+class RowAuditOut(Shown):
+    """The last audit of a route's rows, for one account."""
+
+    account: str
+    at: datetime = Field(description="When it ended.")
+    rows: int = Field(description="That were compared.")
+    differences: dict[str, int] = Field(description="Rows that differ, by why: missed, late, edited.")
 
 
 class RouteOut(Shown):
@@ -29,6 +39,7 @@ class RouteOut(Shown):
     actions: list[str]
     waiting: int = Field(description="Deliveries that are pending, running or blocked.")
     dead: int
+    audits: list[RowAuditOut] = Field(description="The last one of each account.")
 
 
 async def routes(operations: Pausing) -> list[RouteOut]:
@@ -39,12 +50,32 @@ async def routes(operations: Pausing) -> list[RouteOut]:
         counts.setdefault(state.lane.route, Counter()).update(state.counts)
     masker = operations.config.masker
     return [
-        _route(route, statuses.get(route.name), counts.get(route.name, Counter()), masker.mask)
+        _route(
+            route, statuses.get(route.name), counts.get(route.name, Counter()), masker.mask,
+            await _audits(route, operations),
+        )
         for route in operations.config.routes
-    ]
+    ]  # fmt: skip
 
 
-def _route(route: Route, status: ConnectionStatus | None, counts: Counter[str], masked: Callable[..., str]) -> RouteOut:
+async def _audits(route: Route, operations: Pausing) -> list[RowAuditOut]:
+    if route.audit is None:
+        return []
+    names = [name for name in operations.config.accounts if route.accounts is None or name in route.accounts]
+    notes = {name: await operations.store.note(note_name(route.name, name)) for name in names}
+    now = datetime.now(UTC)
+    return [
+        RowAuditOut(account=name, at=now - timedelta(seconds=note.age_seconds), rows=int(note.value["rows"]),
+                 differences=dict(note.value["differences"]))
+        for name, note in notes.items()
+        if note is not None
+    ]  # fmt: skip
+
+
+def _route(
+    route: Route, status: ConnectionStatus | None, counts: Counter[str], masked: Callable[..., str],
+    audits: list[RowAuditOut],
+) -> RouteOut:  # fmt: skip
     is_paused = status is not None and status.state is not ConnectionState.WORKING
     return RouteOut(
         name=route.name,
@@ -57,4 +88,5 @@ def _route(route: Route, status: ConnectionStatus | None, counts: Counter[str], 
         actions=[action.name for action in route.actions],
         waiting=counts["pending"] + counts["running"] + counts["blocked"],
         dead=counts["dead"],
+        audits=audits,
     )

@@ -8,8 +8,8 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
 from gateway.config.schema.later import After, DuringSettings, UntilSettings
-from gateway.config.schema.types import ApiVersion, Bound, Expand, Section, Timeout, WantedConnected
-from gateway.core.model import Approve, Debounce, Digest, RetryPolicy
+from gateway.config.schema.types import ApiVersion, Bound, Expand, Section, Share, Timeout, WantedConnected
+from gateway.core.model import Approve, AuditRule, Debounce, Digest, RetryPolicy
 from gateway.plugin import Duration, Name
 
 DIGEST_WAIT_SECONDS = 30.0
@@ -136,6 +136,17 @@ class ApproveSettings(Section):
     def rule(self) -> Approve:
         """The same as a plain record."""
         return Approve(tuple(self.by), self.within, self.else_ == "run")
+
+
+class AuditSettings(Section):
+    """Compares the rows that the route's db_upsert keeps with what Stripe says, again and again."""
+
+    every: Bound = Field(description="How often.", examples=["1d"])
+    sample: Share = Field(0.01, description="How many of the objects, chosen by chance each time.", examples=["5%"])
+
+    def rule(self) -> AuditRule:
+        """The same as a plain record."""
+        return AuditRule(self.every, self.sample)
 
 
 class ActionSettings(Section):
@@ -285,6 +296,12 @@ class RouteSettings(Section):
     )
     dry_run: bool = Field(
         False, description="true: a dry run of every action, to watch a route before it is armed.", examples=[True]
+    )
+    audit: AuditSettings | None = Field(
+        None,
+        description="Compares the rows that it keeps with what Stripe says; gateway.audit.differing tells of what "
+        "differs. The same by hand, and the repair: gateway audit.",
+        examples=[{"every": "1d", "sample": "1%"}],
     )
     actions: dict[Name, ActionSettings] = Field(
         min_length=1,

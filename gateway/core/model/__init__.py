@@ -49,7 +49,7 @@ from gateway.core.model.expressions import Expression, TimeExpression
 from gateway.core.model.later import Hours, Later, Until
 from gateway.core.model.needs import DRY_RUN, NEEDED, End, Need, was_dry
 from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, RejectedFilter, RejectedRequest
-from gateway.core.model.routes import ActionUse, Approve, Debounce, Digest, Fetch, RetryPolicy, Route
+from gateway.core.model.routes import ActionUse, Approve, AuditRule, Debounce, Digest, Fetch, RetryPolicy, Route
 from gateway.core.model.word import Word
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "Attempt",
     "AttemptOutcome",
     "AuditEntry",
+    "AuditRule",
     "Burst",
     "ChangeResult",
     "ChangedBy",

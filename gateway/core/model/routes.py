@@ -61,6 +61,14 @@ class Approve:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditRule:
+    """A route's `audit`: how often its rows are compared with Stripe, and how many of them."""
+
+    every_seconds: float
+    share: float  # of the objects, from 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
 class ActionUse:
     """One named action of a route.
 
@@ -103,6 +111,7 @@ class Route:
     description: str = ""
     owner: str = ""  # who answers for it
     digest: Digest | None = None
+    audit: AuditRule | None = None
     debounce: Debounce | None = None  # by the value of order_by
 
     @property

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.alerts.events import (
     account_silent,
+    audit_differing,
     backlog_growing,
     connection_changed,
     delivery_dead,
@@ -23,8 +24,9 @@ from gateway.core.envelope import parse_event
 from gateway.core.errors import Where
 from gateway.core.internal_event_samples import SAMPLES
 from gateway.core.internal_events import FIELDS, TYPES, OwnEvent
-from gateway.core.model import ConnectionState, ConnectionStatus, Delivery, DeliveryState
+from gateway.core.model import ConnectionState, ConnectionStatus, Delivery, DeliveryState, Route
 from gateway.delivery.connection_health import ConnectionChanged
+from gateway.simulation.auditor import AuditEnded
 from gateway.testing import make_event
 
 AT = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -54,6 +56,11 @@ def told(own: OwnEvent | None) -> OwnEvent:
     return own
 
 
+def audited(**differences: int) -> AuditEnded:
+    route = Route("customers", None, ("customer.*",), Where("gateway.yaml", 1, 1), owner="crm@shop.example")
+    return AuditEnded(route, "acme", AT, 300, 250, Counter(differences), ("cus_1",))
+
+
 EXAMPLES = [
     told(delivery_dead(DELIVERY, "HTTP 500", "warehouse", None, AT)),
     told(connection_changed(ConnectionChanged(WORKS, PAUSED, True), AT)),
@@ -62,6 +69,7 @@ EXAMPLES = [
     account_silent("acme", None, 3600, 3600, AT, 60.0),
     signature_failing("acme", Counter(no_match=5), 600, AT, 60.0),
     backlog_growing("warehouse", 3, 960, 900, AT, 60.0),
+    told(audit_differing(audited(missed=2, edited=1))),
 ]
 
 
@@ -101,6 +109,7 @@ def test_every_summary_is_a_sentence_for_a_person() -> None:
         "No event ever of account acme for 60 minutes",
         "5 requests in a row for account acme had no good signature",
         "Deliveries on connection warehouse wait: the oldest has been due for 16 minutes",
+        "3 of 250 rows that route customers keeps are not as Stripe has them: 2 missed, 1 edited",
     ]
 
 
@@ -148,3 +157,10 @@ def test_signatures_that_fail_without_an_account_belong_to_the_gateway() -> None
     own = signature_failing(None, Counter(no_match=1), 600, AT, 60.0)
     assert (own.account, own.object["account"]) == ("gateway", None)
     assert own.object["summary"] == "1 request in a row posted to /webhooks had no good signature"
+
+
+def test_an_audit_that_found_nothing_raises_nothing_and_each_that_found_something_is_an_event_of_its_own() -> None:
+    assert audit_differing(audited(missed=0)) is None
+    first = told(audit_differing(audited(missed=2)))
+    later = told(audit_differing(replace(audited(missed=1), at=AT + timedelta(days=1))))
+    assert later.envelope()["id"] != first.envelope()["id"]
