@@ -183,6 +183,7 @@ COMMANDS: dict[str, list[list[str]]] = {
     "cover": [[], ["--json"]],
     "db backup": [["kept.db"], ["kept.db", "--json"]],
     "db copy": [["--to", "postgresql://me:planted-database-password@127.0.0.1:9/x"]],
+    "db compact": [[], ["--json"]],
     "db encrypt": [[], ["--json"]],
     "db migrate": [[]],
     "db restore": [["kept.db"], ["none.db"]],
