@@ -40,6 +40,8 @@ ROUTES = {
     "POST /api/v1/deliveries/cancel": O,
     "POST /api/v1/deliveries/{id}/retry": O,
     "POST /api/v1/deliveries/{id}/cancel": O,
+    "POST /api/v1/deliveries/{id}/approve": O,
+    "POST /api/v1/deliveries/{id}/refuse": O,
     "GET /api/v1/jobs": V,
     "POST /api/v1/jobs": O,
     "GET /api/v1/jobs/{id}": V,
@@ -80,6 +82,9 @@ ROUTES = {
     "GET /deliveries/{id}/mail": V,
     "POST /deliveries/{id}/retry": O,
     "POST /deliveries/{id}/cancel": O,
+    "POST /deliveries/{id}/{answer}": O,
+    "GET /approve/{token}": NOBODY,
+    "POST /approve/{token}": NOBODY,
     "GET /accounts": V,
     "GET /charts": V,
     "GET /connections": V,
@@ -117,7 +122,7 @@ async def client(store: SqliteStore, tmp_path: Path, aiohttp_client: AiohttpClie
 
 def path_of(route: str) -> tuple[str, str]:
     method, _, path = route.partition(" ")
-    path = path.replace("{what}", "pause").replace("{number}", "1")
+    path = path.replace("{what}", "pause").replace("{number}", "1").replace("{answer}", "approve")
     return method, re.sub(r"\{\w+\}", "none", path)
 
 
@@ -150,7 +155,9 @@ async def test_nobody_gets_past_sign_in(client: Client) -> None:
             to_sign_in = answer.status == 303 and answer.headers["Location"].startswith("/sign-in?next=")
             if answer.status not in (401, 403) and not to_sign_in:
                 allowed.append(route)
-    assert set(allowed) == {"GET /sign-in", "GET /static/{name}"}
+    by_link = {"GET /approve/{token}", "POST /approve/{token}"}  # who has the link of an approval needs no other token
+    assert set(allowed) == {"GET /sign-in", "GET /static/{name}", *by_link}
+    assert (await client.post("/approve/none", data={"answer": "approve"}, allow_redirects=False)).status == 404
 
 
 async def test_a_wrong_token_gets_nothing_and_is_locked_out(client: Client) -> None:

@@ -39,7 +39,11 @@ async def pages(inbox: Store, tmp_path: Path, aiohttp_client: AiohttpClient) -> 
     await parts.operations.jobs.close()
 
 
-async def test_any_id_an_address_and_an_amount_are_found(pages: Pages, inbox: Store) -> None:
+async def test_any_id_an_address_and_an_amount_are_found(
+    pages: Pages, inbox: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in ("gateway.admin.search.SCAN_SECONDS", "gateway.store.sqlite.pages.SEARCH_SECONDS"):
+        monkeypatch.setattr(bound, 60.0)
     paid = make_event("checkout.session.completed", object={"amount_total": 123456, "currency": "eur"})
     paid["request"] = {"id": "req_Qz7", "idempotency_key": None}
     event_id = await keep(inbox, paid, [SHIP])

@@ -55,6 +55,6 @@ def _key(name: str | None) -> Markup:
 def _scalar(value: Any) -> Markup:
     text = json.dumps(value, ensure_ascii=False, default=str)
     if len(text) > SHOWN_TEXT:
-        text = f"{text[:SHOWN_TEXT]}… ({len(text):,} characters)"
+        text = f"{text[:SHOWN_TEXT]}… Cut here: the whole is {len(text):,} characters."
     kind = "string" if isinstance(value, str) else "number" if type(value) in (int, float) else "word"
     return Markup('<span class="j-{}">{}</span>').format(kind, visible(text))
