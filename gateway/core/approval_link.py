@@ -7,6 +7,7 @@ time that is over, ends it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 PATH = "/approve/"
 HIDDEN = "[link]"
 EXAMPLE = "example"
+_json = json.JSONEncoder(ensure_ascii=False).encode
 _LINK = re.compile(re.escape(PATH) + r"[A-Za-z0-9_-]+={0,2}\.[0-9a-f]{64}")
 
 
@@ -51,12 +53,19 @@ def without_links(value: Any) -> Any:
     """The same, without any link that could be followed: who may look may not decide. The very value where it has
     none.
     """
+    with contextlib.suppress(TypeError, ValueError, RecursionError):  # one look at all: nearly nothing has any
+        if PATH not in _json(value):
+            return value
+    return _without_links(value)
+
+
+def _without_links(value: Any) -> Any:
     if isinstance(value, str):
         return _LINK.sub(PATH + HIDDEN, value) if PATH in value else value
     if isinstance(value, dict):
-        members = {key: without_links(member) for key, member in value.items()}
+        members = {key: _without_links(member) for key, member in value.items()}
         return members if any(members[key] is not member for key, member in value.items()) else value
     if isinstance(value, (list, tuple)):
-        items = [without_links(item) for item in value]
+        items = [_without_links(item) for item in value]
         return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
     return value
