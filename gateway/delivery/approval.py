@@ -12,14 +12,14 @@ from gateway.core.model import (
     Claim,
     DeliveryState,
     Finish,
-    Held,
+    HeldForYes,
     Route,
 )
 
 SIMULATED_RUN = "simulation"
 
 
-def without_a_yes(claim: Claim, use: ActionUse, attempt: Attempt, now: datetime) -> Held | Finish | None:
+def without_a_yes(claim: Claim, use: ActionUse, attempt: Attempt, now: datetime) -> HeldForYes | Finish | None:
     """What becomes of a claim that has no yes; None: it goes on."""
     rule, word = use.approve, claim.delivery.word
     if rule is None or word.approved_by is not None:
@@ -29,7 +29,7 @@ def without_a_yes(claim: Claim, use: ActionUse, attempt: Attempt, now: datetime)
     if word.until is None or word.until > now:
         then = "runs" if rule.runs_otherwise else "is cancelled"
         time = until.isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
-        return Held(rule.within_seconds, f"waits for a yes by {who} until {time} UTC; then it {then}")
+        return HeldForYes(rule.within_seconds, f"waits for a yes by {who} until {time} UTC; then it {then}")
     if rule.runs_otherwise:
         return None
     return Finish(DeliveryState.CANCELLED, attempt, reason=f"nobody of {who} said yes in time")

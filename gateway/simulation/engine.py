@@ -30,7 +30,7 @@ from gateway.core.model import (
     Event,
     Fetch,
     Finish,
-    Held,
+    HeldForYes,
     Need,
     PlannedDelivery,
     Route,
@@ -191,7 +191,7 @@ class Simulator:
         had_attempt = end is None
         if end is None:
             finish = (await run_attempt(claim, attempts)).ending
-            if isinstance(finish, Held):
+            if isinstance(finish, HeldForYes):
                 end = _End(DeliveryState.PENDING, finish.reason)
             else:
                 assert isinstance(finish, Finish)  # the route is known, and was judged

@@ -25,7 +25,7 @@ from gateway.core.model import (
     Event,
     EventState,
     Finish,
-    Held,
+    HeldForYes,
     Need,
     Outcome,
     PlannedDelivery,
@@ -123,7 +123,7 @@ def outcomes(rng: Random) -> Outcome:
     if kind == "released":
         return Released(rng.choice(ODD_REASONS), wait, rng.choice((None, None, None, "u1")))
     if kind == "held":
-        return Held(rng.choice((0, 30, 3600)), "waits for a yes")
+        return HeldForYes(rng.choice((0, 30, 3600)), "waits for a yes")
     if kind == "burst":
         return Burst(rng.choice(('["debounced", "r1", "a", "k1"]', LONG)), rng.choice((0, 30)), rng.choice((30, 3600)))
     if kind == "rekeyed":
@@ -362,7 +362,7 @@ def _owes(planned: Sequence[PlannedDelivery]) -> str:
 def _ended(outcome: Outcome) -> str:
     if isinstance(outcome, Released):
         return f"handed back for {outcome.wait_seconds:g} s"
-    if isinstance(outcome, Held):
+    if isinstance(outcome, HeldForYes):
         return f"held for a yes for {outcome.within_seconds:g} s"
     if isinstance(outcome, Burst):
         return f"one of a burst, of {outcome.wait_seconds:g} s and at most {outcome.max_seconds:g} s"

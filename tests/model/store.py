@@ -20,7 +20,7 @@ from gateway.core.model import (
     DeliveryState,
     Event,
     Finish,
-    Held,
+    HeldForYes,
     Lane,
     Need,
     Outcome,
@@ -294,7 +294,7 @@ class ModelStore:
         delivery.state, delivery.token, delivery.reason = "pending", None, None
         delivery.attempts -= 1
         delivery.runs -= 1
-        if isinstance(ending, Held):
+        if isinstance(ending, HeldForYes):
             delivery.once_key, delivery.order_key, delivery.is_judged, delivery.reason = (
                 None,
                 None,

@@ -20,6 +20,7 @@ from gateway.core.model import (
     EventFilter,
     EventState,
     Refusal,
+    Word,
 )
 from gateway.plugin import parse_duration
 
@@ -222,16 +223,6 @@ class EventOut(OfRecord):
     outcome: Outcome | None = Field(None, description="The worst that a delivery came to; null: nothing was owed.")
 
 
-class WordOut(OfRecord):
-    """What people were asked, and said."""
-
-    is_wanted_late: bool = Field(False, description="It had expired, and a person retried it.")
-    until: datetime | None = Field(None, description="It is held for a yes until then.")
-    approved_by: str | None = None
-    approved_at: datetime | None = None
-    is_link_used: bool = Field(False, description="Links from an earlier question say nothing any more.")
-
-
 class DeliveryOut(OfRecord):
     """A delivery in a list."""
 
@@ -254,7 +245,7 @@ class DeliveryOut(OfRecord):
     last_error: str | None
     owner: str | None = Field(None, description="Who answers for its route, as today's configuration says.")
     waits_for: str | None = Field(None, description="What it waits for, in words, where it is pending or blocked.")
-    word: WordOut = Field(default_factory=WordOut)
+    word: Word = Field(default_factory=Word)
 
 
 class AttemptOut(OfRecord):
@@ -361,9 +352,7 @@ class Replayed(Shown):
     account: str
     type: str
     owed: list[str] = Field(description="route/action, as today's configuration owes it.")
-    skips: dict[str, str] = Field(
-        default_factory=dict, description="Of these, those that do nothing, since once_per says that it was done."
-    )
+    skips: dict[str, str] = Field(default_factory=dict, description="Of these, those that once_per says were done.")
     deliveries: list[str] = Field(description="The ids of the deliveries made; empty in a dry run.")
     refused: str | None
 
@@ -397,9 +386,7 @@ class JobOut(OfRecord):
     first_refusal: str | None
     started_at: datetime
     ended_at: datetime | None
-    became: dict[str, int] = Field(
-        default_factory=dict, description="The first 1,000 deliveries that it changed or made, by their state now."
-    )
+    became: dict[str, int] = Field(default_factory=dict, description="The first 1,000 of its deliveries, by state now.")
 
 
 class JobAnswer(Shown):

@@ -303,7 +303,7 @@ class Burst:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldForYes:
     """A claim that needs a yes first. It waits for that, at most for `within_seconds` since it was first held, without
     keys and unjudged: it holds up nobody, and takes its turn once it goes on. A yes that came meanwhile counts. This
     costs no attempt.
@@ -313,7 +313,7 @@ class Held:
     reason: str
 
 
-Outcome = Finish | Released | Rekeyed | Burst | Held
+Outcome = Finish | Released | Rekeyed | Burst | HeldForYes
 """What becomes of a claim."""
 
 

@@ -900,7 +900,7 @@ END
 $$;
 
 
--- Ends a claim that needs a yes first: gateway.core.model.Held. Returns whether its lease still held.
+-- Ends a claim that needs a yes first: gateway.core.model.HeldForYes. Returns whether its lease still held.
 CREATE OR REPLACE FUNCTION hold_claim(given_now bigint, of_id text, of_token text, within_ms bigint, why text)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE

@@ -18,7 +18,7 @@ from gateway.core.model import (
     Fetched,
     Finish,
     Gathered,
-    Held,
+    HeldForYes,
     Lane,
     Outcome,
     PlannedDelivery,
@@ -312,7 +312,7 @@ class PostgresQueue(PostgresDatabase):
             )
             await self._announce()
             return held
-        if isinstance(ending, Held):
+        if isinstance(ending, HeldForYes):
             held = await self._finishing.value(
                 HOLD, self._now(), delivery_id, token, kept_ms(ending.within_seconds), kept_text(ending.reason)
             )

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 
-from gateway.core.model import DONE, ChangeResult, Held, Refusal
+from gateway.core.model import DONE, ChangeResult, HeldForYes, Refusal
 from gateway.core.model.word import held_word, refuse_answer, word_of, yes_word
 from gateway.store.keeping import kept_ms, kept_text
 from gateway.store.records import moment
@@ -14,7 +14,7 @@ from gateway.store.records import moment
 Cancel = Callable[[sqlite3.Connection, str], ChangeResult]
 
 
-def hold(connection: sqlite3.Connection, seq: int, held: Held, now_ms: int) -> None:
+def hold(connection: sqlite3.Connection, seq: int, held: HeldForYes, now_ms: int) -> None:
     """Gives a claim back to wait for a yes; one that came meanwhile makes it due."""
     (kept,) = connection.execute("SELECT word FROM deliveries WHERE seq = ?", (seq,)).fetchone()
     word = held_word(kept, now_ms, kept_ms(held.within_seconds))

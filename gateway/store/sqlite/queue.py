@@ -20,7 +20,7 @@ from gateway.core.model import (
     Fetched,
     Finish,
     Gathered,
-    Held,
+    HeldForYes,
     Lane,
     Outcome,
     Rekeyed,
@@ -159,7 +159,7 @@ def finish(connection: sqlite3.Connection, ended: Sequence[tuple[str, str, Outco
 def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: Outcome, now_ms: int) -> None:
     """Records what became of one claim, and lets those go that waited for it."""
     seq, event_seq, run_id, action, has_dependents, once_key, order_key, until_key, runs = row
-    if isinstance(ending, (Burst, Held)):
+    if isinstance(ending, (Burst, HeldForYes)):
         if isinstance(ending, Burst):
             _hand_back(connection, seq, Released(BURST_WAITS), now_ms)
             settle_burst(connection, seq, order_key, ending, now_ms)
