@@ -165,7 +165,7 @@ def test_what_happened_becomes_a_case_that_passes_and_names_nobody(
     assert ran.out == (
         f"wrote {tests}/evt_1.yaml, {tests}/events/evt_1.json\n"
         "hidden: 2 x URL, 3 x address, 1 x e-mail address, 1 x name, 1 x telephone number\n"
-        "left out: orders.late: late has `expires`, and this event gets older\n"
+        "left out: orders.late: late has `expires`: say `arrives` and the rest by hand\n"
         "left out: orders.region: with.body is rendered otherwise today, or comes from a variable\n"
     )
     case = recorded(tmp_path)

@@ -180,8 +180,8 @@ class _Comparison:
         if after is None or after.state is not before.state:
             return "ends otherwise once its values are hidden"
         late = self._may_expire(self._routes[route], action)
-        if stored.state is not DeliveryState.EXPIRED and late is not None:
-            return f"{late} has `expires`, and this event gets older"
+        if late is not None:
+            return f"{late} has `expires`: say `arrives` and the rest by hand"
         return None
 
     def _may_expire(self, route: Route, action: str) -> str | None:
@@ -196,8 +196,6 @@ class _Comparison:
         state, reason = after.state, after.reason or ""
         if state is DeliveryState.BLOCKED:
             return {"blocked": True}
-        if state is DeliveryState.EXPIRED:
-            return {"expired": True}
         if state is DeliveryState.DEAD:
             return {"error": _stable(reason)}
         values = self._with(name, stored, before, after)

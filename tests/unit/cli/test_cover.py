@@ -41,8 +41,7 @@ CASES = {
     f"{{earlier: [{{type: checkout.session.completed, object: {{id: cs_1, amount_total: 0}}}}], {PAID}, {ROUTED}}}": YES
     | {("orders", "once_per"), ("orders.save", "runs"), ("orders.save", "for_each empty"), ("orders.ship", "if false")}
     | {("orders.ship", "needs")},
-    f"{{event: {{type: checkout.session.completed, created: 1500000000}}, {ROUTED}}}": YES
-    | {("orders.save", "expires"), ("orders.ship", "needs")},
+    f"{{{PAID}, arrives: +91d, {ROUTED}}}": YES | {("orders.save", "expires"), ("orders.ship", "needs")},
     f"{{{PAID}, failures: {{save: there is no table}}, {ROUTED}}}": YES | {("orders.ship", "needs")},
 }
 
