@@ -43,6 +43,8 @@ class Downloads:
 
         name, url = f"attachment {attachment.filename[:60]!r}", str(attachment.url)
         assert self._settings is not None  # else the mail was refused before
+        if self._settings.is_stood_in:
+            return _stand_in(attachment, name, self._settings)
         if self._session is None:
             self._session = guarded_session(allow_private=self._settings.allow_private, limit=4)
         for _ in range(1 + _MOST_REDIRECTS):
@@ -64,6 +66,15 @@ class Downloads:
                 text = str(error) or type(error).__name__
                 raise Retry(f"{name}: its host broke off: {text[:200]}", of_connection=False) from None
         raise Reject(f"{name}: more than {_MOST_REDIRECTS} redirects")
+
+
+def _stand_in(attachment: Attachment, name: str, settings: DownloadSettings) -> File:
+    """What is attached where nothing is to be fetched. Raises Reject where nothing would be."""
+    url = str(attachment.url)
+    if (refused := url_fault(url, settings)) is not None:
+        raise Reject(f"{name}: {refused[0]}: {refused[1]}")
+    text = f"gateway dev fetches nothing: here would be the file from {url}\n"
+    return File(f"{attachment.filename}.txt", "text/plain", text.encode())
 
 
 async def _taken(answer: aiohttp.ClientResponse, attachment: Attachment, name: str, max_size: int) -> File:

@@ -69,3 +69,16 @@ async def until_stored(
                 raise
         await asyncio.sleep(wait)
         wait = min(wait * 2, LONGEST_WAIT_SECONDS)
+
+
+async def take_back_cancellation(is_cut_off: Callable[[], bool]) -> None:
+    """Takes back a cancellation that the current task asked for itself; where `is_cut_off`, others did. What comes now
+    is no part of it.
+    """
+    task = asyncio.current_task()
+    if task is None or not task.cancelling() or is_cut_off():
+        return
+    with contextlib.suppress(asyncio.CancelledError):  # it may be still to come
+        await asyncio.sleep(0)
+    while task.cancelling() and not is_cut_off():
+        task.uncancel()

@@ -44,6 +44,7 @@ from gateway.core.routing import (
     with_fetched,
     without_key,
 )
+from gateway.core.tasks import take_back_cancellation
 from gateway.core.tracing import AttemptTrace
 from gateway.delivery.approval import approval_scope, without_a_yes
 from gateway.delivery.attempt_errors import AttemptError, Phase, explained, why_missing
@@ -163,14 +164,14 @@ class _Run:
                 await self._fetch()
                 settings = self._render()
                 output = await self._act(settings)
-            await _settle(self._context.is_cut_off)
+            await take_back_cancellation(self._context.is_cut_off)
             return self._succeeded(output)
         except _Settled as settled:
             return AttemptResult(settled.ending)
         except asyncio.CancelledError as error:
             if self._context.is_cut_off():
                 raise
-            await _settle(self._context.is_cut_off)
+            await take_back_cancellation(self._context.is_cut_off)
             return self._failed(self._explained(error))
         except BaseException as error:
             return self._failed(self._explained(error))
@@ -339,17 +340,6 @@ class _Run:
     def redacted(self) -> Masker:
         """Hides what accounts redact of the events that it brings and of what was fetched."""
         return hidden_in(self._events, self._context.config.redactions.paths, self._fetched)
-
-
-async def _settle(is_cut_off: Callable[[], bool]) -> None:
-    """Takes back a cancellation that the action asked for itself: what comes now is no part of it."""
-    task = asyncio.current_task()
-    if task is None or not task.cancelling() or is_cut_off():
-        return
-    with contextlib.suppress(asyncio.CancelledError):  # it may be still to come
-        await asyncio.sleep(0)
-    while task.cancelling() and not is_cut_off():
-        task.uncancel()
 
 
 def find(claim: Claim, context: AttemptContext) -> tuple[Route, ActionUse]:

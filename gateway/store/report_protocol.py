@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter
+from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, RejectedFilter
 from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
 
 
@@ -35,6 +35,9 @@ class ReportStore(Protocol):
 
     async def count_events(self, where: EventFilter, *, at_most: int) -> int:
         """How many there are, counting no further than `at_most`. `where.text` raises UsageError."""
+
+    async def count_rejected(self, where: RejectedFilter, *, at_most: int) -> int:
+        """How many rejected requests there are, counting no further than `at_most`."""
 
     async def count_deliveries(self, where: DeliveryFilter, *, at_most: int) -> int:
         """How many there are, counting no further than `at_most`."""

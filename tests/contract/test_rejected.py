@@ -58,6 +58,9 @@ async def test_rejected_requests_are_listed_in_order_of_arrival_and_narrowed(sto
     later = replace(a_rejected("rej_3", reason="too_old"), received_at=NOW + timedelta(seconds=5))
     await store.keep_rejected([later], BOUNDS)
     assert await ids(store) == ["rej_2", "rej_1", "rej_3"]
+    since = RejectedFilter(since=NOW + timedelta(seconds=1))
+    counts = [await store.count_rejected(where, at_most=2) for where in (RejectedFilter(), since)]
+    assert counts == [2, 1]
     assert [one.id for one in await store.rejected(RejectedFilter(), limit=2)] == ["rej_3", "rej_1"]
     assert await ids(store, RejectedFilter(accounts=["acme"])) == ["rej_2", "rej_3"]
     assert await ids(store, RejectedFilter(reasons=["too_old"])) == ["rej_3"]

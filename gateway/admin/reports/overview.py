@@ -132,7 +132,7 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
         pending=_sum(lanes, "pending") + _sum(lanes, "running"),
         blocked=_sum(lanes, "blocked"),
         dead_letters=_sum(lanes, "dead"),
-        rejected=len(await store.rejected(RejectedFilter(since=now - span), limit=MOST_REJECTED)),
+        rejected=await store.count_rejected(RejectedFilter(since=now - span), at_most=MOST_REJECTED),
         oldest_pending_at=min(waiting, default=None),
         causes=await _causes(parts),
         connections=_connections(parts, lanes, statuses),

@@ -176,6 +176,7 @@ class Catchers:
             if isinstance(connection, SmtpConnection):
                 update = {"host": "127.0.0.1", "port": await self._mail(), "tls": "none", "username": ""}
                 update |= {"password": SecretStr(""), "oauth2": None}
+                update["downloads"] = None if connection.downloads is None else connection.downloads.stood_in()
             elif isinstance(connection, HttpConnection):
                 real = urlsplit(connection.url)  # its query may hold a key, and the catcher shows what it is sent
                 origin = await self._origin("http", name, _http(name, self._real, self._outbox))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
@@ -18,6 +18,7 @@ class DownloadSettings(BaseModel):
     """From where a mail's attachments may be fetched."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    is_stood_in: ClassVar[bool] = False  # True: nothing is fetched; a text that says so is attached instead
 
     hosts: list[str] = Field(
         min_length=1,
@@ -32,6 +33,10 @@ class DownloadSettings(BaseModel):
         "addresses never are.",
         examples=[["10.1.0.0/16"]],
     )
+
+    def stood_in(self) -> DownloadSettings:
+        """The same for `gateway dev`: what may be fetched is judged, and not fetched."""
+        return _StoodIn.model_construct(**dict(self))
 
     @field_validator("hosts")
     @classmethod
@@ -77,6 +82,12 @@ class MailOAuth2Settings(OAuth2Settings):
     def endpoint(self) -> TokenEndpoint:
         """How it is reached."""
         return TokenEndpoint(type="token", proxy=self.proxy, allow_private=self.allow_private)
+
+
+class _StoodIn(DownloadSettings):
+    """Settings under which nothing is fetched."""
+
+    is_stood_in: ClassVar[bool] = True
 
 
 class SmtpConnection(ConnectionSettings):

@@ -173,6 +173,11 @@ class PostgresPeople(PostgresDatabase):
         sql = f"SELECT {REJECTED_LISTED} FROM rejected WHERE {terms} ORDER BY seq {order} LIMIT {terms.mark(limit)}"
         return [rejected_of(row) for row in await self._people.fetch(sql, *terms.values)]
 
+    async def count_rejected(self, where: RejectedFilter, *, at_most: int) -> int:
+        terms = rejected_terms(where)
+        sql = f"SELECT count(*) FROM (SELECT FROM rejected WHERE {terms} LIMIT {terms.mark(at_most)}) c"
+        return int(await self._people.value(sql, *terms.values))
+
     async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
         rows = await self._people.fetch(f"SELECT {REJECTED} FROM rejected WHERE id = $1", rejected_id)
         return rejected_of(rows[0]) if rows else None

@@ -241,6 +241,11 @@ class SqlitePeople(SqliteFile):
         sql = f"SELECT {REJECTED_LISTED} FROM rejected WHERE {terms} ORDER BY seq {order} LIMIT ?"
         return await self._read(lambda c: [rejected_of(row) for row in c.execute(sql, (*args, limit))])
 
+    async def count_rejected(self, where: RejectedFilter, *, at_most: int) -> int:
+        terms, args = rejected_terms(where)
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM rejected WHERE {terms} LIMIT ?)"
+        return await self._read(lambda c: int(c.execute(sql, (*args, at_most)).fetchone()[0]))
+
     async def rejected_request(self, rejected_id: str) -> RejectedRequest | None:
         sql = f"SELECT {REJECTED} FROM rejected WHERE id = ?"
         row = await self._read(lambda c: c.execute(sql, (rejected_id,)).fetchone())

@@ -8,6 +8,9 @@ import pytest
 from aiohttp import web
 
 from actions.email import Email
+from actions.mail_attachments import Attachment
+from actions.mail_downloads import Downloads
+from gateway.plugin import DownloadSettings, Reject
 from gateway.testing import Trial, TrialResult, make_event
 from tests.contract.actions.servers import Mailbox, Service
 
@@ -131,3 +134,12 @@ async def test_a_dry_run_fetches_nothing_and_still_refuses(mail: Mail, service: 
     assert "it would be a dead letter: attachment 'invoice.pdf': nothing is fetched from 127.0.0.2" in str(
         refused.error
     )
+
+
+async def test_in_gateway_dev_nothing_is_fetched_the_attachment_says_so_and_other_hosts_are_refused() -> None:
+    files = Downloads(DownloadSettings(hosts=["files.example"]).stood_in())
+    (file,) = (await files.files([Attachment(filename="invoice.pdf", url="https://files.example/a")])).values()
+    text = b"gateway dev fetches nothing: here would be the file from https://files.example/a\n"
+    assert (file.name, file.data) == ("invoice.pdf.txt", text)
+    with pytest.raises(Reject, match=r"nothing is fetched from elsewhere\.example"):
+        await files.files([Attachment(filename="invoice.pdf", url="https://elsewhere.example/a")])
