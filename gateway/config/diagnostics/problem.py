@@ -27,6 +27,7 @@ CODES = {
     "fetch": "a fetch that cannot be, or that brings nothing of what is asked of it",
     "include": "an include that names no file, or a file that holds what only gateway.yaml may",
     "invalid-value": "a value that is not one of those that are taken",
+    "later": "an `after`, `at`, `during`, `still_if` or `until` that cannot be meant so",
     "missing-api-key": "a fetch, a reconcile or an audit for an account that has no key to ask Stripe with",
     "missing-key": "a key that must be there",
     "missing-package": "what needs a package that is not installed",

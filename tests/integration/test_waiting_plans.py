@@ -1,0 +1,39 @@
+"""What is due, what an event cancels and the list of what waits are read by indexes on SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.waiting import _ENDED
+
+
+@pytest.mark.parametrize(
+    ("sql", "index"),
+    [
+        (
+            "SELECT seq FROM deliveries WHERE account = 'a' AND route = 'r' AND action = 'x' AND state = 'pending'"
+            " AND held = 0 AND due_at <= 5 ORDER BY due_at LIMIT 10",
+            "deliveries_due",
+        ),
+        (_ENDED, "deliveries_until"),
+        (
+            "SELECT seq FROM deliveries d WHERE d.waits_until IS NOT NULL AND d.state IN ('blocked', 'pending')"
+            " AND d.waits_until < 5",
+            "deliveries_waiting",
+        ),
+    ],
+)
+async def test_it_is_read_by_an_index(tmp_path: Path, sql: str, index: str) -> None:
+    store = SqliteStore(tmp_path / "inbox.db")
+    await store.start()
+    await store.close()
+    connection = sqlite3.connect(tmp_path / "inbox.db")
+    values = ("key",) if "?" in sql else ()
+    plan = " ".join(str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values))
+    connection.close()
+    assert index in plan
+    assert "SCAN deliveries" not in plan
