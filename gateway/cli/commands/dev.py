@@ -19,6 +19,7 @@ from gateway.cli.output import clean
 
 if TYPE_CHECKING:
     from gateway.app.gateway import Ready
+    from gateway.cli.dev.environment import DevEnvironment
     from gateway.config.load import Config
     from gateway.config.runtime import RuntimeConfig
     from gateway.core.model import Claim, Outcome
@@ -70,6 +71,24 @@ def uncaught(config: Config) -> list[str]:
     return [name for name, connection in config.connections.items() if not isinstance(connection, caught)]
 
 
+def introduce(ready: Ready, config: Config, environ: DevEnvironment, *, opens: bool) -> None:
+    """Says where it is and what to try."""
+    print("\nGateway for development. Stripe posts to")
+    for account in config.accounts:
+        print(f"    {ready.public_url}/webhooks/{account}")
+    if environ.invented:
+        print(f"Not set, so invented: {', '.join(sorted(environ.invented))}")
+    print("Mail, forwards and Slack messages are caught and shown here; databases are below data/dev/.")
+    print(f"Console, signed in:\n    {ready.admin.sign_in_url}")
+    if opens:
+        import webbrowser
+
+        webbrowser.open(ready.admin.sign_in_url)
+    if reached := uncaught(config):
+        print(f"NOT caught, so really reached: {', '.join(reached)} (connections of a plugin's own type)")
+    print(f"\nIn another terminal:\n\n    {clean(send_line(config, ready))}\n", flush=True)
+
+
 @app.command()
 def dev(
     opens: Annotated[bool, typer.Option("--open", help="Open the console in a browser, signed in.")] = False,
@@ -92,20 +111,7 @@ def dev(
 
     def on_ready(ready: Ready) -> None:
         running.append(ready.reloader.live)
-        print("\nGateway for development. Stripe posts to")
-        for account in config.accounts:
-            print(f"    {ready.public_url}/webhooks/{account}")
-        if environ.invented:
-            print(f"Not set, so invented: {', '.join(sorted(environ.invented))}")
-        print("Mail, forwards and Slack messages are caught and shown here; databases are below data/dev/.")
-        print(f"Console, signed in:\n    {ready.admin.sign_in_url}")
-        if opens:
-            import webbrowser
-
-            webbrowser.open(ready.admin.sign_in_url)
-        if reached := uncaught(config):
-            print(f"NOT caught, so really reached: {', '.join(reached)} (connections of a plugin's own type)")
-        print(f"\nIn another terminal:\n\n    {clean(send_line(config, ready))}\n", flush=True)
+        introduce(ready, config, environ, opens=opens)
 
     async def main() -> None:
         outbox = Outbox()

@@ -67,8 +67,8 @@ async def record(happened: Happened, config: Config, is_first_account: bool, ste
     failures = {name: str(disguise.other(failure)) for name, failure in assumed.failures.items()}
     kept = parse_event(json.dumps(envelope).encode(), event.account, event.received_at)
     after = await Simulator(config).simulate(kept, Assumed(outputs, failures, masked, expands=False))
-    comparison = _Comparison(latest, before, after, config)
-    expect = comparison.expected()
+    observed = _Observed(latest, before, after, config)
+    expect = observed.expected()
     files = {f"events/{stem}.json": envelope}
     case: dict[str, Any] = {} if is_first_account else {"account": event.account}
     case["event"] = f"events/{stem}.json"
@@ -76,7 +76,7 @@ async def record(happened: Happened, config: Config, is_first_account: bool, ste
         files[f"events/{stem}.fetched.json"] = masked
         case["fetch"] = f"events/{stem}.fetched.json"
     case |= {key: value for key, value in (("outputs", outputs), ("failures", failures)) if value}
-    return Recording({**case, "expect": expect}, files, disguise.count, tuple(comparison.left_out))
+    return Recording({**case, "expect": expect}, files, disguise.count, tuple(observed.left_out))
 
 
 async def _assumed(
@@ -108,7 +108,7 @@ def _latest(deliveries: Iterable[Delivery]) -> dict[tuple[str, str], Delivery]:
     return {(delivery.route, delivery.action): delivery for delivery in in_order}
 
 
-class _Comparison:
+class _Observed:
     """What happened, beside what today's configuration does of the event as it was, and as it is kept."""
 
     def __init__(
