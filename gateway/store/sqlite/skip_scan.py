@@ -82,11 +82,12 @@ class SqliteSkipScanIndex:
         return best
 
     def count(self, connection: sqlite3.Connection, kind: Kind, span: range, at_most: int) -> int:
-        """How many of a kind lie inside a span, counted no further than `at_most`."""
-        (count,) = connection.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM {self.table} WHERE {self._terms()} AND seq >= ? AND seq < ? LIMIT ?)",
-            (*kind, span.start, span.stop, at_most),
-        ).fetchone()
+        """How many of a kind lie inside a span, counted no further than `at_most`; all of them where that is -1."""
+        rows = f"FROM {self.table} WHERE {self._terms()} AND seq >= ? AND seq < ?"
+        sql, bounds = f"SELECT count(*) {rows}", (*kind, span.start, span.stop)
+        if at_most >= 0:  # slower by half: each row passes through the inner query
+            sql, bounds = f"SELECT count(*) FROM (SELECT 1 {rows} LIMIT ?)", (*bounds, at_most)
+        (count,) = connection.execute(sql, bounds).fetchone()
         return int(count)
 
 
