@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
-.PHONY: dev quick test lint types unit torture-postgres storm backfill reloads bench bench-peers findings pins docs pictures schemastore event-types stripe-objects dictionary generated fuzz attack-idle soak sbom audit dist pythons torture clean model simulate
+.PHONY: dev quick test lint types unit torture-postgres storm backfill seed reloads bench bench-peers findings pins docs pictures schemastore event-types stripe-objects dictionary generated fuzz attack-idle soak sbom audit dist pythons torture clean model simulate
 
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
@@ -101,6 +101,11 @@ storm: $(VENV)/.installed-test
 # tests/acceptance/test_missed_events.py at its full size: a backfill of 25,000 events that is killed twice, on each store.
 backfill: $(VENV)/.installed-test
 	BACKFILL_EVENTS=25000 $(BIN)/python -m pytest -q -s -o timeout=1800 --durations=0 tests/acceptance/test_missed_events.py
+
+# A seed of 25,000 objects that is killed twice, and an audit of 10,000 rows of which 28 are wrong. By hand.
+seed: $(VENV)/.installed-test
+	SEED_OBJECTS=25000 $(BIN)/python -m pytest -q -s -o timeout=3600 --durations=0 tests/acceptance/test_seeded.py
+	AUDIT_ROWS=10000 $(BIN)/python -m pytest -q -s -o timeout=3600 --durations=0 tests/integration/test_audit.py -k planted
 
 # Figures for docs/performance.md and docs/compare.md. By hand: needs wrk, nginx, webhook (Debian packages), node, npm and
 # 8 GB of disk for the large tables; takes 45 minutes.
