@@ -24,7 +24,7 @@ class Masker:
         long = (text for text in self._instead if len(text) >= SHORTEST_WITHIN)
         self._within = sorted(long, key=len, reverse=True)
         short = {text for text in self._instead if len(text) < SHORTEST_WITHIN and not any(map(str.isdigit, text))}
-        self._signs = {f'"{text}"' if text in short else text for text in self._instead}  # each also as JSON writes it
+        self._signs = {_json(text) if text in short else _json(text)[1:-1] for text in self._instead}
 
     def mask(self, value: Any) -> Any:
         """The same value, with every such text in its texts and keys replaced. A mapping or list that holds none is

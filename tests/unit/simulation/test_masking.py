@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_a_secret_is_found_whatever_json_makes_of_it(secret: str) -> None:
     masker = Masker([secret])
     assert masker.mask({"a": [secret]}) == {"a": ["***"]}
     assert masker.mask({secret: 1}) == {"***": 1}
+
+
+@pytest.mark.parametrize("secret", ["d\u00e9j\u00e0 vu", 'q"uo\\te', "new\nline"])
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+def test_a_secret_is_found_in_json_that_a_value_holds_as_text(secret: str, ensure_ascii: bool) -> None:
+    answer = json.dumps({"said": secret}, ensure_ascii=ensure_ascii)
+    assert Masker([secret]).mask({"body": answer}) == {"body": '{"said": "***"}'}
 
 
 def test_a_secret_is_found_in_what_is_no_json() -> None:
