@@ -48,7 +48,7 @@ from gateway.intake.webhook import Handler
 from gateway.plugin import Action, ConnectionSettings
 from gateway.simulation.auditor import AuditEnded, Auditor
 from gateway.store import open_store
-from gateway.store.encoding.store import with_codec
+from gateway.store.encoding.store import EncodedStore, with_codec
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
@@ -123,6 +123,8 @@ class Gateway:
             tracer=self.tracer,
             writers=options.writers or StripeWrites(self.apis),
         )
+        if isinstance(store, EncodedStore):
+            store.on_damaged = self._damaged
         self.retention = Retention(store, lambda: self.live.config.settings.store, log)
         self.rejections = Rejections(store, lambda: self.live.config.settings.rejected.bounds(), log)
         self.handler = Handler(
@@ -248,6 +250,20 @@ class Gateway:
         self.alerts.attempt_ended(claim, ending)
         if self.options.observer is not None:
             self.options.observer(claim, ending)
+
+    def _damaged(self, claim: Claim, ending: Finish) -> None:
+        """A row of the store cannot be read: the delivery is dead, though nobody has run it."""
+        delivery = claim.delivery
+        self.log.error(
+            "delivery.dead",
+            account=delivery.account,
+            event_id=delivery.event_id,
+            delivery_id=delivery.id,
+            route=delivery.route,
+            action=delivery.action,
+            error=ending.reason,
+        )
+        self._attempt_ended(claim, ending)
 
     def _audited(self, ended: AuditEnded) -> None:
         self.metrics.audited(ended.route.name, ended.account, ended.rows, ended.differences)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from gateway.core.envelope import is_forgotten, parse_json
-from gateway.core.errors import StoreError
+from gateway.core.errors import StoreDamaged, StoreError
 from gateway.core.model import Claim, Digest, Gathered, Released
 from gateway.core.routing import is_digest
+from gateway.delivery.attempt_errors import AttemptError
 from gateway.store.protocol import Store
 
 MOST_EVENTS = 500  # that templates see; the others are counted
@@ -30,7 +31,7 @@ class StoreGatherer:
         self._store = store
 
     async def gather(self, claim: Claim, digest: Digest) -> Gathered | Released:
-        """See Gatherer."""
+        """See Gatherer. Raises AttemptError where an event that it brings cannot be read: that does not pass."""
         try:
             gathered = await self._store.gather(
                 claim.delivery.id,
@@ -39,6 +40,8 @@ class StoreGatherer:
                 every_seconds=digest.every_seconds,
                 most=MOST_EVENTS,
             )
+        except StoreDamaged as error:
+            raise AttemptError(str(error), is_final=True) from None
         except StoreError as error:
             return Released(f"digest: {error}", STORE_AWAY_SECONDS)
         if gathered is None:

@@ -13,7 +13,9 @@ import asyncpg
 
 from gateway.core.errors import StoreError, StoreUnavailable
 from gateway.store.keeping import kept_text
+from gateway.store.migrations.runner import HEAD
 from gateway.store.postgres.connection import FAILURES, Server, close, reason
+from gateway.store.postgres.database import REFUSE_OLDER
 from gateway.store.postgres.store import PostgresStore
 from gateway.store.sqlite.store import SqliteStore
 
@@ -115,6 +117,7 @@ async def _copy(
     await writer.execute(
         "INSERT INTO facts VALUES ('copying_from', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value", source
     )
+    await writer.execute(REFUSE_OLDER, HEAD)  # what is copied is compressed, also into a schema that version 0.1 made
     for table in TABLES:
         done = begun[table.name]
         told(table.name, done, totals[table.name])

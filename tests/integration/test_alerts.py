@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from aiohttp import web
 
 from gateway.app.gateway import Ready, running
 from gateway.config.load import load
-from gateway.core.model import ConnectionChange, ConnectionState, DeliveryFilter, Event, EventFilter
+from gateway.core.model import ConnectionChange, ConnectionState, DeliveryFilter, Event, EventFilter, PlannedDelivery
 from gateway.store import open_store
 from gateway.store.encoding.store import with_codec
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.protocol import Store
 from gateway.testing import make_event, signed_request
+from tests.contract.test_store import an_event
 from tests.http_service import Serve
 from tests.waiting import until
 
@@ -243,6 +245,23 @@ async def test_an_if_that_fails_at_intake_is_a_dead_letter_that_is_told(tmp_path
         assert event["type"] == "gateway.delivery.dead"
         assert event["data"]["object"]["attempts"] == 0
         assert "is dead before its first attempt: " in event["data"]["object"]["summary"]
+
+
+async def test_a_damaged_row_is_a_dead_letter_that_is_told(tmp_path: Path, outside: Outside) -> None:
+    opened = open_store("sqlite:///inbox.db", tmp_path)
+    await opened.start()
+    store = await with_codec(opened, Keyring(()), compresses=True, strict=True)
+    body = json.dumps(make_event("invoice.paid", id="evt_1")).encode()
+    await store.add(replace(an_event(), body=body), [PlannedDelivery("orders", "ship")])
+    (kept,) = (await opened.contents(0, limit=1)).items
+    assert await opened.replace_contents(kept, replace(kept, body=kept.body[:-9]))
+    await opened.close()
+    async with gateway(tmp_path, outside, ORDERS + ALONE):
+        await until(lambda: outside.taken["/desk"])
+        (event,) = outside.taken["/desk"]
+        assert event["type"] == "gateway.delivery.dead"
+        assert "what is stored of event acme evt_1 does not decompress" in event["data"]["object"]["summary"]
+        assert outside.taken["/shop"] == []
 
 
 async def test_a_reload_that_fails_is_told_once_for_the_same_problems(tmp_path: Path, outside: Outside) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -14,15 +15,23 @@ from typing import cast
 import asyncpg
 import pytest
 
-from gateway.core.model import DONE, DeliveryState, Event, EventFilter, Fetched, Finish
+from gateway.core.errors import StoreUnavailable
+from gateway.core.model import DONE, DeliveryState, Digest, Event, EventFilter, Fetched, Finish
+from gateway.core.routing import digest_key
+from gateway.delivery.attempt_errors import AttemptError
+from gateway.delivery.digest import StoreGatherer
 from gateway.store import open_store
+from gateway.store.copy import copy_store
+from gateway.store.encoding import store as encoding_store
 from gateway.store.encoding.codec import BodyCodec
 from gateway.store.encoding.compression import BODIES, MARK, VALUES
 from gateway.store.encoding.recode import COMPACTED, STEP, compact_all
 from gateway.store.encoding.store import EncodedStore, with_codec
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.migrations.runner import HEAD, OLDEST
+from gateway.store.postgres.store import PostgresStore
 from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.cli import StoreCommands
 from tests.contract.test_rejected import BOUNDS, a_rejected
@@ -167,6 +176,67 @@ async def test_a_damaged_body_is_a_dead_letter_that_says_so_and_holds_up_nobody(
     assert await inbox.replace_contents(damaged, replace(damaged, body=kept.body))
     assert await store.retry([delivery.id]) == {delivery.id: DONE}
     assert [claim.event.body for claim in await claim_all(store)] == [BODY]
+
+
+async def test_a_damaged_body_that_cannot_be_recorded_loses_nothing_that_was_claimed_beside_it(
+    inbox: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = encoded(inbox)
+    for event_id in ("evt_1", "evt_2"):
+        await store.add(event_with_body(event_id), [owed("save")])
+    (kept,) = (await inbox.contents(0, limit=1)).items
+    assert await inbox.replace_contents(kept, replace(kept, body=kept.body[:-9]))
+
+    async def full(*_: object) -> bool:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(inbox, "finish", full)
+    assert [claim.event.id for claim in await claim_all(store)] == ["evt_2"]
+
+
+async def test_a_digest_that_brings_a_damaged_body_is_a_dead_letter_that_says_so(inbox: Store) -> None:
+    store = encoded(inbox)
+    for event_id in ("evt_1", "evt_2"):
+        await store.add(event_with_body(event_id), [owed("save", order=digest_key("fulfil", "save"))])
+    (_, kept) = (await inbox.contents(0, limit=2)).items
+    assert await inbox.replace_contents(kept, replace(kept, body=kept.body[:-9]))
+    (claim,) = await claim_all(store)
+    with pytest.raises(AttemptError, match="event acme evt_2 does not decompress") as told:
+        await StoreGatherer(store).gather(claim, Digest(0.0, 0.0))
+    assert told.value.is_final
+
+
+async def test_intake_asks_whether_to_compress_behind_no_listing(
+    inbox_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding_store, "_ASKED_AGAIN_SECONDS", 0.0)
+    connection = await asyncpg.connect(inbox_url)
+    await connection.execute("UPDATE gateway.facts SET value = $1 WHERE name = 'oldest_program'", OLDEST)
+    await connection.close()
+    opened = PostgresStore(inbox_url)
+    await opened.start()
+    store = await with_codec(opened, Keyring(()), compresses=True, strict=True)
+    async with opened._people._lock:  # as while it waits for a listing
+        await asyncio.wait_for(store.add(an_event(), []), 10)
+    await opened.close()
+
+
+async def test_a_copy_into_a_schema_that_version_0_1_made_keeps_its_gateways_off(
+    inbox_url: str, tmp_path: Path
+) -> None:
+    source = SqliteStore(tmp_path / "inbox.db")
+    await source.start()
+    done = await fill(encoded(source))
+    await source.close()
+    connection = await asyncpg.connect(inbox_url)
+    await connection.execute("UPDATE gateway.facts SET value = $1 WHERE name = 'oldest_program'", OLDEST)
+    await copy_store(SqliteStore(tmp_path / "inbox.db"), PostgresStore(inbox_url), lambda *_: None)
+    assert await connection.fetchval("SELECT value FROM gateway.facts WHERE name = 'oldest_program'") == HEAD
+    await connection.close()
+    target = PostgresStore(inbox_url)
+    await target.start()
+    await assert_whole(encoded(target), done)
+    await target.close()
 
 
 async def test_an_inbox_of_version_0_1_on_postgresql_is_compressed_once_compact_says_so(inbox_url: str) -> None:

@@ -11,12 +11,12 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from gateway.core.errors import StoreDamaged, UsageError
+from gateway.core.errors import StoreDamaged, StoreError, UsageError
 from gateway.core.model import (
     Attempt,
     AttemptOutcome,
@@ -98,6 +98,7 @@ class EncodedStore:
         self.codec = codec
         self._is_to_compress = codec.compresses
         self._ask_again_at: float | None = None
+        self.on_damaged: Callable[[Claim, Finish], None] | None = None  # told of each claim that ended so
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -112,6 +113,7 @@ class EncodedStore:
 
     async def add(self, event: Event, planned: Sequence[PlannedDelivery]) -> Added:
         if self._ask_again_at is not None and time.monotonic() > self._ask_again_at:
+            self._ask_again_at = time.monotonic() + _ASKED_AGAIN_SECONDS  # one asks: what comes meanwhile goes on
             await self.ask_whether_to_compress()
         body = self.codec.encode(event.body, "event", event.account, kept_text(event.id) or "")
         return await self.inner.add(replace(event, body=body), planned)
@@ -136,8 +138,16 @@ class EncodedStore:
             try:
                 decoded.append(self._decoded_claim(claim))
             except StoreDamaged as error:  # it alone: the others of its lane go on
-                await self.inner.finish(claim.delivery.id, claim.token, _unreadable(claim, str(error)))
+                await self._end_unread(claim, _unreadable(claim, str(error)))
         return decoded
+
+    async def _end_unread(self, claim: Claim, ending: Finish) -> None:
+        try:
+            is_recorded = await self.inner.finish(claim.delivery.id, claim.token, ending)
+        except StoreError:
+            return  # what was claimed beside it is not lost for that
+        if is_recorded and self.on_damaged is not None:
+            self.on_damaged(claim, ending)
 
     def _decoded_claim(self, claim: Claim) -> Claim:
         delivery = claim.delivery

@@ -112,7 +112,8 @@ class PostgresDatabase:
     async def takes_compressed(self, *, begin: bool = False) -> bool:
         if begin:
             await self._people.fetch(REFUSE_OLDER, HEAD)
-        rows = await self._people.fetch("SELECT value FROM facts WHERE name = 'oldest_program'")
+        # intake asks between two commits: not behind a listing of many seconds
+        rows = await self._adding.fetch("SELECT value FROM facts WHERE name = 'oldest_program'")
         return bool(rows) and rows[0]["value"] >= READS_COMPRESSED
 
     async def close(self) -> None:
