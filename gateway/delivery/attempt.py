@@ -115,7 +115,8 @@ async def run_attempt(claim: Claim, context: AttemptContext) -> AttemptResult:
     if not isinstance(ending, Finish) or (ending.reason is None and ending.attempt.error is None):
         return result
     masker = Maskers(context.config.masker, run.redacted())
-    attempt = replace(ending.attempt, error=masker.mask(ending.attempt.error))
+    error = masker.mask(ending.attempt.error)  # before it is cut: half of a secret is not found
+    attempt = replace(ending.attempt, error=error and error[:_ERROR_CHARACTERS])
     return replace(result, ending=replace(ending, reason=masker.mask(ending.reason), attempt=attempt))
 
 
@@ -290,8 +291,8 @@ class _Run:
     # -- how it ended -----------------------------------------------------------------------------------------
 
     def _attempt(self, outcome: AttemptOutcome, error: str | None = None) -> Attempt:
-        text = error[:_ERROR_CHARACTERS] if error else None
-        return Attempt(self._delivery.attempts, self._started_at, time.monotonic() - self._start, outcome, text)
+        lasted = time.monotonic() - self._start
+        return Attempt(self._delivery.attempts, self._started_at, lasted, outcome, error or None)
 
     def _skipped(self, reason: str) -> Finish:
         return Finish(DeliveryState.SKIPPED, self._attempt(AttemptOutcome.SKIPPED), reason=reason)

@@ -119,6 +119,14 @@ async def test_an_error_of_a_digest_hides_each_line_as_its_account_asks(config: 
     assert ("Ben Other" in ending.reason, "benny" in ending.reason) == (True, False)
 
 
+async def test_what_is_hidden_is_hidden_before_an_error_is_cut(config: Config, store: SqliteStore) -> None:
+    long = event_of("acme", "evt_long", "Longname" * 1000, "nick")
+    error = (await attempted(config, store, await digest_of(store, long))).attempt.error
+    assert error is not None
+    assert "[redacted]" in error
+    assert "Longname" not in error
+
+
 async def test_a_digest_is_shown_with_each_line_hidden_as_its_account_asks(config: Config, store: SqliteStore) -> None:
     claim = await digest_of(store, ANN, BEN, notice_of(BEN, "no mailbox of benny"))
     await store.gather(claim.delivery.id, claim.token, wait_seconds=0, every_seconds=0, most=100)
