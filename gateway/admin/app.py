@@ -21,7 +21,18 @@ from gateway.admin.login import COOKIE, SIGN_IN
 from gateway.admin.login import ENTRIES as SIGN_IN_ENTRIES
 from gateway.admin.problems import PROBLEM_TYPE, Refused, title_of
 from gateway.admin.reports import overview
-from gateway.admin.request import PARTS, PERSON, REQUEST_ID, AdminParts, Entry, parts, person, wants_json
+from gateway.admin.request import (
+    PARTS,
+    PERSON,
+    REQUEST_ID,
+    AdminParts,
+    Entry,
+    asked_from_here,
+    parts,
+    path_asked,
+    person,
+    wants_json,
+)
 from gateway.core.errors import StoreError, UsageError, place_of
 from gateway.telemetry.logging import given_request_id
 from gateway.telemetry.metrics import CONTENT_TYPE
@@ -96,12 +107,9 @@ def _sign_in_first(request: web.Request, entry: Entry) -> web.StreamResponse:
         )
     if request.method not in SAFE_METHODS:
         raise Refused(401, "your session has ended; sign in again")
-    target = quote(request.rel_url.raw_path_qs, safe="/?=&")
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        # A link from a mail or a chat: browsers hold a SameSite=Strict cookie back. Coming from here, it is sent.
-        page = f'<!doctype html><meta http-equiv="refresh" content="0; url={target}"><title>Gateway</title>'
-        return web.Response(text=page, content_type="text/html")
-    return web.Response(status=303, headers={"Location": f"{SIGN_IN}?next={quote(target, safe='')}"})
+    if (again := asked_from_here(request)) is not None:
+        return again
+    return web.Response(status=303, headers={"Location": f"{SIGN_IN}?next={quote(path_asked(request), safe='')}"})
 
 
 # -- who asks -------------------------------------------------------------------------------------------------

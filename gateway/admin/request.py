@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -71,6 +72,22 @@ def actor(request: web.Request) -> Actor:
 def wants_json(request: web.Request) -> bool:
     """Whether an error is told to a program."""
     return request.path.startswith("/api/")
+
+
+def path_asked(request: web.Request) -> str:
+    """The path and query of a request, fit to stand in a page."""
+    return quote(request.rel_url.raw_path_qs, safe="/?=&")
+
+
+def asked_from_here(request: web.Request) -> web.Response | None:
+    """A page that asks for the same once more, where a link in a mail or a chat led here: browsers then hold a
+    SameSite=Strict cookie back, and send it when they come from here. None elsewhere.
+    """
+    if request.headers.get("Sec-Fetch-Site") != "cross-site":
+        return None
+    target = path_asked(request)
+    page = f'<!doctype html><meta http-equiv="refresh" content="0; url={target}"><title>Gateway</title>'
+    return web.Response(text=page, content_type="text/html")
 
 
 Context = dict[str, Any]

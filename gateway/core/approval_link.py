@@ -18,7 +18,8 @@ PATH = "/approve/"
 HIDDEN = "[link]"
 EXAMPLE = "example"
 _json = json.JSONEncoder(ensure_ascii=False).encode
-_LINK = re.compile(re.escape(PATH) + r"[A-Za-z0-9_-]+={0,2}\.[0-9a-f]{64}")
+_LINK = re.compile(r"Wy[IJ][A-Za-z0-9_-]{20,1000}(?:=|%3D){0,2}\.[0-9a-f]+")
+"""The JSON of a list of texts, and all or part of a signature."""
 
 
 class Asked(NamedTuple):
@@ -31,7 +32,7 @@ class Asked(NamedTuple):
 
 def link_token(operator_token: str, asked: Asked) -> str:
     """The end of the link's address."""
-    payload = base64.urlsafe_b64encode(json.dumps(asked).encode()).decode()
+    payload = base64.urlsafe_b64encode(json.dumps(asked).encode()).decode().rstrip("=")  # which URLs would encode
     return f"{payload}.{_sign(operator_token, payload)}"
 
 
@@ -41,7 +42,7 @@ def asked_by(operator_token: str, token: str) -> Asked | None:
     wanted = _sign(operator_token, payload)
     if not operator_token or not hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), wanted.encode()):
         return None
-    return Asked(*json.loads(base64.urlsafe_b64decode(payload)))
+    return Asked(*json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))))
 
 
 def _sign(operator_token: str, text: str) -> str:
@@ -50,18 +51,18 @@ def _sign(operator_token: str, text: str) -> str:
 
 
 def without_links(value: Any) -> Any:
-    """The same, without any link that could be followed: who may look may not decide. The very value where it has
-    none.
+    """The same, without any link that could be followed, however its address is written: who may look may not decide.
+    The very value where it has none.
     """
     with contextlib.suppress(TypeError, ValueError, RecursionError):  # one look at all: nearly nothing has any
-        if PATH not in _json(value):
+        if _LINK.search(_json(value)) is None:
             return value
     return _without_links(value)
 
 
 def _without_links(value: Any) -> Any:
     if isinstance(value, str):
-        return _LINK.sub(PATH + HIDDEN, value) if PATH in value else value
+        return _LINK.sub(HIDDEN, value)
     if isinstance(value, dict):
         members = {key: _without_links(member) for key, member in value.items()}
         return members if any(members[key] is not member for key, member in value.items()) else value

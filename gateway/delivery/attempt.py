@@ -115,9 +115,10 @@ async def run_attempt(claim: Claim, context: AttemptContext) -> AttemptResult:
     if not isinstance(ending, Finish) or (ending.reason is None and ending.attempt.error is None):
         return result
     masker = Maskers(context.config.masker, run.redacted())
-    error = masker.mask(ending.attempt.error)  # before it is cut: half of a secret is not found
+    # Before it is cut: half of a secret is not found.
+    reason, error = without_links([masker.mask(ending.reason), masker.mask(ending.attempt.error)])
     attempt = replace(ending.attempt, error=error and error[:_ERROR_CHARACTERS])
-    return replace(result, ending=replace(ending, reason=masker.mask(ending.reason), attempt=attempt))
+    return replace(result, ending=replace(ending, reason=reason, attempt=attempt))
 
 
 def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:

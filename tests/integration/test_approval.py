@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from tests.integration.live_gateway import SECRET, LiveGateway, live_gateway
 from tests.waiting import until
 
 PLUGIN = '''\
+import os
 from typing import Annotated, Any, ClassVar
-from gateway.plugin import Action, Settings, Text
+from gateway.plugin import Action, Reject, Settings, Text
 
 class TellSettings(Settings):
     text: Annotated[str, Text()]
@@ -26,6 +28,8 @@ class Tell(Action[TellSettings]):
     name: ClassVar[str] = "tell"
     Settings: ClassVar[type[Settings]] = TellSettings
     async def run(self, settings: TellSettings, context: Any) -> Any:
+        if os.path.exists(context.base_folder + "/refuses"):
+            raise Reject("answered 422: cannot post " + settings.text)
         with open(context.base_folder + "/told.txt", "a") as out:
             out.write(settings.text + "\\n")
         return {"text": settings.text}
@@ -148,6 +152,34 @@ async def test_who_may_look_sees_no_link(gateway: LiveGateway) -> None:
     page = await gateway.page(f"/deliveries/{(await delivery(gateway, 'ask')).id}", "viewers-token")
     assert link not in page
     assert "https://gateway.example/approve/[link]" in page
+
+
+async def test_who_may_look_sees_no_link_in_what_a_service_says_of_it_either(gateway: LiveGateway) -> None:
+    (gateway.folder / "refuses").touch()
+    assert await gateway.post(make_event("invoice.payment_failed", object={"customer": "cus_1"})) == 200
+    await until(lambda: is_dead(gateway, "ask"), 30)
+    refused = await delivery(gateway, "ask")
+    said = "answered 422: cannot post https://gateway.example/approve/[link]"
+    assert (refused.reason, refused.last_error) == (said, said)
+
+
+async def is_dead(gateway: LiveGateway, action: str) -> bool:
+    return (await delivery(gateway, action)).state is DeliveryState.DEAD
+
+
+async def test_who_is_signed_in_and_comes_from_a_mail_can_answer(gateway: LiveGateway) -> None:
+    """The browser holds the session's cookie back from a link in a mail, and sends it with the form."""
+    _, link = await held(gateway)
+    url = gateway.admin_url + link
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser:
+        await browser.post(f"{gateway.admin_url}/sign-in", data={"token": "viewers-token", "name": "Ada"})
+        async with aiohttp.request("GET", url, headers={"Sec-Fetch-Site": "cross-site"}) as from_mail:
+            assert f'http-equiv="refresh" content="0; url={link}"' in await from_mail.text()
+        async with browser.get(url, headers={"Sec-Fetch-Site": "same-origin"}) as asked:
+            form = {"answer": "approve", "csrf": re.findall(r'name="csrf" value="([0-9a-f]+)"', await asked.text())[-1]}
+        async with browser.post(url, data=form) as answered:
+            assert answered.status == 200
+            assert "Approved by <bdi>Finance by link</bdi>" in await answered.text()
 
 
 async def test_a_no_cancels_and_a_retry_asks_anew_with_links_used_up(gateway: LiveGateway) -> None:

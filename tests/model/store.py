@@ -424,7 +424,8 @@ class ModelStore:
         delivery.until_key = None if delivery.state == "cancelled" else delivery.until_key
         is_late = delivery.state == "expired" or "late" in delivery.word
         if not (delivery.state in ("dead", "expired") and "by" in delivery.word):
-            delivery.word = {"used": True} if delivery.word.keys() & {"until", "used"} else {}
+            is_used = delivery.state == "cancelled" or delivery.word.keys() & {"until", "by", "used"}
+            delivery.word = {"used": True} if is_used else {}
         delivery.word |= {"late": True} if is_late else {}
         delivery.state, delivery.due_at = "blocked" if delivery.needs else "pending", now
         first = self.delivery(delivery.run)

@@ -10,13 +10,15 @@ from gateway.admin.console.deliveries import takes_answer
 from gateway.admin.console.render import page
 from gateway.admin.pausing import Actor
 from gateway.admin.problems import Refused
-from gateway.admin.request import parts
+from gateway.admin.request import asked_from_here, parts
 
 NAME_CHARACTERS = 60
 
 
 async def ask(request: web.Request) -> web.StreamResponse:
     """What is asked, with two buttons; or what came of it."""
+    if (again := asked_from_here(request)) is not None:  # the form is to be of the session of whoever is signed in
+        return again
     return _shown(request, await parts(request).operations.linked(request.match_info["token"]))
 
 

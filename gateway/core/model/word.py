@@ -38,11 +38,11 @@ def word_of(kept: str | None) -> Word:
 
 def word_after_retry(kept: str | None, state: str) -> str | None:
     """What stays of it when a person retries what has ended: a yes, where it was not refused or skipped since, that it
-    is wanted late, and that links to what was asked before are used up.
+    is wanted late, and that links to what was asked, or answered, before are used up.
     """
     parts = {} if kept is None else json.loads(kept)
     if state not in ("dead", "expired") or "by" not in parts:
-        is_used = "until" in parts
+        is_used = state == "cancelled" or "until" in parts or "by" in parts
         parts = {key: value for key, value in parts.items() if key in ("late", "used")}
         if is_used:
             parts["used"] = True

@@ -966,7 +966,7 @@ $$;
 CREATE OR REPLACE FUNCTION word_after_retry(word text, state text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT nullif(jsonb_strip_nulls(
     CASE WHEN state IN ('dead', 'expired') AND word::jsonb ? 'by' THEN word::jsonb
-    ELSE jsonb_build_object('used', CASE WHEN word::jsonb ?| ARRAY['until', 'used'] THEN true END)
+    ELSE jsonb_build_object('used', CASE WHEN state = 'cancelled' OR word::jsonb ?| ARRAY['until', 'by', 'used'] THEN true END)
     END || jsonb_build_object('late', CASE WHEN state = 'expired' OR word::jsonb ? 'late' THEN true END)
   ), '{}')::text
 $$;
