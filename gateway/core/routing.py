@@ -221,17 +221,18 @@ def without_key(route: Route, keys: tuple[str | None, str | None], scope: Scope)
     return "; ".join(notes) or None
 
 
-def keys_for(route: Route, action: str, account: str, values: tuple[Any, Any]) -> tuple[str | None, str | None]:
-    """`(once_key, order_key)` of one action, from what `evaluate_condition` gave."""
+def keys_for(route: Route, action: str, event: Event, values: tuple[Any, Any]) -> tuple[str | None, str | None]:
+    """`(once_key, order_key)` of one action, from what `evaluate_condition` gave for that event."""
     once, order = values
     if route.digest is not None:
         return None, digest_key(route.name, action)
     if route.debounce is not None:
         use = route.action(action)  # what needs others has them wait for the burst
         kind = SETTLED if use is not None and use.needs else BURST
-        return None, None if order is None else key_of(kind, route.name, action, _short(order))
+        whose = event.account, event.connected_account  # an event stands for those of its own account alone
+        return None, None if order is None else key_of(kind, *whose, route.name, action, _short(order))
     return (
-        None if once is None else key_of(account, route.name, action, once),
+        None if once is None else key_of(event.account, route.name, action, once),
         None if order is None else key_of(route.name, action, order),
     )
 
@@ -309,7 +310,7 @@ def plan(
                     PlannedDelivery(*place, error=own, is_judged=False, skipped=skipped, otherwise=action.otherwise)
                 )
                 continue
-            once_key, order_key = keys_for(route, action.name, account, values)
+            once_key, order_key = keys_for(route, action.name, event, values)
             is_judged = action.approve is None  # it is judged, and takes its turn, when it goes on
             keys = (once_key, order_key) if is_judged else (None, None)
             delivery = PlannedDelivery(*place, *keys, is_judged=is_judged, skipped=skipped, otherwise=action.otherwise)

@@ -287,7 +287,7 @@ class _Run:
         waits = planned_late(self._claim, self._route, self._use, self._context.now(), self._scope)
         if waits is not None:
             return waits
-        return Rekeyed(*keys_for(self._route, self._use.name, self._delivery.account, values))
+        return Rekeyed(*keys_for(self._route, self._use.name, self._claim.event, values))
 
     # -- how it ended -----------------------------------------------------------------------------------------
 

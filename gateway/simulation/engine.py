@@ -174,7 +174,7 @@ class Simulator:
         if planned.waits_until is not None:  # it has its keys when its time has come
             with contextlib.suppress(TemplateError):
                 values = evaluate_condition(route, event.account, scope) or (None, None)
-                once_key, order_key = keys_for(route, action.name, event.account, values)
+                once_key, order_key = keys_for(route, action.name, event, values)
                 planned = replace(planned, once_key=once_key, order_key=order_key)
                 claim = replace(claim, delivery=replace(_delivery(event, planned, delivery_id), word=stored.word))
         acts_at, why_later = _acts_at(event, planned, action)

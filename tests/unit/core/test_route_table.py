@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.core.errors import Where
-from gateway.core.model import ActionUse, Event, EventState, Route
-from gateway.core.routing import RouteTable, plan, wants_type
+from gateway.core.model import ActionUse, Debounce, Event, EventState, Route
+from gateway.core.routing import RouteTable, keys_for, plan, settled_key, wants_type
 from gateway.templating.compiler import Templates
 
 WHERE = Where("gateway.yaml", 1, 1)
@@ -63,3 +64,12 @@ def test_a_prepared_table_has_compiled_its_conditions() -> None:
     table.prepare()
     condition: Any = table.routes[0].condition
     assert condition._code._template is not None
+
+
+def test_an_event_of_a_burst_stands_for_those_of_its_own_account_alone() -> None:
+    calls = replace(route("calls", "*"), debounce=Debounce(30, 300))
+    whose = [("eu", None), ("us", None), ("eu", "acct_1"), ("eu", "acct_2")]
+    events = [replace(EVENT, account=account, connected_account=connected) for account, connected in whose]
+    keys = [keys_for(calls, "send", event, (None, "order 7"))[1] for event in events]
+    assert len(set(keys)) == 4
+    assert all(settled_key(key) for key in keys)
