@@ -175,8 +175,12 @@ class Connections:
                 self._log.error("connection.not_recorded", connection=name, error=str(error))
             finally:
                 self._reports[name] -= 1
+        self.end_probe(name, evidence.delivery_id)
+
+    def end_probe(self, name: str, delivery_id: str) -> None:
+        """Another delivery may be the probe, where it was this one: it has ended, or is handed back."""
         held = self._probes.get(name)
-        if held is not None and held.delivery_id == evidence.delivery_id:
+        if held is not None and held.delivery_id == delivery_id:
             held.delivery_id = None
 
     async def try_probe(self, name: str) -> None:

@@ -231,9 +231,7 @@ class Worker:
     # -- claims that run --------------------------------------------------------------------------------------
 
     def _start(self, group: Group) -> None:
-        """Runs ready claims of a group as far as its concurrency allows. Those of a paused connection stay: they are
-        handed back.
-        """
+        """Runs ready claims as far as the group's concurrency allows; those of a paused connection are handed back."""
         if group.connection is not None and self._connections.is_in_doubt(group.connection):
             return
         while group.ready and not self._draining and group.running < group.limit.concurrency:
@@ -262,6 +260,8 @@ class Worker:
 
     async def _hand_back(self, group: Group, claim: Claim) -> None:
         await self._put(claim, Released())
+        if group.connection is not None:
+            self._connections.end_probe(group.connection, claim.delivery.id)
         self._give_back(group, claim, None)
 
     def _give_back(self, group: Group, claim: Claim, seconds: float | None) -> None:

@@ -13,7 +13,14 @@ from typing import Any, ClassVar
 
 import structlog
 
-from gateway.core.model import DeliveryFilter, DeliveryState, Lane
+from gateway.core.model import (
+    ConnectionChange,
+    ConnectionState,
+    DeliveryFilter,
+    DeliveryState,
+    Lane,
+    route_status_name,
+)
 from gateway.core.routing import RouteTable
 from gateway.delivery.fetch import StripeFetcher
 from gateway.delivery.resources import Resources
@@ -249,3 +256,37 @@ async def test_what_is_cut_off_before_it_begins_keeps_no_slot(tmp_path: Path, st
         figures = worker.figures("warehouse")
         assert figures is not None
         assert (figures.running, figures.ready) == (0, 0)
+
+
+async def test_a_probe_that_is_handed_back_because_its_route_is_paused_leaves_the_right_to_the_next(
+    tmp_path: Path, store: Store
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def act(event_id: str) -> None:
+        if event_id == "evt_hangs":
+            await goes_on.wait()
+
+    async def is_claimed_ahead() -> bool:
+        counts = await store.counts()
+        probed = (await store.connections())["warehouse"].state is ConnectionState.PROBING
+        return probed and (counts.get("running"), counts.get("pending")) == (2, 1)
+
+    action, route = Acts(act), route_status_name("fulfil")
+    async with working(tmp_path, store, action):
+        await store.add(replace(an_event("evt_hangs"), body=body("evt_hangs")), [owed()])
+        await until(lambda: action.runs["evt_hangs"])
+        await store.change_connection("warehouse", 0, ConnectionChange(ConnectionState.PAUSED, 0.0))
+        for name in ("evt_1", "evt_2"):
+            await store.add(replace(an_event(name), body=body(name)), [owed()])
+        await until(is_claimed_ahead)
+        await store.change_connection(route, 0, ConnectionChange(ConnectionState.PAUSED))
+        await until(lambda: counted(store, "pending", 2))
+        await store.change_connection(route, 1, ConnectionChange(ConnectionState.WORKING))
+        await until(lambda: counted(store, "running", 2))  # another probe is claimed
+        goes_on.set()
+        await until(lambda: counted(store, "succeeded", 3))
+
+
+async def counted(store: Store, state: str, count: int) -> bool:
+    return (await store.counts()).get(state) == count
