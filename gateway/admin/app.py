@@ -33,6 +33,7 @@ from gateway.admin.request import (
     person,
     wants_json,
 )
+from gateway.core.approval_link import without_links
 from gateway.core.errors import StoreError, UsageError, place_of
 from gateway.telemetry.logging import given_request_id
 from gateway.telemetry.metrics import CONTENT_TYPE
@@ -182,8 +183,8 @@ async def _answers(request: web.Request, handler: Handler) -> web.StreamResponse
     except Exception as error:
         # Its text could hold a payload: only its type is logged, and where.
         request.app[LOG].error(
-            "admin.failed", request_id=request[REQUEST_ID], path=request.path[:200], error=type(error).__name__,
-            exc_info=False, place=place_of(error),
+            "admin.failed", request_id=request[REQUEST_ID], path=without_links(request.path)[:200],
+            error=type(error).__name__, exc_info=False, place=place_of(error),
         )  # fmt: skip
         response = _refusal(request, Refused(500, f"that was our fault; the log has it as {request[REQUEST_ID]}"))
     if not response.prepared:

@@ -55,7 +55,7 @@ def waits_for(
         return None
     if route is not None and route.state is not ConnectionState.WORKING:
         return _until_resumed(f"route {delivery.route}", route)
-    if delivery.word.is_awaited:
+    if delivery.word.is_awaited and (delivery.word.until or now) > now:
         return "for a yes" + (f": {delivery.reason}" if delivery.reason else "")
     if until is not None:
         return f"until {until}"

@@ -69,6 +69,10 @@ class Groups:
         """Every group that had work."""
         return list(self._groups.values())
 
+    def has_ready(self) -> bool:
+        """Whether something is claimed that has not begun."""
+        return any(group.ready for group in self._groups.values())
+
     def figures(self, connection: str) -> GroupFigures | None:
         """What this gateway does on a connection, for people; None before its first work."""
         group = next((group for group in self._groups.values() if group.connection == connection), None)

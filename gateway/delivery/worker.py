@@ -150,7 +150,7 @@ class Worker:
     async def _claim_once(self) -> float:
         """Claims what there is room for and starts it. Seconds to sleep; 0: look again at once."""
         await self._look()
-        if self._with_work:
+        if self._with_work or self._groups.has_ready():
             await self._connections.refresh()
         wanted: dict[Lane, int] = {}
         rates: list[SharedRate] = []
@@ -212,8 +212,8 @@ class Worker:
         waits = [self._next_look()]
         now = time.monotonic()
         is_full = False
-        if self._with_work and (looks_in := self._connections.looks_in()) is not None:  # a pause may be over then
-            waits.append(looks_in)
+        if (self._with_work or self._groups.has_ready()) and (looks_in := self._connections.looks_in()) is not None:
+            waits.append(looks_in)  # a pause may be over then, or have begun
         for group, lanes in self._with_work.values():
             if not self._connections.running_lanes(lanes):
                 continue

@@ -290,3 +290,23 @@ async def test_a_probe_that_is_handed_back_because_its_route_is_paused_leaves_th
 
 async def counted(store: Store, state: str, count: int) -> bool:
     return (await store.counts()).get(state) == count
+
+
+async def test_what_was_claimed_ahead_goes_back_where_its_route_is_paused_though_nothing_else_is_due(
+    tmp_path: Path, store: Store
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def act(event_id: str) -> None:
+        await goes_on.wait()
+
+    action = Acts(act)
+    async with working(tmp_path, store, action):
+        for name in ("evt_1", "evt_2"):
+            await store.add(replace(an_event(name), body=body(name)), [owed()])
+        await until(lambda: counted(store, "running", 2))
+        route = route_status_name("fulfil")
+        await store.change_connection(route, 0, ConnectionChange(ConnectionState.PAUSED))
+        await until(lambda: counted(store, "pending", 1))
+        assert action.runs.total() == 1
+        goes_on.set()
