@@ -90,7 +90,8 @@ def _changes(before: Mapping[str, Any], after: Any, path: str) -> Iterator[Chang
 
 def stripe_url(event: Event) -> str | None:
     """Where the event is in Stripe's dashboard, as the Stripe CLI links it; None for what Stripe does not have."""
-    if event.source in (EventSource.OWN, EventSource.SEND) or event.is_test or not event.id.startswith("evt_"):
+    is_ours = event.source in (EventSource.OWN, EventSource.SEND, EventSource.SEED)
+    if is_ours or event.is_test or not event.id.startswith("evt_"):
         return None
     account = f"/{event.connected_account}" if (event.connected_account or "").startswith("acct_") else ""
     return f"{DASHBOARD}{account}{'' if event.livemode else '/test'}/events/{event.id}"

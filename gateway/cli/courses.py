@@ -69,18 +69,20 @@ def as_minute(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
 
 
-def time_bounds(since: str, until: str | None, *, of_events: bool = False) -> tuple[int, int]:
-    """Unix times of `--since` and `--until`; events Stripe keeps for a while only. Raises BadUsage."""
+def time_bounds(since: str, until: str | None, *, of_events: bool = False, settle_seconds: int = -1) -> tuple[int, int]:
+    """Unix times of `--since` and `--until`, which is so many seconds ago where it is left out; events Stripe keeps for
+    a while only. Raises BadUsage.
+    """
     from gateway.core.model import STRIPE_KEEPS_SECONDS
 
     now = time.time()
     first, last = moment(since, "--since"), moment(until, "--until")
     assert first is not None
-    start, end = int(first.timestamp()), int(last.timestamp()) if last is not None else int(now) + 1
+    start, end = int(first.timestamp()), int(last.timestamp()) if last is not None else int(now) - settle_seconds
     if of_events and start < now - STRIPE_KEEPS_SECONDS - 60:
         raise BadUsage(f"--since {since}: Stripe keeps events for 30 days; older ones are gone")
     if start >= end:
-        raise BadUsage(f"--since {since} is not before --until {until or 'now'}")
+        raise BadUsage(f"--since {since} is not before --until {until or as_minute(end)}")
     return start, end
 
 
@@ -104,6 +106,14 @@ def route_named(config: Config, name: str) -> Route:
         known = [route.name for route in config.routes]
         raise BadUsage(f"there is no route {name}: {did_you_mean(name, known) or 'known: ' + ', '.join(known)}")
     return route
+
+
+def check_connected(route: Route, asked: list[str] | None) -> None:
+    """Raises BadUsage where a route takes nothing of the account's own, and no connected account is asked for."""
+    from gateway.core.model import OWN
+
+    if not asked and OWN not in route.connected_accounts:
+        raise BadUsage(f"route {route.name} takes only what connected accounts have: say --connected-account, or '*'")
 
 
 def accounts_with_key(config: Config, asked: list[str] | None, among: Iterable[str]) -> list[str]:

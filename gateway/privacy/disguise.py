@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from gateway.core.masking import Masker
 from gateway.privacy.redaction import REDACTED, RedactedPath, paths_below
@@ -44,6 +44,7 @@ _EXAMPLES: Mapping[str, Callable[[int], str]] = {
     "URL": lambda number: f"/masked-{number}",
     "text of a customer": lambda number: f"Text {number}",
 }
+_BORN = {"day": 1, "month": 1, "year": 1901}  # Stripe's own example of a date of birth
 _EVERYWHERE = frozenset(("e-mail address", "name", "telephone number", "text of a customer"))
 """Kinds whose texts are looked for in all others: a city may be a word."""
 
@@ -76,6 +77,8 @@ class Disguise:
     ) -> Any:
         """A field's value; `around` is the key that its holder stands under."""
         if isinstance(value, Mapping):
+            if key == "dob":
+                return {name: None if part is None else _BORN.get(name, part) for name, part in value.items()}
             return {name: self._value(part, name, value, key, _below(paths, name)) for name, part in value.items()}
         if isinstance(value, list):
             inside = [*paths, *_below(paths, None)]
@@ -103,7 +106,7 @@ class Disguise:
         kind = _kind(key, holder, around)
         if kind is not None:
             return self._example(kind, text)
-        if text.startswith(("http://", "https://")) and (parts := urlsplit(text)).path.strip("/"):
+        if text.startswith(("http://", "https://")) and _leads_on(parts := urlsplit(text)):
             return f"{parts.scheme}://{parts.hostname or ''}{self._example('URL', text)}"
         return text
 
@@ -128,6 +131,11 @@ class Disguise:
         )
 
 
+def _leads_on(parts: SplitResult) -> bool:
+    """Whether a URL says more than whose it is."""
+    return bool(parts.path.strip("/") or parts.query or parts.fragment)
+
+
 def _kind(key: str, holder: Mapping[str, Any], around: str) -> str | None:
     """What a field says of a person, if anything."""
     plain = key.removesuffix("_kana").removesuffix("_kanji")
@@ -137,6 +145,8 @@ def _kind(key: str, holder: Mapping[str, Any], around: str) -> str | None:
         return "address"
     if key == "value" and around in ("customer_tax_ids", "tax_ids", "text"):
         return "text of a customer"
+    if key == "value" and around == "numeric":
+        return "number of an account or a person"
     return _KINDS.get(plain)
 
 

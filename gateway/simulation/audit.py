@@ -10,6 +10,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -37,6 +38,7 @@ from gateway.intake.backfill.objects import event_of, version_of
 from gateway.plugin import Action, Comparison, Context, Retry, RowDifference
 from gateway.privacy.redaction import hidden_in
 from gateway.simulation.engine import Simulator, StandIn
+from gateway.simulation.hidden_columns import hidden_columns, without_hidden
 from gateway.store.protocol import Store
 from gateway.stripe.api import Asking, StripeApi, path_of
 from gateway.stripe.connections import StripeApis
@@ -55,7 +57,7 @@ class AuditFailed(GatewayError):  # noqa: N818 - reads as what it is
 class AuditFinding:
     """A row that is not as it should be."""
 
-    event: Event  # that the object would make now
+    event: Event  # that the object would make now; it came when Stripe was asked for it
     action: str
     table: str
     key: Mapping[str, Any]
@@ -211,12 +213,14 @@ class RouteAudit:
             if event is None:
                 continue
             for action, difference in await self._differences(event, is_first=False):
-                self.result.findings.append(await self._finding(event, action, difference))
+                finding = await self._finding(event, action, difference)
+                if finding is not None:
+                    self.result.findings.append(finding)
         self._doubted.clear()
 
     async def _as_it_is(self, event: Event, api: StripeApi) -> Event | None:
         value = msgspec.json.decode(event.body)["data"]["object"]
-        path, account = path_of(value), self._config.accounts[event.account]
+        path, account, read_at = path_of(value), self._config.accounts[event.account], datetime.now(UTC)
         if path is None:
             return event
         asking = Asking(connected_account=event.connected_account, api_version=version_of(account))
@@ -226,7 +230,7 @@ class RouteAudit:
             return None
         if now.get("deleted"):
             return None
-        return event_of(now, event.type, account, self._route.name, event.connected_account, event.received_at)
+        return event_of(now, event.type, account, self._route.name, event.connected_account, read_at)
 
     async def _differences(self, event: Event, *, is_first: bool) -> list[tuple[str, RowDifference]]:
         self._comparing.compared, self._comparing.failure = {}, None
@@ -272,16 +276,25 @@ class RouteAudit:
         wanted, row = ({column: of[column] for column in columns} for of in (difference.wanted, difference.row))
         return replace(difference, wanted=wanted, row=row)
 
-    async def _finding(self, event: Event, action: str, difference: RowDifference) -> AuditFinding:
-        why, detail, is_on_its_way = await self._why(event, action, difference)
-        masker = Maskers(self._config.masker, hidden_in([event], self._config.redactions.paths))
-        return AuditFinding(
-            event, action, difference.table, masker.mask(dict(difference.key)), masker.mask(dict(difference.wanted)),
-            None if difference.row is None else masker.mask(dict(difference.row)), why, detail, is_on_its_way,
-        )  # fmt: skip
+    async def _finding(self, event: Event, action: str, difference: RowDifference) -> AuditFinding | None:
+        reason = await self._why(event, action, difference)
+        if reason is None:
+            return None
+        redactions = self._config.redactions.paths
+        masker = Maskers(self._config.masker, hidden_in([event], redactions))
+        use = self._route.action(action)
+        assert use is not None
+        hidden = hidden_columns(use, msgspec.json.decode(event.body), redactions.get(event.account, ()))
+        key, wanted, row = (
+            None if columns is None else masker.mask(without_hidden(columns, hidden))
+            for columns in (difference.key, difference.wanted, difference.row)
+        )
+        return AuditFinding(event, action, difference.table, key or {}, wanted or {}, row, *reason)
 
-    async def _why(self, event: Event, action: str, difference: RowDifference) -> tuple[str, str, bool]:
-        """By what the store knows of the object: missed, late or edited, more words, and whether it is on its way."""
+    async def _why(self, event: Event, action: str, difference: RowDifference) -> tuple[str, str, bool] | None:
+        """By what the store knows of the object: missed, late or edited, more words, and whether it is on its way. None
+        where the row is not to be: what would have written it was cancelled, or has expired.
+        """
         where = EventFilter(accounts=(event.account,), object_ids=(str(event.object_id),))
         known = await self._store.events(where, limit=MOST_OF_AN_OBJECT)
         ids = [each.id for each in known if each.connected_account == event.connected_account]
@@ -301,6 +314,8 @@ class RouteAudit:
             return "late", f"{last.id} is dead: {last.reason}", False
         written = next((each for each in owed if each.state is DeliveryState.SUCCEEDED), None)
         if written is None:
+            if difference.row is None and last.state in (DeliveryState.CANCELLED, DeliveryState.EXPIRED):
+                return None
             return "missed", f"{last.id} is {last.state}: {last.reason}", False
         if difference.row is None:
             return "edited", f"{written.id} has written it, and it is gone", False
@@ -321,8 +336,6 @@ def _has_written(rendered: Any, row: Mapping[str, Any]) -> bool:
 
 def _plainly(value: Any) -> Any:
     """A value without the type that JSON, or a column, gave it."""
-    from datetime import UTC, datetime
-
     if isinstance(value, (dict, list)) or value is None:
         return value
     text = str(value).strip().lower()

@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config.load import Config
-from gateway.core.model import Account, Event, EventSource, PlannedDelivery, Route
+from gateway.core.model import Account, Event, EventFilter, EventSource, PlannedDelivery, Route
 from gateway.core.routing import RouteTable
 from gateway.intake.backfill.importer import CatchUp
 from gateway.intake.backfill.listing import Window
 from gateway.intake.backfill.objects import Kind, event_of, object_listings
-from gateway.intake.backfill.seeding import WRITES_ROWS, narrowed
+from gateway.intake.backfill.seeding import REPEATED, narrowed
 from gateway.intake.planning import intake_of
 from gateway.simulation.audit import AuditFinding, AuditResult, RouteAudit
 from gateway.store.protocol import Store
 from gateway.stripe.api import StripeApi
 from gateway.stripe.connections import StripeApis
+
+_TICK = timedelta(seconds=1)  # the time of events has seconds: what happened in the same one is newer
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +102,16 @@ class Repair:
     """What was done about findings."""
 
     put_in: int = 0  # deliveries that will write the rows
-    on_their_way: int = 0  # left: a delivery of them is still to run
-    impossible: int = 0  # left: their action needs others that do more than write rows
+    on_their_way: int = 0  # left: a delivery of them is still to run, or an event came since they were compared
+    impossible: int = 0  # left: nothing would be written, or their action needs others that do more than write rows
 
 
 async def repair(
     config: Config, route: Route, findings: Sequence[AuditFinding], store: Store, now: Callable[[], datetime]
 ) -> Repair:
     """Has the gateway write the rows that differ: each by an event of the object as it was when it was compared, whose
-    time is now, through the route's own actions and those they need. Raises StoreError.
+    time is just before then, so that it is newer than nothing that happened since; through the route's own actions and
+    those they need. Raises StoreError.
     """
     done = Repair()
     by_event: dict[str, list[AuditFinding]] = {}
@@ -120,15 +123,21 @@ async def repair(
     for of_one in by_event.values():
         actions = {finding.action for finding in of_one}
         names = actions.union(*(route.needed_by(action) for action in actions))
-        uses = {use.name: use.uses for use in route.actions}
-        if any(uses[name] not in WRITES_ROWS for name in names):
+        uses = [use for use in route.actions if use.name in names]
+        is_unsent = route.why_disabled is not None or route.dry_run or any(use.dry_run for use in uses)
+        if is_unsent or any(use.uses not in REPEATED for use in uses):
             done.impossible += len(of_one)
             continue
         event = of_one[0].event
+        since = EventFilter(accounts=(event.account,), object_ids=(str(event.object_id),), since=event.received_at)
+        if await store.events(since, limit=1):
+            done.on_their_way += len(of_one)
+            continue
         account = config.accounts[event.account]
         value = msgspec.json.decode(event.body)["data"]["object"]
         at = now()
-        again = event_of(value, event.type, account, route.name, event.connected_account, at, told_at=at)
+        told_at = event.received_at - _TICK
+        again = event_of(value, event.type, account, route.name, event.connected_account, at, told_at=told_at)
         intake = intake_of(config, RouteTable((narrowed(route, names),)))
         routed, planned = intake.route(again)
         await store.add(routed, [_again(delivery) for delivery in planned])

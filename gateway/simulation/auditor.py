@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config.load import Config
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, place_of
 from gateway.core.model import Account, AuditRule, Route
 from gateway.core.routing import RouteTable
 from gateway.delivery.leases import NamedLease
@@ -79,9 +79,13 @@ class Auditor:
                 name = note_name(route.name, account.name)
                 try:
                     await self._turn(route, account, rule)
-                except GatewayError as error:
+                except GatewayError as failure:
                     self._not_before[name] = self._clock() + AGAIN_SECONDS
-                    self._log.error("audit.failed", route=route.name, account=account.name, error=str(error))
+                    self._log.error("audit.failed", route=route.name, account=account.name, error=str(failure))
+                except Exception as fault:  # of ours, or of a plugin: the other audits go on
+                    self._not_before[name] = self._clock() + AGAIN_SECONDS
+                    error = f"{place_of(fault)}: {type(fault).__name__}"
+                    self._log.error("audit.broke", route=route.name, account=account.name, error=error)
             await asyncio.sleep(LOOK_SECONDS)
 
     def _asked(self) -> Iterator[tuple[Route, Account, AuditRule]]:
@@ -97,12 +101,15 @@ class Auditor:
         lease = NamedLease(self._store, note_name(route.name, account.name))
         if self._not_before.get(lease.name, 0.0) > self._clock():
             return
-        note = await self._store.note(lease.name)
-        if note is not None and note.age_seconds < rule.every_seconds:
+        if not await self._is_due(lease.name, rule):
             return
         async with lease.held() as is_ours:
-            if is_ours:
+            if is_ours and await self._is_due(lease.name, rule):  # else another one has just ended it
                 await self._audit(route, account, rule, lease)
+
+    async def _is_due(self, name: str, rule: AuditRule) -> bool:
+        note = await self._store.note(name)
+        return note is None or note.age_seconds >= rule.every_seconds
 
     async def _audit(self, route: Route, account: Account, rule: AuditRule, lease: NamedLease) -> None:
         begun, (config, _) = self._clock(), self._in_force()
@@ -115,7 +122,10 @@ class Auditor:
         ended = ended_audit(route, account.name, at, result)
         await self._store.keep_note(lease.name, ended.as_note())
         seconds = round(self._clock() - begun, 3)
-        told = {why: count for why, count in ended.differences.items() if count}
+        told: dict[str, object] = {why: count for why, count in ended.differences.items() if count}
+        if result.unknown:
+            reason, _ = result.unknown.most_common(1)[0]
+            told |= {"not_compared": result.unknown.total(), "reason": reason}
         log = self._log.warning if told else self._log.info
         log("audit.finished", route=route.name, account=account.name, rows=ended.rows, seconds=seconds, **told)
         self._ended(ended)

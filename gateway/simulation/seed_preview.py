@@ -18,6 +18,7 @@ from gateway.simulation.explain import ExplainedRoute, explain
 from gateway.store.protocol import Store
 
 SAMPLES = 3
+HELD = "held for a yes"
 _DOES: Mapping[str, str] = {
     "email": "send {} mails",
     "slack": "post {} Slack messages",
@@ -103,7 +104,8 @@ class SeedSimulator:
         for delivery in result.deliveries:
             if delivery.action.name in names:
                 action = preview.actions[delivery.action.name]
-                action.states[delivery.state.value] += 1
+                is_held = delivery.state is DeliveryState.PENDING and delivery.unknown is None
+                action.states[HELD if is_held else delivery.state.value] += 1
                 if delivery.state is DeliveryState.DEAD and action.dead is None:
                     action.dead = self._masked(event, delivery.reason)
 

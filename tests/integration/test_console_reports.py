@@ -66,6 +66,7 @@ async def test_charts_stand_by_account_type_and_route(pages: Pages, inbox: Sqlit
         page = await pages.html(f"/charts?by={by}&range=1h")
         (bar, *_) = re.findall(rf'<a href="([^"]+)" aria-label="[^"]*: \d {kind}"', page)
         assert f"{by}={name}" in bar
+        assert ("key-expired" in page) is (by == "route")
         listed = await pages.text(html.unescape(bar))
         assert ("no such host" if by == "route" else "jenny@example.com") in listed
 

@@ -248,6 +248,19 @@ def test_what_today_s_routes_do_otherwise_is_left_out_and_told(
     assert "big" not in recorded(tmp_path)["expect"]["deliveries"]["orders"]
 
 
+def test_whom_a_reason_names_is_not_told_where_it_is_left_out(
+    inbox: Deliver, tmp_path: Path, gateway_cli: CommandLine
+) -> None:
+    inbox(answers={"save": {"parcel": "P-7"}, "region": "no mailbox of jürgen@müller.example, Jürgen Müller"})
+    config = tmp_path / "gateway.yaml"
+    since = "region: {uses: http_forward, if: object.amount_total > 100000,"
+    config.write_text(config.read_text().replace("region: {uses: http_forward,", since))
+    ran = gateway_cli("--config", config, "test", "--record", "evt_1")
+    was = "orders.region: was dead (no mailbox of person-1@example.com, Person 1), and would be skipped today"
+    assert f"left out: {was}\n" in ran.out, ran.err
+    assert not any(text in (tmp_path / "config/tests/evt_1.yaml").read_text() for text in PERSONAL)
+
+
 def test_nothing_is_overwritten(inbox: Deliver, tmp_path: Path, gateway_cli: CommandLine) -> None:
     inbox()
     words = ("--config", tmp_path / "gateway.yaml", "test", "--record", "evt_1")

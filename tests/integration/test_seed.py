@@ -369,6 +369,27 @@ async def test_what_cannot_be_meant_is_told(seed: Callable[..., Ran], words: tup
     assert (ran.code, ran.err.strip()) == (2, message)
 
 
+async def test_a_dry_run_says_what_is_held_for_a_yes_and_what_is_drawn_together(
+    seed: Callable[..., Ran], tmp_path: Path
+) -> None:
+    path = tmp_path / "gateway.yaml"
+    text = path.read_text().replace("mail: {uses: email,", "mail: {uses: email, approve: {by: [ops], within: 1d},")
+    path.write_text(text.replace("    once_per: object.email\n", "    debounce: {by: object.email, wait: 1s, max: 5s}\n"))
+    ran = await asyncio.to_thread(seed, "welcome", "--since", "2020-01-01", "--dry-run")
+    assert ran.code == 0, ran.err
+    assert "  of several that come close together one acts (digest, debounce)" in ran.out
+    assert "would send 0 mails" in ran.out
+    assert " held for a yes" in ran.out
+
+
+async def test_what_was_made_just_now_is_left_to_the_event_that_stripe_sends_of_it(
+    seed: Callable[..., Ran], standin: StripeStandin
+) -> None:
+    standin.put({"id": "cus_new", "object": "customer", "created": int(time.time()), "email": "e@b.example"})
+    ran = await asyncio.to_thread(seed, "welcome", "--since", "2020-01-01", "--dry-run")
+    assert ran.out.startswith("acme: 4 objects from "), ran.err
+
+
 async def test_types_that_no_object_tells_of_are_refused_with_the_reason(seed: Callable[..., Ran]) -> None:
     ran = await asyncio.to_thread(seed, "welcome", "--since", "2020-01-01", "--type", "customer.updated")
     assert ran.code == 1

@@ -23,7 +23,7 @@ _SECOND = "%Y-%m-%dT%H:%M:%S"
 By = Literal["account", "type", "route"]
 PLACES: dict[By, int] = {"account": 0, "type": 1, "route": 1}  # in the kinds of Store.counts_by_time
 EVENT_STATES = ("routed", "unmatched", "ignored")
-DELIVERY_STATES = ("succeeded", "skipped", "cancelled", "dead", "pending", "blocked")
+DELIVERY_STATES = ("succeeded", "skipped", "cancelled", "expired", "dead", "pending", "blocked")
 
 
 class ChartsQuery(OverviewQuery):

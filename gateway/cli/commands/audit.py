@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.courses import accounts_with_key, per_second, route_named, time_bounds
+from gateway.cli.courses import accounts_with_key, check_connected, per_second, route_named, time_bounds
 from gateway.cli.main import BadUsage, app, load_config, options, with_store
 from gateway.cli.output import bars, clean, fail, print_json, print_table
 
@@ -42,7 +42,8 @@ def audit(
     """Compare the rows that a route's db_upsert keeps with what Stripe says now and the templates would write.
 
     Says which differ, and why: missed (no event came of it, or not of its last change), late (a delivery waits or is
-    dead), edited (it is not as the gateway wrote it). Ends with 1 where something differs and is not repaired.
+    dead), edited (it is not as the gateway wrote it). Ends with 1 where something differs and is not repaired, or
+    where nothing could be compared.
     """
     from gateway.config.schema.types import parse_share
 
@@ -55,6 +56,7 @@ def audit(
     config = load_config()
     armed, told = auditable(config, route)
     names = accounts_with_key(config, account, armed.accounts or config.accounts)
+    check_connected(armed, connected_account)
     command = _AuditCommand(config, armed, told, names, tuple(connected_account or ()), per_second(rate),
                        time_bounds(since, until), share, repair)  # fmt: skip
     results = with_store(command.run)
@@ -92,7 +94,9 @@ class _Audited:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether anything is left that differs."""
+        """Whether anything is left that differs, or nothing could be compared."""
+        if self.result.unknown and not self.result.rows:
+            return True
         findings = len(self.result.findings)
         return findings > (self.repair.put_in + self.repair.on_their_way if self.repair is not None else 0)
 
@@ -212,9 +216,10 @@ def _print(audited: _Audited) -> None:
 def _print_repair(done: Repair) -> None:
     print(f"{done.put_in:,} are put into the inbox to be written anew: the running gateway does it")
     if done.on_their_way:
-        print(f"{done.on_their_way:,} are left: a delivery of them is still to run")
+        print(f"{done.on_their_way:,} are left: a delivery of them is still to run, or an event of them has come since")
     if done.impossible:
-        print(f"{done.impossible:,} are left: their action needs others that do more than write rows")
+        why = "their action needs others that do more than write rows, or nothing is written now (disabled, dry run)"
+        print(f"{done.impossible:,} are left: {why}")
 
 
 def _by_reason(findings: Sequence[AuditFinding]) -> Counter[str]:

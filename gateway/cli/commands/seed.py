@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli.commands.explain import route_lines
-from gateway.cli.courses import accounts_with_key, as_minute, per_second, route_named, run_course, time_bounds
+from gateway.cli.courses import (
+    accounts_with_key,
+    as_minute,
+    check_connected,
+    per_second,
+    route_named,
+    run_course,
+    time_bounds,
+)
 from gateway.cli.main import BadUsage, app, load_config, options, with_store
 from gateway.cli.output import bars, clean, fail, print_json, print_table
 
@@ -27,7 +35,9 @@ if TYPE_CHECKING:
 def seed(
     route: Annotated[str, typer.Argument(help="The route that is to have them.")],
     since: Annotated[str, typer.Option(help="2020-01-01, or 30d: objects created since then.")],
-    until: Annotated[str | None, typer.Option(help="The same for the end. Default: now.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="The same for the end. Default: a minute ago; what is newer comes by its event.")
+    ] = None,
     type: Annotated[
         list[str] | None, typer.Option(help="Of the route's types this one, once or more. Default: all that can be.")
     ] = None,
@@ -48,12 +58,15 @@ def seed(
     running gateway delivers it. Where it breaks off, the same command goes on from there; run again, it makes nothing
     twice, nor what Stripe's own events have brought to the route.
     """
+    from gateway.intake.backfill.reconcile import SETTLE_SECONDS
+
     if options.dev:
         raise BadUsage("seed: --dev has no Stripe to ask")
-    bounds = time_bounds(since, until)
+    bounds = time_bounds(since, until, settle_seconds=SETTLE_SECONDS)
     config = load_config()
     asked = _asked(config, route, type, only)
     names = accounts_with_key(config, account, asked.route.accounts or config.accounts)
+    check_connected(asked.route, connected_account)
     _check_reach(asked, has_said=yes or bool(only) or dry_run)
     words = " ".join(["seed", route, since, until or "", *sorted(type or ()), only])
     command = _SeedCommand(
@@ -223,6 +236,8 @@ def _print_preview(result: Mapping[str, Any], asked: _Asked) -> None:
         print(f"  {preview.unwanted:,} the route does not take: its `if` is false for them")
     for event_type, why in asked.seedable.untold.items():
         print(clean(f"  not told by objects: {event_type}: {why}"))
+    if asked.route.digest is not None or asked.route.debounce is not None:
+        print("  of several that come close together one acts (digest, debounce): fewer than is said here")
     print()
     rows: list[list[object]] = []
     for action in preview.actions.values():

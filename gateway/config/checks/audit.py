@@ -10,7 +10,7 @@ from gateway.config.diagnostics.problem import Problem
 from gateway.config.schema.routes import RouteSettings
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
-from gateway.core.model import Account
+from gateway.core.model import OWN, Account
 from gateway.plugin import Action
 from gateway.stripe.object_states import changed_type, types_of
 
@@ -38,6 +38,9 @@ def check_audit(
     if len(reasons) == len(types_of(route.events)):
         name, reason = next(iter(reasons.items()))
         yield Problem(where, f"Stripe lists no objects of this route: {name}: {reason}", code="audit")
+    if OWN not in route.connected_accounts:
+        hint = "let cron do it: gateway audit ROUTE --connected-account '*'"
+        yield Problem(where, "it sees only accounts' own objects, which this route does not take", hint, code="audit")
     for name in route.accounts or accounts:
         key_place = source.where(("accounts", name, "api_key")).path
         if name in accounts and not accounts[name].api_key and key_place not in unfilled:

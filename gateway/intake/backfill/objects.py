@@ -124,6 +124,10 @@ def event_of(
     """The event of a type that an object tells a route of, in state `routed`. `told_at`: it tells what is so at that
     time, and is another one each time, instead of what was so when the object was created.
     """
+    livemode = value.get("livemode")
+    if not isinstance(livemode, bool):  # a refund, a file and others do not say: the key lists those of its mode
+        is_live = is_live_key(account.api_key)
+        livemode = bool(account.livemode if is_live is None else is_live)
     created = value.get("created")
     told = int(created) if isinstance(created, int) else int(at.timestamp())
     identity = [account.name, connected_account, route, event_type, value["id"]]
@@ -135,7 +139,7 @@ def event_of(
         "object": "event",
         "type": event_type,
         "created": told,
-        "livemode": value.get("livemode", False) is True,
+        "livemode": livemode,
         "api_version": version_of(account),
         "pending_webhooks": 0,
         "request": {"id": None, "idempotency_key": None},
@@ -147,7 +151,7 @@ def event_of(
         id=str(envelope["id"]),
         type=event_type,
         state=EventState.ROUTED,
-        livemode=bool(envelope["livemode"]),
+        livemode=livemode,
         received_at=at,
         body=msgspec.json.encode(envelope),
         created_at=datetime.fromtimestamp(told, UTC),

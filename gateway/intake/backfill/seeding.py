@@ -14,7 +14,18 @@ from typing import ClassVar
 from structlog.typing import FilteringBoundLogger
 
 from gateway.core.errors import GatewayError
-from gateway.core.model import DeliveryFilter, Event, EventFilter, EventSource, PlannedDelivery, Route
+from gateway.core.model import (
+    DISABLED,
+    DRY_RUN,
+    Delivery,
+    DeliveryFilter,
+    DeliveryState,
+    Event,
+    EventFilter,
+    EventSource,
+    PlannedDelivery,
+    Route,
+)
 from gateway.intake.backfill.importer import CatchUp
 from gateway.intake.backfill.listing import Listed, Window, windows
 from gateway.intake.backfill.objects import Kind, object_listings
@@ -31,6 +42,8 @@ _MOST = 100_000
 
 WRITES_ROWS = frozenset({"db_upsert", "db_execute", "db_query"})
 """Actions that reach no one but a database: with them a route may be seeded without further words."""
+REPEATED = frozenset({"db_upsert", "db_query"})
+"""Actions that may be owed anew because another needs them: a statement may not be one that can run twice."""
 
 
 class NobodyDelivers(GatewayError):  # noqa: N818 - reads as what it is
@@ -91,9 +104,12 @@ class Seeding(CatchUp):
         if not owed:
             return False
         added = await self._store.add(event, owed)
-        if added.is_duplicate:  # an earlier seed, of other actions
-            return bool(await self._store.replay(event.account, event.id, owed))
-        return True
+        if not added.is_duplicate:
+            return True
+        # an earlier seed, of other actions; or one that is at work just now, and came first
+        done = (await done_actions(self._store, self._route, [event]))[event.id]
+        owed = still_owed(self._route, planned, done)
+        return bool(owed and await self._store.replay(event.account, event.id, owed))
 
     async def _room(self) -> None:
         """Returns once the gateway has done enough of what was brought. Raises NobodyDelivers, LeaseLost."""
@@ -112,17 +128,26 @@ class Seeding(CatchUp):
                 fewest, since = ahead, self._clock()
 
     async def _ahead(self) -> int:
-        """How many deliveries of the route wait, where any is due now; what waits for its time holds nobody up."""
+        """How many deliveries of the route wait. What waits for its time, or for a yes, holds nobody up: of a route that
+        has such, they count where any is due now.
+        """
         where = DeliveryFilter(routes=(self._route.name,), states=("pending", "running"))
         waiting = await self._store.count_deliveries(where, at_most=MOST_AHEAD * 2)
-        if waiting < MOST_AHEAD:
+        if waiting < MOST_AHEAD or not _may_wait(self._route):
             return waiting
         return waiting if any(lane.route == self._route.name for lane in (await self._store.due()).lanes) else 0
 
 
+def _may_wait(route: Route) -> bool:
+    """Whether deliveries of a route may rightly wait for longer than a retry."""
+    draws_together = route.digest is not None or route.debounce is not None
+    return draws_together or any(use.later is not None or use.approve is not None for use in route.actions)
+
+
 async def done_actions(store: Store, route: Route, events: Sequence[Event]) -> Mapping[str, frozenset[str]]:
     """Which actions of a route were owed before for what each of these events tells of, in whatever state they are: by
-    the event that Stripe sent of it, or by one that was made like this one. By the event's id.
+    the event that Stripe sent of it, or by one that was made like this one. By the event's id. What was skipped because
+    the route was disabled, or in a dry run, was not once it is so no more.
     """
     if not events:
         return {}
@@ -137,11 +162,22 @@ async def done_actions(store: Store, route: Route, events: Sequence[Event]) -> M
         ids = [event.id for event in known[start : start + _CHUNK]]
         owed = DeliveryFilter(accounts=where.accounts, routes=(route.name,), event_ids=ids)
         for delivery in await store.deliveries(owed, limit=_MOST):
-            actions.setdefault(delivery.event_id, set()).add(delivery.action)
+            if not _was_for_show(route, delivery):
+                actions.setdefault(delivery.event_id, set()).add(delivery.action)
     told: dict[tuple[str, str | None, str | None], set[str]] = {}
     for event in known:
         told.setdefault(_subject(event), set()).update(actions.get(event.id, ()))
     return {event.id: frozenset(told.get(_subject(event), ())) for event in events}
+
+
+def _was_for_show(route: Route, delivery: Delivery) -> bool:
+    """Whether a delivery was skipped for what its route, or its action, does not say any more."""
+    reason = delivery.reason or ""
+    if delivery.state is not DeliveryState.SKIPPED or not reason.startswith((DISABLED, DRY_RUN)):
+        return False
+    names = {delivery.action, *route.needed_by(delivery.action)}
+    is_dry = route.dry_run or any(use.dry_run for use in route.actions if use.name in names)
+    return route.is_enabled and not (is_dry and reason.startswith(DRY_RUN))
 
 
 def _subject(event: Event) -> tuple[str, str | None, str | None]:
@@ -156,7 +192,7 @@ def still_owed(route: Route, planned: Sequence[PlannedDelivery], done: Collectio
     names: set[str] = set()
     for name in {delivery.action for delivery in planned} - set(done):
         needed = route.needed_by(name)
-        if all(uses.get(need) in WRITES_ROWS for need in needed & set(done)):
+        if all(uses.get(need) in REPEATED for need in needed & set(done)):
             names |= {name, *needed}
     return [delivery for delivery in planned if delivery.action in names]
 

@@ -75,8 +75,9 @@ async def record(happened: Happened, config: Config, is_first_account: bool, ste
     if masked is not None:
         files[f"events/{stem}.fetched.json"] = masked
         case["fetch"] = f"events/{stem}.fetched.json"
+    left_out = tuple(str(disguise.other(note)) for note in observed.left_out)
     case |= {key: value for key, value in (("outputs", outputs), ("failures", failures)) if value}
-    return Recording({**case, "expect": expect}, files, disguise.count, tuple(observed.left_out))
+    return Recording({**case, "expect": expect}, files, disguise.count, left_out)
 
 
 async def _assumed(

@@ -57,7 +57,7 @@ def test_the_link_leads_to_the_account_and_mode() -> None:
     assert stripe_url(EVENT) == "https://dashboard.stripe.com/events/evt_1"
     test = replace(EVENT, livemode=False, connected_account="acct_9")
     assert stripe_url(test) == "https://dashboard.stripe.com/acct_9/test/events/evt_1"
-    for ours in (EventSource.SEND, EventSource.OWN):
+    for ours in (EventSource.SEND, EventSource.OWN, EventSource.SEED):
         assert stripe_url(replace(EVENT, source=ours)) is None
 
 
