@@ -90,7 +90,10 @@ async def _follow(
 
     told, end = Told(), time.monotonic() + seconds if seconds is not None else None
     while True:
-        for event in told.news(await listed(inbox.events, query, LOOKED_AT)):
+        news = told.news(await listed(inbox.events, query, LOOKED_AT))
+        if len(news) == LOOKED_AT:
+            print(f"the newest {LOOKED_AT}; there may be more: gateway events list has all", file=sys.stderr)
+        for event in news:
             if not outcomes or event.outcome in outcomes:
                 shown: dict[str, Any] = row(event)
                 print(json.dumps(shown) if as_json else line(event))

@@ -85,7 +85,9 @@ def test_watching_shows_it_again_and_again() -> None:
     assert (len(shown), slept) == (4, [LOOK_SECONDS] * 3)
 
 
-async def test_tail_and_top_tell_what_the_inbox_holds(tmp_path: Path, run: StoreCommands) -> None:
+async def test_tail_and_top_tell_what_the_inbox_holds(
+    tmp_path: Path, run: StoreCommands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = SqliteStore(tmp_path / "x.db")
     await store.start()
     await store.add(an_event("evt_bad"), [PlannedDelivery("r", "a")])
@@ -105,3 +107,6 @@ async def test_tail_and_top_tell_what_the_inbox_holds(tmp_path: Path, run: Store
     assert connections["none"]["dead"] == 1  # of a route that gateway.yaml does not have
     assert run(url, "top", "--once").out.splitlines()[0].endswith("0 running  0 waiting  1 dead")
     assert run(url, "tail", "--outcome", "lost").code == 2
+    assert said.err == ""
+    monkeypatch.setattr("gateway.cli.commands.tail.LOOKED_AT", 1)
+    assert run(url, "tail", "--since", "1000d", "--for", "0s").err.startswith("the newest 1; there may be more")
