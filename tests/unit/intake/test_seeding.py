@@ -94,9 +94,7 @@ async def test_of_two_seeds_at_once_one_owes_it(loaded: Config, inbox: Store) ->
     assert (await done_actions(inbox, route, [event]))[event.id] == {"count", "save"}
 
 
-async def test_what_was_skipped_as_the_route_was_disabled_is_owed_once_it_is_not(
-    loaded: Config, inbox: Store
-) -> None:
+async def test_what_was_skipped_as_the_route_was_disabled_is_owed_once_it_is_not(loaded: Config, inbox: Store) -> None:
     route, event = loaded.routes[0], refund(loaded)
     held = replace(route, is_enabled=False)
     assert await seeding(loaded, inbox, held)._owe(event, frozenset())
