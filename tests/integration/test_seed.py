@@ -374,7 +374,8 @@ async def test_a_dry_run_says_what_is_held_for_a_yes_and_what_is_drawn_together(
 ) -> None:
     path = tmp_path / "gateway.yaml"
     text = path.read_text().replace("mail: {uses: email,", "mail: {uses: email, approve: {by: [ops], within: 1d},")
-    path.write_text(text.replace("    once_per: object.email\n", "    debounce: {by: object.email, wait: 1s, max: 5s}\n"))
+    burst = "    debounce: {by: object.email, wait: 1s, max: 5s}\n"
+    path.write_text(text.replace("    once_per: object.email\n", burst))
     ran = await asyncio.to_thread(seed, "welcome", "--since", "2020-01-01", "--dry-run")
     assert ran.code == 0, ran.err
     assert "  of several that come close together one acts (digest, debounce)" in ran.out

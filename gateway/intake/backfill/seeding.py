@@ -128,8 +128,8 @@ class Seeding(CatchUp):
                 fewest, since = ahead, self._clock()
 
     async def _ahead(self) -> int:
-        """How many deliveries of the route wait. What waits for its time, or for a yes, holds nobody up: of a route that
-        has such, they count where any is due now.
+        """How many deliveries of the route wait. What waits for its time, or for a yes, holds nobody up: of a route
+        that has such, they count where any is due now.
         """
         where = DeliveryFilter(routes=(self._route.name,), states=("pending", "running"))
         waiting = await self._store.count_deliveries(where, at_most=MOST_AHEAD * 2)
