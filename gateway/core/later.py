@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,14 +34,17 @@ def planned_for(later: Later, happened_at: datetime, now: datetime, scope: Mappi
         moment = happened_at + timedelta(seconds=later.after_seconds)
     else:
         return None
-    return moment if later.during is None else next_open(later.during, moment)
+    return moment if later.during is None else next_open(later.during, max(moment, now))  # in year 1 are no hours
 
 
 def until_key(route: Route, action: str, event: Event, value: Any) -> str | None:
-    """The key that an event which waits and the events that cancel it share; None where the value is none."""
+    """The key that an event which waits and the events that cancel it share; None where the value is none. The value is
+    in it as a hash: it may name a person, and the key outlives the events.
+    """
     if is_no_key(value):
         return None
-    return key_of("until", event.account, event.connected_account, route.name, action, value)
+    hashed = hashlib.sha256(key_of(value).encode()).hexdigest()
+    return key_of("until", event.account, event.connected_account, route.name, action, hashed)
 
 
 def plan_later(

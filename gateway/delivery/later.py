@@ -23,7 +23,8 @@ def planned_late(
     """How long it waits for its time, of a delivery whose time was not told when its event was routed; None where that
     has come. Raises AttemptError.
     """
-    if (claim.delivery.reason or "").startswith(WAITS):  # what was planned keeps its time
+    delivery = claim.delivery
+    if delivery.word.is_wanted_now or (delivery.reason or "").startswith(WAITS):  # what was planned keeps its time
         return None
     planned = plan_later(PlannedDelivery(route.name, use.name), route, use, claim.event, now, lambda: scope)
     if planned.error is not None:

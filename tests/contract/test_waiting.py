@@ -252,6 +252,13 @@ async def test_of_an_event_and_one_that_cancels_it_at_once_both_are_seen(store: 
     assert set((await states(store)).values()) == {"cancelled"}
 
 
+async def test_a_clock_that_is_behind_stripes_changes_nothing_of_when_they_happened(store: Store, clock: Clock) -> None:
+    await store.add(happened(an_event("evt_paid"), clock, 300, "cus_1"), [])
+    await store.purge(retention_seconds=DAY, dead_retention_seconds=None)
+    await store.add(happened(an_event("evt_1"), clock, 200), [waiting(clock)])
+    assert (await states(store))["evt_1/remind"] == "cancelled"
+
+
 async def test_what_cancels_is_forgotten_with_the_ids(store: Store, clock: Clock) -> None:
     await store.add(happened(an_event("evt_paid"), clock, 10 * DAY, "cus_1"), [])
     clock.forward(50 * DAY)

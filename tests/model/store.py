@@ -401,6 +401,7 @@ class ModelStore:
             return must(refusal == told, f"of {name}, which is {delivery.state}: {refusal}")
         if delivery.state == "pending":
             must(refusal is None, f"of {name}, which is pending: {refusal}")
+            delivery.word |= {} if delivery.waits_until is None else {"now": True}
             delivery.waits_until = None
             delivery.due_at = now
             return None
@@ -423,10 +424,12 @@ class ModelStore:
         delivery.attempts, delivery.reason, delivery.finished_at, delivery.waits_until = 0, None, None, None
         delivery.until_key = None if delivery.state == "cancelled" else delivery.until_key
         is_late = delivery.state == "expired" or "late" in delivery.word
+        is_now = delivery.state == "cancelled" or "now" in delivery.word
         if not (delivery.state in ("dead", "expired") and "by" in delivery.word):
             is_used = delivery.state == "cancelled" or delivery.word.keys() & {"until", "by", "used"}
             delivery.word = {"used": True} if is_used else {}
         delivery.word |= {"late": True} if is_late else {}
+        delivery.word |= {"now": True} if is_now else {}
         delivery.state, delivery.due_at = "blocked" if delivery.needs else "pending", now
         first = self.delivery(delivery.run)
         if first is not None:

@@ -18,6 +18,7 @@ class Word:
     approved_by: str | None = None
     approved_at: datetime | None = None
     is_link_used: bool = False  # it was asked for, and ended, before: links from then say nothing any more
+    is_wanted_now: bool = False  # it waited for its time, or was cancelled, and a person retried it: it waits no more
 
     @property
     def is_awaited(self) -> bool:
@@ -33,22 +34,31 @@ def word_of(kept: str | None) -> Word:
     until, approved_at = (
         None if parts.get(key) is None else datetime.fromtimestamp(parts[key] / 1000, UTC) for key in ("until", "at")
     )
-    return Word(bool(parts.get("late")), until, parts.get("by"), approved_at, bool(parts.get("used")))
+    late, used, now = (bool(parts.get(key)) for key in ("late", "used", "now"))
+    return Word(late, until, parts.get("by"), approved_at, used, now)
 
 
 def word_after_retry(kept: str | None, state: str) -> str | None:
     """What stays of it when a person retries what has ended: a yes, where it was not refused or skipped since, that it
-    is wanted late, and that links to what was asked, or answered, before are used up.
+    is wanted late or now, and that links to what was asked, or answered, before are used up.
     """
     parts = {} if kept is None else json.loads(kept)
     if state not in ("dead", "expired") or "by" not in parts:
         is_used = state == "cancelled" or "until" in parts or "by" in parts
-        parts = {key: value for key, value in parts.items() if key in ("late", "used")}
+        parts = {key: value for key, value in parts.items() if key in ("late", "used", "now")}
         if is_used:
             parts["used"] = True
     if state == "expired":
         parts["late"] = True
+    if state == "cancelled":
+        parts["now"] = True
     return json.dumps(parts) if parts else None
+
+
+def now_word(kept: str | None) -> str:
+    """What is kept of one that waits for its time, and that a person retries."""
+    parts = {} if kept is None else json.loads(kept)
+    return json.dumps(parts | {"now": True})
 
 
 def held_word(kept: str | None, now_ms: int, within_ms: int) -> str:

@@ -967,7 +967,8 @@ CREATE OR REPLACE FUNCTION word_after_retry(word text, state text) RETURNS text 
   SELECT nullif(jsonb_strip_nulls(
     CASE WHEN state IN ('dead', 'expired') AND word::jsonb ? 'by' THEN word::jsonb
     ELSE jsonb_build_object('used', CASE WHEN state = 'cancelled' OR word::jsonb ?| ARRAY['until', 'by', 'used'] THEN true END)
-    END || jsonb_build_object('late', CASE WHEN state = 'expired' OR word::jsonb ? 'late' THEN true END)
+    END || jsonb_build_object('late', CASE WHEN state = 'expired' OR word::jsonb ? 'late' THEN true END,
+      'now', CASE WHEN state = 'cancelled' OR word::jsonb ? 'now' THEN true END)
   ), '{}')::text
 $$;
 
@@ -1001,7 +1002,9 @@ BEGIN
     IF d.seq IS NULL THEN
       refusals := refusals || 'there is no such delivery'::text;
     ELSIF d.state = 'pending' THEN
-      UPDATE deliveries f SET due_at = now_at, waits_until = NULL WHERE f.seq = d.seq AND f.state = 'pending';
+      UPDATE deliveries f SET due_at = now_at, waits_until = NULL, word = CASE WHEN f.waits_until IS NULL THEN f.word
+        ELSE (coalesce(f.word, '{}')::jsonb || jsonb_build_object('now', true))::text END
+      WHERE f.seq = d.seq AND f.state = 'pending';
       refusals := refusals || NULL::text;
     ELSIF d.state = 'running' THEN
       refusals := refusals || 'it is running now'::text;
@@ -1132,8 +1135,8 @@ BEGIN
     SELECT f.seq FROM deliveries_finished f WHERE f.finished_at > now_at + 60000 FOR UPDATE SKIP LOCKED
   ));
   UPDATE done_once p SET done_at = now_at WHERE p.done_at > now_at + 60000;
-  UPDATE until_events k SET seen_at = now_at WHERE k.seen_at > now_at + 60000;
-  UPDATE until_events k SET happened_at = now_at WHERE k.happened_at > now_at + 60000;
+  UPDATE until_events k SET seen_at = now_at, happened_at = least(k.happened_at, now_at)
+  WHERE k.seen_at > now_at + 60000;
   UPDATE marks m SET marked_at = now_at WHERE m.name IN (
     SELECT n.name FROM marks n WHERE n.marked_at > now_at + 60000 FOR UPDATE SKIP LOCKED
   );

@@ -24,7 +24,7 @@ from gateway.core.model import (
     RejectedRequest,
     sources_of,
 )
-from gateway.core.model.word import word_after_retry
+from gateway.core.model.word import now_word, word_after_retry
 from gateway.store.answers import Status
 from gateway.store.keeping import kept_text
 from gateway.store.migrations.runner import HEAD
@@ -99,14 +99,17 @@ def _keep_rejected(
 def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> ChangeResult:
     """Revives one delivery."""
     row = connection.execute(
-        "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key, word FROM deliveries WHERE id = ?",
+        "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key, word, waits_until"
+        " FROM deliveries WHERE id = ?",
         (delivery_id,),
     ).fetchone()
     if row is None:
         return Refusal("there is no such delivery")
-    seq, state, event_seq, run_id, action, needs, once_key, _, word = row
+    seq, state, event_seq, run_id, action, needs, once_key, _, word, waits_until = row
     if state == "pending":
-        connection.execute("UPDATE deliveries SET due_at = ?, waits_until = NULL WHERE seq = ?", (now_ms, seq))
+        word = word if waits_until is None else now_word(word)
+        sql = "UPDATE deliveries SET due_at = ?, waits_until = NULL, word = ? WHERE seq = ?"
+        connection.execute(sql, (now_ms, word, seq))
         return DONE
     if state == "running":
         return Refusal("it is running now")

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.config.schema.later import DuringSettings
-from gateway.core.later import closed_for, is_open, next_open
+from gateway.core.later import closed_for, is_open, next_open, planned_for
 from gateway.core.model import Hours, Later
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -72,3 +72,10 @@ def test_it_says_how_long_it_waits_and_why() -> None:
     assert closed_for(later, datetime(2026, 6, 8, 6, 0, tzinfo=UTC)) == (reason, 3600.0)
     assert closed_for(later, datetime(2026, 6, 8, 7, 0, tzinfo=UTC)) is None
     assert closed_for(Later(), datetime(2026, 6, 8, 7, 0, tzinfo=UTC)) is None
+
+
+def test_a_time_that_is_past_waits_for_the_next_hours_from_now_on() -> None:
+    """Also one that no clock of a place can show, as a program's zero time."""
+    later = Later(after_seconds=0.0, during=during("mon-fri"))
+    saturday = datetime(2026, 6, 6, 12, tzinfo=UTC)
+    assert planned_for(later, datetime(1, 1, 1, tzinfo=UTC), saturday, {}) == datetime(2026, 6, 8, 7, tzinfo=UTC)
