@@ -82,7 +82,7 @@ class LaneState:
 
     lane: Lane
     counts: Mapping[str, int]  # pending, running, blocked, dead
-    oldest_at: datetime | None  # when the oldest pending one was made
+    oldest_at: datetime | None  # since when one is pending: it was made, or the time until which it waited came
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,15 @@ async def test_its_event_is_kept_until_it_has_run(store: Store, clock: Clock) ->
     assert len(await store.event("evt_1")) == 1
 
 
+async def test_it_is_no_backlog_before_its_time_has_come(store: Store, clock: Clock) -> None:
+    await store.add(an_event(), [waiting(clock, 1)])
+    (lane,) = await store.lane_states()
+    assert (dict(lane.counts), lane.oldest_at) == ({"pending": 1}, None)
+    clock.forward(DAY + 60)
+    (lane,) = await store.lane_states()
+    assert (dict(lane.counts), lane.oldest_at) == ({"pending": 1}, at(clock, -60))
+
+
 # -- until ----------------------------------------------------------------------------------------------------
 
 

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.model import DeliveryFilter
+from gateway.store.sqlite.filters import delivery_terms
 from gateway.store.sqlite.store import SqliteStore
 from gateway.store.sqlite.waiting import _ENDED
+
+WAITING, _ = delivery_terms(DeliveryFilter(waiting=True))
 
 
 @pytest.mark.parametrize(
@@ -20,9 +24,9 @@ from gateway.store.sqlite.waiting import _ENDED
             "deliveries_due",
         ),
         (_ENDED, "deliveries_until"),
+        (f"SELECT count(*) FROM (SELECT 1 FROM deliveries d WHERE {WAITING} LIMIT 9)", "deliveries_waiting"),
         (
-            "SELECT seq FROM deliveries d WHERE d.waits_until IS NOT NULL AND d.state IN ('blocked', 'pending')"
-            " AND d.waits_until < 5",
+            f"SELECT seq FROM deliveries d WHERE {WAITING} AND +seq >= 0 AND +seq < 9 ORDER BY +seq DESC LIMIT 5",
             "deliveries_waiting",
         ),
     ],

@@ -36,6 +36,7 @@ from gateway.store.postgres.filters import (
 )
 from gateway.store.postgres.people import SIZE
 from gateway.store.postgres.skip_scan import PostgresSkipScanIndex
+from gateway.store.postgres.statements import NOW
 from gateway.store.records import (
     AUDIT,
     DELIVERY_LISTED,
@@ -77,11 +78,15 @@ WITH RECURSIVE {DELIVERIES.kinds()}
 SELECT kind.account, kind.route, kind.action, kind.state,
   (SELECT count(*) FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")}),
   CASE WHEN kind.state = 'pending' THEN (
-    SELECT t.created_at FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")} ORDER BY t.seq LIMIT 1
+    SELECT t.created_at FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")} AND t.waits_until IS NULL
+    ORDER BY t.seq LIMIT 1
   ) END
 FROM kind WHERE kind.state IN ('pending', 'blocked', 'dead')
 UNION ALL
 SELECT account, route, action, state, count(*), NULL FROM deliveries WHERE state = 'running' GROUP BY 1, 2, 3, 4
+UNION ALL
+SELECT account, route, action, NULL, NULL, min(waits_until) FROM deliveries
+WHERE state = 'pending' AND waits_until <= {NOW} GROUP BY 1, 2, 3
 """
 DEAD = """
 SELECT route, action, reason, id, finished_at FROM deliveries WHERE state = 'dead' ORDER BY seq DESC LIMIT $1
@@ -310,11 +315,12 @@ class PostgresReports(PostgresDatabase):
     async def lane_states(self) -> Sequence[LaneState]:
         counts: dict[Lane, dict[str, int]] = {}
         oldest: dict[Lane, datetime] = {}
-        for account, route, action, state, count, oldest_at in await self._console.fetch(LANES):
+        for account, route, action, state, count, oldest_at in await self._console.fetch(LANES, self._now()):
             lane = Lane(account, route, action)
-            counts.setdefault(lane, {})[state] = count
+            if state is not None:
+                counts.setdefault(lane, {})[state] = count
             if oldest_at is not None:
-                oldest[lane] = moment(oldest_at)
+                oldest[lane] = min(moment(oldest_at), oldest.get(lane, moment(oldest_at)))
         return [LaneState(lane, by_state, oldest.get(lane)) for lane, by_state in sorted(counts.items())]
 
     async def dead_causes(self, *, among: int) -> Sequence[DeadCause]:

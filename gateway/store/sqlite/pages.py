@@ -216,8 +216,9 @@ def _delivery_seqs(
 ) -> list[int]:
     order = "ASC" if oldest_first else "DESC"
     if not is_by_delivery_kind(where):
+        seq = "+seq" if names_few_deliveries(where) else "seq"  # as of events
         terms, args = delivery_terms(where)
-        sql = f"SELECT seq FROM deliveries d WHERE {terms} AND seq >= ? AND seq < ? ORDER BY seq {order} LIMIT ?"
+        sql = f"SELECT seq FROM deliveries d WHERE {terms} AND {seq} >= ? AND {seq} < ? ORDER BY {seq} {order} LIMIT ?"
         return [row["seq"] for row in connection.execute(sql, (*args, span.start, span.stop, limit))]
     kinds = DELIVERIES.wanted(connection, _wants_delivery(where))
     others = DELIVERIES.seqs(connection, kinds, span, limit, oldest_first=oldest_first)

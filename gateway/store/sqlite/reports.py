@@ -34,7 +34,17 @@ def _buckets(connection: sqlite3.Connection, edges: Sequence[datetime]) -> list[
     return stretches
 
 
-def _lane_states(connection: sqlite3.Connection) -> list[LaneState]:
+_OLDEST = (
+    f"SELECT created_at FROM deliveries INDEXED BY deliveries_kind WHERE {DELIVERIES.condition} AND account = ?"
+    " AND route = ? AND action = ? AND state = ? AND waits_until IS NULL ORDER BY seq LIMIT 1"
+)
+_TIME_CAME = (
+    "SELECT account, route, action, state, min(waits_until) FROM deliveries INDEXED BY deliveries_waiting"
+    " WHERE waits_until IS NOT NULL AND state IN ('blocked', 'pending') AND waits_until <= ? GROUP BY 1, 2, 3, 4"
+)
+
+
+def _lane_states(connection: sqlite3.Connection, now_ms: int) -> list[LaneState]:
     counts: dict[Lane, dict[str, int]] = {}
     oldest: dict[Lane, datetime] = {}
     for kind in DELIVERIES.kinds(connection):
@@ -44,9 +54,13 @@ def _lane_states(connection: sqlite3.Connection) -> list[LaneState]:
         lane = Lane(account, route, action)
         counts.setdefault(lane, {})[state] = DELIVERIES.count(connection, kind, EVERYTHING, -1)
         if state == "pending":
-            (seq,) = DELIVERIES.seqs(connection, [kind], EVERYTHING, 1, oldest_first=True)
-            (created_at,) = connection.execute("SELECT created_at FROM deliveries WHERE seq = ?", (seq,)).fetchone()
-            oldest[lane] = moment(created_at)
+            row = connection.execute(_OLDEST, kind).fetchone()
+            if row is not None:
+                oldest[lane] = moment(row["created_at"])
+    for account, route, action, state, came_at in connection.execute(_TIME_CAME, (now_ms,)):
+        if state == "pending":
+            lane = Lane(account, route, action)
+            oldest[lane] = min(moment(came_at), oldest.get(lane, moment(came_at)))
     running = connection.execute(
         "SELECT account, route, action, count(*) FROM deliveries WHERE state = 'running' GROUP BY 1, 2, 3"
     )
@@ -113,7 +127,7 @@ class SqliteReports(SqliteFile):
         return sorted(max(0, duration) / 1000 for (duration,) in rows)
 
     async def lane_states(self) -> Sequence[LaneState]:
-        return await self._console.run(_lane_states)
+        return await self._console.run(lambda c: _lane_states(c, self._now_ms()))
 
     async def dead_causes(self, *, among: int) -> Sequence[DeadCause]:
         columns = "route, action, reason, id, finished_at"
