@@ -44,9 +44,18 @@ def check_debounce(at: Path_, route: RouteSettings, source: Source) -> Iterator[
         "once_per": "a second burst of one value is to act again",
         "order_by": "what acts for bursts of one value already runs in their order",
     }
+    if route.debounce is None:
+        return
     for key, reason in reasons.items():
-        if route.debounce is not None and getattr(route, key) is not None:
+        if getattr(route, key) is not None:
             yield Problem(source.where_key((*at, key)), f"cannot stand beside debounce: {reason}", code="debounce")
+    for name, action in route.actions.items():
+        for key in ("after", "at"):
+            if getattr(action, key) is not None and not action.needs:
+                message = "cannot stand beside debounce: each event of a burst would act at its own time"
+                hint = "let it need an action that does not wait"
+                where = source.where_key((*at, "actions", name, key))
+                yield Problem(where, message, hint, code="debounce")
 
 
 def check_digest(at: Path_, route: RouteSettings, source: Source) -> Iterator[Problem]:
