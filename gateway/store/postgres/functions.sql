@@ -1121,7 +1121,8 @@ BEGIN
   -- Released by the wrong time: none of these has asked for a wait that a look too early would break.
   UPDATE deliveries d SET due_at = greatest(now_at, d.waits_until) WHERE d.seq = ANY (ARRAY(
     SELECT f.seq FROM deliveries_open f
-    WHERE f.state = 'pending' AND NOT f.held AND f.attempts = 0 AND f.due_at > greatest(now_at + 60000, f.waits_until)
+    WHERE f.state = 'pending' AND NOT f.held AND f.attempts = 0 AND f.due_at > now_at + 60000  -- which the index has
+      AND (f.waits_until IS NULL OR f.due_at > f.waits_until)
     FOR UPDATE SKIP LOCKED
   )) AND d.state = 'pending';
   -- Tried by the wrong time: it waits as long as it was to wait then.

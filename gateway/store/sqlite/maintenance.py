@@ -112,7 +112,7 @@ def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
     )
     connection.execute(  # released by the wrong time: none has asked for a wait that a look too early would break
         "UPDATE deliveries SET due_at = max(:now, coalesce(waits_until, 0)) WHERE state = 'pending' AND held = 0"
-        " AND attempts = 0 AND due_at > max(:ahead, coalesce(waits_until, 0))",
+        " AND attempts = 0 AND due_at > :ahead AND due_at > coalesce(waits_until, 0)",
         values,
     )
     connection.execute(  # tried by the wrong time: it waits as long as it was to wait then
