@@ -93,7 +93,7 @@ class BodyCodec:
 
     def _text_of(self, kept: bytes) -> KeptText:
         name = _SEALED if self.keyring.is_sealed(kept) else _PACKED
-        return KeptText(json.dumps({name: base64.b64encode(kept).decode()}))
+        return KeptText(f'{{"{name}": "{base64.b64encode(kept).decode()}"}}')  # as json.dumps writes it
 
     def _kept_in(self, value: Any) -> bytes | None:
         """What is sealed or compressed in a value that was kept; None where it is as it was given."""

@@ -8,7 +8,6 @@ else stays readable, for the store finds and orders by it: ids, types, states, t
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -90,6 +89,18 @@ def codec_of(store: Store) -> BodyCodec:
     return codec if codec is not None else BodyCodec(Keyring(()), compresses=False)
 
 
+class _ClaimToken(str):
+    """The inner store's token, which knows whose claim it is of."""
+
+    owner: tuple[str, str, str]  # account, event, action
+
+    @classmethod
+    def of(cls, token: str, owner: tuple[str, str, str]) -> _ClaimToken:
+        bound = cls(token)
+        bound.owner = owner
+        return bound
+
+
 class EncodedStore:
     """See `gateway.store.protocol.Store` for what each method promises."""
 
@@ -127,7 +138,7 @@ class EncodedStore:
 
     # -- delivery ---------------------------------------------------------------------------------------------
     #
-    # A claim's token carries what the end of the attempt is to be bound to: whoever holds it gives it back unread.
+    # A claim's token knows what the end of the attempt is to be bound to: whoever holds it gives it back as it is.
 
     async def claim(
         self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()
@@ -157,29 +168,24 @@ class EncodedStore:
         }
         return Claim(
             delivery=self._decoded(delivery),
-            token=json.dumps([claim.token, delivery.account, delivery.event_id, delivery.action]),
+            token=_ClaimToken.of(claim.token, (delivery.account, delivery.event_id, delivery.action)),
             event=self._decoded_event(claim.event),
             outputs=outputs,
             ends=claim.ends,
         )
 
-    async def renew(self, claims: Sequence[tuple[str, str]], *, lease_seconds: float) -> set[str]:
-        inner = [(delivery_id, _parts_of(token)[0]) for delivery_id, token in claims]
-        return await self.inner.renew(inner, lease_seconds=lease_seconds)
-
     async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
-        inner_token, event_and_action = _parts_of(token)
-        if isinstance(ending, Finish) and event_and_action:
-            rendered = self.codec.encode_value(ending.rendered, *bound_to("rendered", *event_and_action))
-            output = self.codec.encode_value(ending.output, *bound_to("output", *event_and_action))
+        if isinstance(ending, Finish) and isinstance(token, _ClaimToken):
+            rendered = self.codec.encode_value(ending.rendered, *bound_to("rendered", *token.owner))
+            output = self.codec.encode_value(ending.output, *bound_to("output", *token.owner))
             ending = replace(ending, rendered=rendered, output=output)
-        return await self.inner.finish(delivery_id, inner_token, ending)
+        return await self.inner.finish(delivery_id, token, ending)
 
     async def gather(
         self, delivery_id: str, token: str, *, wait_seconds: float, every_seconds: float, most: int
     ) -> Gathered | float | None:
         gathered = await self.inner.gather(
-            delivery_id, _parts_of(token)[0], wait_seconds=wait_seconds, every_seconds=every_seconds, most=most
+            delivery_id, token, wait_seconds=wait_seconds, every_seconds=every_seconds, most=most
         )
         if not isinstance(gathered, Gathered):
             return gathered
@@ -206,13 +212,16 @@ class EncodedStore:
         return [self._decoded_event(event) for event in await self.inner.gathered(delivery_id)]
 
     def _decoded_event(self, event: Event) -> Event:
-        return replace(event, body=self.codec.decode(event.body, "event", event.account, event.id))
+        body = self.codec.decode(event.body, "event", event.account, event.id)
+        return event if body is event.body else replace(event, body=body)
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
         kept = await self.inner.delivery(delivery_id)
         return None if kept is None else (self._decoded(kept[0]), kept[1])
 
     def _decoded(self, delivery: Delivery) -> Delivery:
+        if delivery.rendered is None and delivery.output is None:
+            return delivery
         own = (delivery.account, delivery.event_id, delivery.action)
         return replace(
             delivery,
@@ -238,13 +247,3 @@ def _unreadable(claim: Claim, why: str) -> Finish:
     """The end of a claim of which something is damaged."""
     attempt = Attempt(claim.delivery.attempts, datetime.now(UTC), 0.0, AttemptOutcome.DEAD, why)
     return Finish(DeliveryState.DEAD, attempt, reason=why)
-
-
-def _parts_of(token: str) -> tuple[str, list[str]]:
-    """The inner store's token, and what the end of the attempt is bound to; a token that no claim gave is only itself,
-    and nobody's.
-    """
-    if not token.startswith("["):
-        return token, []
-    inner, *bound = json.loads(token)
-    return inner, bound
