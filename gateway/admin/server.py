@@ -26,7 +26,7 @@ from gateway.core.errors import UsageError, cannot_listen
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics
 
-LONGEST_LINE = 128 * 1024  # of a request: filters that name fifty of everything fit
+LONGEST_LINE = 256 * 1024  # of a request: filters that name fifty of everything fit
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_two_packages_whole_and_nothing_else(built: tuple[Pa
 
 def test_the_wheel_says_under_which_licence_it_is_and_holds_its_text(built: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(built[0]) as file:
-        texts = {name.partition(".dist-info/")[2]: file.read(name).decode() for name in file.namelist()}
+        texts = {name.partition(".dist-info/")[2]: file.read(name).decode(errors="replace") for name in file.namelist()}
     assert "\nLicense-Expression: Apache-2.0\nLicense-File: LICENSE\n" in texts["METADATA"]
     assert "\nAuthor: the project's contributors\n" in texts["METADATA"]
     assert "@" not in texts["METADATA"].partition("\nRequires-Python")[0]

@@ -30,6 +30,7 @@ def test_each_kind_of_business_has_its_example() -> None:
         "alerts",
         "repair",
         "audit",
+        "dunning",
     }
 
 

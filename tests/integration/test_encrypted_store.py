@@ -37,6 +37,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 BRING_NO_BODY = [
+    "answer",
     "arrivals",
     "attach",
     "audit",
@@ -47,7 +48,9 @@ BRING_NO_BODY = [
     "connections",
     "count_deliveries",
     "count_events",
+    "count_rejected",
     "counts",
+    "counts_by_time",
     "dead_causes",
     "deliveries",
     "delivery_page",
@@ -69,6 +72,7 @@ BRING_NO_BODY = [
     "record",
     "rejected",
     "release_lease",
+    "renew",
     "replay",
     "retry",
     "scrub",
