@@ -175,7 +175,9 @@ class EncodedStore:
         )
 
     async def finish(self, delivery_id: str, token: str, ending: Outcome) -> bool:
-        if isinstance(ending, Finish) and isinstance(token, _ClaimToken):
+        if isinstance(ending, Finish):
+            if not isinstance(token, _ClaimToken):
+                return False  # of no claim of this store: nothing is ever kept as it is for want of an owner
             rendered = self.codec.encode_value(ending.rendered, *bound_to("rendered", *token.owner))
             output = self.codec.encode_value(ending.output, *bound_to("output", *token.owner))
             ending = replace(ending, rendered=rendered, output=output)
