@@ -40,6 +40,10 @@ class Actor:
         """Why a delivery that they cancel is cancelled."""
         return f"cancelled by {self.name or 'an operator'}"
 
+    def entry(self, what: str, target: str, count: int = 1) -> AuditEntry:
+        """For the audit log, of now: what they are about to do, and to what."""
+        return AuditEntry(datetime.now(UTC), self.role, self.words, what, target[:2000], count)
+
 
 class Pausing(Inbox):
     """Reads a store, and pauses and resumes what works on it."""
@@ -56,8 +60,7 @@ class Pausing(Inbox):
 
     async def note(self, actor: Actor, what: str, target: str, count: int = 1) -> None:
         """Writes what is about to be done into the audit log."""
-        entry = AuditEntry(datetime.now(UTC), actor.role, actor.words, what, target[:2000], count)
-        await self.store.record(entry)
+        await self.store.record(actor.entry(what, target, count))
         self._log.info("audit", role=actor.role, who=actor.words, what=what, target=target[:200], count=count)
 
     # -- connections ------------------------------------------------------------------------------------------

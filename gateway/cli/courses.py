@@ -64,6 +64,11 @@ async def _with_bar(course: Course, again: bool) -> None:
             raise
 
 
+def whose(account: str, connected_account: str | None) -> str:
+    """An account for people, with the connected one whose objects are meant."""
+    return f"{account} ({connected_account})" if connected_account else account
+
+
 def as_minute(seconds: int) -> str:
     """A Unix time for people, in UTC."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from gateway.admin.console.notices import go_back, notices
@@ -21,16 +23,12 @@ async def listed(request: web.Request) -> web.StreamResponse:
 
 async def pause(request: web.Request) -> web.StreamResponse:
     """Its deliveries wait until it is resumed."""
-    name = request.match_info["name"]
-    await parts(request).operations.pause(actor(request), [name], await _reason(request))
-    return go_back(request, "/connections", "said", f"{name} is paused until it is resumed.")
+    return await _paused(request, parts(request).operations.pause, "/connections")
 
 
 async def resume(request: web.Request) -> web.StreamResponse:
     """Its deliveries run again at once."""
-    name = request.match_info["name"]
-    await parts(request).operations.resume(actor(request), [name])
-    return go_back(request, "/connections", "said", f"{name} works again: what waits runs now.")
+    return await _resumed(request, parts(request).operations.resume, "/connections")
 
 
 async def routes_listed(request: web.Request) -> web.StreamResponse:
@@ -40,18 +38,21 @@ async def routes_listed(request: web.Request) -> web.StreamResponse:
 
 async def pause_route(request: web.Request) -> web.StreamResponse:
     """What it owes waits until it is resumed."""
-    name = request.match_info["name"]
-    await parts(request).operations.pause_routes(actor(request), [name], await _reason(request))
-    return go_back(request, "/routes", "said", f"{name} is paused until it is resumed.")
+    return await _paused(request, parts(request).operations.pause_routes, "/routes")
 
 
 async def resume_route(request: web.Request) -> web.StreamResponse:
     """What it owes runs again at once."""
+    return await _resumed(request, parts(request).operations.resume_routes, "/routes")
+
+
+async def _paused(request: web.Request, pause: Callable[..., Awaitable[object]], page: str) -> web.StreamResponse:
+    name, reason = request.match_info["name"], (await request.post()).get("reason")
+    await pause(actor(request), [name], reason.strip()[:MOST_REASON] if isinstance(reason, str) else "")
+    return go_back(request, page, "said", f"{name} is paused until it is resumed.")
+
+
+async def _resumed(request: web.Request, resume: Callable[..., Awaitable[object]], page: str) -> web.StreamResponse:
     name = request.match_info["name"]
-    await parts(request).operations.resume_routes(actor(request), [name])
-    return go_back(request, "/routes", "said", f"{name} works again: what waits runs now.")
-
-
-async def _reason(request: web.Request) -> str:
-    reason = (await request.post()).get("reason")
-    return reason.strip()[:MOST_REASON] if isinstance(reason, str) else ""
+    await resume(actor(request), [name])
+    return go_back(request, page, "said", f"{name} works again: what waits runs now.")

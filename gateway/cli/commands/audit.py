@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.courses import accounts_with_key, check_connected, per_second, route_named, time_bounds
+from gateway.cli.courses import accounts_with_key, check_connected, per_second, route_named, time_bounds, whose
 from gateway.cli.main import BadUsage, app, load_config, options, with_store
 from gateway.cli.output import bars, clean, fail, print_json, print_table
 
@@ -147,10 +147,7 @@ class _AuditCommand:
         try:
             for owner in owners.values():
                 async with apis.of(owner) as api:
-                    connected: list[str | None] = [None]
-                    if self.connected_accounts:
-                        connected = [*await connected_to(api, self.connected_accounts)]
-                    for of in connected:
+                    for of in await connected_to(api, self.connected_accounts):
                         salt = secrets.token_hex(4)
                         order = AuditOrder(self.route, self.told.kinds, owner, of, *self.bounds, self.share, salt)
                         done.append(await self._of(order, config, store, apis))
@@ -161,6 +158,7 @@ class _AuditCommand:
     async def _of(self, order: AuditOrder, config: Config, store: Store, apis: Any) -> _Audited:
         from datetime import UTC, datetime
 
+        from gateway.cli.inbox import this_person
         from gateway.simulation.audit_pass import audit_route
         from gateway.simulation.audit_pass import repair as put_right
         from gateway.telemetry import logging as logs
@@ -177,24 +175,15 @@ class _AuditCommand:
             )
         if not (self.repairs and result.findings):
             return _Audited(order, result, None)
-        await self._note(order, len(result.findings), store)
+        target = f"{self.route.name} of {order.account.name}"
+        await store.record(this_person().entry("route.repair", target, len(result.findings)))
         findings = result.findings
         return _Audited(order, result, await put_right(config, self.route, findings, store, lambda: datetime.now(UTC)))
-
-    async def _note(self, order: AuditOrder, count: int, store: Store) -> None:
-        """Into the audit log, before anything is done."""
-        from datetime import UTC, datetime
-
-        from gateway.cli.inbox import this_person
-        from gateway.core.model import AuditEntry
-
-        actor, target = this_person(), f"{self.route.name} of {order.account.name}"
-        await store.record(AuditEntry(datetime.now(UTC), actor.role, actor.words, "route.repair", target, count))
 
 
 def _print(audited: _Audited) -> None:
     result, order = audited.result, audited.order
-    of = order.account.name + (f" ({order.connected_account})" if order.connected_account else "")
+    of = whose(order.account.name, order.connected_account)
     for finding in result.findings[:MOST_SHOWN]:
         print(clean(_line(finding)))
     if len(result.findings) > MOST_SHOWN:

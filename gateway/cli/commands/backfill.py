@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.courses import accounts_with_key, as_minute, run_course, time_bounds
+from gateway.cli.courses import accounts_with_key, as_minute, run_course, time_bounds, whose
 from gateway.cli.main import BadUsage, app, load_config, options, with_store
 from gateway.cli.output import clean, print_json, print_table
 
@@ -62,10 +62,7 @@ def backfill(
             for name in names:
                 owner = config.accounts[name]
                 async with apis.of(owner) as api:
-                    connected: list[str | None] = [None]
-                    if connected_account:
-                        connected = [*await connected_to(api, connected_account)]
-                    for of in connected:
+                    for of in await connected_to(api, connected_account or ()):
                         order = Order(owner, of, tuple(type or ()), not all_events, *bounds, words)
                         course = Course(store, api, intake, order, log)
                         done += await (_looked(course) if dry_run else run_course(course, again=again))
@@ -96,7 +93,7 @@ async def _looked(course: Course) -> list[dict[str, Any]]:
 
 def sentence(done: dict[str, Any]) -> str:
     """What came of it."""
-    of = done["account"] + (f" ({done['connected_account']})" if done["connected_account"] else "")
+    of = whose(done["account"], done["connected_account"])
     left = f"; {done['unwanted']:,} that no route wants were left" if done["unwanted"] else ""
     return (
         f"{of}: {done['seen']:,} events from {as_minute(done['since'])} to {as_minute(done['until'])}, "

@@ -18,6 +18,7 @@ from gateway.cli.courses import (
     route_named,
     run_course,
     time_bounds,
+    whose,
 )
 from gateway.cli.main import BadUsage, app, load_config, options, with_store
 from gateway.cli.output import bars, clean, fail, print_json, print_table
@@ -121,10 +122,7 @@ class _SeedCommand:
             for name in self.accounts:
                 owner = paced(self.config.accounts[name], self.rate)
                 async with apis.of(owner) as api:
-                    connected: list[str | None] = [None]
-                    if self.connected_accounts:
-                        connected = [*await connected_to(api, self.connected_accounts)]
-                    for of in connected:
+                    for of in await connected_to(api, self.connected_accounts):
                         order = Order(owner, of, (), False, *self.bounds, self.words)
                         course = SeedCourse(store, api, intake, order, log, SeedPlan(route, self.asked.seedable.kinds))
                         done += await self._went(course, store)
@@ -133,9 +131,12 @@ class _SeedCommand:
         return done
 
     async def _went(self, course: SeedCourse, store: Store) -> list[dict[str, Any]]:
+        from gateway.cli.inbox import this_person
+
         if self.is_dry:
             return [await _looked(course, self.config, self.asked, store)]
-        await _note(store, self.words, course.order.account.name, course.order.connected_account)
+        target = (self.words, course.order.account.name, course.order.connected_account)
+        await store.record(this_person().entry("route.seed", " ".join(filter(None, target))))
         return await run_course(course, again=self.is_again)
 
 
@@ -186,17 +187,6 @@ def _check_reach(asked: _Asked, *, has_said: bool) -> None:
         )
 
 
-async def _note(store: Store, words: str, account: str, connected: str | None) -> None:
-    """Into the audit log, before anything is done."""
-    from datetime import UTC, datetime
-
-    from gateway.cli.inbox import this_person
-    from gateway.core.model import AuditEntry
-
-    actor, target = this_person(), " ".join(filter(None, (words, account, connected)))
-    await store.record(AuditEntry(datetime.now(UTC), actor.role, actor.words, "route.seed", target[:2000], 1))
-
-
 async def _looked(course: SeedCourse, config: Config, asked: _Asked, store: Store) -> dict[str, Any]:
     from gateway.simulation.seed_preview import SeedSimulator
 
@@ -226,7 +216,7 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
 
 def _print_preview(result: Mapping[str, Any], asked: _Asked) -> None:
     preview: SeedPreview = result["preview"]
-    of = result["account"] + (f" ({result['connected_account']})" if result["connected_account"] else "")
+    of = whose(result["account"], result["connected_account"])
     print(clean(f"{of}: {result['seen']:,} objects from {as_minute(result['since'])} to {as_minute(result['until'])}"))
     for event_type, count in Counter(preview.types).most_common():
         print(f"  {count:,} would come as {event_type}")
@@ -257,7 +247,7 @@ def _print_preview(result: Mapping[str, Any], asked: _Asked) -> None:
 
 def sentence(done: Mapping[str, Any], route: str) -> str:
     """What came of it."""
-    of = done["account"] + (f" ({done['connected_account']})" if done["connected_account"] else "")
+    of = whose(done["account"], done["connected_account"])
     known = done["seen"] - done["new"] - done["unwanted"]
     return (
         f"{of}: {done['seen']:,} objects from {as_minute(done['since'])} to {as_minute(done['until'])}; "

@@ -84,8 +84,12 @@ async def on_behalf_of(api: StripeApi, asked: Sequence[str]) -> list[str | None]
     return [*connected] if api.is_organisation and connected else [None, *connected]
 
 
-async def connected_to(api: StripeApi, asked: Sequence[str]) -> list[str]:
-    """The ids of the connected accounts that are asked for, by id or all of them. Raises StripeApiError."""
+async def connected_to(api: StripeApi, asked: Sequence[str]) -> list[str | None]:
+    """The ids of the connected accounts that are asked for, by id or all of them; where none is, the account's own
+    objects: None. Raises StripeApiError.
+    """
+    if not asked:
+        return [None]
     if EVERY_CONNECTED not in asked:
         return list(asked)
     return [str(account.get("id")) async for account in api.connected_accounts()]
