@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 
 import structlog
 from aiohttp.test_utils import TestClient
+from pytest_aiohttp import AiohttpClient
 
+from gateway.admin.app import make_app
 from gateway.admin.auth import Access, Role
 from gateway.admin.gateway_view import GatewayView
 from gateway.admin.live_tail import Tail
@@ -30,6 +33,7 @@ from gateway.core.routing import RouteTable
 from gateway.delivery.resources import Resources
 from gateway.delivery.worker import Worker
 from gateway.store.protocol import Store
+from gateway.store.sqlite.store import SqliteStore
 from gateway.telemetry.metrics import Metrics
 from tests.acceptance.console import OPERATOR, VIEWER
 
@@ -46,6 +50,23 @@ def parts_of(folder: Path, store: Store, text: str, outbox: Outbox | None = None
     operations = Operations(store, gateway.in_force, log)
     access = Access({Role.VIEWER: VIEWER, Role.OPERATOR: OPERATOR})
     return AdminParts(gateway, store, operations, access, Metrics(), Tail(store, log), History(store), outbox)
+
+
+@asynccontextmanager
+async def sqlite_inbox(folder: Path) -> AsyncIterator[SqliteStore]:
+    """An inbox with the clock of everybody: pages tell how long ago something was."""
+    store = SqliteStore(folder / "inbox.db")
+    await store.start()
+    yield store
+    await store.close()
+
+
+@asynccontextmanager
+async def pages_of(parts: AdminParts, aiohttp_client: AiohttpClient) -> AsyncIterator[Pages]:
+    """The console of these parts, served."""
+    yield Pages(await aiohttp_client(make_app(parts, structlog.get_logger())), parts)
+    await parts.tail.close()
+    await parts.operations.jobs.close()
 
 
 class Pages:

@@ -10,15 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import structlog
 from pytest_aiohttp import AiohttpClient
 
-from gateway.admin.app import make_app
 from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Finish, Lane, PlannedDelivery
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.configs import gateway_yaml
-from tests.console_parts import Pages, died, keep, parts_of
+from tests.console_parts import Pages, died, keep, pages_of, parts_of, sqlite_inbox
 from tests.waiting import until
 
 ROUTES = """\
@@ -42,18 +40,15 @@ CONFIG = gateway_yaml(
 
 @pytest.fixture
 async def inbox(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "inbox.db")
-    await opened.start()
-    yield opened
-    await opened.close()
+    async with sqlite_inbox(tmp_path) as inbox:
+        yield inbox
 
 
 @pytest.fixture
 async def pages(inbox: SqliteStore, tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[Pages]:
     parts = parts_of(tmp_path, inbox, CONFIG)
-    yield Pages(await aiohttp_client(make_app(parts, structlog.get_logger())), parts)
-    await parts.tail.close()
-    await parts.operations.jobs.close()
+    async with pages_of(parts, aiohttp_client) as pages:
+        yield pages
 
 
 async def tried(inbox: SqliteStore, action: str, rendered: object, state: DeliveryState) -> str:

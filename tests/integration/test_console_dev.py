@@ -6,23 +6,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import structlog
 from pytest_aiohttp import AiohttpClient
 
-from gateway.admin.app import make_app
 from gateway.admin.outbox import Outbox
 from gateway.admin.sample_sender import sendable
 from gateway.store.sqlite.store import SqliteStore
 from tests.acceptance.console import config
-from tests.console_parts import Pages, parts_of
+from tests.console_parts import Pages, pages_of, parts_of
 
 
 @pytest.fixture
 async def pages(store: SqliteStore, tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[Pages]:
     parts = parts_of(tmp_path, store, config(8080, 8081), Outbox())
-    yield Pages(await aiohttp_client(make_app(parts, structlog.get_logger())), parts)
-    await parts.tail.close()
-    await parts.operations.jobs.close()
+    async with pages_of(parts, aiohttp_client) as pages:
+        yield pages
 
 
 async def test_a_button_sends_a_sample_and_what_it_did_is_linked(pages: Pages) -> None:

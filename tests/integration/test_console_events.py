@@ -9,32 +9,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import structlog
 from pytest_aiohttp import AiohttpClient
 
-from gateway.admin.app import make_app
 from gateway.core.model import EventState, Lane, PlannedDelivery
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.acceptance.console import config
-from tests.console_parts import Pages, died, keep, parts_of
+from tests.console_parts import Pages, died, keep, pages_of, parts_of, sqlite_inbox
 
 
 @pytest.fixture
 async def inbox(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    """With the clock of everybody: pages tell how long ago something was."""
-    opened = SqliteStore(tmp_path / "inbox.db")
-    await opened.start()
-    yield opened
-    await opened.close()
+    async with sqlite_inbox(tmp_path) as inbox:
+        yield inbox
 
 
 @pytest.fixture
 async def pages(inbox: SqliteStore, tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[Pages]:
     parts = parts_of(tmp_path, inbox, config(8080, 8081, "    redact: [data.object.email]\n"))
-    yield Pages(await aiohttp_client(make_app(parts, structlog.get_logger())), parts)
-    await parts.tail.close()
-    await parts.operations.jobs.close()
+    async with pages_of(parts, aiohttp_client) as pages:
+        yield pages
 
 
 async def test_an_event_tells_its_story(pages: Pages, inbox: SqliteStore) -> None:

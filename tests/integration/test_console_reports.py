@@ -8,25 +8,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import structlog
 from pytest_aiohttp import AiohttpClient
 
-from gateway.admin.app import make_app
 from gateway.core.model import Lane, PlannedDelivery
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.acceptance.console import config
-from tests.console_parts import Pages, died, keep, parts_of
+from tests.console_parts import Pages, died, keep, pages_of, parts_of, sqlite_inbox
 
 SHIP = Lane("acme", "fulfil", "ship")
 
 
 @pytest.fixture
 async def inbox(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "inbox.db")
-    await opened.start()
-    yield opened
-    await opened.close()
+    async with sqlite_inbox(tmp_path) as inbox:
+        yield inbox
 
 
 @pytest.fixture
@@ -35,9 +31,8 @@ async def pages(inbox: SqliteStore, tmp_path: Path, aiohttp_client: AiohttpClien
     text = config(8080, 8081, "    api_version: 2025-03-31.basil\n")
     text = text.replace("whsec_of_the_silent_one", f'"${{file:{tmp_path}/secret.txt}}"')
     parts = parts_of(tmp_path, inbox, text)
-    yield Pages(await aiohttp_client(make_app(parts, structlog.get_logger())), parts)
-    await parts.tail.close()
-    await parts.operations.jobs.close()
+    async with pages_of(parts, aiohttp_client) as pages:
+        yield pages
 
 
 async def test_accounts_tell_what_they_send_and_what_drifts(pages: Pages, inbox: SqliteStore) -> None:

@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import structlog
 from pytest_aiohttp import AiohttpClient
 
-from gateway.admin.app import make_app
 from gateway.admin.search import amounts_in, parse_amount
 from gateway.core.model import PlannedDelivery
 from gateway.store.encoding.store import with_codec
@@ -18,7 +16,7 @@ from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.acceptance.console import config
-from tests.console_parts import Pages, keep, parts_of
+from tests.console_parts import Pages, keep, pages_of, parts_of
 
 SHIP = PlannedDelivery("fulfil", "ship")
 
@@ -34,9 +32,8 @@ async def pages(inbox: Store, tmp_path: Path, aiohttp_client: AiohttpClient) -> 
     text = config(8080, 8081, "    redact: [data.object.customer_details.name]\n")
     text = text.replace("customer_details.name }}", "customer_details.name | upper }}")
     parts = parts_of(tmp_path, inbox, text)
-    yield Pages(await aiohttp_client(make_app(parts, structlog.get_logger())), parts)
-    await parts.tail.close()
-    await parts.operations.jobs.close()
+    async with pages_of(parts, aiohttp_client) as pages:
+        yield pages
 
 
 async def test_any_id_an_address_and_an_amount_are_found(
