@@ -80,7 +80,7 @@ async def on_behalf_of(api: StripeApi, asked: Sequence[str]) -> list[str | None]
     """Whose events are to be listed: the account's own (None), and those of the connected accounts that are asked for.
     An organisation has no events of its own. Raises StripeApiError.
     """
-    connected = await connected_to(api, asked)
+    connected = [owner for owner in await connected_to(api, asked) if owner is not None]
     return [*connected] if api.is_organisation and connected else [None, *connected]
 
 
