@@ -96,6 +96,13 @@ class Pages:
             assert answer.status == 303, await answer.text()
             return str(answer.headers["Location"])
 
+    async def signed_out(self, path: str) -> str:
+        """Where the form for signing in goes on to, of whoever asks for a page without being signed in."""
+        async with self._client.get(path, headers={"Accept": "text/html"}) as answer:
+            page = await answer.text()
+        (path_after,) = re.findall(r'name="next" value="([^"]*)"', page)
+        return html.unescape(path_after)
+
     async def refused(self, path: str, form: dict[str, Any]) -> int:
         """The status of what is posted to a page."""
         async with self._client.post(path, headers=self._headers, data=form) as answer:

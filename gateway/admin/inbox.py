@@ -26,6 +26,7 @@ from gateway.admin.search import (
     mentioning,
     parse_amount,
     rejected_hits,
+    telling,
     with_amount,
 )
 from gateway.admin.waiting import STATES, outcome_of, waits_for
@@ -81,7 +82,10 @@ class Inbox:
             if not where.ids:
                 return ListOf(items=[], next=following)
         page = await self.store.event_page(where, limit=query.limit, after=after, oldest_first=query.oldest_first)
-        items = [EventOut.of(event) for event in page.items]
+        hits = page.items
+        if where.text:
+            hits = await telling(self.store, hits, self._redactions(), where.text)
+        items = [EventOut.of(event) for event in hits]
         await self._judge(items)
         return ListOf(items=items, next=following or page.next, searched_until=page.searched_until)
 
@@ -217,13 +221,13 @@ class Inbox:
     async def _search_bodies(self, out: SearchOut) -> None:
         amount = parse_amount(out.query)
         if amount is not None:
-            page = await with_amount(self.store, amount)
+            page = await with_amount(self.store, self._redactions(), amount)
             out.amounts = [EventOut.of(event) for event in page.items]
         else:
-            page = await mentioning(self.store, out.query, limit=MOST_OF_A_GROUP)
+            page = await mentioning(self.store, self._redactions(), out.query, limit=MOST_OF_A_GROUP)
             known = {(event.account, event.id) for event in out.of_object}
             out.mentions = [EventOut.of(event) for event in page.items if (event.account, event.id) not in known]
-        out.searched_until = page.searched_until or (page.items[-1].received_at if page.next else None)
+        out.searched_until = page.searched_until
 
 
 def body_of(event: Event) -> Any:

@@ -75,8 +75,8 @@ def wants_json(request: web.Request) -> bool:
 
 
 def path_asked(request: web.Request) -> str:
-    """The path and query of a request, fit to stand in a page."""
-    return quote(request.rel_url.raw_path_qs, safe="/?=&")
+    """The path and query of a request, encoded as they came, fit to stand in a page."""
+    return quote(request.rel_url.raw_path_qs, safe="/?=&%")
 
 
 def asked_from_here(request: web.Request) -> web.Response | None:

@@ -1,14 +1,15 @@
 """One box for any id, e-mail address or amount: what a query may mean, and where it is looked for.
 
 Ids of events, objects, deliveries and rejected requests have indexes and are found however far back. All else stands in
-bodies only, which are looked through from the newest back for a bounded time; the answer says how far that came.
+bodies only, which are looked through from the newest back for a bounded time; the answer says how far that came. What
+an account redacts is not found: a hit would tell it.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -20,6 +21,7 @@ from gateway.admin.api.schemas import DeliveryOut, EventOut, Model, Shown
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError, UsageError
 from gateway.core.model import Event, EventFilter, RejectedFilter
+from gateway.privacy.views import Redactions, shown_event
 from gateway.store.answers import Page
 from gateway.store.protocol import Store
 from gateway.templating.currencies import decimals, to_major
@@ -116,14 +118,37 @@ def amounts_in(value: Any, currency: str | None = None) -> Iterator[tuple[int, s
             yield from amounts_in(item, currency)
 
 
-async def mentioning(store: Store, text: str, *, limit: int, after: str | None = None) -> Page[Event]:
-    """Events with a text in their body, the newest first, for a bounded time: by the store, or, where it keeps bodies
-    in a form that it cannot look into, by opening one after another.
+async def mentioning(
+    store: Store, redactions: Redactions, text: str, *, limit: int, after: str | None = None
+) -> Page[Event]:
+    """Events with a text in their body as it is shown, the newest first, for a bounded time: by the store, or, where it
+    keeps bodies in a form that it cannot look into, by opening one after another.
     """
-    try:
-        return await store.event_page(EventFilter(text=text), limit=limit, after=after)
-    except UsageError:
-        return await _opened_one_by_one(store, text.encode("utf-8", "replace"), limit, after)
+    deadline = time.monotonic() + SCAN_SECONDS
+    hits: list[Event] = []
+    while True:  # a page may hold none that may be told
+        left = limit - len(hits)
+        try:
+            page = await store.event_page(EventFilter(text=text), limit=left, after=after)
+        except UsageError:
+            page = await _opened_one_by_one(store, text.encode("utf-8", "replace"), left, after)
+        hits += await telling(store, page.items, redactions, text)
+        after, until = page.next, page.searched_until
+        if after is None or until is not None or len(hits) == limit or time.monotonic() > deadline:
+            return Page(hits, after, until or (page.items[-1].received_at if after and page.items else None))
+
+
+async def telling(store: Store, events: Sequence[Event], redactions: Redactions, text: str) -> list[Event]:
+    """Of events with a text in their body those that have it there also where `redact` has hidden what it hides."""
+    if not any(redactions.paths.values()):
+        return list(events)
+    hits: list[Event] = []
+    for event in events:
+        for whole in await store.event(event.id, event.account):
+            shown = (await shown_event(store, whole, redactions)).body
+            if shown is whole.body or text in shown.decode("utf-8", "replace"):
+                hits.append(event)
+    return hits
 
 
 async def _opened_one_by_one(store: Store, text: bytes, limit: int, after: str | None) -> Page[Event]:
@@ -140,21 +165,21 @@ async def _opened_one_by_one(store: Store, text: bytes, limit: int, after: str |
             return Page(hits, after, page.items[-1].received_at)
 
 
-async def with_amount(store: Store, amount: Amount) -> Page[Event]:
+async def with_amount(store: Store, redactions: Redactions, amount: Amount) -> Page[Event]:
     """Events with an amount, the newest first, among those that have its digits somewhere."""
-    page = await mentioning(store, amount.needle, limit=MOST_OF_A_GROUP * 4)
+    page = await mentioning(store, redactions, amount.needle, limit=MOST_OF_A_GROUP * 4)
     hits: list[Event] = []
     for event in page.items:
         for whole in await store.event(event.id, event.account):
             try:
-                pairs = amounts_in(parse_json(whole.body))
+                pairs = amounts_in(parse_json((await shown_event(store, whole, redactions)).body))
                 if any(amount.fits(*pair) for pair in pairs):
                     hits.append(event)
             except EnvelopeError:
                 continue
         if len(hits) == MOST_OF_A_GROUP:
             break
-    return Page(hits, page.next, page.searched_until or (page.items[-1].received_at if page.next else None))
+    return Page(hits, page.next, page.searched_until)
 
 
 async def rejected_hits(store: Store, text: str) -> list[RejectedHit]:
