@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 
+import pytest
 import yaml
 
 from tests.acceptance.harness import ROOT
@@ -79,3 +80,9 @@ def test_every_benchmark_is_cited_by_a_page_or_serves_one_that_is() -> None:
         assert re.search(rf"bench[./]{name}\b|\b{name}\.py\b", others), name
     for name in re.findall(r"-m bench\.(\w+)", (ROOT / "Makefile").read_text()):
         assert re.search(rf"bench[./]{name}\b", pages), name
+
+
+@pytest.mark.xdist_group("of_its_own")
+def test_a_group_is_kept_on_one_worker(request: pytest.FixtureRequest) -> None:
+    """Or what its tests share is started on each worker, and nobody is told: findings/xdist-groups-are-lost.sh."""
+    assert not request.config.getoption("loadgroup", False) or request.node.nodeid.endswith("@of_its_own")
