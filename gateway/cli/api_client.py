@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import aiohttp
+import msgspec
 from pydantic import BaseModel
 
 from gateway.admin.api.schemas import (
@@ -20,67 +20,42 @@ from gateway.admin.api.schemas import (
     ListOf,
     Model,
     Replayed,
-    ReplayedList,
     Result,
-    Results,
 )
 from gateway.admin.pausing import Actor
 from gateway.admin.problems import Refused
 from gateway.admin.reports.overview import ConnectionOut
 from gateway.cli.main import BadUsage
+from gateway.client import ClientError, GatewayClient, PageOf, ProblemError
+from gateway.client.records import EventNameRecord
 from gateway.core.errors import UsageError
 
 CHUNK = 100  # changed by one request
 A = TypeVar("A", bound=BaseModel)
+R = TypeVar("R")
 
 
 class RemoteOperations:
-    """Does what `gateway.admin.operations.Operations` does for events and deliveries, by asking a console."""
+    """Does what `gateway.admin.operations.Operations` does for events and deliveries, by asking a console. Raises
+    UsageError; Refused in the console's own words.
+    """
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, user: str) -> None:
         if urlsplit(url).scheme not in ("http", "https"):
             raise BadUsage("--url: expected the console's address, such as https://gateway.example")
         if not token:
             raise BadUsage("--url needs --token, or GATEWAY_TOKEN")
-        self._url = url
-        self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(total=60)
-        )
+        self._client = GatewayClient(url, token, user=user)
 
     async def close(self) -> None:
         """Frees everything."""
-        await self._session.close()
-
-    async def _ask(self, answer: type[A], method: str, path: str, **kwargs: Any) -> A:
-        """The answer. Raises UsageError; Refused in the console's own words."""
-        url = f"{self._url}/api/v1{path}"
-        try:
-            async with self._session.request(method, url, allow_redirects=False, **kwargs) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UsageError(f"cannot reach {self._url}: {str(error) or type(error).__name__}") from None
-        try:
-            if response.status == 200:
-                return answer.model_validate_json(body)
-            problem = json.loads(body)
-        except ValueError:
-            raise UsageError(f"{self._url} is no console: it answered {response.status}, and not in JSON") from None
-        detail = problem.get("detail", "") if isinstance(problem, dict) else ""
-        raise Refused(response.status, f"{self._url} answered {response.status}: {detail}")
-
-    async def _ask_for(self, answer: type[A], path: str, **kwargs: Any) -> A | None:
-        """One thing, or None where there is none."""
-        try:
-            return await self._ask(answer, "GET", path, **kwargs)
-        except Refused as error:
-            if error.status == 404 and "there is no such" in error.detail:
-                return None
-            raise
+        await self._client.close()
 
     async def events(self, query: EventsQuery, ids: Sequence[str] = ()) -> ListOf[EventOut]:
         """See `Operations`; of single ids, filters other than the account do not narrow."""
         if not ids:
-            return await self._ask(ListOf[EventOut], "GET", "/events", params=_params(query))
+            with self._told():
+                return _page(EventOut, await self._client.list_events(**_sent(query)))
         events = [await self.event(event_id, account) for event_id in ids for account in query.account or ("",)]
         return ListOf[EventOut](
             items=[event for several in events for event in several], next=None, searched_until=None
@@ -88,14 +63,14 @@ class RemoteOperations:
 
     async def event(self, event_id: str, account: str = "") -> list[EventWhole]:
         """See `Operations`."""
-        params = {"account": account} if account else {}
-        event = await self._ask_for(EventWhole, f"/events/{quote(event_id, safe='')}", params=params)
-        return [] if event is None else [event]
+        event = await self._found(self._client.show_event(event_id, account=account or None))
+        return [] if event is None else [_of(EventWhole, event)]
 
     async def deliveries(self, query: DeliveriesQuery, ids: Sequence[str] = ()) -> ListOf[DeliveryOut]:
         """See `Operations`; of single ids, filters other than the state do not narrow."""
         if not ids:
-            return await self._ask(ListOf[DeliveryOut], "GET", "/deliveries", params=_params(query))
+            with self._told():
+                return _page(DeliveryOut, await self._client.list_deliveries(**_sent(query)))
         deliveries = [await self.delivery(delivery_id) for delivery_id in ids]
         items = [
             delivery
@@ -106,32 +81,34 @@ class RemoteOperations:
 
     async def delivery(self, delivery_id: str) -> DeliveryWhole | None:
         """See `Operations`."""
-        return await self._ask_for(DeliveryWhole, f"/deliveries/{quote(delivery_id, safe='')}")
+        delivery = await self._found(self._client.show_delivery(delivery_id))
+        return None if delivery is None else _of(DeliveryWhole, delivery)
 
     async def connections_now(self) -> list[ConnectionOut]:
         """How each connection does."""
-        return (await self._ask(ListOf[ConnectionOut], "GET", "/connections")).items
+        with self._told():
+            return [_of(ConnectionOut, connection) for connection in (await self._client.list_connections()).items]
 
     async def retry(self, actor: Actor, ids: Sequence[str]) -> list[Result]:
         """See `Operations`."""
-        return await self._change("retry", actor, ids)
+        with self._told():
+            return [
+                _of(Result, r) for part in _parts(ids) for r in (await self._client.retry_deliveries(ids=part)).results
+            ]
 
     async def cancel(self, actor: Actor, ids: Sequence[str]) -> list[Result]:
         """See `Operations`."""
-        return await self._change("cancel", actor, ids)
+        with self._told():
+            return [
+                _of(Result, r) for part in _parts(ids) for r in (await self._client.cancel_deliveries(ids=part)).results
+            ]
 
     async def answer(self, actor: Actor, delivery_id: str, *, is_yes: bool) -> Result:
         """See `Operations`."""
-        path = f"/deliveries/{quote(delivery_id, safe='')}/{'approve' if is_yes else 'refuse'}"
-        await self._post(DeliveryWhole, path, actor, {})
+        answer = self._client.approve_delivery if is_yes else self._client.refuse_delivery
+        with self._told():
+            await answer(delivery_id)
         return Result(id=delivery_id, done=True, refused=None)
-
-    async def _change(self, what: str, actor: Actor, ids: Sequence[str]) -> list[Result]:
-        results: list[Result] = []
-        for start in range(0, len(ids), CHUNK):
-            ask = {"ids": list(ids[start : start + CHUNK])}
-            results += (await self._post(Results, f"/deliveries/{what}", actor, ask)).results
-        return results
 
     def check_routes(self, routes: Sequence[str]) -> None:
         """The console checks them."""
@@ -141,23 +118,49 @@ class RemoteOperations:
     ) -> list[Replayed]:
         """See `Operations`."""
         results: list[Replayed] = []
-        for start in range(0, len(events), CHUNK):
-            named = [{"id": event.id, "account": event.account} for event in events[start : start + CHUNK]]
-            ask = {"events": named, "routes": list(routes), "force": force, "dry_run": dry_run}
-            results += (await self._post(ReplayedList, "/events/replay", actor, ask)).results
+        for part in _parts([EventNameRecord(id=event.id, account=event.account) for event in events]):
+            with self._told():
+                answer = await self._client.replay_events(events=part, routes=routes, force=force, dry_run=dry_run)
+            results += [_of(Replayed, replayed) for replayed in answer.results]
         for result in results:
             if result.refused is not None:
                 result.refused = f"{result.event_id}: {result.refused}"
         return results
 
-    async def _post(self, answer: type[A], path: str, actor: Actor, ask: dict[str, Any]) -> A:
-        return await self._ask(answer, "POST", path, json=ask, headers={"X-Gateway-User": actor.name})
+    async def _found(self, asked: Awaitable[R]) -> R | None:
+        """One thing, or None where there is none."""
+        try:
+            with self._told():
+                return await asked
+        except Refused as error:
+            if error.status == 404 and "there is no such" in error.detail:
+                return None
+            raise
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the client raises, as commands tell it."""
+        try:
+            yield
+        except ProblemError as error:
+            raise Refused(error.status, f"{self._client.url} answered {error.status}: {error.detail}") from None
+        except ClientError as error:
+            raise UsageError(str(error)) from None
 
 
-def _params(query: Model) -> list[tuple[str, str]]:
-    """The fields that say anything, lists as repeated names."""
-    pairs = []
-    for name, value in query.model_dump(mode="json", exclude_defaults=True).items():
-        for word in value if isinstance(value, list) else [value]:
-            pairs.append((name, word if isinstance(word, str) else json.dumps(word)))
-    return pairs
+def _of(model: type[A], record: object) -> A:
+    return model.model_validate(msgspec.to_builtins(record))
+
+
+def _page(model: type[A], page: PageOf[Any]) -> ListOf[A]:
+    items = [_of(model, item) for item in page.items]
+    return ListOf[A](items=items, next=page.next, searched_until=page.searched_until)
+
+
+def _parts(items: Sequence[R]) -> list[Sequence[R]]:
+    return [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
+
+
+def _sent(query: Model) -> dict[str, Any]:
+    """The fields that say anything."""
+    return query.model_dump(mode="json", exclude_defaults=True)

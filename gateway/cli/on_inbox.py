@@ -22,8 +22,9 @@ def with_inbox(work: Callable[[Operations | RemoteOperations], Coroutine[Any, An
 
     async def main() -> T:
         from gateway.cli.api_client import RemoteOperations
+        from gateway.cli.inbox import this_person
 
-        remote = RemoteOperations(options.url, options.token)
+        remote = RemoteOperations(options.url, options.token, this_person().name)
         try:
             return await work(remote)
         finally:

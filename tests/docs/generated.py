@@ -10,6 +10,7 @@ from gateway.config.plugins import find_actions
 from gateway.config.schema.json_schema import json_schema
 from gateway.config.schema.markdown import reference
 from gateway.stripe.event_types import types_in_order
+from tests.docs.client import client
 from tests.docs.public_api import public_api
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,7 @@ def generated() -> dict[Path, str]:
         ROOT / "config" / "schema" / "gateway.schema.json": _json(schema),
         ROOT / "config" / "schema" / "included.schema.json": _json(included),
         EVERY_ACTION / "gateway.schema.json": _json(json_schema(with_plugins, event_types)),
+        **client(),
         ROOT / "docs" / "sdk.md": public_api(),
         ROOT / "llms.txt": _llms(),
         ROOT / "docs" / "configuration.md": _NOTE + text.replace("<!-- contents -->", _contents(text)),

@@ -100,7 +100,7 @@ def _parameters(query: type[Model]) -> list[dict[str, Any]]:
             {
                 "name": name,
                 "in": "query",
-                "required": False,
+                "required": name in schema.get("required", ()),
                 "schema": _inlined(value, inner),
                 **({"description": described} if described else {}),
                 **({"style": "form", "explode": True} if value.get("type") == "array" else {}),
