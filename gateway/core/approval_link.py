@@ -50,12 +50,17 @@ def _sign(operator_token: str, text: str) -> str:
     return hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 
+def has_link(text: str) -> bool:
+    """Whether there is one in a text, or in a value whose JSON it is."""
+    return _LINK.search(text) is not None
+
+
 def without_links(value: Any) -> Any:
     """The same, without any link that could be followed, however its address is written: who may look may not decide.
     The very value where it has none.
     """
     with contextlib.suppress(TypeError, ValueError, RecursionError):  # one look at all: nearly nothing has any
-        if _LINK.search(_json(value)) is None:
+        if not has_link(_json(value)):
             return value
     return _without_links(value)
 

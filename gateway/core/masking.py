@@ -35,14 +35,17 @@ class Masker:
         return value if value is None or self._is_clean(value) else self._masked(value)
 
     def _is_clean(self, value: Any) -> bool:
-        """Whether its JSON says that nothing is to be hidden, which is nearly always so: one look at the whole is much
-        less work than one at each of its texts. False also of what JSON cannot say.
-        """
+        """Whether nothing is to be hidden. False also of what JSON cannot say."""
         try:
-            text = _json(value)
+            return not self.hides_in(_json(value))
         except (TypeError, ValueError, RecursionError):
             return False
-        return not any(map(text.__contains__, self._signs))
+
+    def hides_in(self, text: str) -> bool:
+        """Whether something may have to be hidden in a value whose JSON this is, which is nearly never so: one look at
+        the whole is much less work than one at each of its texts.
+        """
+        return any(map(text.__contains__, self._signs))
 
     def _masked(self, value: Any) -> Any:
         if isinstance(value, str):

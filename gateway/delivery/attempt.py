@@ -15,7 +15,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config.load import Config
-from gateway.core.approval_link import without_links
+from gateway.core.approval_link import has_link, without_links
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
 from gateway.core.masking import Masker, Maskers
@@ -57,6 +57,7 @@ from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.stripe_writes import NoWrites, StripeWriters
 from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context
 from gateway.privacy.redaction import hidden_in
+from gateway.store.keeping import whole_json
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
 UNKNOWN_WAIT_SECONDS = 15.0
@@ -125,15 +126,16 @@ def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
     """The same as it may be stored: with a reference in the place of each secret that was rendered or came back. Every
     attempt renders anew.
     """
-    ending = result.ending
+    ending, masker = result.ending, config.references
     if not isinstance(ending, Finish):
         return result
-    both = [ending.rendered, ending.output]
-    masked = without_links(config.references.mask(both))
-    if masked is both:
-        return result
-    rendered, output = masked
-    return replace(result, ending=replace(ending, rendered=rendered, output=output))
+    both = (ending.rendered, ending.output)
+    with contextlib.suppress(Exception):  # not to be kept whole: what is hidden is hidden before it is cut
+        texts = [whole_json(value) for value in both]  # of each one JSON, to be looked at and to be kept
+        if not any(text is not None and (masker.hides_in(text) or has_link(text)) for text in texts):
+            return AttemptResult(ending.with_values(*texts), result.pause_seconds, result.is_failure)
+    rendered, output = without_links(masker.mask(both))
+    return replace(result, ending=ending.with_values(rendered, output))
 
 
 class _Run:
@@ -195,7 +197,7 @@ class _Run:
         self._left_seconds = seconds_left(claim, self._use, self._context.now())
         if (expired := why_expired(self._left_seconds, self._use)) is not None:
             raise _Settled(self._expired(expired))
-        if self._dry is None:
+        if self._dry is None and self._use.approve is not None:
             attempt = self._attempt(AttemptOutcome.SKIPPED)
             if (unanswered := without_a_yes(claim, self._use, attempt, self._context.now())) is not None:
                 raise _Settled(unanswered)

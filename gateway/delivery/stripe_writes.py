@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.core.errors import StripeRefused
 from gateway.core.model import Account, Claim
@@ -38,8 +37,7 @@ class StripeWrites:
         return _DeliveryWriter(self._apis, claim, envelope, account)
 
 
-@dataclass(frozen=True, slots=True)
-class _DeliveryWriter:
+class _DeliveryWriter(NamedTuple):
     apis: StripeApis
     claim: Claim
     envelope: Mapping[str, Any]

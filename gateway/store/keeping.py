@@ -42,13 +42,30 @@ def kept_ms(seconds: float) -> int:
     return 0 if math.isnan(seconds) else round(1000 * min(max(0.0, seconds), _LONGEST_SECONDS))
 
 
+def whole_json(value: Any) -> KeptText | None:
+    """What `kept_json` makes of a value that is kept whole. Raises ValueError where it would be cut, and whatever comes
+    of what JSON cannot say.
+    """
+    if value is None:
+        return None
+    text, size = _written(value)
+    if size > OUTPUT_BYTES:
+        raise ValueError(f"{size} bytes: it is to be cut")
+    return KeptText(text)
+
+
+def _written(value: Any) -> tuple[str, int]:
+    """JSON, and its size in bytes."""
+    text = _JSON.encode(value)
+    return text, len(text) if text.isascii() else len(text.encode())
+
+
 def kept_json(value: Any) -> str | None:
     """JSON of a value to keep, cut and marked past the limit. What JSON cannot say is said in words."""
     if value is None or isinstance(value, KeptText):
         return value
     try:
-        text = _JSON.encode(value)
-        size = len(text) if text.isascii() else len(text.encode())
+        text, size = _written(value)
     except Exception:  # a key that is no text, a loop, `1e999`, half of a surrogate pair, a text that raises, ...
         text = json.dumps(_said(value, 0))
         size = len(text)

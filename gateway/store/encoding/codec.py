@@ -18,6 +18,7 @@ from gateway.store.keeping import KeptText, kept_json
 _SEALED = "encrypted"
 _PACKED = "zstd"
 _PACKED_BEGINS = f'{{"{_PACKED}": '  # as json.dumps writes it
+_LEAST_CHARACTERS = 128  # of a value: base64 and what names it outweigh what is saved below, or nearly
 
 
 class BodyCodec:
@@ -63,7 +64,10 @@ class BodyCodec:
 
     def encode_text(self, text: str, *belongs_to: str) -> KeptText:
         """JSON, as the JSON that is to be kept."""
-        plain, reads_as_ours = text.encode("utf-8", "surrogatepass"), text.startswith(_PACKED_BEGINS)
+        reads_as_ours = text.startswith(_PACKED_BEGINS)
+        if len(text) < _LEAST_CHARACTERS and not reads_as_ours and not self.keyring.used:
+            return KeptText(text)
+        plain = text.encode("utf-8", "surrogatepass")
         packed = compression.pack(plain, self._number_of(compression.VALUES), marks=reads_as_ours)
         if self.keyring.used:
             return self._text_of(self.keyring.seal(packed, *belongs_to))

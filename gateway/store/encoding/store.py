@@ -180,7 +180,7 @@ class EncodedStore:
                 return False  # of no claim of this store: nothing is ever kept as it is for want of an owner
             rendered = self.codec.encode_value(ending.rendered, *bound_to("rendered", *token.owner))
             output = self.codec.encode_value(ending.output, *bound_to("output", *token.owner))
-            ending = replace(ending, rendered=rendered, output=output)
+            ending = ending.with_values(rendered, output)
         return await self.inner.finish(delivery_id, token, ending)
 
     async def gather(
