@@ -86,3 +86,9 @@ class DatabaseAction(Action[S]):
     async def close(self, resource: Database) -> None:
         """Closes the engine's connections."""
         await resource.engine.dispose()
+
+    async def is_reached(self, connection: DatabaseConnection, resource: Database) -> bool:
+        """A session of it takes writes; where the action only reads, it answers."""
+        from gateway.plugin.database import answers
+
+        return await answers(resource.engine, is_writing=not self.engine_options.get("is_read_only", False))

@@ -172,6 +172,11 @@ class Email(Action[EmailSettings]):
         finally:
             context.resource.give(client)
 
+    async def is_reached(self, connection: SmtpConnection, resource: SmtpPool) -> bool:
+        """The server greets, and takes the login; the connection is kept for the next mail."""
+        resource.give(await resource.connect())
+        return True
+
     async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:
         """Sends once. Output: message_id, accepted, refused."""
         from actions.smtp_mail import send

@@ -167,6 +167,10 @@ class HttpForward(Action[HttpForwardSettings]):
         for url, place in places.items():
             yield await probed(service.client, headers, url, place, context.timeout_seconds)
 
+    async def is_reached(self, connection: HttpConnection, resource: _HttpService) -> bool:
+        """Somebody listens there, or at the proxy; nothing is sent."""
+        return await resource.client.is_listening(connection.url)
+
     async def run(self, settings: HttpForwardSettings, context: Context) -> Mapping[str, Any]:
         """Sends once; once more with a new token where the service refuses the one it got. Output: status, headers,
         body.

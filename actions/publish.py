@@ -22,6 +22,7 @@ from gateway.plugin import (
     ProbeContext,
     Reject,
     Settings,
+    Verdict,
     url_fault,
 )
 
@@ -37,6 +38,7 @@ _KINDS = {
     "mqtts": MQTT,
 }
 _OPTIONS = {"stream": JETSTREAM, "max_length": REDIS, "duplicate_window": REDIS, "exchange": AMQP, "retain": MQTT}
+_LOOK_SECONDS = 3.0
 _PACKAGE = "stripe-fulfilment-gateway[publish]"
 _RESERVED = frozenset(("nats-msg-id", "id", "body"))
 
@@ -173,6 +175,10 @@ class Publish(Action[PublishSettings]):
                 yield await broker.look_at(to, use)
             else:
                 yield Finding.note("where it publishes is known only when it runs", use=use.place)
+
+    async def is_reached(self, connection: BrokerConnection, resource: Broker) -> bool:
+        """The broker answers."""
+        return (await resource.look(_LOOK_SECONDS)).verdict is Verdict.GOOD
 
     async def run(self, settings: PublishSettings, context: Context) -> dict[str, Any]:
         """Publishes once. Output: stream, position, duplicate."""

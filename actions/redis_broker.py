@@ -16,7 +16,8 @@ from actions.brokers import Acknowledged, Message, hidden
 from gateway.plugin import Finding, ProbedUse, Reject, Retry, Unreached
 
 _CONNECT_SECONDS = 5.0
-_PASSING = ("OOM", "LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY")
+_SWITCHED = ("READONLY", "LOADING", "MASTERDOWN")  # it is a replica, or not up yet: for everybody
+_PASSING = ("OOM", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF", "BUSY")
 # One step, so that nobody comes between: an entry that was added before is found by the delivery's id.
 _ADD = """
 local known = redis.call('GET', KEYS[2])
@@ -66,20 +67,24 @@ class RedisBroker:
             return Retry(f"the server refuses the login: {said}")
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
             return Unreached(f"the server is not reached: {said}")
-        passing = (exceptions.ReadOnlyError, exceptions.OutOfMemoryError, exceptions.ClusterError)
-        if isinstance(error, passing) or said.startswith(_PASSING):
+        if isinstance(error, exceptions.ReadOnlyError) or said.startswith(_SWITCHED):
+            return Unreached(f"Redis cannot take it now: {said}")
+        if isinstance(error, (exceptions.OutOfMemoryError, exceptions.ClusterError)) or said.startswith(_PASSING):
             return Retry(f"Redis cannot take it now: {said}")
         return Reject(f"Redis refused it: {said}")
 
     async def look(self, timeout_seconds: float) -> Finding:
         """Whether it answers."""
         try:
-            about = await self._redis.info("server")
+            about = await self._redis.info()
         except exceptions.NoPermissionError:
             return Finding.good("answers: Redis; its version is not told to this user")
         except (exceptions.RedisError, OSError) as error:
             raise self._meant(error) from None
-        return Finding.good(f"answers: Redis {about.get('redis_version', '')}".rstrip())
+        name = f"Redis {about.get('redis_version', '')}".rstrip()
+        if about.get("role") == "slave" and about.get("slave_read_only", 1):
+            return Finding.bad(f"{name} answers as a replica, which takes no writes", "give the primary's address")
+        return Finding.good(f"answers: {name}")
 
     async def look_at(self, to: str, use: ProbedUse) -> Finding:
         """Whether the key is a stream, or not there yet."""

@@ -134,6 +134,10 @@ class Slack(Action[SlackSettings]):
             elif token and not connection.channel and not use.settings.get("channel"):
                 yield Finding.bad(_NEEDS_CHANNEL, "give channel, here or in the connection", use=use.place)
 
+    async def is_reached(self, connection: SlackConnection, resource: WebClient) -> bool:
+        """Somebody listens there, or at the proxy; nothing is sent."""
+        return await resource.is_listening(connection.webhook_url.get_secret_value() or connection.api_url)
+
     async def run(self, settings: SlackSettings, context: Context) -> Mapping[str, Any]:
         """Posts once. Output: ts, channel."""
         url, headers, message = _request(settings, context.connection)

@@ -42,7 +42,7 @@ class SmtpPool:
             if client.is_connected and now - since < _IDLE_SECONDS:
                 return client
             client.close()
-        return await self._connect()
+        return await self.connect()
 
     def give(self, client: aiosmtplib.SMTP) -> None:
         if client.is_connected:
@@ -60,7 +60,8 @@ class SmtpPool:
             except (aiosmtplib.SMTPException, OSError):
                 client.close()
 
-    async def _connect(self) -> aiosmtplib.SMTP:
+    async def connect(self) -> aiosmtplib.SMTP:
+        """A new one, greeted and logged in. Raises Retry, Reject and OSError."""
         s, where = self._settings, f"{self._settings.host}:{self._settings.port}"
         client = aiosmtplib.SMTP(
             hostname=s.host,

@@ -28,15 +28,15 @@ class OwnServer:
         """`fast` breaks off every session; `immediate` is a crash."""
         self._ctl("-m", mode, "stop")
 
-    def start(self) -> None:
-        """Again, as it was started before."""
+    def start(self, options: str = "") -> None:
+        """Again, as it was started before, with further options."""
         folder = dict(parse_qsl(urlsplit(self.url).query))["host"]
-        self._ctl("-o", f'-h "" -k {folder}', "-l", str(self._server.log), "start")
+        self._ctl("-o", f'-h "" -k {folder} {options}', "-l", str(self._server.log), "start")
 
-    def restart(self, mode: str = "fast") -> None:
-        """Stops and starts."""
+    def restart(self, mode: str = "fast", options: str = "") -> None:
+        """Stops and starts, with further options."""
         self.stop(mode)
-        self.start()
+        self.start(options)
 
     def statements(self) -> int:
         """How many statements are in the log; they are logged where `log_statement` says so."""

@@ -36,6 +36,7 @@ from gateway.core.routing import RouteTable
 from gateway.core.tasks import background
 from gateway.core.tracing import Tracer
 from gateway.delivery.fetch import Fetcher, StripeFetcher
+from gateway.delivery.recovery import Recovery
 from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.retention import Retention
 from gateway.delivery.stripe_writes import StripeWriters, StripeWrites
@@ -123,6 +124,7 @@ class Gateway:
             tracer=self.tracer,
             writers=options.writers or StripeWrites(self.apis),
         )
+        self.recovery = Recovery(self.worker.connections, self.live.in_force, self.resources, log)
         if isinstance(store, EncodedStore):
             store.on_damaged = self._damaged
         self.retention = Retention(store, lambda: self.live.config.settings.store, log)
@@ -145,6 +147,7 @@ class Gateway:
             _closed_by(self._stop_tracing),
             background(self.alerts.run, "gateway-alerts", self.alerts.stop),
             background(self.worker.run, "gateway-worker", self._drain),
+            background(self.recovery.run, "gateway-recovery"),
             background(self.retention.run, "gateway-retention"),
             self._console(),
             background(self.rejections.run, "gateway-rejections", self.rejections.stop),

@@ -73,6 +73,7 @@ class AttemptResult:
     ending: Outcome
     pause_seconds: float | None = None  # asked for by the destination; infinite: until a person resumes
     is_failure: bool = False  # of the connection: a Retry that is, a timeout or a network error of the action
+    is_unreached: bool = False  # the connection's destination was away
 
 
 def _is_cancelled() -> bool:
@@ -331,7 +332,7 @@ class _Run:
         wait = next_wait(retry, self._delivery.attempts, self._context.rng, error.after_seconds)
         if wait is None:
             last = f"{error.message} (attempt {self._delivery.attempts} of {retry.attempts}, the last)"
-            return AttemptResult(self._dead(last), pause, error.is_of_connection)
+            return AttemptResult(self._dead(last), pause, error.is_of_connection, error.is_unreached)
         attempt = self._attempt(AttemptOutcome.RETRY, error.message)
         reason = until_reached(self._use.connection) if error.is_unreached and self._use.connection else None
         next_at = self._context.now() + timedelta(seconds=wait)
@@ -339,7 +340,7 @@ class _Run:
             reason, wait = closed.reason, wait + closed.wait_seconds
         wait = min(wait, max(0.0, self._left_seconds))  # then it has expired, and what needs that to fail runs
         ending = Finish(DeliveryState.PENDING, attempt, reason, wait, rendered=self._kept)
-        return AttemptResult(ending, pause, error.is_of_connection)
+        return AttemptResult(ending, pause, error.is_of_connection, error.is_unreached)
 
     def redacted(self) -> Masker:
         """Hides what accounts redact of the events that it brings and of what was fetched."""

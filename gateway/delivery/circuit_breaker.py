@@ -1,7 +1,8 @@
 """When a connection is paused, probed and trusted again: decisions over records, without I/O.
 
 A connection that fails so many times in a row is paused: its deliveries wait and are charged no attempt. When the pause
-is over one of them probes: if it gets through the connection works again, else the next pause is longer.
+is over one of them probes: if it gets through the connection works again, else the next pause is longer. The pause ends
+before that where the gateway itself sees that a destination which was away is there again (`recovery`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from gateway.plugin import BreakerSettings
 
 LONGEST_GROWTH = 32  # doublings; beyond them every sane pause has reached its maximum
 DEFAULT = BreakerSettings()
+NOT_REACHED = "not reached: "  # begins the reason of a pause whose last failure was so
+ASKED = "the destination asked for it: "
 
 
 class Health(StrEnum):
@@ -34,6 +37,7 @@ class Evidence:
     health: Health
     pause_seconds: float | None = None  # asked for by the destination; infinite: until a person resumes
     error: str | None = None
+    is_unreached: bool = False  # the destination was away, or took nothing from anybody
 
 
 def evidence_of(delivery_id: str, ended: AttemptResult) -> Evidence:
@@ -49,7 +53,8 @@ def evidence_of(delivery_id: str, ended: AttemptResult) -> Evidence:
         health = Health.FAILS
     elif attempt is not None and attempt.outcome is AttemptOutcome.SUCCEEDED:
         health = Health.WORKS
-    return Evidence(delivery_id, health, ended.pause_seconds, attempt.error if attempt is not None else None)
+    error = attempt.error if attempt is not None else None
+    return Evidence(delivery_id, health, ended.pause_seconds, error, ended.is_unreached)
 
 
 def weigh(
@@ -69,20 +74,15 @@ def weigh(
     if status.state is not ConnectionState.WORKING:
         return None  # begun before the pause: the probe will tell
     if evidence.health is Health.WORKS:
-        return ConnectionChange(ConnectionState.WORKING) if status.failures else None
+        return ConnectionChange(ConnectionState.WORKING) if status.failures or status.pauses else None
     if evidence.health is Health.UNKNOWN or settings is None:
         return None
     failures = status.failures + 1
     if failures < settings.failures:
-        return ConnectionChange(ConnectionState.WORKING, failures=failures, failed_delivery=evidence.delivery_id)
-    return ConnectionChange(
-        ConnectionState.PAUSED,
-        min(settings.pause, settings.max),
-        f"{failures} failures in a row, the last: {evidence.error}",
-        failures=failures,
-        pauses=1,
-        failed_delivery=evidence.delivery_id,
-    )
+        return ConnectionChange(
+            ConnectionState.WORKING, failures=failures, pauses=status.pauses, failed_delivery=evidence.delivery_id
+        )
+    return _longer(status, evidence, settings)
 
 
 def _asked(status: ConnectionStatus, evidence: Evidence, seconds: float) -> ConnectionChange | None:
@@ -95,7 +95,7 @@ def _asked(status: ConnectionStatus, evidence: Evidence, seconds: float) -> Conn
     return ConnectionChange(
         ConnectionState.PAUSED,
         None if is_endless else seconds,
-        f"the destination asked for it: {evidence.error}",
+        f"{ASKED}{evidence.error}",
         failures=status.failures + 1,
         pauses=status.pauses,
         failed_delivery=evidence.delivery_id,
@@ -103,8 +103,8 @@ def _asked(status: ConnectionStatus, evidence: Evidence, seconds: float) -> Conn
 
 
 def _longer(status: ConnectionStatus, evidence: Evidence, settings: BreakerSettings) -> ConnectionChange:
-    """The pause after a probe that failed. It grows unless the same delivery has failed again, whose own fault it may
-    be: one bad delivery must not keep the others waiting ever longer.
+    """The first pause, or the one after a probe that failed. It grows unless the same delivery has failed again, whose
+    own fault it may be: one bad delivery must not keep the others waiting ever longer.
     """
     pauses = status.pauses + (evidence.delivery_id != status.failed_delivery)
     seconds = settings.pause * 2.0 ** min(max(pauses, 1) - 1, LONGEST_GROWTH)
@@ -112,7 +112,7 @@ def _longer(status: ConnectionStatus, evidence: Evidence, settings: BreakerSetti
     return ConnectionChange(
         ConnectionState.PAUSED,
         min(seconds, settings.max),
-        f"{failures} failures in a row, the last: {evidence.error}",
+        f"{NOT_REACHED if evidence.is_unreached else ''}{failures} failures in a row, the last: {evidence.error}",
         failures=failures,
         pauses=max(pauses, 1),
         failed_delivery=evidence.delivery_id,
@@ -129,6 +129,25 @@ def probe(status: ConnectionStatus, within_seconds: float) -> ConnectionChange:
         pauses=status.pauses,
         failed_delivery=status.failed_delivery,
     )
+
+
+def waits_for_destination(status: ConnectionStatus) -> bool:
+    """Whether a connection rests because it failed: not by a person's word, and not at its destination's."""
+    if status.state is ConnectionState.WORKING or status.left_seconds is None:
+        return False
+    return not (status.reason or "").startswith(ASKED)
+
+
+def was_unreached(status: ConnectionStatus) -> bool:
+    """Whether the destination was away when it was last tried."""
+    return (status.reason or "").startswith(NOT_REACHED)
+
+
+def reached_again(status: ConnectionStatus, settings: BreakerSettings) -> ConnectionChange:
+    """The end of a pause because the destination is there again. The next failure pauses it anew, and for longer, until
+    a delivery has got through.
+    """
+    return ConnectionChange(ConnectionState.WORKING, failures=settings.failures - 1, pauses=status.pauses)
 
 
 def paused_by_hand(status: ConnectionStatus, reason: str) -> ConnectionChange:

@@ -20,7 +20,7 @@ from gateway.core.model import (
     route_status_name,
     status_route,
 )
-from gateway.delivery.circuit_breaker import Evidence, probe, weigh
+from gateway.delivery.circuit_breaker import Evidence, probe, reached_again, waits_for_destination, weigh
 from gateway.plugin import BreakerSettings
 from gateway.store.protocol import Store
 
@@ -128,6 +128,10 @@ class Connections:
         held = self._own_probe(status)
         return held is not None and held.delivery_id == delivery_id
 
+    def at_rest(self) -> list[ConnectionStatus]:
+        """Those that are paused or probed because they failed, as last seen."""
+        return [self.status(name) for name, seen in (self._seen or {}).items() if waits_for_destination(seen.status)]
+
     # -- what others did --------------------------------------------------------------------------------------
 
     def announce(self) -> None:
@@ -196,6 +200,14 @@ class Connections:
             changed = await self._change(name, decide)
             if changed is not None:
                 self._probes[name] = _Probe(changed.version)
+
+    async def reached(self, seen: ConnectionStatus, settings: BreakerSettings) -> bool:
+        """Ends a pause because the destination is there again; False where it has changed since. Raises StoreError."""
+
+        def decide(status: ConnectionStatus) -> ConnectionChange | None:
+            return reached_again(status, settings) if status.version == seen.version else None
+
+        return await self._change(seen.name, decide) is not None
 
     async def keep_probes(self) -> None:
         """Keeps the right to probe while a probe is under way. Raises StoreError."""

@@ -83,7 +83,7 @@ class Worker:
         self._log = log
         self._observer = observer
         self._tracer = tracer
-        self._connections = Connections(store, log, connection_observer)
+        self.connections = Connections(store, log, connection_observer)
         self._groups = Groups(config)
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts: dict[str, asyncio.Task[None]] = {}  # by delivery id, until they end; then comes recording
@@ -103,7 +103,7 @@ class Worker:
 
     def status(self, connection: str) -> ConnectionStatus:
         """How a connection stands, as last seen."""
-        return self._connections.status(connection)
+        return self.connections.status(connection)
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -127,7 +127,7 @@ class Worker:
             await asyncio.wait((work, room), return_when=asyncio.FIRST_COMPLETED, timeout=seconds)
             if work.done():
                 self._is_news = True
-                self._connections.announce()
+                self.connections.announce()
         finally:
             await cancel(work, room)
         self._wake.clear()
@@ -151,11 +151,11 @@ class Worker:
         """Claims what there is room for and starts it. Seconds to sleep; 0: look again at once."""
         await self._look()
         if self._with_work or self._groups.has_ready():
-            await self._connections.refresh()
+            await self.connections.refresh()
         wanted: dict[Lane, int] = {}
         rates: list[SharedRate] = []
         for group, owed in self._with_work.values():
-            lanes = self._connections.running_lanes(owed)
+            lanes = self.connections.running_lanes(owed)
             shares = group.limit.turns.share(lanes, await self._room(group)) if lanes else {}
             wanted |= shares
             if shares and group.connection is not None and group.limit.rate is not None:
@@ -174,10 +174,10 @@ class Worker:
     async def _room(self, group: Group) -> int:
         """How many more of a group may be claimed: on a connection that is probed one, on a paused one none."""
         room = group.limit.room(time.monotonic())
-        if group.connection is None or self._connections.is_working(group.connection):
+        if group.connection is None or self.connections.is_working(group.connection):
             return room
-        await self._connections.try_probe(group.connection)
-        return min(room, int(self._connections.wants_probe(group.connection)))
+        await self.connections.try_probe(group.connection)
+        return min(room, int(self.connections.wants_probe(group.connection)))
 
     def _take(self, wanted: Mapping[Lane, int], claims: list[Claim], asked_at: float) -> None:
         """Takes in what was claimed and starts it."""
@@ -186,8 +186,8 @@ class Worker:
             group = self._groups.of(claim.delivery.lane)
             counts[claim.delivery.lane] += 1
             self._leases.add(claim, asked_at)
-            if group.connection is not None and self._connections.wants_probe(group.connection):
-                self._connections.begin_probe(group.connection, claim.delivery.id)
+            if group.connection is not None and self.connections.wants_probe(group.connection):
+                self.connections.begin_probe(group.connection, claim.delivery.id)
             group.ready.append(claim)
         taken: dict[str, int] = {}
         for lane, count in counts.items():
@@ -212,16 +212,16 @@ class Worker:
         waits = [self._next_look()]
         now = time.monotonic()
         is_full = False
-        if (self._with_work or self._groups.has_ready()) and (looks_in := self._connections.looks_in()) is not None:
+        if (self._with_work or self._groups.has_ready()) and (looks_in := self.connections.looks_in()) is not None:
             waits.append(looks_in)  # a pause may be over then, or have begun
         for group, lanes in self._with_work.values():
-            if not self._connections.running_lanes(lanes):
+            if not self.connections.running_lanes(lanes):
                 continue
-            if group.connection is None or self._connections.is_working(group.connection):
+            if group.connection is None or self.connections.is_working(group.connection):
                 opens_in = group.limit.opens_in(now)
                 is_full = is_full or opens_in is None
             else:
-                opens_in = self._connections.opens_in(group.connection)
+                opens_in = self.connections.opens_in(group.connection)
             waits += [] if opens_in is None else [opens_in]
         if is_full and await within(FULL_SECONDS, self._wake):
             self._wake.clear()
@@ -232,10 +232,10 @@ class Worker:
 
     def _start(self, group: Group) -> None:
         """Runs ready claims as far as the group's concurrency allows; those of a paused connection are handed back."""
-        if group.connection is not None and self._connections.is_in_doubt(group.connection):
+        if group.connection is not None and self.connections.is_in_doubt(group.connection):
             return
         while group.ready and not self._draining and group.running < group.limit.concurrency:
-            if not self._connections.may_start(group.connection, group.ready[0].delivery):
+            if not self.connections.may_start(group.connection, group.ready[0].delivery):
                 return
             claim = group.ready.popleft()
             if self._leases.is_lost(claim.delivery.id):  # this gateway was paused: another may have it by now
@@ -251,7 +251,7 @@ class Worker:
 
     async def _hand_back_paused(self, group: Group) -> None:
         """Hands back what was claimed before its connection or route was paused: it keeps its place, at no attempt."""
-        paused = [claim for claim in group.ready if not self._connections.may_start(group.connection, claim.delivery)]
+        paused = [claim for claim in group.ready if not self.connections.may_start(group.connection, claim.delivery)]
         for claim in paused:
             group.ready.remove(claim)
         await asyncio.gather(*(self._hand_back(group, claim) for claim in paused))
@@ -261,7 +261,7 @@ class Worker:
     async def _hand_back(self, group: Group, claim: Claim) -> None:
         await self._put(claim, Released())
         if group.connection is not None:
-            self._connections.end_probe(group.connection, claim.delivery.id)
+            self.connections.end_probe(group.connection, claim.delivery.id)
         self._give_back(group, claim, None)
 
     def _give_back(self, group: Group, claim: Claim, seconds: float | None) -> None:
@@ -306,7 +306,7 @@ class Worker:
         if trace is not None:
             trace.ended(ended.ending)
         if group.connection is not None:
-            await self._connections.report(group.connection, evidence_of(claim.delivery.id, ended), group.breaker)
+            await self.connections.report(group.connection, evidence_of(claim.delivery.id, ended), group.breaker)
         if not self._draining:
             self._start(group)
         try:
@@ -369,7 +369,7 @@ class Worker:
             lost: set[str] = set()
             try:
                 async with asyncio.timeout(RENEW_SECONDS):
-                    await self._connections.keep_probes()
+                    await self.connections.keep_probes()
                     lost = await self._leases.renew()
             except (StoreError, TimeoutError) as error:
                 self._log.error("delivery.renew_failed", error=str(error) or "the store does not answer")

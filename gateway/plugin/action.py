@@ -202,6 +202,14 @@ class Action(Generic[S]):
         """
         return None
 
+    async def is_reached(self, connection: Any, resource: Any) -> bool:
+        """Whether the destination is there and takes what is brought, as far as that shows without a delivery; asked
+        every few seconds, for 4 s at most, while a connection rests whose destination was away. `resource` is what
+        `open` returned. Changes nothing and sends nothing that a person would see; what it raises means no. Left out:
+        only a delivery can tell.
+        """
+        return False
+
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
         """For `gateway doctor`: looks whether what `run` needs is there; changes nothing, sends nothing that a person
         would see. An async generator that yields findings; called once for each connection, also for one that no route

@@ -26,6 +26,7 @@ __all__ = [
     "DATABASE_FIX",
     "DatabaseFailure",
     "answering",
+    "answers",
     "failure_of",
     "missing_file",
     "open_engine",
@@ -36,6 +37,8 @@ DATABASE_FIX = "look at the connection's url, the rights of its user, and whethe
 _CONNECT_SECONDS = 10.0
 _SQLITE_BUSY_MS = 5000
 _CLIENT_FOUND_ROWS = 2  # of MySQL's protocol
+# what tells whether a session could write: PostgreSQL's answer, as libpq's target_session_attrs asks it; MySQL refuses
+_WRITABLE = {"postgresql": "SHOW transaction_read_only", "mysql": "START TRANSACTION READ WRITE"}
 _NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MySQL"}
 # libpq's parameters that asyncpg would send to the server, which refuses them
 _LIBPQ_ONLY = frozenset(
@@ -197,6 +200,19 @@ def missing_file(engine: AsyncEngine) -> Path | None:
     """The file of an SQLite database that is not there yet: connecting would make it. None: there is one to ask."""
     file = Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
     return file if file is not None and not file.exists() else None
+
+
+async def answers(engine: AsyncEngine, *, is_writing: bool) -> bool:
+    """Whether a database gives a session, which could write where `is_writing`. Changes nothing."""
+    ask = _WRITABLE.get(engine.dialect.name, "SELECT 1") if is_writing else "SELECT 1"
+    try:
+        async with engine.connect() as connection:  # SQLite's transaction begins as one that writes
+            answer = await connection.exec_driver_sql(ask)
+            if is_read_only := answer.returns_rows and answer.scalar() == "on":
+                await connection.invalidate()  # the next session may lead to another server
+            return not is_read_only
+    except Exception:  # a driver may raise anything
+        return False
 
 
 async def answering(engine: AsyncEngine, url: str) -> Finding:

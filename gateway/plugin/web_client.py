@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -88,6 +89,21 @@ class WebClient:
         for address in addresses:
             if (reason := why_refused(address, self._connection.reachable)) is not None:
                 raise AddressRefused(reason)
+
+    async def is_listening(self, url: str) -> bool:
+        """Whether somebody takes connections at a URL, or at the proxy that leads there. Sends nothing. Raises
+        OSError.
+        """
+        parts = urlsplit(proxy_for(self._connection, url) or url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        loop = asyncio.get_running_loop()
+        for family, kind, protocol, _, address in await loop.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM):
+            if why_refused(str(address[0]), self._connection.reachable) is None:
+                with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as tried:
+                    tried.setblocking(False)
+                    await loop.sock_connect(tried, address)
+                    return True
+        return False
 
     async def close(self) -> None:
         """Closes every connection."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 from actions.db_execute import DbExecute
 from actions.db_query import DbQuery
 from actions.db_upsert import DbUpsert
-from gateway.core.model import DeliveryFilter, DeliveryState, until_reached
+from gateway.core.model import ConnectionState, DeliveryFilter, DeliveryState, until_reached
 from gateway.plugin import DatabaseConnection, Finding
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event, probe_action
@@ -24,6 +26,7 @@ from tests.contract.actions.running import opened
 from tests.contract.actions.test_db_upsert import ON_MARIADB, ON_POSTGRESQL, connection_to, sql
 from tests.integration.live_gateway import SECRET, live_gateway
 from tests.integration.test_postgres_faults import pgbouncer, reached
+from tests.postgres_server import OwnServer
 from tests.waiting import until
 
 HARD = "Xk29/fj?s8#3h@f:K%41+ 9"  # each of them means something in a URL
@@ -182,15 +185,16 @@ async def test_all_is_written_soon_after_a_read_only_postgresql_takes_writes_aga
     assert await written_after(above, given, read_only=f"{alter} on", writable=f"{alter} off") == 41
 
 
+QUICK = ", concurrency: 1, breaker: {failures: 2, pause: 500ms, max: 500ms}"
 ORDERS = """\
 version: 1
 server: {{listen: "127.0.0.1:0"}}
 admin: {{listen: "127.0.0.1:0"}}
-defaults: {{retry: {{first: 1h, attempts: 3}}, timeout: 800ms}}
+defaults: {{retry: {{first: 1h, attempts: 3}}, timeout: 2s}}
 accounts:
   acme: {{signing_secrets: [{secret}]}}
 connections:
-  shop: {{type: database, url: "{url}", concurrency: 1, breaker: {{failures: 2, pause: 500ms, max: 500ms}}}}
+  shop: {{type: database, url: "{url}"{limits}}}
 routes:
   keep:
     events: [invoice.paid]
@@ -207,7 +211,7 @@ async def test_after_a_long_failover_what_waits_for_an_hour_is_written_once_the_
     alter = f'ALTER DATABASE "{urlsplit(postgresql_url).path[1:]}" SET default_transaction_read_only ='
     await sql(above, "CREATE TABLE t (id text PRIMARY KEY)")
     await sql(above, f"{alter} on")
-    async with live_gateway(tmp_path, ORDERS.format(secret=SECRET, url=postgresql_url)) as gateway:
+    async with live_gateway(tmp_path, ORDERS.format(secret=SECRET, url=postgresql_url, limits=QUICK)) as gateway:
         for _ in range(6):
             assert await gateway.post(make_event("invoice.paid")) == 200
         store = SqliteStore(tmp_path / "data/gateway.db")
@@ -222,6 +226,48 @@ async def test_after_a_long_failover_what_waits_for_an_hour_is_written_once_the_
         await sql(above, f"{alter} off")
         assert (await gateway.finished())["save"].state is DeliveryState.SUCCEEDED
     assert await sql(above, "SELECT count(*) FROM t") == [(6,)]
+
+
+def away(server: OwnServer) -> Callable[[], Awaitable[None]]:
+    """Stops a server; what starts it again."""
+    server.stop()
+    return partial(asyncio.to_thread, server.start)
+
+
+def read_only(server: OwnServer) -> Callable[[], Awaitable[None]]:
+    """As a standby is, for everybody's new sessions; what has it take writes again."""
+    server.restart(options="-c default_transaction_read_only=on")
+    return partial(asyncio.to_thread, server.restart)
+
+
+@ON_POSTGRESQL
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", [away, read_only])
+async def test_by_the_breakers_defaults_all_is_written_soon_after_the_database_can_write_again(
+    tmp_path: Path, fault: Callable[[OwnServer], Callable[[], Awaitable[None]]]
+) -> None:
+    with OwnServer() as server:
+        await sql(server.url, "CREATE TABLE t (id text PRIMARY KEY)")
+        end = await asyncio.to_thread(fault, server)
+        async with live_gateway(tmp_path, ORDERS.format(secret=SECRET, url=server.url, limits="")) as gateway:
+            for _ in range(12):
+                assert await gateway.post(make_event("invoice.paid")) == 200
+            inbox = SqliteStore(tmp_path / "data/gateway.db")
+            await inbox.attach()
+
+            async def is_paused() -> bool:
+                status = (await inbox.connections()).get("shop")
+                return status is not None and status.state is ConnectionState.PAUSED
+
+            await until(is_paused)
+            await inbox.close()
+            await end()
+            started = time.monotonic()
+            assert (await gateway.finished())["save"].state is DeliveryState.SUCCEEDED
+            assert (
+                time.monotonic() - started < 20
+            )  # of its own, the pause would end after thirty, retries after an hour
+        assert await sql(server.url, "SELECT count(*) FROM t") == [(12,)]
 
 
 @ON_MARIADB

@@ -20,7 +20,17 @@ from gateway.core.model import (
     Released,
 )
 from gateway.delivery.attempt import AttemptResult
-from gateway.delivery.circuit_breaker import Evidence, Health, evidence_of, probe, weigh
+from gateway.delivery.circuit_breaker import (
+    Evidence,
+    Health,
+    evidence_of,
+    paused_by_hand,
+    probe,
+    reached_again,
+    waits_for_destination,
+    was_unreached,
+    weigh,
+)
 from gateway.plugin import BreakerSettings
 
 SETTINGS = BreakerSettings(failures=3, pause=30.0, max=100.0)
@@ -152,3 +162,37 @@ def test_gone_pauses_until_a_person_resumes_and_nothing_shortens_it() -> None:
     assert (status.state, status.left_seconds) == (ConnectionState.PAUSED, None)
     for evidence in (gone, replace(FAILED, pause_seconds=5), FAILED, WORKED):
         assert weigh(status, evidence, SETTINGS, is_probe=False) is None
+
+
+def test_a_pause_whose_last_failure_did_not_reach_the_destination_says_so() -> None:
+    status = after(
+        fail(fail(NEW)), weigh(fail(fail(NEW)), replace(FAILED, is_unreached=True), SETTINGS, is_probe=False)
+    )
+    assert status.reason == "not reached: 3 failures in a row, the last: answered 503"
+    assert was_unreached(status)
+    assert was_unreached(probing(status))
+    assert not was_unreached(PAUSED)
+
+
+def test_where_a_look_has_ended_the_pause_the_next_failure_begins_a_longer_one() -> None:
+    status = after(PAUSED, reached_again(PAUSED, SETTINGS))
+    assert status.state is ConnectionState.WORKING
+    again = fail(status)  # the very delivery that failed before
+    assert (again.state, again.left_seconds, again.pauses) == (ConnectionState.PAUSED, 60, 2)
+
+
+def test_a_success_after_that_begins_all_counts_anew() -> None:
+    for settings in (SETTINGS, replace_failures(1)):
+        status = after(PAUSED, reached_again(PAUSED, settings))
+        assert weigh(status, WORKED, settings, is_probe=False) == ConnectionChange(ConnectionState.WORKING)
+
+
+def replace_failures(failures: int) -> BreakerSettings:
+    return SETTINGS.model_copy(update={"failures": failures})
+
+
+def test_only_a_pause_of_the_breakers_own_waits_for_the_destination() -> None:
+    asked = after(NEW, weigh(NEW, replace(FAILED, pause_seconds=120), SETTINGS, is_probe=False))
+    by_hand = after(PAUSED, paused_by_hand(PAUSED, "paused by a person"))
+    resting = {"paused": PAUSED, "probing": probing(PAUSED), "asked": asked, "by hand": by_hand, "working": fail(NEW)}
+    assert [name for name, status in resting.items() if waits_for_destination(status)] == ["paused", "probing"]
