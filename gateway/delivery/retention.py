@@ -35,12 +35,14 @@ class Retention:
         *,
         rng: Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._settings = settings
         self._log = log
         self._rng = rng or Random()  # noqa: S311 - spreads runs, guards nothing
         self._sleep = sleep
+        self._monotonic = monotonic
 
     async def run(self) -> None:
         """Purges once an hour. A store that is away is told to the log; the next run begins where it can."""
@@ -55,12 +57,12 @@ class Retention:
     async def purge(self) -> None:
         """One whole run, told in one line of the log. Raises StoreError."""
         settings = self._settings()
-        start = time.monotonic()
+        start = self._monotonic()
         events = deliveries = attempts = 0
         cursor: int | None = 0
         limit = FIRST_EVENTS
         while cursor is not None:
-            asked_at = time.monotonic()
+            asked_at = self._monotonic()
             step = await self._store.purge(
                 retention_seconds=settings.retention,
                 dead_retention_seconds=settings.dead_retention,
@@ -71,14 +73,14 @@ class Retention:
             cursor = step.cursor
             limit = next_limit(step)
             if cursor is not None:
-                took = time.monotonic() - asked_at
+                took = self._monotonic() - asked_at
                 await self._sleep(min(LONGEST_REST_SECONDS, max(REST_SECONDS, (took - QUICK_SECONDS) * PATIENCE)))
         self._log.info(
             "retention.purged",
             events=events,
             deliveries=deliveries,
             attempts=attempts,
-            seconds=round(time.monotonic() - start, 1),
+            seconds=round(self._monotonic() - start, 1),
         )
 
 

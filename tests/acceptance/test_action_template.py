@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("action_template")  # one worker, so installed once
+
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "examples" / "action-template"
 

@@ -18,7 +18,7 @@ from gateway.testing import make_event
 from tests.acceptance.console import OPERATOR, PHONE, Console, chromium, sign_in
 from tests.cli import CommandLine, Ran
 
-pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("console-buttons"), pytest.mark.timeout(600), pytest.mark.slow]
 
 HOSTILE = "</pre></code><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">{{ 7*7 }}"
 TURNED = "abc\u202egnp.exe שלום \x1b[31mred\x1b[0m \x07"

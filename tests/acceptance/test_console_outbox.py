@@ -17,7 +17,7 @@ from tests.acceptance.console import DESKTOP, SCREENSHOTS, chromium, complaints
 from tests.acceptance.harness import ROOT, free_port
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.xdist_group("console"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 CONFIG = """\
 version: 1

@@ -19,14 +19,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.acceptance.harness import ROOT, answers, free_port, post
 from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
 from tests.waiting import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.xdist_group("package"), pytest.mark.slow]  # one worker, so built and installed once
 
 PYTHON = os.environ.get("GATEWAY_TEST_PYTHON", sys.executable)
 
@@ -153,6 +151,9 @@ def _has_orders(shop: Path) -> bool:
 
 
 def test_the_bill_of_materials_names_every_pinned_package_with_its_hashes(tmp_path: Path) -> None:
+    from cyclonedx.schema import SchemaVersion  # takes seconds, which the collection of every worker would wait for
+    from cyclonedx.validation.json import JsonStrictValidator
+
     out = tmp_path / "sbom.json"
     subprocess.run(["make", "-s", "sbom", f"SBOM={out}"], cwd=ROOT, check=True, capture_output=True)
     text = out.read_text()

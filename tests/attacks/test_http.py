@@ -16,6 +16,8 @@ import pytest
 from gateway.testing import make_event
 from tests.attacks.conftest import Target, request, statuses
 
+pytestmark = pytest.mark.xdist_group("attacks-http")  # one worker, so one gateway
+
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 SMUGGLED = request()
 

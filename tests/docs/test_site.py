@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.xdist_group("site")  # one worker, so built once
+
 ROOT = Path(__file__).parents[2]
 
 
