@@ -12,7 +12,9 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 dev: $(VENV)/.installed
 	@$(BIN)/gateway dev
 
-test: $(VENV)/.installed-test lint types unit
+# The types are looked at beside the first tests.
+test: $(VENV)/.installed-test lint
+	@$(MAKE) --no-print-directory -j2 types unit
 
 quick: $(VENV)/.installed-test
 	$(PYTEST) -m quick tests/unit tests/contract

@@ -36,8 +36,8 @@ QUICK = (Path(__file__).parent / "unit", Path(__file__).parent / "contract")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: tests also wait for servers and clocks."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are processors: tests also wait for servers and clocks."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
