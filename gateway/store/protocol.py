@@ -23,8 +23,9 @@ blocks again those that were dry because of it.
 
 *Later.* A delivery with `waits_until` is not due before, also where what it needs is done earlier, and whatever becomes
 of the clock. One with an `until_key` is cancelled by the first event that `ends` that key and happened after its own
-event (a later `created`; in the same second, a later arrival), whichever of the two is added first: in the transaction
-of the later add, where it is blocked or pending then; where it runs, as soon as it would be tried again.
+event (a later `created`; in the same second, a later arrival), whichever of the two is added first: from the
+transaction of the later add on it is claimed no more, where it is blocked or pending then; where it runs, it is
+cancelled as soon as it would be tried again. Of many, that transaction cancels some, and each `due` some of the others.
 
 *Memory.* An event's id is known, and a `once_key` that was done is honoured, for at least REMEMBERED_SECONDS, also
 after `purge` has removed all else of it.

@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.core.model import DONE, WAITS, Delivery, DeliveryFilter, Event, PlannedDelivery, Rekeyed, Released
+from gateway.core.model import (
+    DONE,
+    WAITS,
+    Delivery,
+    DeliveryFilter,
+    Event,
+    Lane,
+    PlannedDelivery,
+    Refusal,
+    Rekeyed,
+    Released,
+)
 from gateway.store.protocol import Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all, later, owed, states
@@ -276,3 +287,57 @@ async def test_what_cancels_is_forgotten_with_the_ids(store: Store, clock: Clock
         cursor = (await store.purge(retention_seconds=DAY, dead_retention_seconds=None, cursor=cursor)).cursor
     await store.add(replace(an_event("evt_1"), created_at=at(clock, -45 * DAY)), [waiting(clock)])
     assert (await states(store))["evt_1/remind"] == "pending"
+
+
+# -- more than one transaction cancels ------------------------------------------------------------------------
+
+MANY = 600  # two steps, and a part of a third
+
+
+async def overtaken(store: Store, clock: Clock, days: float = 3) -> None:
+    """Many that wait, and the event that cancels them."""
+    await store.add(happened(an_event("evt_1"), clock), [waiting(clock, days)] * MANY)
+    await store.add(happened(an_event("evt_paid"), clock, 9, "cus_1"), [])
+
+
+async def test_an_event_that_cancels_many_is_answered_after_some_and_looking_for_work_cancels_the_rest(
+    place: Callable[[], Store], clock: Clock
+) -> None:
+    first = place()
+    await first.start()
+    await overtaken(first, clock)
+    assert 0 < (await first.counts())["pending"] < MANY
+    await first.close()
+    store = place()  # restarted
+    await store.start()
+    steps = 0
+    while (await store.due()).next_in_seconds == 0.0:
+        steps += 1
+    assert steps == 1  # of MANY, one was done at once, and the last leaves nothing
+    assert (await store.counts())["cancelled"] == MANY
+    await store.close()
+
+
+async def test_what_is_yet_to_be_cancelled_is_never_claimed(store: Store, clock: Clock) -> None:
+    await overtaken(store, clock, -1)
+    pending = (await store.counts())["pending"]
+    assert await store.claim({Lane("acme", "fulfil", "remind"): MANY}, lease_seconds=60) == []
+    assert pending > 0
+    assert (await store.counts())["cancelled"] == MANY
+
+
+async def test_an_event_since_then_is_not_held_up_by_them(store: Store, clock: Clock) -> None:
+    await overtaken(store, clock, -1)
+    await store.add(happened(an_event("evt_next"), clock, 20), [waiting(clock, -1)])
+    (claim,) = await store.claim({Lane("acme", "fulfil", "remind"): MANY}, lease_seconds=60)
+    assert claim.delivery.event_id == "evt_next"
+
+
+async def test_a_person_who_retries_one_that_is_yet_to_be_cancelled_has_it_run(store: Store, clock: Clock) -> None:
+    await overtaken(store, clock)
+    delivery = next(d for d in await store.deliveries(DeliveryFilter(), limit=9) if d.state.value == "pending")
+    assert isinstance(await store.answer(delivery.id, "anna", is_yes=True), Refusal)  # it is cancelled
+    other = next(d for d in await store.deliveries(DeliveryFilter(), limit=9) if d.state.value == "pending")
+    assert await store.retry([other.id]) == {other.id: DONE}
+    (claim,) = await store.claim({Lane("acme", "fulfil", "remind"): MANY}, lease_seconds=60)
+    assert claim.delivery.id == other.id

@@ -232,28 +232,63 @@ END
 $$;
 
 
--- Of deliveries that are not claimed, cancels those whose `until`, by one of these keys, names an event that happened after
--- their own: that has a later `created`, or in the same second came later. Under the buckets of these keys.
-CREATE OR REPLACE FUNCTION end_waiting(now_at bigint, keys text[]) RETURNS void LANGUAGE plpgsql AS $$
+-- Deliveries that are not claimed, and whose `until` names an event that happened after their own: that has a later
+-- `created`, or in the same second came later.
+CREATE OR REPLACE FUNCTION overtaken() RETURNS TABLE (seq bigint, until_key text, why text) LANGUAGE sql STABLE AS $$
+  SELECT d.seq, d.until_key, format('until: %s (%s) came first', u.event_id, u.event_type)
+  FROM deliveries d JOIN until_events u ON u.until_key = d.until_key JOIN events e ON e.seq = d.event_seq
+  WHERE d.state IN ('blocked', 'pending') AND (u.happened_at, u.event_seq) > (coalesce(e.created_at, e.received_at), e.seq)
+$$;
+
+
+-- Of these deliveries, cancels those that are overtaken. Returns them. Under the buckets of their keys.
+CREATE OR REPLACE FUNCTION end_overtaken(now_at bigint, seqs bigint[]) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
   gone record;
 BEGIN
-  FOR gone IN
-    WITH ended AS (
-      UPDATE deliveries d SET state = 'cancelled', held = false, finished_at = now_at, waits_until = NULL,
-        reason = format('until: %s (%s) came first', u.event_id, u.event_type)
-      FROM until_events u, events e
-      WHERE d.until_key = ANY (keys) AND u.until_key = d.until_key AND e.seq = d.event_seq
-        AND d.state IN ('blocked', 'pending')
-        AND (u.happened_at, u.event_seq) > (coalesce(e.created_at, e.received_at), e.seq)
-      RETURNING d.seq, d.event_seq, d.run_id, d.action, d.order_key, d.once_key
-    )
-    SELECT * FROM ended ORDER BY seq
-  LOOP
-    PERFORM lock_keys(ARRAY[gone.order_key, gone.once_key]);
-    PERFORM settle_dependents(now_at, ARRAY[gone.event_seq], ARRAY[gone.run_id], ARRAY[gone.action]);
-    PERFORM pass_turn(ARRAY[gone.order_key], ARRAY[gone.once_key], '{}');
-  END LOOP;
+  WITH ended AS (
+    UPDATE deliveries d SET state = 'cancelled', held = false, finished_at = now_at, waits_until = NULL, reason = o.why
+    FROM overtaken() o
+    WHERE o.seq = ANY (seqs) AND d.seq = o.seq AND d.state IN ('blocked', 'pending')
+    RETURNING d.seq, d.event_seq, d.run_id, d.action, d.has_dependents, d.order_key, d.once_key
+  )
+  SELECT array_agg(g.seq) AS seqs, array_agg(g.order_key) AS orders, array_agg(g.once_key) AS onces,
+    array_agg(g.event_seq ORDER BY g.seq) FILTER (WHERE g.has_dependents) AS events,
+    array_agg(g.run_id ORDER BY g.seq) FILTER (WHERE g.has_dependents) AS runs,
+    array_agg(g.action ORDER BY g.seq) FILTER (WHERE g.has_dependents) AS actions
+  INTO gone FROM ended g;
+  IF gone.seqs IS NULL THEN
+    RETURN '{}';
+  END IF;
+  IF gone.events IS NOT NULL THEN
+    PERFORM settle_dependents(now_at, gone.events, gone.runs, gone.actions);
+  END IF;
+  PERFORM pass_turn(array_remove(gone.orders, NULL), array_remove(gone.onces, NULL), '{}');
+  RETURN gone.seqs;
+END
+$$;
+
+
+-- Cancels what is overtaken by events of these keys, as much as a step takes. What is left is noted for end_left, and
+-- whoever claims it meanwhile, or revives it, finds it overtaken. Under the buckets of these keys.
+CREATE OR REPLACE FUNCTION end_waiting(now_at bigint, keys text[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  most CONSTANT integer := 256;
+  passed bigint[] := ARRAY(SELECT o.seq FROM overtaken() o WHERE o.until_key = ANY (keys) LIMIT most);
+BEGIN
+  IF passed <> '{}' THEN
+    PERFORM lock_keys(ARRAY(
+      SELECT unnest(ARRAY[d.order_key, d.once_key]) FROM deliveries d
+      WHERE d.seq = ANY (passed) AND d.state IN ('blocked', 'pending')
+    ));
+    PERFORM end_overtaken(now_at, passed);
+  END IF;
+  IF cardinality(passed) = most THEN
+    INSERT INTO notes (name, value, kept_at) SELECT 'until:' || g.key, '{}', now_at FROM unnest(keys) AS g(key)
+    ON CONFLICT (name) DO NOTHING;
+  ELSE
+    DELETE FROM notes n WHERE n.name = ANY (ARRAY(SELECT 'until:' || g.key FROM unnest(keys) AS g(key)));
+  END IF;
 END
 $$;
 
@@ -268,12 +303,33 @@ LANGUAGE sql AS $$
 $$;
 
 
--- The keys of `until` and, of what these would cancel, those that order it: what add and replay lock at once.
+-- The keys of `until` and, of what a step of end_waiting may cancel, those that order it: what is locked at once.
 CREATE OR REPLACE FUNCTION keys_to_end(untils text[]) RETURNS text[] LANGUAGE sql AS $$
   SELECT untils || ARRAY(
-    SELECT unnest(ARRAY[d.order_key, d.once_key]) FROM deliveries d
-    WHERE d.until_key = ANY (untils) AND d.state IN ('blocked', 'pending')
+    SELECT unnest(ARRAY[d.order_key, d.once_key]) FROM (
+      SELECT w.order_key, w.once_key FROM deliveries w
+      WHERE w.until_key = ANY (untils) AND w.state IN ('blocked', 'pending') LIMIT 256
+    ) d
   )
+$$;
+
+
+-- A step of what end_waiting has left of a key. Returns whether more is left; false where another gateway takes steps.
+CREATE OR REPLACE FUNCTION end_left(given_now bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  noted text;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(1734440825, 69) THEN
+    RETURN false;
+  END IF;
+  SELECT substr(n.name, 7) INTO noted FROM notes n WHERE n.name > 'until:' AND n.name < 'until;' ORDER BY n.name LIMIT 1;
+  IF noted IS NULL THEN
+    RETURN false;
+  END IF;
+  PERFORM lock_keys(array_remove(keys_to_end(ARRAY[noted]), NULL));
+  PERFORM end_waiting(now_ms(given_now), ARRAY[noted]);
+  RETURN EXISTS (SELECT FROM notes n WHERE n.name > 'until:' AND n.name < 'until;');
+END
 $$;
 
 
@@ -541,6 +597,7 @@ DECLARE
   their_onces text[] := '{}';
   taken bigint[] := '{}';
   with_keys integer := 0;  -- how many of `taken` have keys: the first ones
+  passed bigint[];  -- what events have overtaken, and is to be cancelled
   seen record;
   lane integer;
   bucket integer;
@@ -600,6 +657,16 @@ BEGIN
       );
     END IF;
   END LOOP;
+  passed := ARRAY(
+    SELECT d.seq FROM deliveries d WHERE d.seq = ANY (taken) AND d.state = 'pending' AND d.until_key IS NOT NULL
+  );
+  IF passed <> '{}' THEN
+    passed := end_overtaken(now_at, passed);
+    with_keys := cardinality(ARRAY(SELECT unnest(taken[:with_keys]) EXCEPT SELECT unnest(passed)));
+    taken := ARRAY(
+      SELECT t.seq FROM unnest(taken) WITH ORDINALITY AS t(seq, place) WHERE t.seq <> ALL (passed) ORDER BY t.place
+    );
+  END IF;
   UPDATE deliveries d SET state = 'running', token = new_token, lease_until = now_at + lease_ms, claimed_at = now_at,
     waits_until = NULL, attempts = d.attempts + 1, runs = d.runs + 1
   WHERE d.seq = ANY (taken) AND d.state = 'pending';
@@ -652,6 +719,7 @@ DECLARE
   orders text[];
   onces text[];
   untils text[];
+  passed bigint[];
   places bigint[];
   ended_events bigint[];
   ended_runs text[];
@@ -702,12 +770,11 @@ BEGIN
   IF orders <> '{}' OR onces <> '{}' THEN
     PERFORM pass_turn(orders, onces, '{}');
   END IF;
-  untils := ARRAY(
-    SELECT DISTINCT d.until_key FROM deliveries d
-    WHERE d.id = ANY (f_id) AND d.state = 'pending' AND d.until_key IS NOT NULL
+  passed := ARRAY(
+    SELECT d.seq FROM deliveries d WHERE d.id = ANY (f_id) AND d.state = 'pending' AND d.until_key IS NOT NULL
   );
-  IF untils <> '{}' THEN
-    PERFORM end_waiting(now_at, untils);
+  IF passed <> '{}' THEN
+    PERFORM end_overtaken(now_at, passed);
   END IF;
   RETURN ARRAY(SELECT coalesce(p.place = ANY (places), false) FROM generate_series(1, cardinality(f_id)) AS p(place))
     || (ended_events IS NOT NULL OR orders <> '{}' OR onces <> '{}' OR 'pending' = ANY (f_state));
@@ -746,7 +813,7 @@ BEGIN
     WHERE d.seq = ANY (mine) AND d.state = 'running';
     PERFORM pass_turn(orders, onces, '{}');
     IF untils <> '{}' THEN
-      PERFORM end_waiting(now_at, untils);
+      PERFORM end_overtaken(now_at, mine);
     END IF;
   END IF;
   -- Given while the clock was ahead: whoever holds it has time to renew it, and from a dead one it is taken in a minute.
@@ -867,6 +934,10 @@ BEGIN
   IF own IS NULL THEN
     RETURN false;
   END IF;
+  PERFORM end_overtaken(now_at, ARRAY(  -- it would stand for the others, and then be cancelled
+    SELECT f.seq FROM deliveries f
+    WHERE f.state = 'pending' AND f.order_key = key AND f.seq <> own AND f.until_key IS NOT NULL
+  ));
   SELECT least(max(m.came) + wait_ms, min(m.came) + max_ms) INTO opens_at FROM (
     SELECT CASE WHEN is_ahead(f.created_at, now_at) THEN now_at ELSE f.created_at END AS came
     FROM deliveries f WHERE f.state = 'pending' AND (f.order_key = key OR f.seq = own)
@@ -874,7 +945,7 @@ BEGIN
   IF opens_at > now_at THEN
     UPDATE deliveries f SET due_at = opens_at WHERE f.seq = own AND f.state = 'pending';
     PERFORM pass_turn(ARRAY[key], onces, hold_in_turn(ARRAY[own]));
-    PERFORM end_waiting(now_at, untils);
+    PERFORM end_overtaken(now_at, ARRAY[own]);
     RETURN true;
   END IF;
   SELECT f.seq, f.id INTO last FROM deliveries f JOIN events e ON e.seq = f.event_seq
@@ -894,7 +965,7 @@ BEGIN
   UPDATE deliveries f SET order_key = settled_key, due_at = now_at, held = false, reason = NULL
   WHERE f.seq = last.seq AND f.state = 'pending';
   PERFORM pass_turn(ARRAY[key, settled_key], onces, hold_in_turn(ARRAY[last.seq]));
-  PERFORM end_waiting(now_at, untils);
+  PERFORM end_overtaken(now_at, ARRAY[own]);
   RETURN true;
 END
 $$;
@@ -922,7 +993,7 @@ BEGIN
   WHERE f.id = of_id AND f.token = of_token AND f.state = 'running' RETURNING true INTO was_held;
   IF was_held THEN
     PERFORM pass_turn(orders, onces, '{}');
-    PERFORM end_waiting(now_at, untils);
+    PERFORM end_overtaken(now_at, ARRAY(SELECT f.seq FROM deliveries f WHERE f.id = of_id AND f.state = 'pending'));
   END IF;
   RETURN coalesce(was_held, false);
 END
@@ -941,6 +1012,9 @@ DECLARE
 BEGIN
   PERFORM lock_keys(ARRAY(
     SELECT unnest(ARRAY[f.order_key, f.once_key]) FROM deliveries f WHERE f.id = of_id
+  ));
+  PERFORM end_overtaken(now_at, ARRAY(
+    SELECT f.seq FROM deliveries f WHERE f.id = of_id AND f.until_key IS NOT NULL
   ));
   SELECT * INTO d FROM deliveries f WHERE f.id = of_id FOR UPDATE;
   IF d.seq IS NULL THEN
@@ -985,6 +1059,9 @@ DECLARE
 BEGIN
   PERFORM lock_keys(ARRAY(
     SELECT unnest(ARRAY[f.order_key, f.once_key]) FROM deliveries f WHERE f.id = ANY (ids)
+  ));
+  PERFORM end_overtaken(now_at, ARRAY(  -- a person insists: what was cancelled waits for no event any more
+    SELECT f.seq FROM deliveries f WHERE f.id = ANY (ids) AND f.until_key IS NOT NULL
   ));
   FOREACH wanted IN ARRAY ids LOOP
     SELECT * INTO d FROM deliveries f WHERE f.id = wanted FOR UPDATE;
@@ -1231,7 +1308,9 @@ BEGIN
   ));
   GET DIAGNOSTICS keys = ROW_COUNT;
   DELETE FROM until_events k WHERE k.until_key = ANY (ARRAY(
-    SELECT o.until_key FROM until_events o WHERE o.seen_at <= remembered ORDER BY o.seen_at LIMIT most
+    SELECT o.until_key FROM until_events o WHERE o.seen_at <= remembered
+      AND NOT EXISTS (SELECT FROM notes n WHERE n.name = 'until:' || o.until_key)
+    ORDER BY o.seen_at LIMIT most
   ));
   GET DIAGNOSTICS endings = ROW_COUNT;
   RETURN most IN (ids, keys, endings);

@@ -76,6 +76,7 @@ FINISH = call(
     "text[], text[]",
 )
 TAKE_OVER = call("take_over", "bigint, text")
+END_LEFT = call("end_left", "bigint")
 KEEP_FETCHED = call("keep_fetched", "text, text, text")
 SETTLE_BURST = call("settle_burst", "bigint, text, text, text, bigint, bigint, text")
 HOLD = call("hold_claim", "bigint, text, text, bigint, text")
@@ -93,15 +94,15 @@ WITH RECURSIVE lane AS (
     ORDER BY d.account, d.route, d.action, d.due_at LIMIT 1
   ) following
 )
-SELECT account, route, action, due_at - {NOW} AS in_ms FROM lane
+SELECT account, route, action, due_at - {NOW} AS in_ms, false AS is_left FROM lane
 UNION ALL
 SELECT NULL, NULL, NULL, (
   SELECT CASE WHEN max(lease_until) > {NOW} + 120000 THEN {NOW} - 1 ELSE min(lease_until) END
   FROM deliveries WHERE state = 'running'
-) - {NOW}
+) - {NOW}, EXISTS (SELECT FROM notes WHERE name > 'until:' AND name < 'until;')
 """
-"""One look into an index for each lane; then, in a row without names, the lease that ends first. One that was given
-while the clock was ahead counts as ended: take_over bounds it.
+"""One look into an index for each lane; then, in a row without names, the lease that ends first, and whether end_left
+has something to do. A lease that was given while the clock was ahead counts as ended: take_over bounds it.
 """
 
 CLAIMS = f"""
@@ -222,7 +223,7 @@ class PostgresQueue(PostgresDatabase):
             [e.trace for e in events],
             *later,
         )
-        if any(is_new and owed for is_new, owed in zip(news, planned, strict=True)):
+        if endings or any(is_new and owed for is_new, owed in zip(news, planned, strict=True)):
             await self._announce()
         return news
 
@@ -244,15 +245,20 @@ class PostgresQueue(PostgresDatabase):
     # -- delivery ---------------------------------------------------------------------------------------------
 
     async def due(self) -> Due:
-        due, lease_in_seconds = await self._look()
+        due, lease_in_seconds, is_left = await self._look()
+        if is_left:
+            is_left = await self._claiming.value(END_LEFT, self._now())
+            await self._announce()  # what needed it may be due
         if lease_in_seconds is not None and lease_in_seconds < 0:
             if await self._claiming.value(TAKE_OVER, self._now(), LEASE_ENDED):
                 await self._announce()
-            due, _ = await self._look()
-        return due
+            due, *_ = await self._look()
+        return replace(due, next_in_seconds=0.0) if is_left else due
 
-    async def _look(self) -> tuple[Due, float | None]:
-        """What one look at the lanes shows, and in how many seconds the first lease ends: negative where it has."""
+    async def _look(self) -> tuple[Due, float | None, bool]:
+        """What one look at the lanes shows, in how many seconds the first lease ends (negative: it has), and whether
+        something is left to cancel.
+        """
         rows = await self._claiming.fetch(DUE, self._now())
         lanes = [(row["in_ms"], Lane(row["account"], row["route"], row["action"])) for row in rows if row["account"]]
         lease = next((row["in_ms"] / 1000 for row in rows if not row["account"] and row["in_ms"] is not None), None)
@@ -260,7 +266,8 @@ class PostgresQueue(PostgresDatabase):
         if lease is not None:
             later.append(max(lease + 0.001, 0.05))  # not at once where another gateway is just taking it over
         now = sorted((in_ms, lane) for in_ms, lane in lanes if in_ms <= 0)
-        return Due([lane for _, lane in now], min(later, default=None), [-in_ms / 1000 for in_ms, _ in now]), lease
+        due = Due([lane for _, lane in now], min(later, default=None), [-in_ms / 1000 for in_ms, _ in now])
+        return due, lease, rows[-1]["is_left"]
 
     async def claim(
         self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()

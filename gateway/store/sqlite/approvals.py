@@ -10,6 +10,7 @@ from gateway.core.model import DONE, ChangeResult, HeldForYes, Refusal
 from gateway.core.model.word import held_word, refuse_answer, word_of, yes_word
 from gateway.store.keeping import kept_ms, kept_text
 from gateway.store.records import moment
+from gateway.store.sqlite.waiting import end_overtaken
 
 Cancel = Callable[[sqlite3.Connection, str], ChangeResult]
 
@@ -31,6 +32,7 @@ def answer(
     connection: sqlite3.Connection, delivery_id: str, who: str, *, is_yes: bool, cancel: Cancel, now_ms: int
 ) -> ChangeResult:
     """A yes lets it go on, a no cancels it."""
+    end_overtaken(connection, now_ms, "d.id = ?", delivery_id)
     row = connection.execute("SELECT seq, state, word FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
     if row is None:
         return Refusal("there is no such delivery")

@@ -182,7 +182,8 @@ def _forget(connection: sqlite3.Connection, limit: int, remembered_since: int) -
         (remembered_since, limit),
     ).rowcount
     endings = connection.execute(
-        "DELETE FROM until_events WHERE until_key IN (SELECT until_key FROM until_events WHERE seen_at <= ? LIMIT ?)",
+        "DELETE FROM until_events WHERE until_key IN (SELECT until_key FROM until_events WHERE seen_at <= ?"
+        " AND NOT EXISTS (SELECT 1 FROM notes WHERE name = 'until:' || until_key) LIMIT ?)",
         (remembered_since, limit),
     ).rowcount
     return limit in (len(old), keys, endings)

@@ -54,6 +54,7 @@ from gateway.store.sqlite.turns import (
     settle_dependents,
     why_never,
 )
+from gateway.store.sqlite.waiting import end_overtaken
 
 CANCELLABLE = sources_of(DeliveryState.CANCELLED, ChangedBy.PERSON)
 _KEEP_REJECTED = f"INSERT INTO rejected ({REJECTED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -98,6 +99,7 @@ def _keep_rejected(
 
 def retry(connection: sqlite3.Connection, delivery_id: str, now_ms: int) -> ChangeResult:
     """Revives one delivery."""
+    end_overtaken(connection, now_ms, "d.id = ?", delivery_id)  # a person insists: it waits for no event any more
     row = connection.execute(
         "SELECT seq, state, event_seq, run_id, action, needs, once_key, order_key, word, waits_until"
         " FROM deliveries WHERE id = ?",

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.core.errors import StoreUnavailable
@@ -44,7 +45,7 @@ from gateway.store.sqlite.clock import bring_forward
 from gateway.store.sqlite.digests import gather
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.turns import done_by, pass_turn, settle_dependents, take_turn_anew
-from gateway.store.sqlite.waiting import end_waiting
+from gateway.store.sqlite.waiting import end_left, end_overtaken, first_left
 
 LANES_ON_THE_LOOP = 200  # so many are looked through in about 2 ms; more are left to the reading thread
 
@@ -66,11 +67,13 @@ def claim(
         if rate is not None:
             limit = min(limit, int(tokens[rate]))
         rows = connection.execute(
-            "SELECT seq, once_key, order_key, event_seq, run_id, action FROM deliveries WHERE account = ?"
+            "SELECT seq, once_key, order_key, event_seq, run_id, action, until_key FROM deliveries WHERE account = ?"
             " AND route = ? AND action = ? AND state = 'pending' AND held = 0 AND due_at <= ? ORDER BY due_at LIMIT ?",
             (lane.account, lane.route, lane.action, now_ms, limit),
         ).fetchall()
         for row in rows:
+            if row["until_key"] is not None and end_overtaken(connection, now_ms, "d.seq = ?", row["seq"]):
+                continue
             if row["once_key"] is not None and _was_done_once(connection, row, now_ms):
                 continue
             taken.append(row["seq"])
@@ -111,7 +114,7 @@ def _tokens(connection: sqlite3.Connection, rate: SharedRate, now_ms: int) -> fl
 
 def _was_done_once(connection: sqlite3.Connection, row: sqlite3.Row, now_ms: int) -> bool:
     """Ends a delivery as skipped where another succeeded on its once_key. Whether it did."""
-    seq, once_key, order_key, event_seq, run_id, action = row
+    seq, once_key, order_key, event_seq, run_id, action, _ = row
     holder = done_by(connection, once_key, seq)
     if holder is None:
         return False
@@ -166,7 +169,7 @@ def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: O
         else:
             hold(connection, seq, ending, now_ms)
             pass_turn(connection, once_key=once_key, order_key=order_key)
-        end_waiting(connection, [] if until_key is None else [until_key], now_ms)
+        end_overtaken(connection, now_ms, "d.seq = ?", seq)
         return
     is_pending = not isinstance(ending, Finish) or not ending.state.is_final
     if isinstance(ending, Finish):
@@ -187,7 +190,7 @@ def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: O
         else:
             pass_turn(connection, once_key=once_key, order_key=order_key)
     if is_pending and until_key is not None:
-        end_waiting(connection, [until_key], now_ms)
+        end_overtaken(connection, now_ms, "d.seq = ?", seq)
     if has_dependents and not is_pending:
         settle_dependents(connection, event_seq, run_id, action, now_ms)
 
@@ -268,7 +271,7 @@ def recover(connection: sqlite3.Connection, now_ms: int) -> int:
         )
     for row in rows:
         take_turn_anew(connection, row["seq"], once_key=row["once_key"], order_key=row["order_key"])
-    end_waiting(connection, {row["until_key"] for row in rows if row["until_key"] is not None}, now_ms)
+        end_overtaken(connection, now_ms, "d.seq = ?", row["seq"])
     return len(rows)
 
 
@@ -295,15 +298,18 @@ class SqliteQueue(SqliteFile):
         self._clock.seen()
         try:
             if self._lanes_seen > LANES_ON_THE_LOOP:
-                due = await asyncio.get_running_loop().run_in_executor(self._reading, self._due, reader)
+                due, is_left = await asyncio.get_running_loop().run_in_executor(self._reading, self._due, reader)
             else:
-                due = self._due(reader)
+                due, is_left = self._due(reader)
         except sqlite3.Error as error:
             raise self._writing().failed("read", error) from None
         self._lanes_seen = len(due.lanes)
+        if is_left and await self._do(lambda c: end_left(c, self._now_ms())):
+            return replace(due, next_in_seconds=0.0)
         return due
 
-    def _due(self, connection: sqlite3.Connection) -> Due:
+    def _due(self, connection: sqlite3.Connection) -> tuple[Due, bool]:
+        """What one look at the lanes shows, and whether something is left to cancel."""
         now = self._now_ms()
         place = ["", "", ""]
         lanes: list[tuple[int, Lane]] = []
@@ -324,11 +330,12 @@ class SqliteQueue(SqliteFile):
             else:
                 later = due_at if later is None else min(later, due_at)
         lanes.sort()
-        return Due(
+        due = Due(
             lanes=[lane for _, lane in lanes],
             next_in_seconds=None if later is None else (later - now) / 1000,
             late_seconds=[(now - due_at) / 1000 for due_at, _ in lanes],
         )
+        return due, first_left(connection) is not None
 
     async def claim(
         self, wanted: Mapping[Lane, int], *, lease_seconds: float, rates: Sequence[SharedRate] = ()

@@ -21,13 +21,14 @@ ON CONFLICT (until_key) DO UPDATE SET event_seq = excluded.event_seq, event_id =
   event_type = excluded.event_type, happened_at = excluded.happened_at, seen_at = excluded.seen_at
 WHERE (excluded.happened_at, excluded.event_seq) > (happened_at, event_seq)
 """
-_ENDED = """
-SELECT d.seq, d.event_seq, d.run_id, d.action, d.once_key, d.order_key, u.event_id, u.event_type
+_OVERTAKEN = """
+SELECT d.seq, d.event_seq, d.run_id, d.action, d.has_dependents, d.once_key, d.order_key, u.event_id, u.event_type
 FROM deliveries d JOIN until_events u ON u.until_key = d.until_key JOIN events e ON e.seq = d.event_seq
-WHERE d.until_key = ? AND d.state IN ('blocked', 'pending')
+WHERE d.state IN ('blocked', 'pending')
   AND (u.happened_at, u.event_seq) > (coalesce(e.created_at, e.received_at), e.seq)
-ORDER BY d.seq
 """
+MOST_ENDED = 256  # deliveries in one transaction, in which intake waits: about 5 ms
+_NOTED = "until:"  # before a key: what the name of a note says of which more is to be cancelled
 
 
 def plan_waits(connection: sqlite3.Connection, planned: Iterable[PlannedDelivery], ids: Iterable[str]) -> set[str]:
@@ -57,13 +58,44 @@ def keep_endings(connection: sqlite3.Connection, arrivals: Sequence[tuple[int, E
 
 def end_waiting(connection: sqlite3.Connection, keys: Collection[str], now_ms: int) -> None:
     """Cancels what has not been claimed and whose `until`, by one of these keys, names an event that happened after its
-    own: that has a later `created`, or in the same second came later.
+    own: that has a later `created`, or in the same second came later. As much as one transaction takes: what is left is
+    noted for `end_left`, and whoever claims it meanwhile, or revives it, finds it overtaken.
     """
-    ended = [row for key in sorted(keys) for row in connection.execute(_ENDED, (key,)).fetchall()]
+    left = MOST_ENDED
+    for key in sorted(keys):
+        left -= end_overtaken(connection, now_ms, "d.until_key = ? ORDER BY d.seq LIMIT ?", key, left)
+        if left:
+            connection.execute("DELETE FROM notes WHERE name = ?", (_NOTED + key,))
+        else:
+            note = (_NOTED + key, "{}", now_ms)
+            connection.execute("INSERT OR IGNORE INTO notes (name, value, kept_at) VALUES (?, ?, ?)", note)
+
+
+def end_left(connection: sqlite3.Connection, now_ms: int) -> bool:
+    """A step of what `end_waiting` has left of a key. Whether more is left."""
+    noted = first_left(connection)
+    if noted is not None:
+        end_waiting(connection, [noted], now_ms)
+    return first_left(connection) is not None
+
+
+def first_left(connection: sqlite3.Connection) -> str | None:
+    """A key of which more is to be cancelled."""
+    row = connection.execute(
+        "SELECT name FROM notes WHERE name > 'until:' AND name < 'until;' ORDER BY name LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row["name"]).removeprefix(_NOTED)
+
+
+def end_overtaken(connection: sqlite3.Connection, now_ms: int, where: str, *values: object) -> int:
+    """Of the deliveries d for which `where` holds, cancels those that such an event has overtaken. How many."""
+    rows = connection.execute(f"{_OVERTAKEN} AND {where}", values).fetchall()
     connection.executemany(
         "UPDATE deliveries SET state = 'cancelled', held = 0, reason = ?, finished_at = ? WHERE seq = ?",
-        [(until_reason(row["event_id"], row["event_type"]), now_ms, row["seq"]) for row in ended],
+        [(until_reason(row["event_id"], row["event_type"]), now_ms, row["seq"]) for row in rows],
     )
-    for row in sorted(ended, key=lambda row: int(row["seq"])):
-        settle_dependents(connection, row["event_seq"], row["run_id"], row["action"], now_ms)
+    for row in rows:
+        if row["has_dependents"]:
+            settle_dependents(connection, row["event_seq"], row["run_id"], row["action"], now_ms)
         pass_turn(connection, once_key=row["once_key"], order_key=row["order_key"])
+    return len(rows)
