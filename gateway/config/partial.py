@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from gateway.config.diagnostics.problem import ConfigError
 from gateway.config.schema.server import ReloadSettings, ServerSettings
 from gateway.config.schema.store import StoreSettings
@@ -40,8 +42,16 @@ def load_store_address(path: Path, environ: Mapping[str, str]) -> StoreAddress:
         if isinstance(url, str)
         else StoreSettings().address(),
         tuple(key for key in (keys if isinstance(keys, list) else [keys]) if isinstance(key, str) and key),
-        section.get("compress") is not False,
+        _compresses(section.get("compress")),
     )
+
+
+def _compresses(value: object) -> bool:
+    """`store.compress` as the gateway reads it, of a variable's text too; what is none is the gateway's to refuse."""
+    try:
+        return StoreSettings.model_validate({"compress": value}).compress
+    except ValidationError:
+        return True
 
 
 def load_redactions(path: Path, environ: Mapping[str, str]) -> Redactions:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,8 +26,8 @@ from gateway.store.copy import copy_store
 from gateway.store.encoding import store as encoding_store
 from gateway.store.encoding.codec import BodyCodec
 from gateway.store.encoding.compression import BODIES, MARK, VALUES
-from gateway.store.encoding.recode import COMPACTED, STEP, compact_all
-from gateway.store.encoding.store import EncodedStore, with_codec
+from gateway.store.encoding.recode import COMPACTED, STEP, Recoded, RecodeProgress, compact_all, seal_all
+from gateway.store.encoding.store import EncodedStore, used_keys, with_codec
 from gateway.store.encryption.keyring import Keyring
 from gateway.store.migrations.runner import HEAD, OLDEST
 from gateway.store.postgres.store import PostgresStore
@@ -38,6 +39,8 @@ from tests.contract.test_rejected import BOUNDS, a_rejected
 from tests.contract.test_store import SUCCEEDED, an_event, claim_all, owed, states
 from tests.integration.test_encrypted_store import KEY
 
+OLDER_KEY = base64.b64encode(b"o" * 32).decode()
+Sweep = Callable[[Store, Keyring, RecodeProgress], Awaitable[Recoded]]
 LONG = replace(BOUNDS, age_seconds=1e9)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 BODY = json.dumps(make_event("invoice.paid", id="evt_1"), indent=2).encode()
@@ -138,6 +141,29 @@ async def test_compact_rewrites_what_there_is_once_and_leaves_it_as_it_reads(
     if not keys:
         assert await dictionaries_in_use(inbox) == [BODIES, VALUES, VALUES, VALUES]
     assert (await compact_all(inbox, Keyring(keys), seen.append)).changed == 0
+
+
+@pytest.mark.parametrize("before", [(), (OLDER_KEY,)], ids=["nothing", "an older key"])
+async def test_compact_seals_nothing_with_a_key_that_the_gateway_at_work_may_not_know(
+    inbox: Store, before: tuple[str, ...]
+) -> None:
+    at_work = await with_codec(inbox, Keyring(before), compresses=False, strict=True)
+    done = await fill(at_work)
+    assert (await compact_all(inbox, Keyring([KEY, *before]), lambda seen: None)).changed == 2
+    await assert_whole(at_work, done)
+
+
+@pytest.mark.parametrize("sweep", [compact_all, seal_all])
+async def test_what_is_damaged_is_told_and_holds_up_no_others(inbox: Store, sweep: Sweep) -> None:
+    store = await with_codec(inbox, Keyring([OLDER_KEY]), compresses=False, strict=True)
+    for event_id in ("evt_1", "evt_2"):
+        await fill(store, event_id)
+    [event] = (await inbox.contents(0, limit=1)).items
+    assert await inbox.replace_contents(event, replace(event, body=event.body[:-1] + b"?"))
+    done = await sweep(inbox, Keyring([KEY, OLDER_KEY]), lambda seen: None)
+    assert (done.events, done.changed, len(done.damaged)) == (2, 3, 1)  # of evt_1 the rejected request alone
+    assert "evt_1" in done.damaged[0]
+    assert (await used_keys(inbox))[0] == Keyring([OLDER_KEY]).ids[0]  # it may yet be mended: its key is wanted
 
 
 async def test_a_compact_that_is_broken_off_goes_on_where_it_was(inbox: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,11 +105,14 @@ def encrypt(as_json: Json = False) -> None:
 
     done = _recoded(lambda store, told: seal_all(store, keyring, told))
     if as_json:
-        print_json({"events": done.events, "rejected": done.rejected, "encrypted": done.changed, "key": keyring.ids[0]})
+        shown = {"events": done.events, "rejected": done.rejected, "encrypted": done.changed, "key": keyring.ids[0]}
+        print_json(shown | {"damaged": done.damaged})
+        _end_damaged(done)
         return
     print(
         f"{done.events:,} events and {done.rejected:,} rejected requests looked at, {done.changed:,} encrypted just now"
     )
+    _end_damaged(done)
     print(f"Everything is encrypted with key {keyring.ids[0]}; other keys may be taken out of store.encrypt.")
 
 
@@ -134,8 +138,10 @@ def compact(as_json: Json = False) -> None:
                 "size_bytes_before": before,
                 "size_bytes": after,
                 "left_to_do": done.left_to_do,
+                "damaged": done.damaged,
             }
         )
+        _end_damaged(done)
         return
     print(
         f"{done.events:,} events and {done.rejected:,} rejected requests looked at, {done.changed:,} compressed just "
@@ -143,6 +149,16 @@ def compact(as_json: Json = False) -> None:
     )
     if done.left_to_do:
         print(done.left_to_do)
+    _end_damaged(done)
+
+
+def _end_damaged(done: Recoded) -> None:
+    """Tells what could not be read and was left as it is, and ends so."""
+    if done.damaged:
+        for why in done.damaged:
+            print(clean(why), file=sys.stderr)
+        print(f"{len(done.damaged):,} of them cannot be read, and were left as they are.", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _size_bytes() -> int:

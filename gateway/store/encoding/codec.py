@@ -22,11 +22,14 @@ _LEAST_CHARACTERS = 128  # of a value: base64 and what names it outweigh what is
 
 
 class BodyCodec:
-    """Encodes what is to be kept, and decodes it. `belongs_to` names the row: in errors, and to what is sealed."""
+    """Encodes what is to be kept, and decodes it. `belongs_to` names the row: in errors, and to what is sealed.
+    `reseals` false: what is renewed stays sealed with its key, or unsealed.
+    """
 
-    def __init__(self, keyring: Keyring, *, compresses: bool) -> None:
+    def __init__(self, keyring: Keyring, *, compresses: bool, reseals: bool = True) -> None:
         self.keyring = keyring
         self.compresses = compresses
+        self.reseals = reseals
 
     def encode(self, plain: bytes, *belongs_to: str) -> bytes:
         """Raises StoreKeyMissing."""
@@ -45,9 +48,9 @@ class BodyCodec:
             renewed = packed
         else:
             renewed = compression.pack(compression.unpack(packed, *belongs_to), number)
-        if renewed == packed and (self.keyring.is_current(kept) or not self.keyring.ids):
+        if renewed == packed and (self.keyring.is_current(kept) or not self.keyring.ids or not self.reseals):
             return kept
-        return self._seal(renewed, *belongs_to)
+        return self._seal(renewed, *belongs_to) if self.reseals else self.keyring.seal_like(kept, renewed, *belongs_to)
 
     def _number_of(self, newest: int) -> int:
         return newest if self.compresses else compression.AS_IT_IS
@@ -91,7 +94,8 @@ class BodyCodec:
         """The JSON of a value as it would be kept now; itself where nothing is to be changed of its form."""
         kept = self._kept_in(json.loads(text))
         if kept is None:
-            return self.encode_text(text, *belongs_to)
+            codec = self if self.reseals else BodyCodec(Keyring(()), compresses=self.compresses)
+            return codec.encode_text(text, *belongs_to)
         renewed = self.renew(kept, *belongs_to, number=compression.VALUES)
         return text if renewed == kept else self._text_of(renewed)
 

@@ -9,8 +9,8 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from gateway.core.errors import StoreError
-from gateway.core.model import RejectedFilter
+from gateway.core.errors import StoreDamaged, StoreError
+from gateway.core.model import RejectedFilter, RejectedRequest
 from gateway.store.encoding.codec import BodyCodec, bound_to
 from gateway.store.encoding.store import note_keys, used_keys
 from gateway.store.encryption.keyring import Keyring
@@ -32,23 +32,27 @@ class Recoded:
     changed: int  # events and rejected requests of which something was written anew
     rejected: int  # looked at
     left_to_do: str | None = None  # for a person, until the old form is gone from the store's files
+    damaged: tuple[str, ...] = ()  # what of it cannot be read, and was left as it is: why, a row each
 
 
 async def seal_all(store: Store, keyring: Keyring, told: RecodeProgress) -> Recoded:
     """Seals with the first key whatever is not yet. `store` is one without `EncodedStore` in front. May be broken off
-    and run again, and gateways may run meanwhile. After it other keys need not be given any more. Raises StoreError.
+    and run again, and gateways may run meanwhile. After it other keys need not be given any more, unless something is
+    damaged. Raises StoreError.
     """
     before = await used_keys(store)
     keyring.note_used(before)
     keyring.refuse_unopened()
     await note_keys(store, keyring.ids[:1], forgotten=[])
     done = await _recode_all(store, BodyCodec(keyring, compresses=False), told, 0)
-    await note_keys(store, [], forgotten=[key_id for key_id in before if key_id != keyring.ids[0]])
+    if not done.damaged:
+        await note_keys(store, [], forgotten=[key_id for key_id in before if key_id != keyring.ids[0]])
     return done
 
 
 async def compact_all(store: Store, keyring: Keyring, told: RecodeProgress) -> Recoded:
-    """Compresses whatever is not yet, or with an older dictionary; what is sealed stays so. `store` as for `seal_all`.
+    """Compresses whatever is not yet, or with an older dictionary; what is sealed stays so, with its key, and nothing
+    else is sealed: the gateways that run may not know a key that has just been named. `store` as for `seal_all`.
     One that is broken off goes on where it was when it is run again. Programs too old to read it are refused from now
     on. Raises StoreError.
     """
@@ -61,7 +65,7 @@ async def compact_all(store: Store, keyring: Keyring, told: RecodeProgress) -> R
     async def reached(place: int) -> None:
         await store.keep_note(COMPACTED, {"after": place})
 
-    done = await _recode_all(store, BodyCodec(keyring, compresses=True), told, after, reached)
+    done = await _recode_all(store, BodyCodec(keyring, compresses=True, reseals=False), told, after, reached)
     await store.keep_note(COMPACTED, None)
     return done
 
@@ -74,10 +78,24 @@ async def _recode_all(
     reached: Callable[[int], Awaitable[None]] | None = None,
 ) -> Recoded:
     events = changed = 0
+    damaged: list[str] = []
+
+    async def recoded(what: Awaitable[bool]) -> bool:
+        """Whether it was written anew: one that is damaged holds up no others."""
+        try:
+            return await what
+        except StoreDamaged as error:
+            damaged.append(str(error))
+            return False
+
+    async def recoded_request(request: RejectedRequest) -> bool:
+        renewed = codec.renew(request.body, "rejected request", request.id)
+        return renewed != request.body and await store.replace_rejected(request.id, renewed)
+
     cursor: int | None = after
     while cursor is not None:
         page = await store.contents(cursor, limit=STEP)
-        changed += sum(await asyncio.gather(*(_recode(store, codec, event) for event in page.items)))
+        changed += sum(await asyncio.gather(*(recoded(_recode(store, codec, event)) for event in page.items)))
         events += len(page.items)
         told(events)
         cursor = page.next
@@ -87,10 +105,8 @@ async def _recode_all(
     for row in listed:
         request = await store.rejected_request(row.id)
         if request is not None:
-            renewed = codec.renew(request.body, "rejected request", request.id)
-            if renewed != request.body:
-                changed += await store.replace_rejected(request.id, renewed)
-    return Recoded(events, changed, len(listed), await store.scrub())
+            changed += await recoded(recoded_request(request))
+    return Recoded(events, changed, len(listed), await store.scrub(), tuple(damaged))
 
 
 async def _recode(store: Store, codec: BodyCodec, event: EventContents) -> bool:

@@ -58,8 +58,7 @@ class Keyring:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # an extra
 
             self._ciphers = {key_id(key): AESGCM(key) for key in decoded}
-            self._seal_id = key_id(decoded[0])
-            self._seal = self._ciphers[self._seal_id]
+            self._first = key_id(decoded[0])
 
     def note_used(self, ids: Iterable[str]) -> None:
         """Takes note of keys that sealed something in this store, given or not."""
@@ -71,8 +70,16 @@ class Keyring:
             raise StoreKeyMissing(
                 "bodies in this store are encrypted, and store.encrypt names no key to encrypt another one with"
             )
+        return self._sealed(self._first, plain, belongs_to)
+
+    def seal_like(self, other: bytes, plain: bytes, *belongs_to: str) -> bytes:
+        """The value, sealed with the key that sealed `other`; itself where that was never sealed."""
+        sealed_by = self._sealed_by(other)
+        return plain if sealed_by is None else self._sealed(sealed_by, plain, belongs_to)
+
+    def _sealed(self, key: bytes, plain: bytes, belongs_to: Sequence[str]) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
-        return b"".join((_MARK, self._seal_id, nonce, self._seal.encrypt(nonce, plain, _bound(belongs_to))))
+        return b"".join((_MARK, key, nonce, self._ciphers[key].encrypt(nonce, plain, _bound(belongs_to))))
 
     def is_sealed(self, value: bytes) -> bool:
         """Whether a value was sealed, by any key that was ever used."""

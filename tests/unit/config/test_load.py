@@ -205,6 +205,14 @@ def test_the_store_is_found_though_all_else_is_wrong(tmp_path: Path) -> None:
     assert load_store_address(tmp_path / "gateway.yaml", {}) == StoreAddress(tmp_path, "sqlite:///x.db")
 
 
+def test_commands_read_store_compress_from_a_variable_as_the_gateway_does(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(GOOD + "store: {url: 'sqlite:///x.db', compress: '${COMPRESS}'}\n")
+    for said, compresses in {"false": False, "no": False, "true": True}.items():
+        environ = {"COMPRESS": said}
+        assert load(tmp_path / "gateway.yaml", environ).settings.store.compress is compresses
+        assert load_store_address(tmp_path / "gateway.yaml", environ).compresses is compresses
+
+
 def test_a_password_of_the_store_stands_beside_its_url_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(GOOD + "store: {url: postgresql://gateway@db/inbox, password: '${DB}'}\n")
     environ = {"DB": "p/@:ss"}
