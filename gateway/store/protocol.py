@@ -194,7 +194,8 @@ class ConnectionStore(Protocol):
         """Changes a connection's status where its version is still `version` (0: it was never changed). The new
         status, one version on; None, and no change, where somebody else was faster. `since` moves only with the state.
         A change is announced like new work. Where it makes a connection work again that was paused or probed, what
-        waits in its turn for that (`until_reached`) is due within HASTENED_SECONDS, in the same transaction.
+        waits longer than that, in its turn, to be reached (`until_reached`) is due within HASTENED_SECONDS, in the same
+        transaction. That attempt counts none: a connection that comes and goes uses none up.
         """
 
     async def mark(self, name: str, every_seconds: float) -> datetime:

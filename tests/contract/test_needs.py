@@ -95,6 +95,27 @@ async def test_nobody_retries_what_can_never_run(store: Store) -> None:
     assert await store.retry([tell]) == {tell: refused}
 
 
+async def test_what_never_began_since_routing_failed_is_waited_for(store: Store) -> None:
+    """Of two such, one that is retried and ends releases nobody who needs the other."""
+    plan = [replace(owed(name), error="the route's `if` raised") for name in ("save", "mail")]
+    await store.add(an_event(), [*plan, otherwise("tell", save=Need.DEAD), otherwise("note", save=Need.ANY)])
+    ids = {d.action: d.id for d in await store.deliveries(_ALL, limit=9)}
+    await store.retry([ids["mail"]])
+    await end(store, SUCCEEDED)
+    assert (await states(store))["evt_1/tell"] == (await states(store))["evt_1/note"] == "blocked"
+    await store.retry([ids["save"]])
+    await end(store, DEAD)
+    assert {claim.delivery.action for claim in await claim_all(store)} == {"tell", "note"}
+
+
+async def test_who_retries_a_dead_letter_wants_it_however_late(store: Store) -> None:
+    await store.add(an_event(), [owed()])
+    id = await end(store, DEAD)
+    assert await store.retry([id]) == {id: DONE}
+    (claim,) = await claim_all(store)
+    assert claim.delivery.word == Word(is_wanted_late=True)
+
+
 async def test_who_retries_what_expired_wants_it_late_at_every_attempt_and_after_its_death(store: Store) -> None:
     await store.add(an_event(), [owed()])
     id = await end(store, EXPIRED)

@@ -78,7 +78,21 @@ async def test_what_waits_for_a_connection_is_due_soon_after_it_works_again(stor
     assert (found["unreached"], found["another"], found["row"], found["soon"]) == (0.7, 3600.0, 3600.0, 2.0)
     clock.forward(1)
     (claim,) = await claim_all(store)
-    assert (claim.delivery.action, claim.delivery.attempts) == ("unreached", 2)
+    assert (claim.delivery.action, claim.delivery.attempts) == ("unreached", 1)  # the attempt comes early, and is free
+
+
+async def test_a_connection_that_comes_and_goes_uses_up_no_attempts(store: Store, clock: Clock) -> None:
+    await store.add(an_event(), [owed()])
+    unreached = replace(later(3600), reason=until_reached("shop"))
+    version = 0
+    for _ in range(12):
+        (claim,) = await claim_all(store)
+        assert claim.delivery.attempts == 1
+        await store.finish(claim.delivery.id, claim.token, unreached)
+        for change in (PAUSED, WORKING, PAUSED, WORKING):  # twice, which is one attempt all the same
+            assert await store.change_connection("shop", version, change) is not None
+            version += 1
+        clock.forward(5)
 
 
 async def end(store: Store, how: Finish) -> str:

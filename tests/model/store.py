@@ -303,7 +303,7 @@ class ModelStore:
             )
             latest = now + round(ending.within_seconds * 1000)
             delivery.word["until"] = min(delivery.word.get("until", latest), latest)
-            delivery.due_at = now if "by" in delivery.word else delivery.word["until"]
+            delivery.due_at = now if "by" in delivery.word else max(delivery.word["until"], now + 250)
             return True
         if isinstance(ending, Burst):
             self._settle_burst(delivery, ending, now)
@@ -377,10 +377,13 @@ class ModelStore:
         """
         doubtful = []
         for delivery in self.deliveries:
-            if delivery.state == "pending" and delivery.reason == until_reached(connection) and delivery.due_at > now:
-                due_at = now + (delivery.due_at - now) % int(HASTENED_SECONDS * 1000)
+            within = int(HASTENED_SECONDS * 1000)
+            waits_longer = delivery.due_at > now + within
+            if delivery.state == "pending" and delivery.reason == until_reached(connection) and waits_longer:
+                due_at = now + (delivery.due_at - now) % within
                 if self.is_in_turn(delivery):
                     delivery.due_at = due_at
+                    delivery.attempts = max(0, delivery.attempts - 1)
                 else:
                     doubtful.append((delivery.name, due_at))
         return doubtful
@@ -423,12 +426,11 @@ class ModelStore:
     def _revive(self, delivery: ModelDelivery, now: int) -> None:
         delivery.attempts, delivery.reason, delivery.finished_at, delivery.waits_until = 0, None, None, None
         delivery.until_key = None if delivery.state == "cancelled" else delivery.until_key
-        is_late = delivery.state == "expired" or "late" in delivery.word
         is_now = delivery.state == "cancelled" or "now" in delivery.word
         if not (delivery.state in ("dead", "expired") and "by" in delivery.word):
             is_used = delivery.state == "cancelled" or delivery.word.keys() & {"until", "by", "used"}
             delivery.word = {"used": True} if is_used else {}
-        delivery.word |= {"late": True} if is_late else {}
+        delivery.word["late"] = True
         delivery.word |= {"now": True} if is_now else {}
         delivery.state, delivery.due_at = "blocked" if delivery.needs else "pending", now
         first = self.delivery(delivery.run)
@@ -564,7 +566,7 @@ class ModelStore:
 
 def _meets(waiting: ModelDelivery, other: ModelDelivery) -> bool | None:
     """Whether another stands as one that waits needs it; None: not yet, and a retry may still bring it there."""
-    if other.state in ("blocked", "pending", "running"):
+    if other.state in ("blocked", "pending", "running") or (other.state == "dead" and not other.runs):
         return None
     ended = other.state
     if was_dry(ended, other.reason):

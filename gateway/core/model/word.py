@@ -13,7 +13,7 @@ from typing import Any
 class Word:
     """What was asked of people about a delivery, and what they said."""
 
-    is_wanted_late: bool = False  # it had expired, and a person retried it: it expires no more
+    is_wanted_late: bool = False  # it had ended, and a person retried it: it expires no more
     until: datetime | None = None  # it is held for a yes until then
     approved_by: str | None = None
     approved_at: datetime | None = None
@@ -38,21 +38,19 @@ def word_of(kept: str | None) -> Word:
     return Word(late, until, parts.get("by"), approved_at, used, now)
 
 
-def word_after_retry(kept: str | None, state: str) -> str | None:
+def word_after_retry(kept: str | None, state: str) -> str:
     """What stays of it when a person retries what has ended: a yes, where it was not refused or skipped since, that it
-    is wanted late or now, and that links to what was asked, or answered, before are used up.
+    is wanted now, and that links to what was asked, or answered, before are used up. It is wanted however late.
     """
     parts = {} if kept is None else json.loads(kept)
     if state not in ("dead", "expired") or "by" not in parts:
         is_used = state == "cancelled" or "until" in parts or "by" in parts
-        parts = {key: value for key, value in parts.items() if key in ("late", "used", "now")}
+        parts = {key: value for key, value in parts.items() if key in ("used", "now")}
         if is_used:
             parts["used"] = True
-    if state == "expired":
-        parts["late"] = True
     if state == "cancelled":
         parts["now"] = True
-    return json.dumps(parts) if parts else None
+    return json.dumps(parts | {"late": True})
 
 
 def now_word(kept: str | None) -> str:

@@ -169,6 +169,7 @@ BEGIN
     SELECT FROM jsonb_array_elements_text(needs_of(b.needs)) AS need WHERE NOT EXISTS (
       SELECT FROM deliveries s WHERE s.event_seq = b.event_seq AND s.run_id = b.run_id AND s.action = need.value
       AND is_met(need_of(b.needs, s.action), s.state, s.reason)
+      AND NOT (s.state = 'dead' AND s.runs = 0)  -- it never ran, since routing failed: it has not begun
     )
   );
 END
@@ -987,8 +988,8 @@ BEGIN
   UPDATE deliveries f SET state = 'pending', held = false, token = NULL, lease_until = NULL, reason = why,
     word = (coalesce(f.word, '{}')::jsonb
       || jsonb_build_object('until', least((f.word::jsonb ->> 'until')::bigint, now_at + within_ms)))::text,
-    due_at = CASE WHEN f.word::jsonb ? 'by' THEN now_at
-      ELSE least((f.word::jsonb ->> 'until')::bigint, now_at + within_ms) END,
+    due_at = CASE WHEN f.word::jsonb ? 'by' THEN now_at  -- not at once where the clock of the gateway is behind ours
+      ELSE greatest(least((f.word::jsonb ->> 'until')::bigint, now_at + within_ms), now_at + 250) END,
     attempts = f.attempts - 1, runs = f.runs - 1, once_key = NULL, order_key = NULL, judged = false
   WHERE f.id = of_id AND f.token = of_token AND f.state = 'running' RETURNING true INTO was_held;
   IF was_held THEN
@@ -1038,12 +1039,11 @@ $$;
 
 -- What stays of what people said of a delivery when it is retried. gateway.core.model.word.word_after_retry.
 CREATE OR REPLACE FUNCTION word_after_retry(word text, state text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
-  SELECT nullif(jsonb_strip_nulls(
+  SELECT jsonb_strip_nulls(
     CASE WHEN state IN ('dead', 'expired') AND word::jsonb ? 'by' THEN word::jsonb
     ELSE jsonb_build_object('used', CASE WHEN state = 'cancelled' OR word::jsonb ?| ARRAY['until', 'by', 'used'] THEN true END)
-    END || jsonb_build_object('late', CASE WHEN state = 'expired' OR word::jsonb ? 'late' THEN true END,
-      'now', CASE WHEN state = 'cancelled' OR word::jsonb ? 'now' THEN true END)
-  ), '{}')::text
+    END || jsonb_build_object('late', true, 'now', CASE WHEN state = 'cancelled' OR word::jsonb ? 'now' THEN true END)
+  )::text
 $$;
 
 
@@ -1149,7 +1149,7 @@ $$;
 
 
 -- Changes how a connection stands where its version is still the given one. Returns its new row, or none. Where it works
--- again, what waits for that (gateway.core.model.until_reached) is due within HASTENED_SECONDS.
+-- again, what waits longer for that (gateway.core.model.until_reached) is due within HASTENED_SECONDS, at no attempt.
 CREATE OR REPLACE FUNCTION change_connection(
   given_now bigint, of_name text, of_version bigint, new_state text, for_ms bigint, new_reason text,
   new_failures integer, new_pauses integer, new_failed_delivery text
@@ -1171,11 +1171,11 @@ BEGIN
   IF FOUND AND was <> 'working' AND new_state = 'working' THEN
     WITH waiting AS (
       SELECT d.seq FROM deliveries d
-      WHERE d.state = 'pending' AND NOT d.held AND d.due_at > now_at
+      WHERE d.state = 'pending' AND NOT d.held AND d.due_at > now_at + 5000
         AND d.reason = format('waits for connection %s to be reached again', of_name)
       FOR UPDATE SKIP LOCKED
     )
-    UPDATE deliveries d SET due_at = now_at + (d.due_at - now_at) % 5000
+    UPDATE deliveries d SET due_at = now_at + (d.due_at - now_at) % 5000, attempts = greatest(0, d.attempts - 1)
     FROM waiting WHERE d.seq = waiting.seq AND d.state = 'pending';
   END IF;
 END

@@ -24,7 +24,7 @@ def hold(connection: sqlite3.Connection, seq: int, held: HeldForYes, now_ms: int
         "UPDATE deliveries SET state = 'pending', held = 0, token = NULL, lease_until = NULL, due_at = ?, reason = ?,"
         " word = ?, attempts = attempts - 1, runs = runs - 1, once_key = NULL, order_key = NULL, judged = 0"
         " WHERE seq = ?",
-        (now_ms if "by" in parts else parts["until"], kept_text(held.reason), word, seq),
+        (now_ms if "by" in parts else max(parts["until"], now_ms + 250), kept_text(held.reason), word, seq),
     )
 
 

@@ -10,11 +10,12 @@ from gateway.store.records import burst_reason
 from gateway.store.sqlite.turns import hold_in_turn, pass_turn, settle_dependents, take_turn_anew
 from gateway.store.sqlite.waiting import end_overtaken
 
+OTHERS = "d.state = 'pending' AND d.order_key = ? AND d.seq <> ?"
+
 
 def settle_burst(connection: sqlite3.Connection, seq: int, order_key: str | None, burst: Burst, now_ms: int) -> None:
     """Of the pending deliveries of a key, to which `seq` has just been given back, has it wait, or ends all but one."""
-    others = "d.state = 'pending' AND d.order_key = ? AND d.seq <> ?"
-    end_overtaken(connection, now_ms, others, order_key, seq)  # it would stand for the others, and then be cancelled
+    end_overtaken(connection, now_ms, OTHERS, order_key, seq)  # it would stand for the others, and then be cancelled
     rows = connection.execute(
         "SELECT d.seq, d.id, d.created_at, d.event_seq, d.run_id, d.action, d.has_dependents, d.once_key, d.order_key,"
         " coalesce(e.created_at, e.received_at) AS happened_at FROM deliveries d JOIN events e ON e.seq = d.event_seq"

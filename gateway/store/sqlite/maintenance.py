@@ -44,8 +44,8 @@ def _change_connection(
     connection.execute(f"INSERT OR REPLACE INTO connections ({CONNECTION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", new)
     if row is not None and row["state"] != ConnectionState.WORKING and change.state is ConnectionState.WORKING:
         connection.execute(
-            "UPDATE deliveries SET due_at = ?1 + (due_at - ?1) % ?2"
-            " WHERE state = 'pending' AND held = 0 AND due_at > ?1 AND reason = ?3",
+            "UPDATE deliveries SET due_at = ?1 + (due_at - ?1) % ?2, attempts = max(0, attempts - 1)"
+            " WHERE state = 'pending' AND held = 0 AND due_at > ?1 + ?2 AND reason = ?3",
             (now_ms, int(HASTENED_SECONDS * 1000), until_reached(name)),
         )
     return connection_of(new, now_ms)

@@ -70,14 +70,14 @@ def settle_dependents(
 ) -> None:
     """Makes pending, or skips, what waited in a run for the action that has ended; see `core.model.needs.settle`."""
     rows = connection.execute(
-        "SELECT seq, action, needs, state, once_key, order_key, reason FROM deliveries"
+        "SELECT seq, action, needs, state, once_key, order_key, reason, runs FROM deliveries"
         " WHERE event_seq = ? AND run_id = ?",
         (event_seq, run_id),
     ).fetchall()
     blocked = {row["action"]: row for row in rows if row["state"] == "blocked"}
     if not blocked:
         return
-    ends = {row["action"]: End(row["state"], row["reason"]) for row in rows}
+    ends = {row["action"]: _end_of(row) for row in rows}
     settled = settle(ends, {action: needs_of(row["needs"]) for action, row in blocked.items()}, ended)
     for action, reason in settled.skipped.items():
         connection.execute(
@@ -86,6 +86,11 @@ def settle_dependents(
         )
     for action in settled.released:
         make_due(connection, blocked[action], now_ms)
+
+
+def _end_of(row: sqlite3.Row) -> End:
+    """Where a delivery stands. One that is dead and never ran, since routing failed, has not begun."""
+    return End("pending", None) if row["state"] == "dead" and not row["runs"] else End(row["state"], row["reason"])
 
 
 def revive_dependents(connection: sqlite3.Connection, event_seq: int, run_id: str, action: str) -> None:

@@ -21,13 +21,14 @@ ON CONFLICT (until_key) DO UPDATE SET event_seq = excluded.event_seq, event_id =
   event_type = excluded.event_type, happened_at = excluded.happened_at, seen_at = excluded.seen_at
 WHERE (excluded.happened_at, excluded.event_seq) > (happened_at, event_seq)
 """
-_OVERTAKEN = """
+OVERTAKEN = """
 SELECT d.seq, d.event_seq, d.run_id, d.action, d.has_dependents, d.once_key, d.order_key, u.event_id, u.event_type
 FROM deliveries d JOIN until_events u ON u.until_key = d.until_key JOIN events e ON e.seq = d.event_seq
 WHERE d.state IN ('blocked', 'pending')
   AND (u.happened_at, u.event_seq) > (coalesce(e.created_at, e.received_at), e.seq)
 """
 MOST_ENDED = 256  # deliveries in one transaction, in which intake waits: about 5 ms
+OF_KEY = "d.until_key = ? ORDER BY d.seq LIMIT ?"
 _NOTED = "until:"  # before a key: what the name of a note says of which more is to be cancelled
 
 
@@ -63,7 +64,7 @@ def end_waiting(connection: sqlite3.Connection, keys: Collection[str], now_ms: i
     """
     left = MOST_ENDED
     for key in sorted(keys):
-        left -= end_overtaken(connection, now_ms, "d.until_key = ? ORDER BY d.seq LIMIT ?", key, left)
+        left -= end_overtaken(connection, now_ms, OF_KEY, key, left)
         if left:
             connection.execute("DELETE FROM notes WHERE name = ?", (_NOTED + key,))
         else:
@@ -89,7 +90,7 @@ def first_left(connection: sqlite3.Connection) -> str | None:
 
 def end_overtaken(connection: sqlite3.Connection, now_ms: int, where: str, *values: object) -> int:
     """Of the deliveries d for which `where` holds, cancels those that such an event has overtaken. How many."""
-    rows = connection.execute(f"{_OVERTAKEN} AND {where}", values).fetchall()
+    rows = connection.execute(f"{OVERTAKEN} AND {where}", values).fetchall()
     connection.executemany(
         "UPDATE deliveries SET state = 'cancelled', held = 0, reason = ?, finished_at = ? WHERE seq = ?",
         [(until_reason(row["event_id"], row["event_type"]), now_ms, row["seq"]) for row in rows],
