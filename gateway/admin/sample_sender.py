@@ -18,6 +18,7 @@ from gateway.core.routing import names
 from gateway.intake.planning import intake_of
 
 MOST_TYPES = 12
+MOST_SCENARIOS = 16  # of one type, each a button; a payment method has one for each of its kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,9 @@ def sendable(config: Config) -> list[Sendable]:
     types = dict.fromkeys(
         known_type for pattern in patterns for known_type in sorted(known) if names(pattern, known_type)
     )
-    return [Sendable(event_type, list(scenarios(event_type))) for event_type in list(types)[:MOST_TYPES]]
+    return [
+        Sendable(event_type, list(scenarios(event_type))[:MOST_SCENARIOS]) for event_type in list(types)[:MOST_TYPES]
+    ]
 
 
 async def send_sample(operations: Operations, actor: Actor, event_type: str, scenario: str, account: str) -> Event:

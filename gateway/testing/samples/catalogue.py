@@ -5,7 +5,8 @@
     events:     a type of event: what is so when it happens. `object`, `previous` (previous_attributes), `is` (the one
                 of several objects)
     scenarios:  types of event, with commas and globs: scenarios by name, each with `about`, its `object`, which is laid
-                over the event's, and `previous`, which stands for the event's
+                over the event's, and `previous`, which stands for the event's. An object of many kinds, such as a
+                payment method, has one for each besides
 
 A key with dots steps into objects. A text that begins with `=` is computed: see `gateway.testing.samples.formulas`.
 Of a list, Stripe sends ten: `{count: 60, each: {...}}` makes the first ten of sixty. `{$absent: true}` leaves a field
@@ -21,7 +22,12 @@ from fnmatch import fnmatchcase
 from importlib.resources import files
 from typing import Any
 
+from gateway.stripe import objects
+from gateway.stripe.objects import FieldType
+from gateway.testing.samples import plain
+
 ABSENT = {"$absent": True}
+_MANY = 4  # kinds, of which Stripe writes the details of one alone; of fewer, it writes null for the others
 _SECTIONS = ("ids", "objects", "events", "scenarios")
 
 
@@ -104,14 +110,40 @@ def nested(written: Any) -> Any:
     return whole
 
 
+def kinds_of(fields: Mapping[str, FieldType]) -> set[str]:
+    """The kinds that `type` tells apart and that have a field of details each, as a payment method has `card` and
+    `sepa_debit`: Stripe sends that of its own kind alone. Empty where there are few, and all are sent.
+    """
+    if "type" not in fields:
+        return set()
+    details = {key for key, field in fields.items() if field.kind == "object" and field.is_nullable}
+    if fields["type"].values:
+        details &= set(fields["type"].values)
+    return details if len(details) >= _MANY else set()
+
+
 @functools.cache
 def _scenarios(event_type: str) -> Mapping[str, Mapping[str, Any]]:
-    plain = event_type.removeprefix("v1.")
+    event_type = event_type.removeprefix("v1.")
     known: dict[str, Mapping[str, Any]] = {}
     for pattern, named in _facts()["scenarios"].items():
-        if any(fnmatchcase(plain, part) for part in pattern.split(", ")):
+        if any(fnmatchcase(event_type, part) for part in pattern.split(", ")):
             known |= named
+    for kind in _other_kinds(event_type):
+        known.setdefault(kind.replace("_", "-"), {"about": f"of type {kind}", "object": {"type": kind}})
     return known
+
+
+def _other_kinds(event_type: str) -> list[str]:
+    """The kinds that the object may be of besides that of the plain sample; none where the event is of one kind alone,
+    as a change of the card's own details is.
+    """
+    names = objects.objects_of(event_type)
+    kinds = kinds_of(objects.fields(names[0])) if names else set()
+    if not kinds or kinds & (_facts()["events"].get(event_type, {}).get("previous") or {}).keys():
+        return []
+    usual = facts_of_object(names[0]).get("type") or plain.value("type", objects.fields(names[0])["type"], 0)
+    return sorted(kinds - {usual})
 
 
 @functools.cache

@@ -13,13 +13,21 @@ from gateway.core.spelling import did_you_mean
 from gateway.stripe import objects
 from gateway.stripe.objects import FieldType
 from gateway.testing.samples import plain
-from gateway.testing.samples.catalogue import ABSENT, Facts, facts_of, facts_of_object, id_of, merged, prefix_of
+from gateway.testing.samples.catalogue import (
+    ABSENT,
+    Facts,
+    facts_of,
+    facts_of_object,
+    id_of,
+    kinds_of,
+    merged,
+    prefix_of,
+)
 from gateway.testing.samples.formulas import NotYetError, Pending, at_once, computed, is_formula
 from gateway.testing.samples.urls import folder_of
 
 SHOWN_OF_A_LIST = 10
 """So many of a list Stripe puts into an object; `has_more` is true where there are others."""
-_MANY = 4  # alternatives, of which Stripe writes only what applies; of fewer, it writes null for the others
 _A_TOKEN = "token_of_a_sample"  # noqa: S105 - ends an id
 _DEEPEST = 8  # objects within objects: what is deeper holds itself
 
@@ -219,10 +227,7 @@ def _alternatives(fields: Mapping[str, FieldType], kind: Any, facts: Mapping[str
     """The fields that Stripe leaves out because they are of another `type`, as a card's payment method has no
     `sepa_debit`; and those of a mapping that is nothing but options, such as `payment_method_options`.
     """
-    choices = {key for key, field in fields.items() if field.kind == "object" and field.is_nullable}
-    if "type" not in fields:
-        is_all = 1 < len(choices) == len(fields)
-        return choices - facts.keys() if is_all else set()
-    if fields["type"].values:
-        choices &= set(fields["type"].values)
-    return choices - {kind} if len(choices) >= _MANY else set()
+    if "type" in fields:
+        return kinds_of(fields) - {kind}
+    is_all = len(fields) > 1 and all(field.kind == "object" and field.is_nullable for field in fields.values())
+    return fields.keys() - facts.keys() if is_all else set()
