@@ -22,6 +22,7 @@ from tests.acceptance.ledger import TORTURE, Ledger
 from tests.acceptance.troubled import Mail, Trouble, Troubled
 from tests.http_service import Serve
 from tests.in_process import config, gateway
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -230,8 +231,8 @@ async def test_while_dns_fails_deliveries_wait_and_go_out_once_names_are_found_a
                 "SELECT count(*) > 3 FROM attempts WHERE error LIKE 'cannot connect to shop.example:%name resolution%'"
             )
             await running.until(sql, [(1,)])
+            await until(lambda: looked > 3)  # attempts at the same time share one look
             is_failing = False
             await running.until_finished()
             assert running.rows("SELECT DISTINCT state FROM deliveries") == [("succeeded",)]
-    assert looked > 3
     assert len(service.done) == 10
