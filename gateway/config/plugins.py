@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -37,7 +39,7 @@ def find_actions(
     """
     actions: dict[str, Action[Any]] = {}
     complaints: list[Complaint] = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+    for entry in _installed(tuple((folder, _changed_at(folder or os.curdir)) for folder in sys.path)):
         try:
             _register(actions, entry.load(), entry.value, known)
         except Exception as error:
@@ -55,6 +57,22 @@ def find_actions(
                 continue
             complaints += _load_file(actions, file, known)
     return actions, complaints
+
+
+@lru_cache(maxsize=1)
+def _installed(searched: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """The entry points, in order of their names. Reading them takes a file of every package that there is: that is done
+    again only where a `searched` folder has changed, as it does when a package is installed.
+    """
+    return tuple(sorted(entry_points(group=GROUP), key=lambda entry: entry.name))
+
+
+def _changed_at(folder: str) -> int:
+    """When an entry was added or taken away, in ns; 0 where there is no such folder."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def missing_packages(action: Action[Any]) -> dict[str, str]:

@@ -77,3 +77,15 @@ def test_modules_of_replaced_code_are_dropped(tmp_path: Path) -> None:
     forget_all_but(second)
     assert type(first["note"]).__module__ not in sys.modules
     assert type(second["note"]).__module__ in sys.modules
+
+
+def test_a_package_that_is_installed_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "note" not in find_actions([])[0]
+    (tmp_path / "installed_note.py").write_text(PLUGIN)
+    told = tmp_path / "note-1.0.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: note\nVersion: 1.0\n")
+    (told / "entry_points.txt").write_text("[gateway.actions]\nnote = installed_note:Note\n")
+    assert "note" in find_actions([])[0]
+    monkeypatch.delitem(sys.modules, "installed_note")
