@@ -58,7 +58,7 @@ LOG = web.AppKey("log", FilteringBoundLogger)
 
 async def _metrics(request: web.Request) -> web.Response:
     admin = parts(request)
-    text = admin.metrics.text(await overview.scrape(admin), time.time())
+    text = await admin.metrics.answer(await overview.scrape(admin), time.time())
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
 

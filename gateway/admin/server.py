@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -23,6 +24,7 @@ from gateway.admin.reports.history import History
 from gateway.admin.request import AdminParts
 from gateway.config.schema.types import split_listen
 from gateway.core.errors import UsageError, cannot_listen
+from gateway.core.tasks import background
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics
 
@@ -42,14 +44,47 @@ class Admin:
         return f"{self.url}{SIGN_IN}#{self.token}" if self.token else self.url
 
 
-def tokens_of(gateway: GatewayView) -> tuple[dict[Role, str], str | None]:
-    """The tokens in force, and the one that was made because there is none."""
+def new_token() -> str:
+    """The operator's, for one run, where gateway.yaml has none."""
+    return secrets.token_urlsafe(24)
+
+
+def tokens_of(gateway: GatewayView, one_time_token: str | None = None) -> tuple[dict[Role, str], str | None]:
+    """The tokens in force, and the one for this run, given or made, where gateway.yaml has none."""
     admin = gateway.config.settings.admin
     tokens = {Role.VIEWER: admin.viewer_token.get_secret_value(), Role.OPERATOR: admin.token.get_secret_value()}
-    new_token = None
+    token_of_run = None
     if not tokens[Role.OPERATOR]:
-        new_token = tokens[Role.OPERATOR] = secrets.token_urlsafe(24)
-    return {role: token for role, token in tokens.items() if token}, new_token
+        token_of_run = tokens[Role.OPERATOR] = one_time_token or new_token()
+    return {role: token for role, token in tokens.items() if token}, token_of_run
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSockets:
+    """What listens already where the console is to answer."""
+
+    listening: Sequence[socket.socket] = ()
+    turn: asyncio.Event | None = None  # of the workers that share them, one answers: once it is its turn
+    one_time_token: str | None = field(default=None, repr=False)  # theirs, where gateway.yaml has none
+
+
+NO_SOCKETS = AdminSockets()  # it opens its own
+
+
+@contextlib.asynccontextmanager
+async def _answering(runner: web.AppRunner, sockets: AdminSockets) -> AsyncIterator[None]:
+    async def answer() -> None:
+        if sockets.turn is not None:
+            await sockets.turn.wait()
+        for listening in sockets.listening:
+            await web.SockSite(runner, listening).start()
+
+    if sockets.turn is None:
+        await answer()
+        yield
+        return
+    async with background(answer, "gateway-admin-turn"):
+        yield
 
 
 @contextlib.asynccontextmanager
@@ -59,12 +94,12 @@ async def admin_listener(
     metrics: Metrics,
     log: FilteringBoundLogger,
     outbox: Outbox | None = None,
-    listening: socket.socket | None = None,
+    sockets: AdminSockets = NO_SOCKETS,
 ) -> AsyncIterator[Admin]:
-    """Console, API and metrics, while the block runs: at `admin.listen`, or on a socket that listens already. Raises
+    """Console, API and metrics, while the block runs: at `admin.listen`, or on sockets that listen already. Raises
     UsageError where the address is in use, or open to others without a token.
     """
-    tokens, new_token = tokens_of(gateway)
+    tokens, token_of_run = tokens_of(gateway, sockets.one_time_token)
     operations, tail = Operations(store, gateway.in_force, log), Tail(store, log)
     parts = AdminParts(gateway, store, operations, Access(tokens), metrics, tail, History(store), outbox)
     runner = web.AppRunner(make_app(parts, log), access_log=None, shutdown_timeout=2.0, max_line_size=LONGEST_LINE)
@@ -72,20 +107,19 @@ async def admin_listener(
     try:
         listen = gateway.config.settings.admin.listen
         try:
-            if listening is None:
+            if not sockets.listening:
                 await web.TCPSite(runner, *split_listen(listen)).start()
-            elif new_token is not None and not ip_address(listening.getsockname()[0]).is_loopback:
-                raise UsageError(
-                    "socket activation: the socket admin is open to other machines, which takes a token; set "
-                    "admin.token, or give the socket unit an address of this machine alone"
-                )
-            else:
-                await web.SockSite(runner, listening).start()
         except OSError as error:
             raise cannot_listen("admin.listen", listen, error) from None
-        bound = runner.addresses[0]
+        bound = sockets.listening[0].getsockname() if sockets.listening else runner.addresses[0]
+        if sockets.listening and token_of_run is not None and not ip_address(bound[0]).is_loopback:
+            raise UsageError(
+                "socket activation: the socket admin is open to other machines, which takes a token; set "
+                "admin.token, or give the socket unit an address of this machine alone"
+            )
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        yield Admin(f"http://{shown}:{bound[1]}", new_token)
+        async with _answering(runner, sockets):
+            yield Admin(f"http://{shown}:{bound[1]}", token_of_run)
     finally:
         await tail.close()
         await operations.jobs.close()

@@ -14,7 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -31,8 +31,16 @@ class NobodyAnswersError(GatewayError):
     """No gateway listens at the socket."""
 
 
+class Control(Protocol):
+    """What is asked at the socket."""
+
+    async def reload(self, asked_by: str) -> dict[str, Any]: ...
+
+    async def preview(self, named: str) -> dict[str, Any]: ...
+
+
 @contextlib.asynccontextmanager
-async def controlled(path: Path, reloader: Reloader, log: FilteringBoundLogger) -> AsyncIterator[None]:
+async def controlled(path: Path, control: Control, log: FilteringBoundLogger) -> AsyncIterator[None]:
     """Answers at the socket meanwhile. Where it cannot, the gateway runs without, and the log says so."""
     server = None
     try:
@@ -45,7 +53,7 @@ async def controlled(path: Path, reloader: Reloader, log: FilteringBoundLogger) 
             hint="`gateway reload` cannot reach this gateway; SIGHUP and changed files still reload it",
         )
     else:
-        server = await asyncio.start_unix_server(lambda r, w: _answer(reloader, r, w), sock=listening)
+        server = await asyncio.start_unix_server(lambda r, w: _answer(control, r, w), sock=listening)
     try:
         yield
     finally:
@@ -55,18 +63,36 @@ async def controlled(path: Path, reloader: Reloader, log: FilteringBoundLogger) 
             server.close()
 
 
-async def _answer(reloader: Reloader, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+class ReloaderControl:
+    """A gateway of one process: its reloader answers."""
+
+    def __init__(self, reloader: Reloader) -> None:
+        self._reloader = reloader
+
+    async def reload(self, asked_by: str) -> dict[str, Any]:
+        """Reloads, and says what came of it."""
+        was = self._reloader.live.config.version
+        return self._json(await self._reloader.reload(asked_by), was)
+
+    async def preview(self, named: str) -> dict[str, Any]:
+        """What a reload would do, or, where a file is named, what it would do were that gateway.yaml."""
+        was = self._reloader.live.config.version
+        return self._json(await self._reloader.preview("gateway diff", Path(named) if named else None), was, named)
+
+    def _json(self, result: Reload, was: str, named: str = "") -> dict[str, Any]:
+        return as_json(result, self._reloader.live, was, named or str(self._reloader.live.config.path))
+
+
+async def _answer(control: Control, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         async with asyncio.timeout(LINE_SECONDS):
             what, _, named = (await reader.readline()).strip().partition(b" ")
-        was = reloader.live.config.version
         if what == b"reload":
-            result = await reloader.reload("gateway reload")
+            answer = await control.reload("gateway reload")
         elif what == b"diff":
-            result = await reloader.preview("gateway diff", Path(os.fsdecode(named)) if named else None)
+            answer = await control.preview(os.fsdecode(named))
         else:
             return
-        answer = as_json(result, reloader.live, was, os.fsdecode(named) or str(reloader.live.config.path))
         writer.write(json.dumps(answer).encode() + b"\n")
         await writer.drain()
     except (OSError, ValueError, TimeoutError):

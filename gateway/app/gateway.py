@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
-import signal
-import sys
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -19,11 +17,12 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.admin.gateway_view import GatewayView
 from gateway.admin.outbox import Outbox
-from gateway.admin.server import Admin, admin_listener
+from gateway.admin.server import NO_SOCKETS as NO_ADMIN_SOCKETS
+from gateway.admin.server import Admin, AdminSockets, admin_listener
 from gateway.alerts.monitor import Alerts
 from gateway.app.certificates import Certificate, read_certificate
-from gateway.app.control_socket import controlled
-from gateway.app.systemd import HandedOver, Manager
+from gateway.app.control_socket import ReloaderControl, controlled
+from gateway.app.systemd import HandedOver
 from gateway.config.load import Config
 from gateway.config.load import load as load_config
 from gateway.config.reload import Load, Reloader
@@ -62,6 +61,16 @@ SHUTDOWN_SECONDS = 5.0  # requests under way get so long
 NO_SOCKETS = HandedOver()  # were handed over: it opens its own
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What one of several processes of a gateway is given by the one that started it."""
+
+    public: list[socket.socket]
+    is_kept: bool  # the public ones stay open when the gateway ends
+    admin: AdminSockets
+    reload: Callable[[str], Awaitable[object]]  # asked where a file has changed: all processes take it, or none
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
     """What a gateway is run with beside its configuration."""
@@ -72,6 +81,7 @@ class GatewayOptions:
     outbox: Outbox | None = None  # what was caught, for the console to show
     load: Load | None = None  # None: a reload reads the files as they were the first time, in this environment
     sockets: HandedOver = NO_SOCKETS  # listened on, where there are any
+    worker: WorkerOptions | None = None  # where it is one of several processes
 
 
 NO_OPTIONS = GatewayOptions()
@@ -84,7 +94,12 @@ class Ready:
     public_url: str
     admin: Admin
     seconds: float  # from start to ready
-    reloader: Reloader
+    gateway: Gateway
+
+    @property
+    def reloader(self) -> Reloader:
+        """What takes a changed configuration."""
+        return self.gateway.reloader
 
 
 class Gateway:
@@ -154,7 +169,7 @@ class Gateway:
             self._public_listener(),
             self._reconciling(),
             self._auditing(),
-            controlled(self.config.folder / self.config.settings.reload.socket, self.reloader, self.log),
+            self._controlled(),
             self._watching(),
             _closed_by(self._stand_down),
         )
@@ -177,8 +192,11 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def _console(self) -> AsyncIterator[None]:
-        view, given = GatewayView(self.live, self.worker), self.options.sockets.admin
-        async with admin_listener(view, self.store, self.metrics, self.log, self.options.outbox, given) as self.admin:
+        view, handed_over = GatewayView(self.live, self.worker), self.options.sockets.admin
+        sockets = AdminSockets((handed_over,)) if handed_over is not None else NO_ADMIN_SOCKETS
+        if self.options.worker is not None:
+            sockets = self.options.worker.admin
+        async with admin_listener(view, self.store, self.metrics, self.log, self.options.outbox, sockets) as self.admin:
             yield
 
     @contextlib.asynccontextmanager
@@ -187,7 +205,11 @@ class Gateway:
         certificate = self.certificate.listening if self.certificate is not None else None
         async with _closed_by(lambda: self.server.close(SHUTDOWN_SECONDS)):
             try:
-                await self.server.start(self.options.sockets.public or split_listen(listen), certificate)
+                worker, handed_over = self.options.worker, self.options.sockets.public
+                if worker is not None:
+                    await self.server.start(worker.public, certificate, is_kept=worker.is_kept)
+                else:
+                    await self.server.start(handed_over or split_listen(listen), certificate)
             except OSError as error:
                 raise cannot_listen("server.listen", listen, error) from None
             yield
@@ -207,7 +229,14 @@ class Gateway:
     def _watching(self) -> AbstractAsyncContextManager[None]:
         if not self.config.settings.reload.watch:
             return contextlib.nullcontext()
-        return background(lambda: watch(self.reloader, self.log), "gateway-watch")
+        reload = self.options.worker.reload if self.options.worker else None
+        return background(lambda: watch(self.reloader, self.log, reload), "gateway-watch")
+
+    def _controlled(self) -> AbstractAsyncContextManager[None]:
+        if self.options.worker is not None:  # whoever started it is asked
+            return contextlib.nullcontext()
+        path = self.config.folder / self.config.settings.reload.socket
+        return controlled(path, ReloaderControl(self.reloader), self.log)
 
     async def _stand_down(self) -> None:
         """What takes time before the end, while events are still taken."""
@@ -290,7 +319,7 @@ async def running(
         store = await with_codec(opened, Keyring(kept.keys()), compresses=kept.compress, strict=True)
         gateway = Gateway(config, store, log, options)
         async with gateway.at_work():
-            yield Ready(gateway.public_url, gateway.admin, time.monotonic() - start, gateway.reloader)
+            yield Ready(gateway.public_url, gateway.admin, time.monotonic() - start, gateway)
 
 
 @contextlib.asynccontextmanager
@@ -314,62 +343,3 @@ def _traced(
 
 async def _load_again(previous: Config) -> Config:
     return await asyncio.to_thread(load_config, previous.path, os.environ, previous)
-
-
-def tune_garbage_collection() -> None:
-    """To be called once all is made. What a gateway is made of is not garbage and is not looked through again and
-    again; the rest is little, so that a full collection takes a millisecond or two, about once a minute under load.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 5, 5)
-    gc.enable()
-
-
-async def serve(
-    config: Config,
-    *,
-    log: FilteringBoundLogger,
-    on_ready: Callable[[Ready], None] | None = None,
-    options: GatewayOptions = NO_OPTIONS,
-    is_hangup_end: bool = False,
-    manager: Manager | None = None,
-) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, then drains it. SIGHUP reloads, or ends it too where that is said.
-    `manager` is told how it is.
-    """
-    manager = manager or Manager({})
-    sys.setswitchinterval(0.00005)  # the thread that waits for the disk gets its short turns at once
-    loop = asyncio.get_running_loop()
-    stop, hangup = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, stop.set if is_hangup_end else hangup.set)
-    async with manager.watched(), running(config, log, options) as ready:
-
-        async def reload_at_hangup() -> None:
-            while True:
-                await hangup.wait()
-                hangup.clear()
-                manager.reloading()
-                result = await ready.reloader.reload("SIGHUP")
-                manager.ready(f"{ready.public_url}, configuration {result.version}, last reload {result.outcome}")
-
-        tune_garbage_collection()
-        log.info(
-            "gateway.ready",
-            url=ready.public_url,
-            admin=ready.admin.url,
-            config=config.version,
-            start_seconds=round(ready.seconds, 3),
-        )
-        manager.ready(f"{ready.public_url}, configuration {config.version}")
-        if on_ready is not None:
-            on_ready(ready)
-        async with background(
-            reload_at_hangup,
-            "gateway-hangup",
-        ):
-            await stop.wait()
-            manager.stopping()
-    log.info("gateway.stopped")

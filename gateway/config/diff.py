@@ -16,6 +16,7 @@ What = Literal["added", "removed", "changed"]
 NEEDS_RESTART = (
     "server.listen",
     "server.tls",
+    "server.workers",
     "admin.listen",
     "admin.token",
     "admin.viewer_token",

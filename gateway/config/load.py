@@ -21,6 +21,7 @@ from gateway.config.checks.extras import has_encrypt, has_otel
 from gateway.config.checks.ignores import ignores_in, without_ignored
 from gateway.config.checks.internal_events import check_account_names
 from gateway.config.checks.lint import check_accounts, check_same, check_use
+from gateway.config.checks.processes import check_processes
 from gateway.config.checks.stripe import check_reconcile, reconcile_of
 from gateway.config.checks.stripe_calls import check_may
 from gateway.config.diagnostics.excerpts import Excerpts
@@ -184,7 +185,7 @@ class Loading:
             is_sound = is_sound and is_whole
             routes.append(loading.route(name, route))
         self.secret_paths |= loading.secret_paths
-        self._same_listener(settings)
+        self.problems += check_processes(settings, self.source)
         self.problems += check_reconcile(accounts, parts.unfilled, self.source)
         self.problems += check_may(accounts, self.source)
         sources = self._sources(settings)
@@ -334,14 +335,6 @@ class Loading:
                     redact=tuple(map(parse_path, account.redact)),
                 ),
             )
-
-    def _same_listener(self, settings: GatewaySettings | None) -> None:
-        if settings is None or settings.server.listen != settings.admin.listen:
-            return
-        if split_listen(settings.admin.listen)[1] != 0:  # 0 is whichever is free
-            where = self.source.where(("admin", "listen"))
-            message = "is the same address as server.listen: the console is never on the public listener"
-            self.problem(where, message, code="same-listener")
 
     def _admin(self, settings: GatewaySettings | None) -> None:
         """Nobody but this machine reaches the console without a token, and the two tokens tell two roles apart."""

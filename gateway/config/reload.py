@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,20 +55,54 @@ class Reloader:
         self._now = now
         self._on_reload = on_reload
         self._lock = asyncio.Lock()
+        self._begun: tuple[float, Reload, Callable[[], None] | None] | None = None  # between `begin` and `end`
         self._logged: tuple[str, ...] = ()  # problems in the log already
 
     async def reload(self, asked_by: str) -> Reload:
         """Reads all files and puts them into force, or changes nothing. Raises nothing."""
-        async with self._lock:
-            start, live = time.monotonic(), self.live
+        await self.begin(asked_by)
+        return self.end()
+
+    async def begin(self, asked_by: str) -> Reload:
+        """Reads all files, and says what `end` would do, which must follow. Until then no other reload begins."""
+        await self._lock.acquire()
+        try:
+            start = time.monotonic()
             result, put_into_force = await self._read(asked_by)
-            if put_into_force is not None:
+        except BaseException:
+            self._lock.release()
+            raise
+        self._begun = (start, result, put_into_force)
+        return result
+
+    def end(self, refused_elsewhere: Sequence[Problem] = (), *, is_told: bool = True) -> Reload:
+        """Puts what `begin` read into force, or leaves all as it was: where it did not load, or another process of this
+        gateway refused it. `is_told` False: another process logs and counts it.
+        """
+        assert self._begun is not None
+        (start, result, put_into_force), self._begun, live = self._begun, None, self.live
+        try:
+            if refused_elsewhere and result.outcome is not ReloadOutcome.REFUSED:
+                forget_all_but(live.config.actions)
+                result = Reload(
+                    result.at, result.asked_by, ReloadOutcome.REFUSED, "", problems=tuple(refused_elsewhere)
+                )
+            elif put_into_force is not None:
                 put_into_force()
             result = replace(result, version=live.config.version, seconds=time.monotonic() - start)
             live.note(result)
-            self._on_reload(result)
-            self._log_result(result)
+            if is_told:
+                self._on_reload(result)
+                self._log_result(result)
             return result
+        finally:
+            self._lock.release()
+
+    def abandon(self) -> None:
+        """Ends what `begin` began, as if it had not been."""
+        self._begun = None
+        forget_all_but(self.live.config.actions)
+        self._lock.release()
 
     async def preview(self, asked_by: str, path: Path | None = None) -> Reload:
         """What a reload would do; or what it would do were gateway.yaml the file at `path`. Changes nothing; `version`

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -16,10 +16,14 @@ from gateway.config.reload import Reloader
 QUIET_MILLISECONDS = 200  # a burst of changes is over when nothing happened for so long
 BURST_MILLISECONDS = 2000  # or after so long in any case
 LOOK_SECONDS = 5.0
+CHANGED_FILE = "a changed file"
 
 
-async def watch(reloader: Reloader, log: FilteringBoundLogger) -> None:
-    """Until it is cancelled."""
+async def watch(
+    reloader: Reloader, log: FilteringBoundLogger, reload: Callable[[str], Awaitable[object]] | None = None
+) -> None:
+    """Until it is cancelled. `reload` is asked instead of the reloader, where there is one."""
+    reload = reload or reloader.reload
     is_logged = False
     while True:
         folders = reloader.inputs.folders()
@@ -27,7 +31,7 @@ async def watch(reloader: Reloader, log: FilteringBoundLogger) -> None:
             async with contextlib.aclosing(_changes(folders)) as changes:
                 async for _ in changes:
                     is_logged = False
-                    await _reload_if_changed(reloader)
+                    await _reload_if_changed(reloader, reload)
                     if reloader.inputs.folders() != folders:
                         break
         except (OSError, RuntimeError) as error:  # a folder that has just gone; no more watches to be had
@@ -35,12 +39,12 @@ async def watch(reloader: Reloader, log: FilteringBoundLogger) -> None:
                 log.warning("config.watch_failed", error=str(error), hint=f"looking every {LOOK_SECONDS:g} s instead")
             is_logged = True
             await asyncio.sleep(LOOK_SECONDS)
-            await _reload_if_changed(reloader)
+            await _reload_if_changed(reloader, reload)
 
 
-async def _reload_if_changed(reloader: Reloader) -> None:
+async def _reload_if_changed(reloader: Reloader, reload: Callable[[str], Awaitable[object]]) -> None:
     if await asyncio.to_thread(reloader.inputs.stamps) != reloader.stamps:
-        await reloader.reload("a changed file")
+        await reload(CHANGED_FILE)
 
 
 async def _changes(folders: frozenset[Path]) -> AsyncGenerator[None, None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
 import socket
 import ssl
@@ -24,6 +23,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from structlog.typing import FilteringBoundLogger
 
 from gateway.intake.answers import REFUSALS
+from gateway.intake.listening import listening_sockets
 from gateway.intake.webhook import Application
 
 HEAD_BYTES = 8192  # contract, section 8; as many may come between two bytes of a body, or after its last
@@ -35,6 +35,7 @@ LAST_CALL_SECONDS = 0.5  # at the end, an idle connection's next request is wait
 MOST_CONNECTIONS, MOST_HANDSHAKES = 10_000, 1000
 MOST_LOOKED_AT = 64  # connections, for one that gives way to a new one
 MOST_A_TURN = 256  # connections taken in one turn of the loop; uvloop's own servers take one, and the others wait
+MOST_A_TURN_SHARED = 8  # where workers share a socket: the others, who are less busy, get theirs
 RESERVED_DESCRIPTORS = 256  # for the inbox, destinations, and files that are read
 PAUSE_SECONDS = 0.5  # when there are no file descriptors left
 
@@ -205,6 +206,7 @@ class PublicServer(web.Server):
         self._sockets: list[socket.socket] = []
         self._beginning: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._is_less = asyncio.Event()  # a connection has ended
+        self._most_a_turn = MOST_A_TURN
         self._timer: asyncio.TimerHandle | None = None
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         descriptors = soft if soft != resource.RLIM_INFINITY else 1_000_000
@@ -219,19 +221,24 @@ class PublicServer(web.Server):
         """Where it listens first: host and port."""
         return cast(tuple[str, int], self._sockets[0].getsockname()[:2])
 
-    async def start(self, at: tuple[str, int] | socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        """Listens on every address of the host, or on a socket that listens already. Raises OSError."""
-        self._tls, self._is_given = tls, isinstance(at, socket.socket)
+    async def start(
+        self,
+        at: tuple[str, int] | socket.socket | list[socket.socket],
+        tls: ssl.SSLContext | None = None,
+        *,
+        is_kept: bool = False,
+    ) -> None:
+        """Listens on every address of the host; on a socket that listens already, and is kept open for the next; or
+        on those that the workers of a gateway share, and which may be kept. Raises OSError.
+        """
+        self._tls, self._is_given = tls, isinstance(at, socket.socket) or is_kept
         if isinstance(at, socket.socket):
             self._sockets.append(at)
+        elif isinstance(at, tuple):
+            self._sockets += await listening_sockets(*at)
         else:
-            addresses = await self._loop.getaddrinfo(*at, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            try:
-                for family, _, _, _, address in dict.fromkeys(addresses):
-                    self._sockets.append(socket.create_server(address, family=family, backlog=4096))
-            except OSError as error:
-                self._stop()
-                raise OSError(error.errno, os.strerror(error.errno or 0)) from None  # without the address a second time
+            self._sockets += at
+            self._most_a_turn = MOST_A_TURN_SHARED
         self._listen()
         self._sweep()
         if self._room < MOST_CONNECTIONS:
@@ -243,6 +250,7 @@ class PublicServer(web.Server):
             listening = self._sockets.pop()
             self._loop.remove_reader(listening)
             if not self._is_given:
+                self._most_a_turn = MOST_A_TURN
                 self._accept(listening)
             listening.close()
 
@@ -276,7 +284,7 @@ class PublicServer(web.Server):
             self._loop.add_reader(listening, self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(MOST_A_TURN):
+        for _ in range(self._most_a_turn):
             try:
                 taken, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

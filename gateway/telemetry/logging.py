@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
 import select
 import stat
 import sys
+from collections.abc import Iterator
 from typing import ClassVar, Literal, TextIO, cast
 
 import structlog
@@ -20,6 +22,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 PART = select.PIPE_BUF // 4  # characters: a pipe that is ready takes as many bytes, of which a character has at most 4
+MOST_TRIES = 200  # to have the log to oneself: some microseconds each
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -35,6 +38,7 @@ class Output:
     """
 
     dropped: ClassVar[int] = 0  # lines, of the process
+    turns: ClassVar[int | None] = None  # a descriptor to lock while a line is written, where processes share the log
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -55,15 +59,31 @@ class Output:
     def flush(self) -> None:
         """Passes what was written on, or drops it."""
         line, self._line = ("\n" if self._is_torn else "") + self._line, ""
-        try:
-            for start in range(0, len(line), PART):
-                if self._poll is not None and not self._poll.poll(0):
-                    raise BlockingIOError
-                self._stream.write(line[start : start + PART])
-                self._stream.flush()
-                self._is_torn = start + PART < len(line)
-        except (OSError, ValueError):  # nobody reads it, or it is closed
-            Output.dropped += 1
+        with _turn(Output.turns):
+            try:
+                for start in range(0, len(line), PART):
+                    if self._poll is not None and not self._poll.poll(0):
+                        raise BlockingIOError
+                    self._stream.write(line[start : start + PART])
+                    self._stream.flush()
+                    self._is_torn = start + PART < len(line)
+            except (OSError, ValueError):  # nobody reads it, or it is closed
+                Output.dropped += 1
+
+
+@contextlib.contextmanager
+def _turn(descriptor: int | None) -> Iterator[None]:
+    """Keeps the lines of other processes out of this one. Who waits in vain, because another stands still, writes all
+    the same.
+    """
+    for _ in range(MOST_TRIES if descriptor is not None else 0):
+        with contextlib.suppress(OSError):
+            fcntl.lockf(cast(int, descriptor), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        os.sched_yield()
+    yield
+    if descriptor is not None:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN)
 
 
 def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

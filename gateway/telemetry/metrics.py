@@ -6,10 +6,13 @@ beyond `MOST_TYPES` of them the rest is counted as `other`.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -46,6 +49,15 @@ class Histogram:
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
+    def counted(self) -> list[Any]:
+        """What `add` takes."""
+        return [self._counts, self._sum]
+
+    def add(self, counts: Sequence[int], total_seconds: float) -> None:
+        """More, by the same bounds."""
+        self._counts = [mine + other for mine, other in zip(self._counts, counts, strict=True)]
+        self._sum += total_seconds
+
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """As Prometheus wants them: counts up to each bound, and the sum."""
         total = 0
@@ -76,14 +88,41 @@ class Scrape:
     last_reload_failed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The processes of a gateway with several: what each has counted, and who they are."""
+
+    snapshots: Sequence[Mapping[str, Any]]  # of the living, and of those that have ended
+    pids: Mapping[str, int]  # by the number of the worker; `0` started them
+    restarts: Mapping[str, int]  # by the number of the worker
+
+    def families(self) -> Iterator[Metric]:
+        """What is told of each process. One that has just ended is left out."""
+        yield _gauge("gateway_workers", "Workers that run.", (), {(): len(self.pids) - 1})
+        restarts: dict[tuple[str, ...], int] = {(name,): count for name, count in self.restarts.items()}
+        yield _counter("gateway_worker_restarts", "Workers that ended unasked.", ("worker",), restarts)
+        families: dict[str, Metric] = {}
+        for name, pid in self.pids.items():
+            for family in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+                together = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+                for sample in family.samples:
+                    together.add_sample(sample.name, {**sample.labels, "worker": name}, sample.value)
+        yield from families.values()
+
+
+Workers = Callable[[Mapping[str, Any]], Awaitable[Fleet]]
+"""Takes what this worker has counted so far, and gives that of all."""
+
+
 class Metrics:
     """The counters of one process. Used on the event loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Callable[[], int] = lambda: Output.dropped) -> None:
         self._events: dict[tuple[str, ...], int] = {}
         self._types: set[str] = set()
         self._own_events: dict[tuple[str, ...], int] = {}
         self._audits: dict[tuple[str, ...], float] = {}
+        self._audited_at: dict[tuple[str, ...], float] = {}  # by route and account, in Unix time
         self._signatures: dict[tuple[str, ...], int] = {}
         self._refused: dict[tuple[str, ...], int] = {}
         self._attempts: dict[tuple[str, ...], int] = {}
@@ -91,6 +130,8 @@ class Metrics:
         self._intake = Histogram(INTAKE_BOUNDS)
         self._commit = Histogram(INTAKE_BOUNDS)
         self._durations: dict[tuple[str, ...], Histogram] = {}
+        self._dropped, self._dropped_elsewhere = dropped, 0  # lines of the log
+        self.workers: Workers | None = None  # those of this gateway, where it has several
 
     def event(self, account: str, type: str, outcome: str, seconds: float, commit_seconds: float) -> None:
         """One event was committed: `routed`, `unmatched`, `ignored` or `duplicate`."""
@@ -116,6 +157,7 @@ class Metrics:
 
     def audited(self, route: str, account: str, rows: int, differences: Mapping[str, int]) -> None:
         """An audit ended: how many rows were compared, and how many differ, by why."""
+        self._audited_at[(route, account)] = time.time()
         self._audits[(route, account, "compared")] = rows
         for why, count in differences.items():
             self._audits[(route, account, why)] = count
@@ -143,15 +185,57 @@ class Metrics:
 
     # -- the scrape -------------------------------------------------------------------------------------------
 
-    def text(self, scrape: Scrape, now_seconds: float) -> bytes:
+    async def answer(self, scrape: Scrape, now_seconds: float) -> bytes:
+        """The text of the whole gateway, also where this is one of its workers."""
+        if self.workers is None:
+            return self.text(scrape, now_seconds)
+        fleet = await self.workers(self.snapshot())
+        total = Metrics(dropped=lambda: 0)
+        for snapshot in fleet.snapshots:
+            total.add(snapshot)
+        return total.text(scrape, now_seconds, fleet)
+
+    def text(self, scrape: Scrape, now_seconds: float, fleet: Fleet | None = None) -> bytes:
         """Everything in Prometheus's text format."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Once([*self._counted(), *_asked(scrape, now_seconds)]))
-        ProcessCollector(registry=registry)
+        families = [*self._counted(), *_asked(scrape, now_seconds)]
+        if fleet is None:
+            ProcessCollector(registry=registry)
+        else:
+            families += fleet.families()
+        registry.register(_Once(families))
         PlatformCollector(registry=registry)
         return generate_latest(registry)
 
+    def snapshot(self) -> dict[str, Any]:
+        """All that was counted, as JSON, for `add` of another process."""
+        counts = {name: [[*key, value] for key, value in getattr(self, name).items()] for name in _COUNTS}
+        timed = {name: [[*key, value.counted()] for key, value in self._histograms(name)] for name in _TIMED}
+        audits = [[*key, value, self._audited_at[key[:2]]] for key, value in self._audits.items()]
+        return {**counts, **timed, "audits": audits, "dropped": self._dropped() + self._dropped_elsewhere}
+
+    def add(self, snapshot: Mapping[str, Any]) -> None:
+        """Adds what another process has counted. Of the audits of a route the last one counts."""
+        for name in _COUNTS:
+            counts = getattr(self, name)
+            for *key, value in snapshot[name]:
+                counts[tuple(key)] = counts.get(tuple(key), 0) + value
+        for name, bounds in _TIMED.items():
+            for *key, value in snapshot[name]:
+                histogram = self._durations.setdefault(tuple(key), Histogram(bounds)) if key else getattr(self, name)
+                histogram.add(*value)
+        for *key, value, at in snapshot["audits"]:
+            if at >= self._audited_at.get(tuple(key[:2]), 0.0):
+                self._audited_at[tuple(key[:2])] = at
+                self._audits[tuple(key)] = value
+        self._dropped_elsewhere += snapshot["dropped"]
+
+    def _histograms(self, name: str) -> Iterable[tuple[tuple[str, ...], Histogram]]:
+        value: Histogram | dict[tuple[str, ...], Histogram] = getattr(self, name)
+        return [((), value)] if isinstance(value, Histogram) else value.items()
+
     def _counted(self) -> Iterator[Metric]:
+        dropped = self._dropped() + self._dropped_elsewhere
         yield _counter("gateway_events", "Events committed.", ("account", "type", "outcome"), self._events)
         yield _counter("gateway_own_events", "The gateway's own events committed.", ("type",), self._own_events)
         yield _gauge(
@@ -163,12 +247,16 @@ class Metrics:
         yield _counter("gateway_requests_refused", "Other requests refused.", ("reason",), self._refused)
         yield _counter("gateway_attempts", "Attempts ended.", ("route", "action", "outcome"), self._attempts)
         yield _counter("gateway_config_reloads", "Reads of gateway.yaml after the first.", ("outcome",), self._reloads)
-        yield _counter("gateway_log_lines_dropped", "Log lines that nobody took.", (), {(): Output.dropped})
+        yield _counter("gateway_log_lines_dropped", "Log lines that nobody took.", (), {(): dropped})
         yield _histogram("gateway_intake_duration_seconds", "From request to answer.", (), {(): self._intake})
         yield _histogram("gateway_commit_duration_seconds", "Waiting for the store's commit.", (), {(): self._commit})
         yield _histogram(
             "gateway_attempt_duration_seconds", "From start to end of an attempt.", ("route", "action"), self._durations
         )
+
+
+_COUNTS = ("_events", "_own_events", "_signatures", "_refused", "_attempts", "_reloads")
+_TIMED = {"_intake": INTAKE_BOUNDS, "_commit": INTAKE_BOUNDS, "_durations": ATTEMPT_BOUNDS}
 
 
 def _asked(scrape: Scrape, now_seconds: float) -> Iterator[Metric]:

@@ -95,7 +95,8 @@ def dev(
 ) -> None:
     """Run the gateway with catchers for mail, HTTP and Slack. No account needed."""
     from gateway.admin.outbox import Outbox
-    from gateway.app.gateway import GatewayOptions, serve
+    from gateway.app.gateway import GatewayOptions
+    from gateway.app.serving import serve
     from gateway.cli.dev.catchers import catching, show
     from gateway.cli.dev.environment import DevEnvironment, DevFetcher, DevWriters, overlay
     from gateway.config.load import load

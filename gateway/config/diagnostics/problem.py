@@ -76,6 +76,7 @@ CODES = {
     "unused-connection": "a connection that no action uses",
     "unused-ignore": "a comment that hides nothing",
     "variable": "a ${...} that is no variable",
+    "workers": "several processes on an inbox that is of one",
     "wrong-connection": "a connection of another type than the action needs",
     "wrong-type": "a value of another type",
     "yaml": "what is no YAML, or YAML that means nothing here",

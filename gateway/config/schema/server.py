@@ -57,6 +57,14 @@ class ServerSettings(Section):
         description="Proxies in front that are believed in X-Forwarded-For: addresses or networks.",
         examples=[["127.0.0.1", "10.1.0.0/16"]],
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="So many processes share the sockets and an inbox on PostgreSQL; `concurrency` is of each. "
+        "gateway serve --workers goes before it.",
+        examples=[2],
+    )
     shutdown_delay: Annotated[Duration, within("expected at most 5m", most=LONGEST_SHUTDOWN_DELAY)] = Field(
         0.0,
         description="After SIGTERM /readyz says 503 for so long, and everything is still answered: time for what is in "
