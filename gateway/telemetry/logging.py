@@ -10,6 +10,7 @@ import re
 import select
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from typing import ClassVar, Literal, TextIO, cast
 
@@ -22,7 +23,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 PART = select.PIPE_BUF // 4  # characters: a pipe that is ready takes as many bytes, of which a character has at most 4
-MOST_TRIES = 200  # to have the log to oneself: some microseconds each
+TURN_SECONDS = 0.1  # for a line of another process to end
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -39,6 +40,7 @@ class Output:
 
     dropped: ClassVar[int] = 0  # lines, of the process
     turns: ClassVar[int | None] = None  # a descriptor to lock while a line is written, where processes share the log
+    turn_seconds: ClassVar[float] = TURN_SECONDS  # waited for at most
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -74,16 +76,27 @@ class Output:
 @contextlib.contextmanager
 def _turn(descriptor: int | None) -> Iterator[None]:
     """Keeps the lines of other processes out of this one. Who waits in vain, because another stands still, writes all
-    the same.
+    the same, and until it has had its turn again waits no more.
     """
-    for _ in range(MOST_TRIES if descriptor is not None else 0):
-        with contextlib.suppress(OSError):
-            fcntl.lockf(cast(int, descriptor), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
+    if descriptor is None:
+        yield
+        return
+    is_ours, end = _locked(descriptor), time.monotonic() + Output.turn_seconds
+    while not is_ours and time.monotonic() < end:
         os.sched_yield()
+        is_ours = _locked(descriptor)
+    Output.turn_seconds = TURN_SECONDS if is_ours else 0.0
     yield
-    if descriptor is not None:
+    if is_ours:
         fcntl.lockf(descriptor, fcntl.LOCK_UN)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

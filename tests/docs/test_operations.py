@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import yaml
 
-from gateway.telemetry.metrics import Metrics, Scrape
+from gateway.telemetry.metrics import Fleet, Metrics, Scrape
 from tests.acceptance.harness import ROOT
 
 OPERATIONS = ROOT / "docs/operations.md"
@@ -19,7 +20,7 @@ def rows(heading: str) -> set[str]:
 
 
 def test_every_metric_has_its_row() -> None:
-    text = Metrics().text(Scrape(), 0).decode()
+    text = Metrics().text(Scrape(), 0, Fleet((), {"0": os.getpid()}, {})).decode()
     assert rows("metric") == set(re.findall(r"^# TYPE (\S+) ", text, re.M))
 
 

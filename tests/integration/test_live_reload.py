@@ -17,9 +17,11 @@ from structlog import get_logger
 from structlog.testing import capture_logs
 
 from gateway.app.control_socket import NobodyAnswersError, ask
+from gateway.config.diagnostics.problem import Problem
 from gateway.config.load import Config
 from gateway.config.reload import Reloader
 from gateway.config.runtime import ReloadOutcome
+from gateway.core.errors import Where
 from gateway.testing import make_event
 from tests.certificates import self_signed
 from tests.cli import CommandLine
@@ -337,3 +339,30 @@ async def test_renewing_the_certificate_again_and_again_refuses_no_connection(fo
                 await until(partial(shown.__contains__, number))
             is_over.set()
         assert set(shown) == set(range(1, 12))
+
+
+async def test_what_is_read_is_in_force_once_all_processes_have_read_it(folder: Path) -> None:
+    async with live_gateway(folder, config() + "reload: {watch: false}\n") as gateway:
+        reloader, version = gateway.reloader, gateway.live.config.version
+        gateway.write("gateway.yaml", config("two") + "reload: {watch: false}\n")
+        begun = await reloader.begin("SIGHUP")
+        assert begun.outcome is ReloadOutcome.LOADED
+        assert gateway.live.config.version == version != begun.version
+        # Another process refuses it: all stays as it was, and this one knows why.
+        problem = Problem(Where("gateway.yaml", 1, 1), "does not load there", code="unreadable")
+        refused = reloader.end([problem])
+        assert (refused.outcome, refused.version, refused.problems) == (ReloadOutcome.REFUSED, version, (problem,))
+        assert gateway.live.last is refused
+        # The files changed while they were read: as if nothing had been.
+        await reloader.begin("SIGHUP")
+        reloader.abandon()
+        assert gateway.live.last is refused
+        # All have read it; another process counts it.
+        await reloader.begin("SIGHUP")
+        taken = reloader.end(is_told=False)
+        assert taken.version == gateway.live.config.version == begun.version
+        assert await gateway.post(make_event()) == 200
+        assert (await gateway.finished())["note"].output == {"said": "ONE two"}
+        metrics = await gateway.page("/metrics")
+        assert 'gateway_config_reloads_total{outcome="loaded"} 0.0' in metrics
+        assert 'gateway_config_reloads_total{outcome="failed"} 1.0' in metrics

@@ -45,13 +45,15 @@ def serve(
 
     place, sockets, manager = place_of(os.environ), handed_over(os.environ), Manager(os.environ)
     gc.disable()  # what is made from here on stays; it goes on once all is made
-    # stripe would load requests for its synchronous clients, structlog greenlet, and rich for tracebacks on a terminal
-    with hidden("requests", "greenlet", *([] if sys.stderr.isatty() else ["rich"])):
-        config = load_config()
-        count = workers or config.settings.server.workers
-        if place is not None or count == 1:
+    if workers is None or workers == 1 or place is not None:
+        # stripe would load requests for its synchronous clients, structlog greenlet, and rich for a terminal
+        with hidden("requests", "greenlet", *([] if sys.stderr.isatty() else ["rich"])):
             from gateway.app import serving, worker_process  # noqa: F401 - imported here, without what is hidden
-        from gateway.telemetry import logging as logs
+    config = load_config()
+    count = 1 if place is not None else workers or config.settings.server.workers
+    if count > 1:
+        _refuse_one_process(config, count)
+    from gateway.telemetry import logging as logs
 
     log = logs.configure(config.settings.log.level, config.settings.log.format)
     if place is not None:
@@ -63,6 +65,13 @@ def serve(
         _serve(config, sockets, manager, log)
     else:
         _supervise(config, count, sockets, manager, log)
+
+
+def _refuse_one_process(config: Config, count: int) -> None:
+    from gateway.config.checks.processes import ONE_PROCESS, WAY_OUT, is_of_one_process
+
+    if is_of_one_process(config.settings):
+        raise BadUsage(f"--workers {count}: {ONE_PROCESS}\n    {WAY_OUT}")
 
 
 def _serve(config: Config, sockets: HandedOver, manager: Manager, log: FilteringBoundLogger) -> None:
@@ -84,10 +93,7 @@ def _work(config: Config, place: Place, log: FilteringBoundLogger) -> None:
 
 def _supervise(config: Config, count: int, sockets: HandedOver, manager: Manager, log: FilteringBoundLogger) -> None:
     from gateway.app.supervisor import supervise
-    from gateway.config.checks.processes import ONE_PROCESS, WAY_OUT, is_of_one_process
 
-    if is_of_one_process(config.settings):
-        raise BadUsage(f"--workers {count}: {ONE_PROCESS}\n    {WAY_OUT}")
     command = [sys.executable, "-m", "gateway", "--config", str(options.config), "serve"]
     gc.enable()
 

@@ -15,10 +15,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.telemetry.logging import Output
-from gateway.telemetry.metrics import MOST_TYPES, Metrics, Queue, Scrape
+from gateway.telemetry.metrics import MOST_TYPES, Fleet, Metrics, Queue, Scrape
 
 MONITORING = Path(__file__).parents[3] / "config" / "monitoring"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
+FLEET = Fleet((), {"0": os.getpid(), "1": os.getpid()}, {"1": 3})
 
 
 def full() -> str:
@@ -33,7 +34,7 @@ def full() -> str:
     scrape = Scrape(
         {"shop": Queue({"pending": 3, "dead": 1}, 12.5)}, {"shop": "paused"}, {"acme": NOW}, 4096, "abc", True
     )
-    return metrics.text(scrape, NOW.timestamp() + 60).decode()
+    return metrics.text(scrape, NOW.timestamp() + 60, FLEET).decode()
 
 
 def values(text: str) -> dict[str, float]:
@@ -59,6 +60,62 @@ def test_what_was_counted_is_told() -> None:
     assert found['gateway_connection_state{"connection": "shop", "state": "paused"}'] == 1
     assert found['gateway_connection_state{"connection": "shop", "state": "ok"}'] == 0
     assert found['gateway_account_silence_seconds{"account": "acme"}'] == 60
+
+
+async def test_of_several_workers_all_that_was_counted_is_told_as_one() -> None:
+    workers = [Metrics(dropped=lambda: 2), Metrics(dropped=lambda: 3)]
+    for metrics in workers:
+        metrics.event("acme", "invoice.paid", "routed", 0.004, 0.003)
+        metrics.own_event("gateway.delivery.dead")
+        metrics.signature_failed("no_match")
+        metrics.refused("too_large")
+        metrics.attempt("fulfil", "save", "succeeded", 0.3)
+    workers[0].attempt("fulfil", "ship", "retry", 0.02)
+    workers[0].reloaded("loaded")
+    workers[0].audited("orders", "acme", 7, {"late": 1})
+    workers[1].audited("orders", "acme", 9, {"late": 0})
+    asked: list[object] = []
+
+    async def all_of_them(own: object) -> Fleet:
+        asked.append(own)
+        return Fleet([json.loads(json.dumps(metrics.snapshot())) for metrics in workers], FLEET.pids, FLEET.restarts)
+
+    workers[0].workers = all_of_them
+    found = values((await workers[0].answer(Scrape(), 0.0)).decode())
+    assert asked == [workers[0].snapshot()]
+    assert found['gateway_events_total{"account": "acme", "outcome": "routed", "type": "invoice.paid"}'] == 2
+    assert found['gateway_own_events_total{"type": "gateway.delivery.dead"}'] == 2
+    assert found['gateway_signature_failures_total{"reason": "no_match"}'] == 2
+    assert found['gateway_requests_refused_total{"reason": "too_large"}'] == 2
+    assert found['gateway_attempts_total{"action": "save", "outcome": "succeeded", "route": "fulfil"}'] == 2
+    assert found['gateway_attempts_total{"action": "ship", "outcome": "retry", "route": "fulfil"}'] == 1
+    assert found['gateway_config_reloads_total{"outcome": "loaded"}'] == 1
+    assert found['gateway_intake_duration_seconds_bucket{"le": "0.005"}'] == 2
+    assert found["gateway_commit_duration_seconds_sum{}"] == pytest.approx(0.006)
+    save = '"action": "save"'
+    assert found[f'gateway_attempt_duration_seconds_bucket{{{save}, "le": "0.5", "route": "fulfil"}}'] == 2
+    assert found["gateway_log_lines_dropped_total{}"] == 5
+    # of an audit the last one counts, whoever made it
+    assert found['gateway_audit_rows{"account": "acme", "outcome": "compared", "route": "orders"}'] == 9
+    assert found['gateway_audit_rows{"account": "acme", "outcome": "late", "route": "orders"}'] == 0
+
+
+def test_each_process_is_told_of_by_its_number_and_one_alone_by_none() -> None:
+    found = values(full())
+    assert found["gateway_workers{}"] == 1
+    assert found['gateway_worker_restarts_total{"worker": "1"}'] == 3
+    assert found['process_cpu_seconds_total{"worker": "0"}'] > 0
+    assert found['process_resident_memory_bytes{"worker": "1"}'] > 0
+    assert "process_cpu_seconds_total{}" not in found
+    alone = values(Metrics().text(Scrape(), 0.0).decode())
+    assert alone["process_cpu_seconds_total{}"] > 0
+    assert "gateway_workers{}" not in alone
+
+
+def test_a_process_that_has_just_ended_is_left_out() -> None:
+    found = values(Metrics().text(Scrape(), 0.0, Fleet((), {"0": os.getpid(), "1": 2**30}, {})).decode())
+    assert 'process_cpu_seconds_total{"worker": "0"}' in found
+    assert 'process_cpu_seconds_total{"worker": "1"}' not in found
 
 
 def test_unknown_types_cannot_fill_the_memory() -> None:
