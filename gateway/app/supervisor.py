@@ -22,7 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.app.channel import Channel, ChannelClosed, Message
 from gateway.app.control_socket import ASK_SECONDS, controlled
 from gateway.app.systemd import HandedOver, Manager
-from gateway.app.worker_place import VARIABLE, Place
+from gateway.app.worker_place import VARIABLE, WorkerPlace
 from gateway.config.diagnostics.problem import Problem
 from gateway.config.diagnostics.render import rows
 from gateway.config.load import Config
@@ -174,7 +174,7 @@ class Supervisor:
         """One process, from its start to its end: its id, and how it ended."""
         ours, theirs = socket.socketpair()
         with theirs:
-            place = Place(
+            place = WorkerPlace(
                 number=slot.number,
                 channel=theirs.fileno(),
                 log_turns=self._log_turns.fileno(),

@@ -11,7 +11,7 @@ VARIABLE = "GATEWAY_INTERNAL_WORKER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class WorkerPlace:
     """Of one worker. Sockets and files are told as numbers of descriptors."""
 
     number: int  # of the worker, from 1
@@ -32,12 +32,12 @@ class Place:
         return (self.channel, self.log_turns, *self.public, *self.admin)
 
 
-def place_of(environ: MutableMapping[str, str]) -> Place | None:
+def place_of(environ: MutableMapping[str, str]) -> WorkerPlace | None:
     """This process's, where it is a worker. Taken out of the environment, and kept from its own children."""
     text = environ.pop(VARIABLE, "")
     if not text:
         return None
-    place = Place(**json.loads(text))
+    place = WorkerPlace(**json.loads(text))
     for descriptor in place.descriptors:
         os.set_inheritable(descriptor, False)
     return place

@@ -17,7 +17,7 @@ from gateway.app.channel import Channel, Message
 from gateway.app.control_socket import ASK_SECONDS, ReloaderControl, as_json
 from gateway.app.gateway import Gateway, GatewayOptions, WorkerOptions, running
 from gateway.app.serving import SWITCH_SECONDS, tune_garbage_collection
-from gateway.app.worker_place import Place
+from gateway.app.worker_place import WorkerPlace
 from gateway.config.diagnostics.problem import Problem
 from gateway.config.diagnostics.render import rows
 from gateway.config.load import Config
@@ -99,7 +99,7 @@ def _problem(row: Mapping[str, Any]) -> Problem:
     return Problem(where, row["message"], row["hint"], row["severity"], row["code"])
 
 
-async def work(config: Config, place: Place, log: FilteringBoundLogger) -> None:
+async def work(config: Config, place: WorkerPlace, log: FilteringBoundLogger) -> None:
     """Is a worker until SIGTERM, or until its supervisor is gone; then drains. Raises what `running` does."""
     Output.turns = place.log_turns
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.app.gateway import Ready
     from gateway.app.systemd import HandedOver, Manager
-    from gateway.app.worker_place import Place
+    from gateway.app.worker_place import WorkerPlace
     from gateway.config.load import Config
 
 
@@ -85,7 +85,7 @@ def _serve(config: Config, sockets: HandedOver, manager: Manager, log: Filtering
     run_loop(run(config, log=log, on_ready=on_ready, options=GatewayOptions(sockets=sockets), manager=manager))
 
 
-def _work(config: Config, place: Place, log: FilteringBoundLogger) -> None:
+def _work(config: Config, place: WorkerPlace, log: FilteringBoundLogger) -> None:
     from gateway.app.worker_process import work
 
     run_loop(work(config, place, log))
