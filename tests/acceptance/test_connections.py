@@ -107,7 +107,7 @@ async def test_a_paused_route_keeps_its_backlog_over_a_restart_until_it_is_resum
     done = await asyncio.to_thread(gateway.run, "routes", "pause", "ship", "--reason", "wrong prices")
     assert (done.returncode, done.stdout) == (0, "ship is paused until it is resumed\n")
     await send(gateway)
-    await until_logged(gateway, "route.still_paused")
+    await until_logged(gateway, "route.paused")
     (delivery,) = json.loads(await asked(gateway, "/api/v1/deliveries?owner=fulfilment@shop.example"))["items"]
     waits = "for route ship, which is paused until it is resumed (paused by a person: wrong prices)"
     assert (delivery["waits_for"], delivery["owner"]) == (waits, "fulfilment@shop.example")
@@ -120,7 +120,7 @@ async def test_a_paused_route_keeps_its_backlog_over_a_restart_until_it_is_resum
     await asyncio.to_thread(gateway.terminate)
     assert gateway.rows("SELECT state, attempts FROM deliveries") == [("pending", 0)]
     await gateway.start()
-    await until(lambda: gateway.log.read_text().count("route.still_paused") == 2, seen=gateway.log.read_text)
+    await until(lambda: gateway.log.read_text().count("route.still_paused") == 1, seen=gateway.log.read_text)
     assert not sink.ids
     (resumed,) = await asyncio.to_thread(gateway.json, "routes", "resume", "ship")
     assert (resumed["state"], resumed["reason"]) == ("ok", None)

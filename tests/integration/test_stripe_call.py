@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from gateway.testing import make_event
+from tests.acceptance.harness import free_port
+from tests.contract.actions.fault_table import fault_rows
 from tests.in_process import InProcess, config, gateway
 from tests.stripe_standin import LIVE_KEY, TEST_KEY, Fault, StripeStandin
+from tests.waiting import until
 
 CALL = """\
   r:
@@ -170,3 +173,44 @@ async def test_writes_and_fetches_are_paced_together(tmp_path: Path, standin: St
         await running.until_finished()
     paths = [asked.path for asked in standin.requests]
     assert sorted(paths) == ["/v1/checkout/sessions/cs_1"] * 3 + ["/v1/refunds"] * 3  # none was answered 429
+
+
+FAULTS: dict[str, list[Fault]] = {  # one for each time that the library asks; then what is asked is done
+    "the connection breaks off": [Fault(drop=True)] * 3,
+    "no answer within `timeout`": [Fault(hang=True)],
+    "it answers 409 or 5xx": [Fault(409, "in use", "lock_timeout"), Fault(500), Fault(503)],
+    "its answer was lost, and the write is done": [Fault(drop=True, is_done=True)],
+    "it does not accept the key": [Fault(401, "Invalid API Key provided")],
+    "the key may not do that, or it refuses the request, by another 4xx": [Fault(403, "no permission", "more_needed")],
+    "the event is of the other mode than the key": [],
+    "it answers 429": [Fault(429, "Too many requests", "rate_limit")] * 3,  # the last: all requests wait
+}
+AWAY = "nobody listens there"
+
+
+async def happens_to(running: InProcess, event: dict[str, Any]) -> str:
+    """What becomes of it, in the words of the page."""
+    await running.post(event)
+    sql = "SELECT d.state FROM deliveries d JOIN events e ON e.seq = d.event_seq WHERE d.attempts > 0 AND e.id = "
+    ended = await until(lambda: [r for r in running.rows(f"{sql}'{event['id']}'") if r != ("running",)])
+    return str(ended[0][0]).replace("pending", "retried")
+
+
+async def test_what_becomes_of_each_fault_is_what_the_page_says(tmp_path: Path, standin: StripeStandin) -> None:
+    def once(url: str) -> str:
+        text = call(REFUND, url).replace("        with:", "        timeout: 4s\n        with:")
+        return text.replace("first: 50ms, factor: 1", "first: 1h")
+
+    seen = {}
+    async with gateway(tmp_path, once(standin.url)) as running:
+        for number, (fault, answers) in enumerate(FAULTS.items()):
+            standin.faults.extend(answers)
+            order_of = {"id": f"cs_{number}", "payment_intent": f"pi_{number}"}
+            is_live = fault.startswith("the event is")
+            event = make_event("checkout.session.completed", id=f"evt_{number}", object=order_of, livemode=is_live)
+            seen[fault] = await happens_to(running, event)
+            standin.faults.clear()
+    (tmp_path / "away").mkdir()
+    async with gateway(tmp_path / "away", once(f"http://127.0.0.1:{free_port()}")) as running:
+        seen[AWAY] = await happens_to(running, order(id="evt_1"))
+    assert seen == fault_rows("stripe")
