@@ -6,6 +6,8 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,12 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as base:
         shutil.copytree(ROOT / "config", Path(base) / "config")
         yield Path(base)
+
+
+@cache
+def tree_of(file: str) -> Any:
+    """What a configuration says; parsed once, and copied by who changes it."""
+    return yaml.safe_load((ROOT / file).read_text())
 
 
 def load_or_complain(folder: Path, file: str, content: bytes) -> None:
@@ -103,7 +111,7 @@ def test_lines_may_be_deleted_repeated_moved_and_indented(folder: Path, file: st
 @EXAMPLES
 @given(data=st.data())
 def test_parts_may_change_places_and_kinds(folder: Path, file: str, data: st.DataObject) -> None:
-    tree = yaml.safe_load((ROOT / file).read_text())
+    tree = deepcopy(tree_of(file))
     places = list(_places(tree, ()))
     for _ in range(data.draw(st.integers(1, 3))):
         target, source = data.draw(st.sampled_from(places)), data.draw(st.sampled_from(places))
@@ -139,7 +147,7 @@ def test_anything_at_all_may_stand_in_the_file(folder: Path, content: bytes) -> 
     ).map("".join)
 )
 def test_anything_at_all_may_stand_in_a_template_and_an_expression(folder: Path, text: str) -> None:
-    tree = yaml.safe_load((ROOT / "gateway.yaml").read_text())
+    tree = deepcopy(tree_of("gateway.yaml"))
     route = tree["routes"]["fulfil-order"]
     route["if"] = text
     route["actions"]["receipt"]["with"]["subject"] = "{{ object.id }}" + text
