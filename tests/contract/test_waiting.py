@@ -289,6 +289,15 @@ async def test_what_cancels_is_forgotten_with_the_ids(store: Store, clock: Clock
     assert (await states(store))["evt_1/remind"] == "pending"
 
 
+async def test_what_two_keys_of_one_event_cancel_is_cancelled_though_it_needs_the_other(
+    store: Store, clock: Clock
+) -> None:
+    needy = replace(owed("note", "remind"), until_key="cus_2")
+    await store.add(happened(an_event("evt_1"), clock), [waiting(clock), needy])
+    await store.add(happened(an_event("evt_paid"), clock, 9, "cus_1", "cus_2"), [])
+    assert set((await states(store)).values()) == {"cancelled"}
+
+
 # -- more than one transaction cancels ------------------------------------------------------------------------
 
 MANY = 600  # two steps, and a part of a third

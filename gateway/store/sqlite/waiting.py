@@ -62,14 +62,15 @@ def end_waiting(connection: sqlite3.Connection, keys: Collection[str], now_ms: i
     own: that has a later `created`, or in the same second came later. As much as one transaction takes: what is left is
     noted for `end_left`, and whoever claims it meanwhile, or revives it, finds it overtaken.
     """
-    left = MOST_ENDED
+    rows: list[sqlite3.Row] = []
     for key in sorted(keys):
-        left -= end_overtaken(connection, now_ms, OF_KEY, key, left)
-        if left:
+        rows += connection.execute(f"{OVERTAKEN} AND {OF_KEY}", (key, MOST_ENDED - len(rows))).fetchall()
+        if len(rows) < MOST_ENDED:
             connection.execute("DELETE FROM notes WHERE name = ?", (_NOTED + key,))
         else:
             note = (_NOTED + key, "{}", now_ms)
             connection.execute("INSERT OR IGNORE INTO notes (name, value, kept_at) VALUES (?, ?, ?)", note)
+    _end(connection, rows, now_ms)
 
 
 def end_left(connection: sqlite3.Connection, now_ms: int) -> bool:
@@ -91,6 +92,12 @@ def first_left(connection: sqlite3.Connection) -> str | None:
 def end_overtaken(connection: sqlite3.Connection, now_ms: int, where: str, *values: object) -> int:
     """Of the deliveries d for which `where` holds, cancels those that such an event has overtaken. How many."""
     rows = connection.execute(f"{OVERTAKEN} AND {where}", values).fetchall()
+    _end(connection, rows, now_ms)
+    return len(rows)
+
+
+def _end(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row], now_ms: int) -> None:
+    """All are cancelled before what needs one is looked at: it may be among them."""
     connection.executemany(
         "UPDATE deliveries SET state = 'cancelled', held = 0, reason = ?, finished_at = ? WHERE seq = ?",
         [(until_reason(row["event_id"], row["event_type"]), now_ms, row["seq"]) for row in rows],
@@ -99,4 +106,3 @@ def end_overtaken(connection: sqlite3.Connection, now_ms: int, where: str, *valu
         if row["has_dependents"]:
             settle_dependents(connection, row["event_seq"], row["run_id"], row["action"], now_ms)
         pass_turn(connection, once_key=row["once_key"], order_key=row["order_key"])
-    return len(rows)
