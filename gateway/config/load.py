@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from gateway.config.action_settings import Compiling
 from gateway.config.checks.allowed_ips import sources_of
+from gateway.config.checks.approvals import check_link_token
 from gateway.config.checks.extras import has_encrypt, has_otel
 from gateway.config.checks.ignores import ignores_in, without_ignored
 from gateway.config.checks.internal_events import check_account_names
@@ -159,8 +160,7 @@ class Loading:
         self.address_files: frozenset[Path] = frozenset()
 
     def load(self) -> Config:
-        value = self.source.value
-        if not value:
+        if not (value := self.source.value):
             raise self._refused()
         self._find_actions()
         connections = self._connections()
@@ -382,6 +382,7 @@ class Loading:
         yield from check_account_names(list(parts.accounts), self.source)
         yield from check_same(parts.connections, self.source)
         if routes is not None:
+            yield from check_link_token(routes, parts.settings, self.source)
             yield from check_use(routes, parts.accounts, used_connections, parts.declared, self.source)
 
     def _sources(self, settings: GatewaySettings | None) -> Sources:

@@ -20,8 +20,8 @@ def until_open(later: Later | None, moment: datetime, left_seconds: float) -> Re
 def planned_late(
     claim: Claim, route: Route, use: ActionUse, now: datetime, scope: Mapping[str, Any]
 ) -> Released | None:
-    """How long it waits for its time, of a delivery whose time was not told when its event was routed; None where that
-    has come. Raises AttemptError.
+    """How long it waits for its time, and which events cancel it, of a delivery of which that was not told when its
+    event was routed; None where its time has come. Raises AttemptError.
     """
     delivery = claim.delivery
     if delivery.word.is_wanted_now or (delivery.reason or "").startswith(WAITS):  # what was planned keeps its time
@@ -30,6 +30,7 @@ def planned_late(
     if planned.error is not None:
         raise AttemptError(planned.error, is_final=True)
     if planned.waits_until is None:
-        return None
+        is_known = planned.until_key is None or delivery.until_key is not None
+        return None if is_known else Released(until_key=planned.until_key)  # what has come since then cancels it
     wait = (planned.waits_until - now).total_seconds()
     return Released(wait_reason(planned.waits_until, planned.why_later), wait, planned.until_key)

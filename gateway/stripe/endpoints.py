@@ -103,7 +103,7 @@ def wanted_endpoints(
         }
         if patterns:
             endpoints.append(WantedEndpoint(url, is_connect, enabled_events(patterns), account.api_version))
-    thin = sorted({pattern for route in taken for pattern in route.events if is_thin(pattern)})
+    thin = sorted({pattern for route in taken for pattern in (*route.events, *route.until_events) if is_thin(pattern)})
     return endpoints, thin
 
 

@@ -25,7 +25,7 @@ CONTROL_SOCKET = "data/dev/gateway.sock"
 
 
 _PLACEHOLDERS = (  # the first whose word is in the name decides
-    (("STORE_KEY", "ENCRYPT"), "{digest}"),
+    (("STORE_KEY", "ENCRYPT", "ADMIN_TOKEN"), "{digest}"),
     (("SECRET",), "whsec_{digest}"),
     (("API_KEY", "STRIPE_KEY"), "rk_test_{name}"),
     (("DATABASE", "POSTGRES", "MYSQL", "SQLITE", "DB_", "STORE_URL"), "sqlite:///data/dev/placeholder.db"),

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.config.diagnostics.problem import Problem
 from gateway.config.schema.model import GatewaySettings
 from gateway.config.schema.routes import RouteSettings
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
+from gateway.core.model import Route
 from gateway.plugin.types import duration_text
 
 CANNOT = ("viewer", "nobody", "")
+LEAST_TOKEN = 32  # characters of admin.token: in hex 128 bits
+LEAST_DIFFERENT = 8  # characters: 32 random ones in hex have more
+
+
+def check_link_token(routes: Sequence[Route], settings: GatewaySettings | None, source: Source) -> Iterator[Problem]:
+    """An `admin.token` that could be guessed from a link that is signed with it."""
+    if settings is None or settings.admin.url is None or not (token := settings.admin.token.get_secret_value()):
+        return
+    if not any(action.approve is not None for route in routes for action in route.actions):
+        return
+    if len(token) < LEAST_TOKEN or len(set(token)) < LEAST_DIFFERENT:
+        message = "whoever has a link of `approve` can try tokens on it, and this one is short"
+        hint = (
+            f"at least {LEAST_TOKEN} random characters: openssl rand -hex 32; a new token ends the links that are out"
+        )
+        yield Problem(source.where(("admin", "token")), message, hint, "warning", "approve")
 
 
 def check_approve(at: Path_, route: RouteSettings, source: Source) -> Iterator[Problem]:

@@ -119,13 +119,7 @@ class PostgresReports(PostgresDatabase):
         if where.text and not names_few(where):
             return await self._search(where, limit, after, oldest_first)
         if where.text:
-            terms = event_terms(where, values)
-            _beyond(terms, "seq", after, oldest_first)
-            few = f"(SELECT * FROM events WHERE {terms} OFFSET 0) few"
-            rows = await self._console.fetch(f"SELECT {EVENT_SEARCHED} FROM {few} ORDER BY seq {order}", *values)
-            holding = events_holding(rows, where.text, limit + 1)
-            items = [event for _, event in holding[:limit]]
-            return Page(items, str(holding[limit - 1][0]) if len(holding) > limit else None)
+            return await self._search_few(where, limit, after, oldest_first)
         if is_by_kind(where):
             kinds = Terms(values)
             event_kind_terms(where, kinds)
@@ -146,6 +140,26 @@ class PostgresReports(PostgresDatabase):
             sql = f"SELECT {EVENT_LISTED} FROM events t WHERE {bounds} ORDER BY seq {order} LIMIT {most}"
         rows = await self._console.fetch(sql, *values)
         return Page([event_of(row) for row in rows[:limit]], str(rows[limit - 1]["seq"]) if len(rows) > limit else None)
+
+    async def _search_few(self, where: EventFilter, limit: int, after: str | None, oldest_first: bool) -> Page[Event]:
+        """Looks through the bodies of what an index finds, as `_search` does."""
+        deadline = time.monotonic() + SEARCH_SECONDS
+        items: list[Event] = []
+        while True:
+            terms = event_terms(where)
+            _beyond(terms, "seq", after, oldest_first)
+            few = f"(SELECT * FROM events WHERE {terms} OFFSET 0) few"
+            sql = f"SELECT {EVENT_SEARCHED} FROM {few} ORDER BY seq {_order(oldest_first)} LIMIT {SEARCH_ROWS}"
+            rows = await self._console.fetch(sql, *terms.values)
+            holding = events_holding(rows, where.text or "", limit - len(items))
+            items += [event for _, event in holding]
+            if len(items) == limit:
+                return Page(items, str(holding[-1][0]))
+            if len(rows) < SEARCH_ROWS:
+                return Page(items, None)
+            after = str(rows[-1]["seq"])
+            if time.monotonic() > deadline:
+                return Page(items, after, moment(rows[-1]["received_at"]))
 
     async def _search(self, where: EventFilter, limit: int, after: str | None, oldest_first: bool) -> Page[Event]:
         """Looks through bodies, some rows at a time, until the page is full or time is up."""

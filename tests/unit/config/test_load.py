@@ -46,6 +46,21 @@ def problems(folder: Path, text: str, **environ: str) -> list[str]:
     return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
 
 
+@pytest.mark.parametrize(
+    ("token", "is_told"), [("hunter2-hunter2", True), ("a" * 40, True), ("0123456789abcdef" * 2, False)]
+)
+def test_a_token_that_is_short_for_signing_links_of_approve_is_warned_of(
+    tmp_path: Path, token: str, is_told: bool
+) -> None:
+    asks = GOOD.replace(
+        "        uses: db_upsert\n", "        uses: db_upsert\n        approve: {by: [operator], within: 1d}\n"
+    )
+    admin = f"admin: {{url: 'https://a.example', token: {token}}}\n"
+    told = [warning.message for warning in loaded(tmp_path, admin + asks).warnings]
+    assert told == is_told * ["whoever has a link of `approve` can try tokens on it, and this one is short"]
+    assert loaded(tmp_path, admin + GOOD).warnings == ()
+
+
 def test_a_good_config_loads_with_actions_in_the_order_of_their_needs(tmp_path: Path) -> None:
     config = loaded(tmp_path, GOOD)
     (route,) = config.routes

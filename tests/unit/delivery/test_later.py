@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
+from gateway.config.load import Config
 from gateway.core.model import DeliveryFilter, DeliveryState, Event, EventState, Rekeyed, Released
 from gateway.core.routing import RouteTable, route
 from gateway.delivery.attempt import AttemptContext, run_attempt
@@ -31,6 +32,49 @@ routes:
         until: {events: [invoice.paid], same: object.customer_email}
         with: {connection: warehouse}
 """
+
+
+BROKEN_IF = """\
+routes:
+  dunning:
+    events: [invoice.payment_failed]
+    if: object.no_such_field == 1
+    actions:
+      remind:
+        uses: http_forward
+        until: {events: [invoice.paid], same: object.customer_email}
+        with: {connection: warehouse}
+"""
+
+
+async def test_a_dead_letter_of_a_broken_if_is_cancelled_by_what_came_before_its_retry(
+    tmp_path: Path, store: SqliteStore, clock: Clock
+) -> None:
+    """It was planned before anybody could tell by which events it is to be cancelled."""
+    broken, mended = (
+        loaded(tmp_path, text) for text in (BROKEN_IF, BROKEN_IF.replace("    if: object.no_such_field == 1\n", ""))
+    )
+    now = datetime.fromtimestamp(clock.now // 1000, UTC)
+    failed = an_event("evt_1", "invoice.payment_failed", now)
+    paid = an_event("evt_paid", "invoice.paid", now + timedelta(seconds=1))
+    for event in (failed, paid):
+        await store.add(*route(event, broken.accounts, RouteTable(broken.routes), broken.vars))
+    (delivery,) = await store.deliveries(DeliveryFilter(), limit=9)
+    assert (delivery.state, delivery.until_key) == (DeliveryState.DEAD, None)
+    await store.retry([delivery.id])
+    (claim,) = await claim_all(store)
+    ending = (await run_attempt(claim, context(mended, now))).ending
+    await store.finish(claim.delivery.id, claim.token, ending)
+    (delivery,) = await store.deliveries(DeliveryFilter(), limit=9)
+    assert delivery.reason == "until: evt_paid (invoice.paid) came first"
+
+
+def context(config: Config, now: datetime) -> AttemptContext:
+    """An attempt that asks nothing of Stripe."""
+    log = structlog.get_logger()
+    fetcher: Any = None
+    resources = Resources(lambda *_: True, log)
+    return AttemptContext(config, RouteTable(config.routes), resources, fetcher, Random(0), log, now=lambda: now)
 
 
 def an_event(name: str, type_: str, created: datetime) -> Event:
@@ -63,8 +107,4 @@ async def test_it_acts_now_though_it_was_cancelled_or_handed_back(
     (claim,) = await claim_all(store)
     await store.finish(claim.delivery.id, claim.token, Released())  # its connection was paused
     (claim,) = await claim_all(store)
-    log = structlog.get_logger()
-    fetcher: Any = None  # it is asked nothing
-    resources = Resources(lambda *_: True, log)
-    attempts = AttemptContext(config, table, resources, fetcher, Random(0), log, now=lambda: now)
-    assert isinstance((await run_attempt(claim, attempts)).ending, Rekeyed)
+    assert isinstance((await run_attempt(claim, context(config, now))).ending, Rekeyed)

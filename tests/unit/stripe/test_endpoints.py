@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.core.errors import Where
-from gateway.core.model import Account, Route
+from gateway.core.model import Account, ActionUse, Later, Route, Until
 from gateway.stripe.endpoints import (
     ActionKind,
     Endpoint,
@@ -123,6 +124,16 @@ def test_an_endpoint_for_connected_accounts_is_known_by_our_mark_or_its_applicat
     given: dict[str, Any], expected: bool
 ) -> None:
     assert endpoint_of({"id": "we_1", "url": URL, **given}).is_connect is expected
+
+
+def test_thin_types_that_only_cancel_what_waits_are_left_to_event_destinations_too() -> None:
+    always: Any = None
+    until = Until(("v1.invoice.paid", "charge.refunded"), always, always)
+    remind = ActionUse("remind", "notify", (), Where("gateway.yaml", 1, 1), later=Later(until=until))
+    dunning = replace(route("invoice.payment_failed"), actions=(remind,))
+    ((endpoint,), thin) = wanted_endpoints(ACCOUNT, [dunning], "https://a.example")
+    assert endpoint.events == ("charge.refunded", "invoice.payment_failed")
+    assert thin == ["v1.invoice.paid"]
 
 
 def test_mistakes_of_mode_and_address_are_told_before_anything_is_asked() -> None:
