@@ -58,6 +58,8 @@ class Database:
                 if failure is None:
                     raise
                 text = failure.text
+                for exchange in context.exchanges[-1:]:
+                    exchange.answered(text)
             if is_reading and failure.is_read_only:
                 raise Reject(f"{refused}: {text}")
             is_switched_over = failure.is_read_only and failure.may_pass and self.engine.dialect.name != "sqlite"

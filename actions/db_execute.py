@@ -41,9 +41,12 @@ class DbExecute(StatementAction[DbExecuteSettings]):
         database: Database = context.resource
         values = bound(settings, statement, database.engine.dialect.name)
 
+        exchange = context.sends(statement.text, body=dict(settings.params))
+
         async def execute() -> int:
             async with database.engine.begin() as connection:
                 rows = max(0, (await connection.execute(text(statement.text), values)).rowcount)
+                exchange.answered(f"{rows_in_words(rows)} affected")
                 if settings.expect_rows is not None and rows != settings.expect_rows:
                     raise Reject(
                         f"the statement affected {rows_in_words(rows)}, not {settings.expect_rows}; it was rolled back"

@@ -44,6 +44,8 @@ class DbQuery(StatementAction[DbQuerySettings]):
         dialect = database.engine.dialect.name
         values = bound(settings, statement, dialect)
 
+        exchange = context.sends(statement.text, body=dict(settings.params))
+
         async def query() -> list[dict[str, Any]]:
             async with database.engine.connect() as connection:
                 if dialect != "sqlite":  # there the engine is for reading only
@@ -51,6 +53,7 @@ class DbQuery(StatementAction[DbQuerySettings]):
                 async with connection.stream(text(statement.text), values) as result:
                     columns = list(result.keys())
                     rows = await result.fetchmany(MOST_ROWS + 1)
+                    exchange.answered(f"{rows_in_words(len(rows))} found")
                     if (fault := _fault(columns, len(rows))) is not None:
                         await connection.invalidate()  # else the rest would be read to end it
                         raise Reject(fault)

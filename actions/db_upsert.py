@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actions.database_action import Database, DatabaseAction
 from actions.database_row import Row, row_faults
+from actions.database_statement import rows_in_words
 from actions.row_values import plain, small_enough
 from gateway.plugin import (
     Comparison,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does witho
     from actions.database_table import KnownTable
 
 _MOST_ROWS = 10_000
+_MOST_NOTED = 20  # rows of an attempt that its page shows
 _ITEM = Offers("item", where="for_each")
 
 
@@ -177,14 +179,19 @@ async def _run_once(
     database: Database, settings: DbUpsertSettings, rows: list[Row], context: Context
 ) -> dict[str, Any]:
     table = settings.table
+    exchange = context.sends(
+        f"{rows_in_words(len(rows))} into {table}", body=[row.columns for row in rows[:_MOST_NOTED]]
+    )
     try:
-        return await database.attempted(
+        output = await database.attempted(
             lambda: _write(database, settings, rows),
             context,
             passing=f"{table} could not be written now",
             refused=f"{table}: the database refused the row",
             values=[row.columns for row in rows],
         )
+        exchange.answered(f"{rows_in_words(output['rows'])} written, {output['changed']} changed")
+        return output
     except Exception:
         database.tables.pop(table, None)
         raise

@@ -178,23 +178,31 @@ class Email(Action[EmailSettings]):
         return True
 
     async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:
-        """Sends once. Output: message_id, accepted, refused."""
+        """Sends once. Output: message_id, accepted, refused, answer: the server's words."""
         from actions.smtp_mail import send
 
         pool: SmtpPool = context.resource
         mail_of(settings, context)  # refuses what it can before anything is fetched
         files = await pool.downloads.files(settings.attachments)
         message, recipients = mail_of(settings, context, files)
+        exchange = context.sends(
+            f"MAIL FROM:<{message['From'].addresses[0].addr_spec}> RCPT TO:{', '.join(f'<{to}>' for to in recipients)}",
+            [(name, str(message[name])) for name in ("Message-ID", "Subject") if name in message],
+        )
         client = await pool.take()
         try:
             wait_for_all = context.attempt <= PATIENT_ATTEMPTS and context.attempts_left > 0
-            refused = await send(client, message, recipients, wait_for_all=wait_for_all)
-        except BaseException:
+            refused, said = await send(client, message, recipients, wait_for_all=wait_for_all)
+        except BaseException as error:
             client.close()
+            if isinstance(error, (Retry, Reject)):
+                exchange.answered(error.message)
             raise
         pool.give(client)
+        exchange.answered(said)
         return {
             "message_id": message["Message-ID"],
             "accepted": [address for address in recipients if address not in refused],
             "refused": refused,
+            "answer": said,
         }

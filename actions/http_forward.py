@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from actions.http_request import NO_CLIMBING, climbs, headers_and_body, target
+from actions.http_request import NO_CLIMBING, climbs, headers_and_body, shown_url, target
 from gateway.plugin import (
     UNTIL_RESUMED,
     Action,
     Connection,
     Context,
+    Exchange,
     Finding,
     Headers,
     HttpConnection,
@@ -181,27 +182,38 @@ class HttpForward(Action[HttpForwardSettings]):
         for is_last in (token is None, True):
             if token is not None:
                 headers["Authorization"] = f"Bearer {token}"
+            exchange = context.sends(
+                f"{method} {shown_url(context.connection.url, url)}",
+                headers.items(),
+                body,
+                hidden=context.connection.headers,
+            )
             with sending():
                 async with service.client.request(
                     method, url, data=body or None, headers=headers, timeout_seconds=None
                 ) as response:
                     refuses_token = response.status == 401 and not has_status(context.connection.success, 401)
                     if is_last or not refuses_token:
-                        return await _answer(response, context, token)
+                        return await _answer(response, context, token, exchange)
+                    exchange.answered(f"{response.status} {response.reason}", response.headers.items())
             assert service.tokens is not None
             token = await service.tokens.token(spent=token)
         raise AssertionError("the last answer is judged")
 
 
-async def _answer(response: aiohttp.ClientResponse, context: Context, token: str | None) -> Mapping[str, Any]:
+async def _answer(
+    response: aiohttp.ClientResponse, context: Context, token: str | None, exchange: Exchange
+) -> Mapping[str, Any]:
     """The output, for a success; else what to do. The token is shown to nobody, also where it is echoed."""
     connection: HttpConnection = context.connection
     status = response.status
+    exchange.answered(f"{status} {response.reason}", response.headers.items())
     text, is_whole = await read_text(response, connection.max_answer)
     headers = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
     if token is not None:
         text = text.replace(token, "***")
         headers = {name: value.replace(token, "***") for name, value in headers.items()}
+    exchange.answered(f"{status} {response.reason}", headers.items(), text)
     if has_status(connection.success, status):
         body: Any = text
         if "json" in response.headers.get("Content-Type", "") and is_whole:

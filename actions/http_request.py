@@ -109,6 +109,18 @@ def _joined(base: str, url: str) -> str:
     return address + (mark or more_mark) + queries
 
 
+@functools.lru_cache(256)
+def shown_url(base: str, url: URL) -> str:
+    """A target without what may be secret of the connection's url: user, password, the values of its query."""
+    shown = url.with_user(None)
+    own = [pair for pair in urlsplit(base).query.split("&") if pair]
+    if not own:
+        return str(shown)
+    pairs = url.raw_query_string.split("&")
+    hidden = [f"{pair.partition('=')[0]}=***" for pair in pairs[: len(own)]]
+    return f"{shown.with_query(None)}?{'&'.join([*hidden, *pairs[len(own) :]])}"
+
+
 def climbs(url: str) -> bool:
     """Whether a URL has a dot segment, also where a receiver would see one only after it has decoded %2F and %2E."""
     path = re.split(r"[?#]", url, maxsplit=1)[0]

@@ -197,10 +197,14 @@ class Notify(Action[NotifySettings]):
             is_sent = sender.notify(body=body, title=settings.title, body_format=form, notify_type=settings.kind)
             return bool(is_sent), str(notifier.service_name), said
 
+        exchange = context.sends(f"{settings.kind}: {settings.title}", body=body)
         run_apart = contextvars.copy_context().run
         is_sent, name, said = await asyncio.get_running_loop().run_in_executor(service.threads, run_apart, send)
         if not is_sent:
-            raise _failure(name, said, service.url)
+            failure = _failure(name, said, service.url)
+            exchange.answered(failure.message)
+            raise failure
+        exchange.answered(f"{name} was notified")
         return {"service": name}
 
 

@@ -185,7 +185,10 @@ class Publish(Action[PublishSettings]):
         message = _message(settings, context)
         if (told := no_place(context.connection.kind, message.to)) is not None:
             raise Reject(told)
+        exchange = context.sends(f"{context.connection.kind}: {message.to}", message.headers.items(), message.body)
         kept = await context.resource.publish(message, context.timeout_seconds)
+        place = kept.stream if kept.position is None else f"{kept.stream} at {kept.position}"
+        exchange.answered(f"kept in {place}" + (", a duplicate" if kept.is_duplicate else ""))
         return {"stream": kept.stream, "position": kept.position, "duplicate": kept.is_duplicate}
 
 

@@ -141,11 +141,13 @@ class Slack(Action[SlackSettings]):
     async def run(self, settings: SlackSettings, context: Context) -> Mapping[str, Any]:
         """Posts once. Output: ts, channel."""
         url, headers, message = _request(settings, context.connection)
+        exchange = context.sends(f"POST {url if headers else 'to its webhook_url'}", headers.items(), message)
         with sending():
             async with context.resource.request(
                 "POST", url, json=message, headers=headers, timeout_seconds=context.timeout_seconds
             ) as response:
                 text, _ = await read_text(response, _MOST_BYTES)
+                exchange.answered(f"{response.status} {response.reason}", response.headers.items(), text)
         after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
         return _judged(response.status, text.strip(), after, is_bot="Authorization" in headers)
 

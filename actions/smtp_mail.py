@@ -145,9 +145,10 @@ async def _greet(client: aiosmtplib.SMTP) -> None:
 
 async def send(
     client: aiosmtplib.SMTP, message: EmailMessage, recipients: list[str], *, wait_for_all: bool
-) -> dict[str, str]:
-    """Sends once; who was refused, and how, though others were accepted. `wait_for_all`: to nobody where one of several
-    may be accepted later. Raises Retry and Reject.
+) -> tuple[dict[str, str], str]:
+    """Sends once; who was refused, and how, though others were accepted, and what the server said at the end, which
+    often names the mail in its queue. `wait_for_all`: to nobody where one of several may be accepted later. Raises
+    Retry and Reject.
     """
     sender: str = message["From"].addresses[0].addr_spec
     international = not all(address.isascii() for address in (sender, *recipients))
@@ -156,7 +157,7 @@ async def send(
     try:
         if wait_for_all and len(recipients) > 1:
             await _refuse_to_split(client, sender, recipients, international)
-        answers, _ = await client.send_message(message, sender=sender, recipients=recipients)
+        answers, said = await client.send_message(message, sender=sender, recipients=recipients)
     except aiosmtplib.SMTPRecipientsRefused as error:
         text = "; ".join(f"{refusal.recipient}: {_said(refusal)}" for refusal in error.recipients)
         if any(400 <= refusal.code < 500 for refusal in error.recipients):
@@ -169,7 +170,8 @@ async def send(
         raise Retry(said) from None
     except aiosmtplib.SMTPException as error:
         raise Retry(f"the mail server broke off: {one_line(str(error))}") from None
-    return {address: f"{answer.code} {one_line(answer.message)}" for address, answer in answers.items()}
+    refused = {address: f"{answer.code} {one_line(answer.message)}" for address, answer in answers.items()}
+    return refused, one_line(said)
 
 
 async def _refuse_to_split(client: aiosmtplib.SMTP, sender: str, recipients: list[str], international: bool) -> None:

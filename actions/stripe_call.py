@@ -50,4 +50,11 @@ class StripeCall(Action[StripeCallSettings]):
         """Calls once. Output: what Stripe answered."""
         if context.stripe is None:
             raise Reject("there is no Stripe account to write to: this is an event of the gateway itself")
-        return await context.stripe.call(settings.method, settings.ids, settings.params)
+        exchange = context.sends(" ".join([settings.method, *settings.ids]), body=settings.params)
+        try:
+            answer = await context.stripe.call(settings.method, settings.ids, settings.params)
+        except Exception as error:
+            exchange.answered(str(error))
+            raise
+        exchange.answered("done", body=answer)
+        return answer

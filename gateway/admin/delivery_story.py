@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
+from gateway.admin.api.exchanges import ExchangeOut
 from gateway.admin.api.schemas import DeliveryWhole
 from gateway.config.load import Config
 from gateway.core.backoff import JITTER
@@ -151,6 +152,22 @@ def mail_parts(mail: MailPreview) -> Mail:
         html=str(html.get_content()) if html is not None else "",
         attachments=[part.get_filename() or part.get_content_type() for part in message.iter_attachments()],
     )
+
+
+def exchange_parts(exchange: ExchangeOut) -> tuple[str, str]:
+    """What was sent and what came back, each as it would be on the wire."""
+    body = f"(the event as Stripe posted it, {exchange.bytes:,} bytes)" if exchange.is_event else exchange.body
+    sent = _wire(exchange.sent, exchange.headers, body, 0 if exchange.is_event else exchange.bytes)
+    if exchange.answer is None:
+        return sent, "No answer came."
+    return sent, _wire(exchange.answer, exchange.answer_headers, exchange.answer_body, exchange.answer_bytes)
+
+
+def _wire(line: str, headers: Sequence[tuple[str, str]], body: str, size: int) -> str:
+    lines = [line, *(f"{name}: {value}" for name, value in headers)]
+    if body:
+        lines += ["", body + (f"… ({size:,} bytes)" if len(body.encode(errors="replace")) < size else "")]
+    return "\n".join(lines)
 
 
 def answer_of(output: Any) -> str | None:

@@ -50,12 +50,13 @@ from gateway.delivery.approval import approval_scope, without_a_yes
 from gateway.delivery.attempt_errors import AttemptError, Phase, explained, why_missing
 from gateway.delivery.digest import Gatherer, NobodyElse, digest_body, digest_scope, gathered_for
 from gateway.delivery.dry_run import dry_finish, steps_of, why_dry
+from gateway.delivery.exchanges import are_kept, kept_exchanges
 from gateway.delivery.expiry import seconds_left, why_expired
 from gateway.delivery.fetch import Fetcher
 from gateway.delivery.later import planned_late, until_open
 from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.stripe_writes import NoWrites, StripeWriters
-from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context
+from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context, Exchange
 from gateway.privacy.redaction import hidden_in
 from gateway.store.keeping import whole_json
 
@@ -113,13 +114,17 @@ async def run_attempt(claim: Claim, context: AttemptContext) -> AttemptResult:
     """
     run = _Run(claim, context)
     result = await run.result()
-    ending = result.ending
-    if not isinstance(ending, Finish) or (ending.reason is None and ending.attempt.error is None):
+    ending, config = result.ending, context.config
+    if not isinstance(ending, Finish):
         return result
-    masker = Maskers(context.config.masker, run.redacted())
+    exchanges = run.exchanges if are_kept(config.settings.store.exchanges, ending) else []
+    if ending.reason is None and ending.attempt.error is None and not exchanges:
+        return result
+    masker = Maskers(config.masker, run.redacted())
     # Before it is cut: half of a secret is not found.
     reason, error = without_links([masker.mask(ending.reason), masker.mask(ending.attempt.error)])
-    attempt = replace(ending.attempt, error=error and error[:_ERROR_CHARACTERS])
+    noted = kept_exchanges(exchanges, run.body, lambda text: without_links(masker.mask(config.references.mask(text))))
+    attempt = replace(ending.attempt, error=error and error[:_ERROR_CHARACTERS], exchanges=noted)
     return replace(result, ending=replace(ending, reason=reason, attempt=attempt))
 
 
@@ -149,7 +154,8 @@ class _Run:
         self._phase = Phase.PREPARE
         self._started_at, self._start = context.now(), time.monotonic()
         self._scope: dict[str, Any] = {}
-        self._body = claim.event.body
+        self.body = claim.event.body
+        self.exchanges: list[Exchange] = []
         self._dry: str | None = None  # why nothing is to be sent
         self._events: Sequence[Event] = [claim.event]  # that it brings
         self._fetched: Mapping[str, Any] | None = None
@@ -221,7 +227,7 @@ class _Run:
             if is_forgotten(claim.event.body):  # the others are not: the first of them stands for it
                 self._scope = scope_for(replace(claim, event=gathered.events[0]), self._context, route)
             self._scope |= digest_scope(gathered)
-            self._body = digest_body(gathered)
+            self.body = digest_body(gathered)
 
     async def _fetch(self) -> None:
         """The object as it is at Stripe, where the route asks for it."""
@@ -270,7 +276,7 @@ class _Run:
             route=delivery.route,
             action=delivery.action,
             event=self._scope["event"],
-            body=self._body,
+            body=self.body,
             connection=connection,
             resource=resource,
             timeout_seconds=self._use.timeout_seconds,
@@ -280,6 +286,7 @@ class _Run:
             trace_headers=context.trace.headers if context.trace is not None else {},
             stripe=None if account is None else context.writers.of(self._claim, self._scope["event"], account),
             attempts_left=max(0, self._use.retry.attempts - delivery.attempts),
+            exchanges=self.exchanges,
         )
 
     def _judged_late(self) -> Outcome:

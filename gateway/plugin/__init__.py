@@ -44,6 +44,7 @@ from gateway.plugin.connections import (
     SmtpConnection,
     WebConnection,
 )
+from gateway.plugin.exchange import Exchange
 from gateway.plugin.http_client import AddressRefused, guarded_session, refusal, retry_after_seconds
 from gateway.plugin.http_headers import Headers
 from gateway.plugin.preview import MailPreview, Preview, RequestPreview
@@ -85,6 +86,7 @@ __all__ = [
     "Deferred",
     "DownloadSettings",
     "Duration",
+    "Exchange",
     "Fault",
     "Finding",
     "Headers",

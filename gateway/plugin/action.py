@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.plugin.exchange import Exchange
 from gateway.plugin.preview import Preview
 from gateway.plugin.probe import Finding, ProbeContext
 from gateway.plugin.types import Deferred
@@ -110,6 +111,22 @@ class Context:
     trace_headers: Mapping[str, str] = field(default_factory=dict)
     stripe: StripeWriter | None = None  # None: a dry run, or an event of the gateway itself
     attempts_left: int = 0  # runs that may follow this one; with none left, `Retry` ends in a dead letter
+    exchanges: list[Exchange] = field(default_factory=list, repr=False)  # those that `sends` noted
+
+    def sends(
+        self,
+        sent: str,
+        headers: Iterable[tuple[str, str]] = (),
+        body: Any = b"",
+        *,
+        hidden: Collection[str] = (),
+    ) -> Exchange:
+        """Notes what is about to be sent, for the delivery's page; give what comes back to its `answered`. `hidden` are
+        names of headers whose values are not noted.
+        """
+        exchange = Exchange(sent, headers, body, hidden)
+        self.exchanges.append(exchange)
+        return exchange
 
 
 @dataclass(frozen=True, slots=True)

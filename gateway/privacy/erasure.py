@@ -18,7 +18,7 @@ from gateway.core.model import DONE, ChangeResult, ConnectionChange, DeliverySta
 from gateway.store.encoding.codec import BodyCodec, bound_to
 from gateway.store.encoding.store import codec_of
 from gateway.store.protocol import Store
-from gateway.store.sweep import DeliveryContents, EventContents
+from gateway.store.sweep import AttemptContents, DeliveryContents, EventContents
 
 STEP = 50  # events looked at between two looks at others' work
 TRIES = 20  # for an event whose deliveries change meanwhile
@@ -129,7 +129,8 @@ class Naming:
             ),
             delivery.reason,
             delivery.last_error,
-            *(error for _, error in delivery.errors),
+            *(said.error for said in delivery.attempts),
+            *(self._plain(said.exchanges, *bound_to("exchanges", *own)) for said in delivery.attempts),
         )
         return any(value is not None and self._text.search(value) is not None for value in values)
 
@@ -274,5 +275,7 @@ def _emptied_delivery(delivery: DeliveryContents, is_others_too: bool) -> Delive
         rendered=None,
         output=None,
         fetched=None,
-        errors=tuple((number, ERASED) for number, _ in delivery.errors),
+        attempts=tuple(
+            AttemptContents(said.number, None if said.error is None else ERASED, None) for said in delivery.attempts
+        ),
     )

@@ -76,7 +76,10 @@ async def shown_delivery(
 ) -> tuple[Delivery, list[Attempt]]:
     """A delivery as it may be shown: hidden values are looked for in what was rendered, in outputs and in errors."""
     masker = Maskers(redactions.secrets, await _masker(store, delivery, redactions))
-    return _masked(delivery, masker), [replace(attempt, error=masker.mask(attempt.error)) for attempt in attempts]
+    return _masked(delivery, masker), [
+        replace(attempt, error=masker.mask(attempt.error), exchanges=masker.mask(attempt.exchanges))
+        for attempt in attempts
+    ]
 
 
 async def shown_deliveries(store: Store, deliveries: Sequence[Delivery], redactions: Redactions) -> list[Delivery]:

@@ -48,7 +48,7 @@ TABLES = (
     ),
     _Table(
         "attempts",
-        ("delivery_seq", "number", "started_at", "duration_ms", "outcome", "error"),
+        ("delivery_seq", "number", "started_at", "duration_ms", "outcome", "error", "exchanges"),
         place=("delivery_seq", "number"),
         lowest=(0, 0),
     ),

@@ -109,7 +109,7 @@ DELIVERY = _DELIVERY + (
 DELIVERY_LISTED = DELIVERY.replace("d.rendered, d.output", "NULL AS rendered, NULL AS output")
 REJECTED = ", ".join(RejectedRow._fields)
 REJECTED_LISTED = REJECTED.replace("body", "NULL AS body")
-ATTEMPT = "number, started_at, duration_ms, outcome, error"
+ATTEMPT = "number, started_at, duration_ms, outcome, error, exchanges"
 AUDIT = "seq, at, role, who, what, target, count"
 CONNECTION = "name, version, state, since, until, reason, failures, pauses, failed_delivery"
 
@@ -244,8 +244,15 @@ def ended_of(rows: Iterable[Any]) -> tuple[dict[str, Any], dict[str, End]]:
 
 def attempt_of(columns: Iterable[Any]) -> Attempt:
     """An Attempt from the columns ATTEMPT."""
-    number, started_at, duration_ms, outcome, error = columns
-    return Attempt(number, moment(started_at), duration_ms / 1000, AttemptOutcome(outcome), error)
+    number, started_at, duration_ms, outcome, error, exchanges = columns
+    return Attempt(
+        number,
+        moment(started_at),
+        duration_ms / 1000,
+        AttemptOutcome(outcome),
+        error,
+        None if exchanges is None else json.loads(exchanges),
+    )
 
 
 def audit_page_of(rows: Sequence[Any], limit: int) -> Page[AuditEntry]:

@@ -8,6 +8,15 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptContents:
+    """What one attempt left in words."""
+
+    number: int
+    error: str | None = field(repr=False)
+    exchanges: str | None = field(repr=False)  # JSON, perhaps sealed
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryContents:
     """What is kept of one delivery. Texts are as stored: JSON, perhaps sealed."""
 
@@ -24,8 +33,8 @@ class DeliveryContents:
     output: str | None = field(repr=False)
     fetched: str | None = field(repr=False)
     digest: str | None = None  # JSON: the numbers of the events that it brings; None: it has gathered none
-    runs: int = 0  # that have begun: each may leave an error
-    errors: tuple[tuple[int, str], ...] = field(default=(), repr=False)  # attempts' numbers and errors
+    runs: int = 0  # that have begun: each may leave words
+    attempts: tuple[AttemptContents, ...] = ()  # those that left any
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +61,21 @@ DELIVERY_COLUMNS = (
     "event_seq, seq, id, run_id, action, state, once_key, order_key, reason, last_error, rendered, output, fetched,"
     " digest, runs"
 )
+ATTEMPTS = "SELECT delivery_seq, number, error, exchanges FROM attempts"
+ATTEMPT_SAYS = "(error IS NOT NULL OR exchanges IS NOT NULL)"
 CHANGED_COLUMNS = ("once_key", "order_key", "reason", "last_error", "rendered", "output", "fetched")
 
 
 def contents_page(
-    events: Sequence[Any], deliveries: Sequence[Iterable[Any]], errors: Sequence[Any], limit: int
+    events: Sequence[Any], deliveries: Sequence[Iterable[Any]], attempts: Iterable[Iterable[Any]], limit: int
 ) -> ContentsPage:
-    """Rows -> records. Events: seq, account, id, object_id, body; deliveries: DELIVERY_COLUMNS; errors: delivery_seq,
-    number, error.
-    """
-    errors_of: dict[int, list[tuple[int, str]]] = {}
-    for row in errors:
-        errors_of.setdefault(row["delivery_seq"], []).append((row["number"], row["error"]))
+    """Rows -> records. Events: seq, account, id, object_id, body; deliveries: DELIVERY_COLUMNS; attempts: ATTEMPTS."""
+    attempts_of: dict[int, list[AttemptContents]] = {}
+    for delivery_seq, *words in attempts:
+        attempts_of.setdefault(delivery_seq, []).append(AttemptContents(*words))
     deliveries_of: dict[int, list[DeliveryContents]] = {}
     for event_seq, seq, *texts in deliveries:
-        cells: tuple[Any, ...] = (seq, *texts, tuple(errors_of.get(seq, ())))
+        cells: tuple[Any, ...] = (seq, *texts, tuple(attempts_of.get(seq, ())))
         deliveries_of.setdefault(event_seq, []).append(DeliveryContents(*cells))
     items = [
         EventContents(seq, account, event_id, object_id, bytes(body), tuple(deliveries_of.get(seq, ())))

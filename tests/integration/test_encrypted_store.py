@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 INBOX = "sqlite:///inbox.db"
 KEY = base64.b64encode(bytes(range(32))).decode()
 NEW = base64.b64encode(bytes(range(1, 33))).decode()
-NEEDLES = ("needle-body", "needle-rendered", "needle-output", "needle-fetched", "needle-rejected")
+NEEDLES = ("needle-body", "needle-rendered", "needle-output", "needle-fetched", "needle-rejected", "needle-exchange")
 LONG = replace(BOUNDS, age_seconds=1e9)
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -98,7 +98,8 @@ async def fill(store: Store, event_id: str = "evt_1") -> str:
     await store.add(event, [owed("save"), owed("ship", "save")])
     (claim,) = await claim_all(store)
     await store.keep_fetched(claim.delivery.run_id, Fetched("q", NOW, {"name": "needle-fetched"}))
-    done = replace(SUCCEEDED, rendered={"to": "needle-rendered"}, output={"status": "needle-output"})
+    told = replace(SUCCEEDED.attempt, exchanges=[{"sent": "needle-exchange"}])
+    done = replace(SUCCEEDED, attempt=told, rendered={"to": "needle-rendered"}, output={"status": "needle-output"})
     assert isinstance(done, Finish)
     assert await store.finish(claim.delivery.id, claim.token, done)
     await store.keep_rejected([replace(a_rejected(f"rej_{event_id}"), body=b"needle-rejected")], LONG)
@@ -112,6 +113,7 @@ async def assert_readable(store: Store, delivery_id: str, event_id: str = "evt_1
     assert found is not None
     assert found[0].rendered == {"to": "needle-rendered"}
     assert found[0].output == {"status": "needle-output"}
+    assert found[1][0].exchanges == [{"sent": "needle-exchange"}]
     fetched = await store.fetched(found[0].run_id)
     assert fetched is not None
     assert fetched.object == {"name": "needle-fetched"}

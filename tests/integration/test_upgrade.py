@@ -33,7 +33,7 @@ HOUR_MS = 3_600_000
 Row = dict[str, Any]
 
 
-NEWER = ("held", "word", "waits_until", "until_key", "until_events")  # what version 0.1.0 has not, or not as it is now
+NEWER = ("held", "word", "waits_until", "until_key", "until_events", "exchanges")  # not, or not so, in version 0.1.0
 OLDER_TABLES = {table.name: table.columns for table in TABLES if table.name not in NEWER}
 
 

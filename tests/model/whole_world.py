@@ -83,7 +83,7 @@ class WholeWorld(World):
     def _contents(self, event: EventContents) -> tuple[object, ...]:
         deliveries = [
             (self._name_of[d.id], d.state, plain(self._named(d.reason)), plain(d.last_error),
-             [(number, plain(error)) for number, error in sorted(d.errors)])
+             [(said.number, plain(said.error)) for said in sorted(d.attempts, key=lambda said: said.number)])
             for d in event.deliveries
         ]  # fmt: skip
         return (event.account, event.id, event.body, plain(event.object_id), deliveries)
@@ -101,7 +101,7 @@ class WholeWorld(World):
                 replace(
                     d,
                     last_error=None if d.last_error is None else REWRITTEN,
-                    errors=tuple((number, REWRITTEN) for number, _ in d.errors),
+                    attempts=tuple(replace(said, error=REWRITTEN) for said in d.attempts),
                 )
                 for d in before.deliveries
             ),

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
+from gateway.admin.api.exchanges import Exchanges
 from gateway.admin.waiting import Outcome
 from gateway.config.load import Config
 from gateway.core.model import (
@@ -30,9 +31,7 @@ MOST_LISTED = 500
 
 
 class Shown(BaseModel):
-    """The base of what is answered. Like all models here it is compiled at its first use: most are never used, and the
-    gateway starts without waiting for them.
-    """
+    """The base of what is answered. Like all models here it is compiled at its first use, if ever: start needs none."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -256,6 +255,7 @@ class AttemptOut(OfRecord):
     duration_seconds: float
     outcome: AttemptOutcome
     error: str | None
+    exchanges: Exchanges = Field(default_factory=list)
 
 
 class DeliveryWhole(DeliveryOut):
@@ -268,8 +268,7 @@ class DeliveryWhole(DeliveryOut):
     @classmethod
     def whole(cls, delivery: Delivery, attempts: Sequence[Attempt]) -> DeliveryWhole:
         """From the records."""
-        history = [AttemptOut.of(attempt) for attempt in attempts]
-        listed = DeliveryOut.of(delivery).model_dump()
+        listed, history = DeliveryOut.of(delivery).model_dump(), [AttemptOut.of(attempt) for attempt in attempts]
         return cls(**listed, rendered=delivery.rendered, output=delivery.output, history=history)
 
 

@@ -63,6 +63,11 @@ async def show(request: web.Request) -> web.StreamResponse:
         "action": action,
         "curl": curl,
         "mail": story.mail_parts(sent) if isinstance(sent, MailPreview) else None,
+        "exchanges": [
+            (attempt, exchange, *story.exchange_parts(exchange))
+            for attempt in reversed(delivery.history)
+            for exchange in reversed(attempt.exchanges)
+        ],
         "answer": story.answer_of(delivery.output),
         "planned": story.planned_attempts(delivery, action, datetime.now(UTC)) if action is not None else [],
         "longest": max((attempt.duration_seconds for attempt in delivery.history), default=0.0) or 1.0,

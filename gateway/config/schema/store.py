@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
@@ -52,6 +52,13 @@ class StoreSettings(Section):
         description="Bodies, rendered values, outputs and fetched objects are stored compressed. false: new ones are "
         "not, so that a program of version 0.1 can read them.",
         examples=[False],
+    )
+
+    exchanges: Literal["failed", "all", "none"] = Field(
+        "failed",
+        description="Of which attempts it is kept what was sent and what came back, as a delivery's page shows it: "
+        "address, headers, and the first 2,000 characters of each body.",
+        examples=["all"],
     )
 
     @field_validator("url")

@@ -244,6 +244,7 @@ class Attempt:
     duration_seconds: float
     outcome: AttemptOutcome
     error: str | None = None
+    exchanges: Any = field(default=None, repr=False)  # see gateway.delivery.exchanges
 
 
 @dataclass(frozen=True, slots=True)

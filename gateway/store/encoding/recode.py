@@ -142,4 +142,8 @@ def _recoded_delivery(codec: BodyCodec, event: EventContents, delivery: Delivery
         rendered=delivery.rendered and codec.renew_text(delivery.rendered, *bound_to("rendered", *own)),
         output=delivery.output and codec.renew_text(delivery.output, *bound_to("output", *own)),
         fetched=fetched,
+        attempts=tuple(
+            replace(said, exchanges=said.exchanges and codec.renew_text(said.exchanges, *bound_to("exchanges", *own)))
+            for said in delivery.attempts
+        ),
     )

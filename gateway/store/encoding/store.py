@@ -1,8 +1,9 @@
 """A store whose bodies are compressed, and sealed, before they reach it: what `store.compress` and `store.encrypt` put
 in front of any store.
 
-So are events' bodies, what `fetch` brought, deliveries' rendered values and outputs, and rejected requests' bodies. All
-else stays readable, for the store finds and orders by it: ids, types, states, times, keys, reasons and errors.
+So are events' bodies, what `fetch` brought, deliveries' rendered values and outputs, attempts' exchanges, and rejected
+requests' bodies. All else stays readable, for the store finds and orders by it: ids, types, states, times, keys,
+reasons and errors.
 """
 
 from __future__ import annotations
@@ -181,6 +182,9 @@ class EncodedStore:
             rendered = self.codec.encode_value(ending.rendered, *bound_to("rendered", *token.owner))
             output = self.codec.encode_value(ending.output, *bound_to("output", *token.owner))
             ending = ending.with_values(rendered, output)
+            if ending.attempt.exchanges is not None:
+                kept = self.codec.encode_value(ending.attempt.exchanges, *bound_to("exchanges", *token.owner))
+                ending = replace(ending, attempt=replace(ending.attempt, exchanges=kept))
         return await self.inner.finish(delivery_id, token, ending)
 
     async def gather(
@@ -219,7 +223,12 @@ class EncodedStore:
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
         kept = await self.inner.delivery(delivery_id)
-        return None if kept is None else (self._decoded(kept[0]), kept[1])
+        if kept is None:
+            return None
+        delivery, attempts = kept
+        own = bound_to("exchanges", delivery.account, delivery.event_id, delivery.action)
+        decoded = [replace(a, exchanges=self.codec.decode_value(a.exchanges, *own)) for a in attempts]
+        return self._decoded(delivery), decoded
 
     def _decoded(self, delivery: Delivery) -> Delivery:
         if delivery.rendered is None and delivery.output is None:

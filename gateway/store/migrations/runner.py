@@ -20,7 +20,7 @@ from pathlib import Path
 
 from gateway.core.errors import StoreOutdated
 
-HEAD = "0014"  # the newest revision; a test compares it with versions/
+HEAD = "0015"  # the newest revision; a test compares it with versions/
 BASE = "0009"  # the oldest revision that the steps begin with: version 0.1.0
 OLDEST = "0009"  # the oldest program, by its HEAD, that can work on a PostgreSQL schema brought to this HEAD
 READS_COMPRESSED = "0010"  # the oldest program, by its HEAD, that reads compressed rows

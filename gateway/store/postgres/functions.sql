@@ -783,6 +783,27 @@ END
 $$;
 
 
+-- The same where attempts leave what they sent and got; null for those that do not.
+CREATE OR REPLACE FUNCTION finish_claims_told(
+  given_now bigint, f_id text[], f_token text[], f_state text[], f_wait bigint[], f_reason text[], f_rendered text[],
+  f_output text[], a_outcome text[], a_started bigint[], a_duration bigint[], a_error text[], f_rekeyed boolean[],
+  f_once text[], f_order text[], a_exchanges text[]
+) RETURNS boolean[] LANGUAGE plpgsql AS $$
+DECLARE
+  held boolean[] := finish_claims(
+    given_now, f_id, f_token, f_state, f_wait, f_reason, f_rendered, f_output, a_outcome, a_started, a_duration, a_error,
+    f_rekeyed, f_once, f_order
+  );
+BEGIN
+  UPDATE attempts a SET exchanges = told.exchanges
+  FROM unnest(f_id, a_exchanges, held[:cardinality(f_id)]) AS told (id, exchanges, held)
+  JOIN deliveries d ON d.id = told.id
+  WHERE told.held AND told.exchanges IS NOT NULL AND a.delivery_seq = d.seq AND a.number = d.runs;
+  RETURN held;
+END
+$$;
+
+
 -- Takes over deliveries whose lease has ended: the attempt is recorded as interrupted, the delivery is due. How many.
 -- Leases that were given while the clock was ahead are bounded.
 CREATE OR REPLACE FUNCTION take_over(given_now bigint, error_text text) RETURNS bigint LANGUAGE plpgsql AS $$

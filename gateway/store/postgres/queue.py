@@ -70,11 +70,12 @@ ADD_LATER = call(
 REPLAY_LATER = call("replay_event_later", "bigint, text, text, " + _PLANNED_TYPES + _WAIT_TYPES)
 CLAIM = call("claim_at_rates", "bigint, bigint, text, text[], text[], text[], int[], int[], text[], float8[], float8[]")
 RENEW = call("renew_leases", "bigint, bigint, text[], text[]")
-FINISH = call(
-    "finish_claims",
+_FINISH_TYPES = (
     "bigint, text[], text[], text[], bigint[], text[], text[], text[], text[], bigint[], bigint[], text[], bool[], "
-    "text[], text[]",
+    "text[], text[]"
 )
+FINISH = call("finish_claims", _FINISH_TYPES)
+FINISH_TOLD = call("finish_claims_told", _FINISH_TYPES + ", text[]")
 TAKE_OVER = call("take_over", "bigint, text")
 END_LEFT = call("end_left", "bigint")
 KEEP_FETCHED = call("keep_fetched", "text, text, text")
@@ -328,8 +329,10 @@ class PostgresQueue(PostgresDatabase):
         return await self._finishes.put((delivery_id, token, ending))
 
     async def _finish_batch(self, ended: Sequence[tuple[str, str, Outcome]]) -> Sequence[bool]:
-        columns = map(list, zip(*(_ending_row(*claim) for claim in ended), strict=True))
-        answers: list[bool] = await self._finishing.value(FINISH, self._now(), *columns)
+        columns = list(map(list, zip(*(_ending_row(*claim) for claim in ended), strict=True)))
+        exchanges = [kept_json(how.attempt.exchanges) if isinstance(how, Finish) else None for _, _, how in ended]
+        sql, columns = (FINISH_TOLD, [*columns, exchanges]) if any(exchanges) else (FINISH, columns)
+        answers: list[bool] = await self._finishing.value(sql, self._now(), *columns)
         *recorded, made_work = answers
         if made_work:
             await self._announce()

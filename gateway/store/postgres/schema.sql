@@ -145,6 +145,7 @@ CREATE TABLE attempts (
   duration_ms bigint NOT NULL,
   outcome text COLLATE "C" NOT NULL,
   error text COLLATE "C",
+  exchanges text COLLATE "C",  -- JSON: what was sent and answered, perhaps compressed and sealed; null: not kept
   PRIMARY KEY (delivery_seq, number)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 10000);
 

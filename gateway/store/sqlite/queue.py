@@ -198,8 +198,8 @@ def _finish_for_others(connection: sqlite3.Connection, row: list[Any], ending: O
 def _record(connection: sqlite3.Connection, finished: Sequence[tuple[int, int, Finish]], now_ms: int) -> None:
     """Attempts and their outcomes, each with the delivery's number and its runs."""
     connection.executemany(
-        "INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO attempts (delivery_seq, number, started_at, duration_ms, outcome, error, exchanges)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 seq,
@@ -208,6 +208,7 @@ def _record(connection: sqlite3.Connection, finished: Sequence[tuple[int, int, F
                 kept_ms(how.attempt.duration_seconds),
                 how.attempt.outcome.value,
                 kept_text(how.attempt.error),
+                kept_json(how.attempt.exchanges),
             )
             for seq, runs, how in finished
         ],

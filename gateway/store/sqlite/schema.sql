@@ -101,6 +101,7 @@ CREATE TABLE attempts (
   duration_ms INTEGER NOT NULL,
   outcome TEXT NOT NULL,
   error TEXT,
+  exchanges TEXT,  -- JSON: what was sent and answered, perhaps compressed and sealed; null: not kept
   PRIMARY KEY (delivery_seq, number)
 ) WITHOUT ROWID;
 

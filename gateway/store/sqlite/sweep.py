@@ -9,7 +9,15 @@ import time
 
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.writer import connect, pragma
-from gateway.store.sweep import CHANGED_COLUMNS, DELIVERY_COLUMNS, ContentsPage, EventContents, contents_page
+from gateway.store.sweep import (
+    ATTEMPT_SAYS,
+    ATTEMPTS,
+    CHANGED_COLUMNS,
+    DELIVERY_COLUMNS,
+    ContentsPage,
+    EventContents,
+    contents_page,
+)
 
 SCRUB_SECONDS = 20.0  # so long a reader of another process may keep the log from being emptied
 SCRUB_PAUSE_SECONDS = 0.1
@@ -35,15 +43,12 @@ def _contents(connection: sqlite3.Connection, after: int, limit: int) -> Content
         f"SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE event_seq IN ({marks}) ORDER BY seq",
         [row["seq"] for row in events],
     ).fetchall()
-    errors = [
+    attempts = [
         row
         for delivery in deliveries
-        for row in connection.execute(
-            "SELECT delivery_seq, number, error FROM attempts WHERE delivery_seq = ? AND error IS NOT NULL",
-            (delivery["seq"],),
-        )
+        for row in connection.execute(f"{ATTEMPTS} WHERE delivery_seq = ? AND {ATTEMPT_SAYS}", (delivery["seq"],))
     ]
-    return contents_page(events, deliveries, errors, limit)
+    return contents_page(events, deliveries, attempts, limit)
 
 
 def _replace_contents(connection: sqlite3.Connection, before: EventContents, after: EventContents) -> bool:
@@ -84,10 +89,10 @@ def _replace(connection: sqlite3.Connection, before: EventContents, after: Event
             ),
         ).rowcount:
             raise _Moved
-        if new.errors != old.errors:
+        if new.attempts != old.attempts:
             connection.executemany(
-                "UPDATE attempts SET error = ? WHERE delivery_seq = ? AND number = ?",
-                [(error, old.seq, number) for number, error in new.errors],
+                "UPDATE attempts SET error = ?, exchanges = ? WHERE delivery_seq = ? AND number = ?",
+                [(words.error, words.exchanges, old.seq, words.number) for words in new.attempts],
             )
 
 

@@ -166,6 +166,7 @@ async def test_a_mail_goes_over_starttls_and_login_and_has_the_deliverys_id(
         "message_id": "<dlv_test@acme.example>",
         "accepted": ["jürgen@example.com", "c@d.example"],
         "refused": {},
+        "answer": "OK",
     }
     (message,) = box.mails
     assert message["Subject"] == "A Bcc: x@y.example"
