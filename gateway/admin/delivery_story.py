@@ -163,7 +163,7 @@ def exchange_parts(exchange: ExchangeOut) -> tuple[str, str]:
     return sent, _wire(exchange.answer, exchange.answer_headers, exchange.answer_body, exchange.answer_bytes)
 
 
-def _wire(line: str, headers: Sequence[tuple[str, str]], body: str, size: int) -> str:
+def _wire(line: str, headers: Sequence[Sequence[str]], body: str, size: int) -> str:
     lines = [line, *(f"{name}: {value}" for name, value in headers)]
     if body:
         lines += ["", body + (f"… ({size:,} bytes)" if len(body.encode(errors="replace")) < size else "")]

@@ -17,6 +17,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     duration_seconds: float
     outcome: AttemptOutcomeRecord
     error: str | None
+    exchanges: tuple[ExchangeRecord, ...] = ()
 
 
 AttemptOutcomeRecord = Literal["succeeded", "skipped", "retry", "dead", "expired", "interrupted"]
@@ -158,6 +159,21 @@ class EventsWhereRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     object: str = ""  # The id of the event's object.
     since: datetime | str | None = None  # A time, or `2h` for two hours ago.
     until: datetime | str | None = None
+
+
+class ExchangeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that an attempt sent, and the answer to it, as they were kept: cut, and without secrets."""
+
+    sent: str  # In a line: method and address of a request; what else was sent to whom.
+    headers: tuple[tuple[str, ...], ...] = ()
+    body: str = ""  # Its first characters.
+    bytes: int = 0  # Of the whole body.
+    is_event: bool = False  # The body was the event as Stripe posted it, which is not kept twice.
+    answer: str | None = None  # In a line, such as `503 Service Unavailable`; null: none came.
+    answer_headers: tuple[tuple[str, ...], ...] = ()
+    answer_body: str = ""  # Its first characters.
+    answer_bytes: int = 0  # Of as much of the answer as was read.
+    seconds: float | None = None  # From sending to the answer.
 
 
 class JobAnswerRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,10 @@ async def tried(inbox: SqliteStore, action: str, rendered: object, state: Delive
     event = make_event("checkout.session.completed", object={"customer_details": {"email": "ada@example.org"}})
     await keep(inbox, event, [PlannedDelivery("fulfil", action)])
     (claim,) = await inbox.claim({Lane("acme", "fulfil", action): 1}, lease_seconds=60)
-    attempt = Attempt(1, datetime.now(UTC), 0.1, AttemptOutcome.RETRY, "answered 500: it is full")
+    exchange = {"sent": "POST https://warehouse.example/hooks", "body": "for ada@example.org", "bytes": 9000}
+    exchange |= {"answer": "500 It is full", "answer_body": "no room for ada@example.org", "seconds": 0.1}
+    error = "answered 500: it is full"
+    attempt = Attempt(1, datetime.now(UTC), 0.1, AttemptOutcome.RETRY, error, [exchange, {"sent": "GET /again"}])
     output = {"status": 200, "headers": {"X-Warehouse": "7"}, "body": {"ok": True}}
     finish = Finish(state, attempt, wait_seconds=600.0, rendered=rendered, output=output)
     assert await inbox.finish(claim.delivery.id, claim.token, finish)
@@ -83,6 +86,10 @@ async def test_a_forward_is_shown_as_a_command_without_its_secrets(pages: Pages,
     assert f"webhook-id: {delivery}" in echoed
     assert '"customer_details": "[redacted]"' in echoed
     assert "HTTP 200 X-Warehouse: 7" in text
+    assert "1. POST https://warehouse.example/hooks → 500 It is full after 100 ms" in text
+    assert "for [redacted]… (9,000 bytes)" in text
+    assert "no room for [redacted]" in text
+    assert "GET /again Answer No answer came." in text
     assert "Planned, as long as attempts fail" in text
     assert "give or take 8.0 s" in text
     assert "After number 5 it is a dead letter." in text

@@ -78,6 +78,8 @@ async def test_a_secret_of_a_with_is_sent_and_neither_stored_nor_shown(
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
     assert b"${WAREHOUSE}" in stored
     assert "${WAREHOUSE}" in shown[0]
+    assert '"answer":"400 Bad Request"' in shown[0]
+    assert "What was sent, and what came back" in shown[1]
     structlog.reset_defaults()
     log = capfd.readouterr()
     for text in (*shown, stored.decode("latin-1"), log.out, log.err):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Headers = list[tuple[str, str]]
+Headers = list[list[str]]
 
 
 class ExchangeOut(BaseModel):
