@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shlex
 import sqlite3
@@ -101,6 +102,7 @@ def dev(
     from gateway.cli.dev.environment import DevEnvironment, DevFetcher, DevWriters, overlay
     from gateway.config.load import load
     from gateway.core.model import Finish
+    from gateway.store.keeping import KeptText
     from gateway.telemetry import logging as logs
 
     options.dev = True
@@ -125,14 +127,15 @@ def dev(
             def observer(claim: Claim, ending: Outcome) -> None:
                 if not isinstance(ending, Finish) or ending.output is None:
                     return
+                rendered = json.loads(ending.rendered) if isinstance(ending.rendered, KeptText) else ending.rendered
                 for live in running:
                     used = uses(live.config, claim)
                     if used == "db_upsert":
-                        for title, text in rows_of(live.config, ending.rendered):
+                        for title, text in rows_of(live.config, rendered):
                             outbox.add("row", title, [], text, delivery_id=claim.delivery.id)
                             show(title, text)
-                    elif used == "slack" and isinstance(ending.rendered, dict):
-                        outbox.link("slack", str(ending.rendered.get("text") or ""), claim.delivery.id)
+                    elif used == "slack" and isinstance(rendered, dict):
+                        outbox.link("slack", str(rendered.get("text") or ""), claim.delivery.id)
 
             led = await catchers.lead(config)
             # a terminal that is closed sends SIGHUP: it ends the gateway that was tried out there
