@@ -15,10 +15,17 @@ SECRETS = {
 }
 ACCOUNTS = ("acme", "other")
 CONNECTIONS = ("shop", "mail", "ware", "pager")
-NEEDS: Mapping[str, tuple[str, ...]] = {"receipt": ("save",), "ship": ("save",), "thank": ("receipt", "ship")}
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "receipt": ("save",), "ship": ("save",), "thank": ("receipt", "ship"), "close": ("remind",),
+}  # fmt: skip
 NEEDS_DEATH: Mapping[str, str] = {"rescue": "save"}
 EXPIRING = "receipt"
-APPROVED = "refund"
+APPROVED = ("refund", "close")
+AFTER_SECONDS: Mapping[str, tuple[float, ...]] = {"remind": (90.0, 40.0), "close": (150.0,)}  # by each that has it
+AT = "call"
+JUDGED_AGAIN = "remind"
+CANCELLED_BY_UNTIL = ("remind", "call")
+HOURS: tuple[tuple[int, int], ...] = ((151, 152), (154, 156), (158, 1320))  # minutes of a day in UTC, in the first
 MOST_ATTEMPTS, FEWEST_ATTEMPTS = 4, 3
 ODD_ATTEMPTS = 2  # of the action `odd`
 PLUGIN = '''\
@@ -94,7 +101,26 @@ routes:
         approve: {{by: [operator], within: 40s}}
         with: {{connection: shop, what: "{{{{ object.id }}}}"}}
       refunded: {{uses: act, needs: {{refund: any}}, with: {{connection: mail, what: "{{{{ steps.refund.state }}}}"}}}}
-{odd}  pages:
+{odd}  dunning:
+    events: [invoice.payment_failed]
+    accounts: [acme]
+    fetch: {{}}
+    order_by: object.customer
+    actions:
+      note: {{uses: act, with: {{connection: ware, what: "{{{{ object.id }}}}"}}}}
+      remind:
+        uses: act
+        after: {after}
+        still_if: object.status == 'open'
+        until: {{events: [invoice.voided], same: object.number}}
+        with: {{connection: mail, what: "{{{{ object.id }}}}"}}
+      call:
+        uses: act
+        at: "{{{{ object.call_at | timestamp }}}}"
+        during: {{hours: [{hours}], timezone: Europe/Berlin}}
+        until: {{events: [invoice.voided], same: object.number}}
+        with: {{connection: pager, what: "{{{{ object.id }}}}"}}
+{close}  pages:
     events: [gateway.delivery.dead, gateway.connection.paused]
     digest: {{every: 2m, wait: 10s}}
     actions:
@@ -115,17 +141,44 @@ _ODD = """\
     actions:
       odd: {uses: act, retry: {attempts: 2}, with: {connection: shop, what: "{{ object.id }}"}}
 """
+_CLOSE = """\
+      close:
+        uses: act
+        needs: [remind]
+        after: 150s
+        approve: {by: [operator], within: 40s}
+        with: {connection: shop, what: "{{ object.id }}"}
+"""
+_HOURS = "03:31-03:32, 03:34-03:36, 03:38-23:00"  # by Berlin's wall in November: HOURS
 
 
 def configurations(folder: Path) -> Sequence[Config]:
-    """Two that load. The second has fewer attempts, keeps dead letters for ever, and lacks an action and a route."""
+    """Two that load. The second has fewer attempts, keeps dead letters for ever, reminds earlier, calls at any hour,
+    and lacks two actions and a route.
+    """
     (folder / "plugins").mkdir(exist_ok=True)
     (folder / "plugins/act.py").write_text(PLUGIN)
     loaded = []
     for number, text in enumerate(
         (
-            _TEXT.format(attempts=MOST_ATTEMPTS, dead_retention="3d", thank=_THANK, odd=_ODD),
-            _TEXT.format(attempts=FEWEST_ATTEMPTS, dead_retention="null", thank="", odd=""),
+            _TEXT.format(
+                attempts=MOST_ATTEMPTS,
+                dead_retention="3d",
+                thank=_THANK,
+                odd=_ODD,
+                after="90s",
+                hours=_HOURS,
+                close=_CLOSE,
+            ),
+            _TEXT.format(
+                attempts=FEWEST_ATTEMPTS,
+                dead_retention="null",
+                thank="",
+                odd="",
+                after="40s",
+                hours="00:00-24:00",
+                close="",
+            ),
         )
     ):
         path = folder / f"gateway-{number}.yaml"

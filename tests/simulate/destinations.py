@@ -104,8 +104,9 @@ async def act(settings: Any, context: Context) -> Mapping[str, Any] | None:
 class Stripe:
     """Brings objects, in place of `StripeApis`."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, ledger: Ledger) -> None:
         self._rng = rng
+        self._ledger = ledger
         self.is_away = False
         self.is_live = False
 
@@ -119,4 +120,6 @@ class Stripe:
         await asyncio.sleep(self._rng.uniform(0.01, 0.4))
         if self.is_away and self._rng.random() < 0.5:
             raise StripeUnavailable("Stripe is away")
-        return {"id": path.rsplit("/", 1)[1], "object": "invoice", "fetched": True}
+        object_id = path.rsplit("/", 1)[1]
+        status = "paid" if self._ledger.later.is_closed(object_id) else "open"
+        return {"id": object_id, "object": "invoice", "status": status}

@@ -60,12 +60,14 @@ async def _clock(scenario: Scenario) -> None:
     scenario.ledger.tell(f"the store's clock is set by {ahead:g} s")
     scenario.ledger.excuse_all()
     scenario.server_ahead += ahead
+    scenario.ledger.later.clock_is_set(scenario.server_ahead)
     if not scenario.is_shared:
         scenario.gateways[0].process.clock_ahead += ahead
     await asyncio.sleep(scenario.rng.choice((20.0, 200.0)))
     scenario.ledger.excuse_all()
     scenario.ledger.tell("the store's clock is set right")
     scenario.server_ahead -= ahead
+    scenario.ledger.later.clock_is_set(scenario.server_ahead)
     if not scenario.is_shared:
         scenario.gateways[0].process.clock_ahead = scenario.server_ahead
 

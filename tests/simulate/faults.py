@@ -11,14 +11,20 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from gateway.core.model import Claim, Event, PlannedDelivery
+from gateway.core import later as core_later
+from gateway.core.model import ActionUse, Claim, Event, PlannedDelivery, Route
+from gateway.delivery import attempt
+from gateway.delivery.fetch import StripeFetcher
 from gateway.delivery.leases import Leases
 from gateway.intake.webhook import Intake
 from gateway.store.answers import Added
-from gateway.store.sqlite import maintenance, queue
+from gateway.store.sqlite import intake as store_intake
+from gateway.store.sqlite import maintenance, queue, waiting
 from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.waiting import plan_waits
 from tests.simulate.place import Place, fix_hashes, place
 from tests.simulate.scenario import run_seed
+from tests.simulate.store import SharedSqlite
 
 MOST_SEEDS = 2000  # within which each must be found
 
@@ -70,6 +76,75 @@ def _attempt_not_counted() -> contextlib.AbstractContextManager[Any]:
     return patch.object(queue, "claim", uncounted)
 
 
+def _waits_lost_at_start() -> contextlib.AbstractContextManager[Any]:
+    recover = queue.recover
+
+    def forgets(connection: sqlite3.Connection, now_ms: int) -> int:
+        connection.execute("UPDATE deliveries SET due_at = ? WHERE state = 'pending'", (now_ms,))
+        return recover(connection, now_ms)
+
+    return patch.object(queue, "recover", forgets)
+
+
+def _waits_lost_at_take_over() -> contextlib.AbstractContextManager[Any]:
+    take_over = SharedSqlite._take_over
+
+    def forgets(self: SharedSqlite, connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE deliveries SET due_at = ? WHERE state = 'pending'", (self._now_ms(),))
+        take_over(self, connection)
+
+    return patch.object(SharedSqlite, "_take_over", forgets)
+
+
+def _planned_for_now() -> contextlib.AbstractContextManager[Any]:
+    return patch.object(core_later, "planned_for", lambda *args: None)
+
+
+def _without(**changes: Any) -> Fault:
+    """An attempt does not know that of its action's `during`, `still_if`."""
+
+    def plant() -> contextlib.AbstractContextManager[Any]:
+        find = attempt.find
+
+        def without(claim: Claim, context: attempt.AttemptContext) -> tuple[Route, ActionUse]:
+            route, use = find(claim, context)
+            return route, use if use.later is None else replace(use, later=replace(use.later, **changes))
+
+        return patch.object(attempt, "find", without)
+
+    return plant
+
+
+def _until_ignored() -> contextlib.AbstractContextManager[Any]:
+    return patch.object(store_intake, "keep_endings", lambda *args: set())
+
+
+def _until_forgotten() -> contextlib.AbstractContextManager[Any]:
+    """An event that comes before what it cancels cancels nothing."""
+    return patch.object(store_intake, "plan_waits", lambda *args: plan_waits(*args) and set())
+
+
+def _until_misses_what_ran() -> contextlib.AbstractContextManager[Any]:
+    """What ran when the event came, and is to be tried again, is not cancelled."""
+    return patch.object(queue, "end_waiting", lambda *args: None)
+
+
+def _until_takes_all() -> contextlib.AbstractContextManager[Any]:
+    """What happened after the event that cancels is cancelled, too."""
+    happened = "(u.happened_at, u.event_seq) > (coalesce(e.created_at, e.received_at), e.seq)"
+    return patch.object(waiting, "_ENDED", waiting._ENDED.replace(happened, "1"))
+
+
+def _not_fetched_again() -> contextlib.AbstractContextManager[Any]:
+    """When the time has come, the object is as it was when the event came."""
+    fetch = StripeFetcher.fetch
+
+    async def once(self: StripeFetcher, claim: Claim, event: Any, account: Any, asked: Any) -> Any:
+        return await fetch(self, claim, event, account, replace(asked, again=False))
+
+    return patch.object(StripeFetcher, "fetch", once)
+
+
 FAULTS: dict[str, tuple[Fault, str]] = {
     "answered before committed": (_answered_before_committed, "was answered 200, and is nowhere"),
     "lease not renewed": (_lease_not_renewed, "runs twice at once"),
@@ -77,6 +152,16 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "turn not passed on": (_turn_not_passed_on, r"(save|receipt|ship|count|odd|thank)\) is pending for ever"),
     "owed is purged": (_owed_is_purged, "was purged, and its"),
     "attempt not counted": (_attempt_not_counted, r"times, and \d are allowed"),
+    "waits lost at a start": (_waits_lost_at_start, "before its time"),
+    "waits lost at a take-over": (_waits_lost_at_take_over, "before its time"),
+    "after ignored": (_planned_for_now, "before its time"),
+    "during ignored": (_without(during=None), "outside its hours"),
+    "still_if not asked": (_without(still_if=None), "it is no longer so"),
+    "not fetched again": (_not_fetched_again, "it is no longer so"),
+    "until ignored": (_until_ignored, "has cancelled it"),
+    "until forgets what came before": (_until_forgotten, "has cancelled it"),
+    "until misses what ran": (_until_misses_what_ran, "has cancelled it"),
+    "until takes what came later": (_until_takes_all, "by what happened before it"),
 }
 """What is planted, and how the simulator tells of it."""
 

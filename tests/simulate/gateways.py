@@ -82,7 +82,8 @@ class SimulatedGateway:
         self.gateway: Gateway | None = None
 
     async def start(self, process: Process, open_store: Callable[[], Any]) -> None:
-        """In the context of its process."""
+        """In the context of its process. A gateway.yaml that was away when the one before died has come back."""
+        self.version %= len(self._configs)
         self.process = process
         opened = await open_store()
         gateway = Gateway(
@@ -97,7 +98,14 @@ class SimulatedGateway:
         for part in (gateway.alerts, gateway.worker, gateway.retention, gateway.rejections):
             self._loop.start(process, part.run(), name=type(part).__name__)
         self.gateway = gateway
+        self._follows(gateway)
         self._ledger.tell(f"starts with configuration {self.version}")
+
+    def _follows(self, gateway: Gateway) -> None:
+        """Notes which configuration is in force now."""
+        version = self._configs.index(gateway.live.config)
+        self.process.versions.append((self._loop.now, version))
+        self._ledger.later.versions.add(version)
 
     async def _load(self, _: Config) -> Config:
         await asyncio.sleep(0.05)
@@ -111,6 +119,7 @@ class SimulatedGateway:
             self.version = version
             result = await self.gateway.reloader.reload("SIGHUP")
             self._ledger.tell(f"reload of configuration {version}: {result.outcome}")
+            self._follows(self.gateway)
             if version >= len(self._configs):
                 self.version = 0
 

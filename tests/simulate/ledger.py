@@ -21,6 +21,7 @@ from tests.simulate.config import (
     ODD_ATTEMPTS,
     SECRETS,
 )
+from tests.simulate.later import LaterBooks
 from tests.simulate.loop import Process, SimulatedLoop, current_process
 
 DAY_MS = 86_400_000
@@ -55,6 +56,17 @@ class Ledger:
         self.purged: dict[str, list[sqlite3.Row]] = {}
         self.log: list[str] = []
         self.findings: list[str] = []
+        self.later = LaterBooks(loop, self.inbox, self.finds)
+
+    def now(self) -> float:
+        """Seconds of the world."""
+        return self._loop.now
+
+    def answers(self, event_id: str) -> None:
+        """An event got a 200."""
+        if event_id not in self.answered:
+            self.answered.add(event_id)
+            self.later.answered(event_id)
 
     # -- what is told -----------------------------------------------------------------------------------------
 
@@ -98,6 +110,8 @@ class Ledger:
         if self.counted[delivery_id] == most + 1:
             self.finds(f"{delivery_id} ({action}) ran {self.counted[delivery_id]} times, and {most} are allowed")
         self._check_needs(delivery_id, action)
+        if delivery_id not in self.revived and delivery_id not in self.excused:
+            self.later.begins(delivery_id, action, process)
         return run
 
     def _check_needs(self, delivery_id: str, action: str) -> None:
@@ -113,7 +127,7 @@ class Ledger:
             is_other = row["action"] == NEEDS_DEATH.get(action) and row["id"] not in self.revived
             if is_other and row["state"] not in ("dead", "expired"):
                 self.finds(f"{delivery_id} ({action}) runs, though {row['action']} is {row['state']}, and not dead")
-        if action == APPROVED and '"by"' not in (self._word(delivery_id) or ""):
+        if action in APPROVED and '"by"' not in (self._word(delivery_id) or ""):
             self.finds(f"{delivery_id} ({action}) runs, and nobody approved it")
 
     def _word(self, delivery_id: str) -> str | None:
@@ -201,6 +215,8 @@ class Ledger:
             states = {r["state"] for r in rows if r["run_id"] == row["run_id"] and r["action"] in needs}
             if not states & {"dead", "blocked"} and row["id"] not in self.revived:
                 self.finds(f"{what} is blocked for ever by what is {sorted(states)}")
+        elif state == "cancelled" and reason.startswith("until: "):
+            self.later.check_cancelled(what, reason, event_id)
         elif state == "expired" and row["action"] != EXPIRING:
             self.finds(f"{what} is expired, and may be of any age")
         elif state == "skipped":
@@ -225,6 +241,8 @@ class Ledger:
             other = known.get(reason.split()[1])
             if other is None or (other["reason"] or "").startswith("debounce: "):
                 self.finds(f"{what} is skipped for one that does not act: {reason}")
+        elif reason.startswith("it is no longer so"):
+            self.later.check_no_longer(what, event_id)
         elif not reason.startswith((NEEDED, "its `if` is false", "the route's `if` is false")):
             self.finds(f"{what} is skipped for no reason that holds: {reason}")
 

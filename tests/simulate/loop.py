@@ -28,8 +28,14 @@ class Process:
         self.after: int | None = None
         self.on_end: Callable[[str], None] = lambda why: None
         self.clock_ahead = 0.0  # seconds that its clock is ahead of the world's
+        self.versions: list[tuple[float, int]] = []  # of the configuration, each with since when it is in force
         self.context = copy_context()
         self.context.run(_process.set, self)
+
+    def followed(self, since: float) -> set[int]:
+        """The versions of the configuration that were in force from a time of the loop on."""
+        before = [version for at, version in self.versions if at <= since]
+        return {version for at, version in self.versions if at > since} | set(before[-1:])
 
 
 _process: ContextVar[Process | None] = ContextVar("process", default=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +27,7 @@ from tests.simulate.ledger import Ledger
 from tests.simulate.loop import Process, SimulatedLoop
 from tests.simulate.machinery import EPOCH, simulated
 from tests.simulate.store import Watched, abandon, open_file
+from tests.simulate.traffic import Traffic
 
 TRAFFIC_SECONDS = 240.0
 SETTLE_SECONDS = 7200.0  # within which nothing may be owed any more, once everything works
@@ -57,11 +57,13 @@ class Scenario:
         shutil.copy(template, self.file)
         self.ledger = Ledger(self.loop, self.file)
         self.destinations = Destinations(self.loop, Random(self.rng.random()), self.ledger)
-        self.stripe = Stripe(Random(self.rng.random()))
+        self.traffic = Traffic(self.rng, self.ledger, self.destinations.poison)
+        self.stripe = Stripe(Random(self.rng.random()), self.ledger)
         self.is_shared = self.rng.random() < 0.6
         self.server = Process("store")
         self.server_ahead = 0.0
         self.shared: SqliteStore | None = None
+        self.ledger.later.is_skewed = self.is_shared
         names = ["g1", "g2", "g3"][: self.rng.choice((2, 3))] if self.is_shared else ["g1"]
         self.gateways = [
             SimulatedGateway(name, self.loop, self.rng, self.ledger, configs, self.stripe) for name in names
@@ -117,7 +119,12 @@ class Scenario:
         await self.loop.start(process, gateway.start(process, open_store))
 
     def _reboot(self, gateway: SimulatedGateway) -> None:
-        self.loop.create_task(self._boot(gateway))
+        boot = self.loop.create_task(self._boot(gateway))
+        boot.add_done_callback(self._booted)
+
+    def _booted(self, boot: asyncio.Task[None]) -> None:
+        if not boot.cancelled() and (error := boot.exception()) is not None:
+            self.ledger.finds(f"a gateway does not start: {error!r}")
 
     # -- the run ----------------------------------------------------------------------------------------------
 
@@ -155,31 +162,10 @@ class Scenario:
             account = self.rng.choice(ACCOUNTS) if self.rng.random() < 0.4 else "acme"
             event_id = f"evt_{number}"
             self.ledger.sent.add(event_id)
-            posting.append(self.loop.create_task(self._post(account, event_id, self._body(event_id, number))))
+            posting.append(
+                self.loop.create_task(self._post(account, event_id, self.traffic.body(account, event_id, number)))
+            )
         await asyncio.gather(*posting)
-
-    def _body(self, event_id: str, number: int) -> bytes:
-        customer = self.rng.choice((None, "cus_1", "cus_1", "cus_2"))
-        if self.rng.random() < 0.6:
-            kind = "checkout.session.completed"
-            content: dict[str, Any] = {
-                "id": f"cs_{number}", "object": "checkout.session", "customer": customer, "payment_status": "paid",
-                "payment_intent": self.rng.choice((None, "pi_1", "pi_2", f"pi_{number}")),
-                "amount_total": self.rng.choice((500, 5000)),
-            }  # fmt: skip
-        else:
-            kind = "invoice.paid"
-            content = {"id": f"in_{number}", "object": "invoice", "customer": customer, "lines": {"total": 1}}
-            if self.rng.random() < 0.3:
-                del content["lines"]
-        self.ledger.once[event_id] = content.get("payment_intent")
-        if self.rng.random() < 0.05:
-            self.destinations.poison.add(content["id"])
-        event = {
-            "id": event_id, "object": "event", "type": kind, "created": int(EPOCH), "livemode": False,
-            "data": {"object": content},
-        }  # fmt: skip
-        return json.dumps(event).encode()
 
     async def _post(self, account: str, event_id: str, body: bytes) -> None:
         """Until it is answered 200, and sometimes once more."""
@@ -189,7 +175,7 @@ class Scenario:
             status = await self._ask(gateway, account, body)
             self.ledger.tell(f"{gateway.name} is sent {event_id}: {status}")
             if status == 200:
-                self.ledger.answered.add(event_id)
+                self.ledger.answers(event_id)
                 if not again:
                     return
                 again -= 1
@@ -236,7 +222,7 @@ class Scenario:
             self.ledger.revived.update(some)
             work = store.retry(some) if what == "retry" else store.cancel(some, "cancelled by an operator")
         elif what in ("approve", "refuse"):
-            asked = self.ledger.inbox(f"SELECT id FROM deliveries WHERE action = '{APPROVED}' ORDER BY seq")
+            asked = self.ledger.inbox(f"SELECT id FROM deliveries WHERE action IN {APPROVED} ORDER BY seq")
             some = [self.rng.choice(asked)["id"]] if asked else []
             self.ledger.excused.update(some)
             work = store.answer(some[0] if some else "dlv_none", "ann", is_yes=what == "approve")
@@ -275,6 +261,7 @@ class Scenario:
         self.destinations.manners.clear()
         self.stripe.is_away = False
         self.server_ahead = 0.0
+        self.ledger.later.clock_is_set(0.0)
         for gateway in self.gateways:
             gateway.process.after = None
             gateway.process.clock_ahead = 0.0
