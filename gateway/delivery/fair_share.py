@@ -26,6 +26,7 @@ class Turns:
 
     def share(self, lanes: Iterable[Lane], room: int) -> dict[Lane, int]:
         """Gives `room` places to lanes, one by one, to whoever was served the longest ago."""
+        lanes = list(lanes)
         if room <= 0:
             return {}
         tree: dict[str, dict[str, list[Lane]]] = {}
@@ -40,21 +41,27 @@ class Turns:
             for account, routes in sorted(tree.items(), key=lambda item: served.get((item[0],), 0))
         )
         wanted: dict[Lane, int] = {}
-        for _ in range(room if accounts else 0):
+        if len(lanes) == 1:  # as a rule: there are no turns to take
+            wanted[lanes[0]] = room
+            self._serve(lanes[0], room)
+        for _ in range(room if len(lanes) > 1 else 0):
             lane = accounts[0][0][0]
             accounts[0][0].rotate(-1)
             accounts[0].rotate(-1)
             accounts.rotate(-1)
             wanted[lane] = wanted.get(lane, 0) + 1
-            self._count += 1
-            for key in ((lane.account,), (lane.account, lane.route), (lane.account, lane.route, lane.action)):
-                served[key] = self._count
+            self._serve(lane, 1)
         if len(served) > MOST_REMEMBERED:
             known: set[tuple[str, ...]] = {(account,) for account in tree}
             known |= {(account, route) for account in tree for route in tree[account]}
             known |= {(lane.account, lane.route, lane.action) for lane in wanted}
             self._served = {key: count for key, count in served.items() if key in known}
         return wanted
+
+    def _serve(self, lane: Lane, places: int) -> None:
+        self._count += places
+        for key in ((lane.account,), (lane.account, lane.route), (lane.account, lane.route, lane.action)):
+            self._served[key] = self._count
 
 
 @dataclass(slots=True)

@@ -145,39 +145,41 @@ def _not_fetched_again() -> contextlib.AbstractContextManager[Any]:
     return patch.object(StripeFetcher, "fetch", once)
 
 
-FAULTS: dict[str, tuple[Fault, str]] = {
-    "answered before committed": (_answered_before_committed, "was answered 200, and is nowhere"),
-    "lease not renewed": (_lease_not_renewed, "runs twice at once"),
-    "needs ignored": (_needs_ignored, "which it needs, is"),
-    "turn not passed on": (_turn_not_passed_on, r"(save|receipt|ship|count|odd|thank)\) is pending for ever"),
-    "owed is purged": (_owed_is_purged, "was purged, and its"),
-    "attempt not counted": (_attempt_not_counted, r"times, and \d are allowed"),
-    "waits lost at a start": (_waits_lost_at_start, "before its time"),
-    "waits lost at a take-over": (_waits_lost_at_take_over, "before its time"),
-    "after ignored": (_planned_for_now, "before its time"),
-    "during ignored": (_without(during=None), "outside its hours"),
-    "still_if not asked": (_without(still_if=None), "it is no longer so"),
-    "not fetched again": (_not_fetched_again, "it is no longer so"),
-    "until ignored": (_until_ignored, "has cancelled it"),
-    "until forgets what came before": (_until_forgotten, "has cancelled it"),
-    "until misses what ran": (_until_misses_what_ran, "has cancelled it"),
-    "until takes what came later": (_until_takes_all, "by what happened before it"),
+FAULTS: dict[str, tuple[Fault, str, int]] = {
+    "answered before committed": (_answered_before_committed, "was answered 200, and is nowhere", 46),
+    "lease not renewed": (_lease_not_renewed, "runs twice at once", 0),
+    "needs ignored": (_needs_ignored, "which it needs, is", 0),
+    "turn not passed on": (_turn_not_passed_on, r"(save|receipt|ship|count|odd|thank)\) is pending for ever", 0),
+    "owed is purged": (_owed_is_purged, "was purged, and its", 19),
+    "attempt not counted": (_attempt_not_counted, r"times, and \d are allowed", 0),
+    "waits lost at a start": (_waits_lost_at_start, "before its time", 14),
+    "waits lost at a take-over": (_waits_lost_at_take_over, "before its time", 1),
+    "after and at ignored": (_planned_for_now, "before its time", 0),
+    "during ignored": (_without(during=None), "outside its hours", 0),
+    "still_if not asked": (_without(still_if=None), "it is no longer so", 7),
+    "not fetched again": (_not_fetched_again, "it is no longer so", 7),
+    "until ignored": (_until_ignored, "has cancelled it", 2),
+    "until forgets what came before": (_until_forgotten, "has cancelled it", 7),
+    "until misses what ran": (_until_misses_what_ran, "has cancelled it", 0),
+    "until takes what came later": (_until_takes_all, "by what happened before it", 0),
 }
-"""What is planted, and how the simulator tells of it."""
+"""What is planted, how the simulator tells of it, and a seed that found it."""
 
 
 @contextlib.contextmanager
 def planted(name: str) -> Iterator[re.Pattern[str]]:
     """The gateways have that fault meanwhile."""
-    plant, told = FAULTS[name]
+    plant, told, _ = FAULTS[name]
     with plant():
         yield re.compile(told)
 
 
 def first_seed(name: str, seeds: int, at: Place) -> tuple[int, str] | None:
-    """The first seed that finds a planted fault, and what it says; None: none of so many."""
+    """A seed that finds a planted fault, and what it says: the one that did before, else the first of so many; None:
+    none of them.
+    """
     with planted(name) as told:
-        for seed in range(seeds):
+        for seed in (FAULTS[name][2], *range(seeds)):
             for finding in run_seed(seed, *at).findings:
                 if told.search(finding):
                     return seed, finding

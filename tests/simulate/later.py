@@ -13,7 +13,6 @@ from tests.simulate.config import AFTER_SECONDS, AT, CANCELLED_BY_UNTIL, HOURS, 
 from tests.simulate.loop import Process, SimulatedLoop
 from tests.simulate.machinery import EPOCH
 
-SKEW_SECONDS = 30.0  # between the clocks of gateways that share a store
 ATTEMPT_SECONDS = 25.0  # from the beginning of an attempt to its action's, at most, and a little
 
 
@@ -51,7 +50,7 @@ class LaterBooks:
         self.endings: dict[str, Ending] = {}
         self.closed_at: dict[str, float] = {}  # by object: when it is no longer open
         self.versions = {0}  # of the configuration, of all that were in force
-        self.is_skewed = False
+        self.skew_seconds = 0.0  # between clocks, at most
         self._was_ahead_until = -math.inf  # a clock, by the world's time
         self._claims_at_end: dict[str, Mapping[str, str]] = {}  # by ending, at its 200: who ran, by which claim
 
@@ -90,13 +89,12 @@ class LaterBooks:
     def _check_time(self, what: str, action: str, event: Dunned, process: Process) -> None:
         if self._was_ahead_until >= event.sent_at:
             return
-        skew = SKEW_SECONDS if self.is_skewed else 0.0
         earliest: float = (event.call_at or 0) if action == AT else event.happened_at
         if action in AFTER_SECONDS:
             earliest += min(
                 seconds for version, seconds in enumerate(AFTER_SECONDS[action]) if version in self.versions
             )
-        if self._now() < earliest - skew:
+        if self._now() < earliest - self.skew_seconds:
             self._finds(f"{what} runs {earliest - self._now():.3f} s before its time")
         versions = process.followed(self._loop.now - ATTEMPT_SECONDS)
         if action == AT and versions == {0}:

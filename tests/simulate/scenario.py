@@ -30,6 +30,7 @@ from tests.simulate.store import Watched, abandon, open_file
 from tests.simulate.traffic import Traffic
 
 TRAFFIC_SECONDS = 240.0
+SKEWS_SECONDS = (0.01, 1.0, 12.0)  # between the clocks of gateways and of the store that they share, at most
 SETTLE_SECONDS = 7200.0  # within which nothing may be owed any more, once everything works
 ENOUGH = 5  # findings
 
@@ -63,7 +64,7 @@ class Scenario:
         self.server = Process("store")
         self.server_ahead = 0.0
         self.shared: SqliteStore | None = None
-        self.ledger.later.is_skewed = self.is_shared
+        self.ledger.later.skew_seconds = max(SKEWS_SECONDS) if self.is_shared else 0.0
         names = ["g1", "g2", "g3"][: self.rng.choice((2, 3))] if self.is_shared else ["g1"]
         self.gateways = [
             SimulatedGateway(name, self.loop, self.rng, self.ledger, configs, self.stripe) for name in names
@@ -96,7 +97,8 @@ class Scenario:
 
     async def _boot(self, gateway: SimulatedGateway) -> None:
         process = Process(gateway.name)
-        process.clock_ahead = self.server_ahead if not self.is_shared else self.rng.uniform(-30, 30)
+        skew = 0.0 if not self.is_shared else self.rng.choice(SKEWS_SECONDS)
+        process.clock_ahead = self.server_ahead if not self.is_shared else self.rng.uniform(-skew, skew)
         own: list[SqliteStore] = []
 
         async def open_store() -> Watched:

@@ -25,21 +25,31 @@ NETWORK_SECONDS = 0.003
 POLL_SECONDS = 5.0
 ENDED = "state = 'running' AND lease_until < ?"
 AHEAD = "state = 'running' AND lease_until > ?"  # it was given while the clock was ahead
+WORK = (
+    "SELECT seq, due_at FROM deliveries WHERE state = 'pending' AND held = 0"
+    " UNION ALL SELECT name, version FROM connections"
+)
 LEASE_MS = 60_000
 LONGEST_LEASE_MS = 2 * LEASE_MS
 EXPIRED = "its gateway did not renew its lease; whether it took effect is not known"
 
 
 class _Bells:
-    """What rings at every gateway once something was committed, in place of the store's one event."""
+    """What rings at every gateway once there is work, or a connection has changed, in place of the store's one event:
+    as PostgreSQL's gateways announce it to each other, and not at each commit.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], frozenset[Any]]) -> None:
         self.events: list[asyncio.Event] = []
+        self._look = look
+        self._seen: frozenset[Any] = frozenset()
 
     def set(self) -> None:
-        """Rings."""
-        for event in self.events:
-            event.set()
+        """After a commit."""
+        seen, self._seen = self._seen, self._look()
+        if self._seen - seen:
+            for event in self.events:
+                event.set()
 
 
 class SharedSqlite(SqliteStore):
@@ -49,7 +59,7 @@ class SharedSqlite(SqliteStore):
 
     def __init__(self, path: Path, now_ms: Callable[[], int], steady_clock_ms: Callable[[], int]) -> None:
         super().__init__(path, now_ms, steady_clock_ms)
-        self.bells = _Bells()
+        self.bells = _Bells(self._work)
         self._changed = cast(asyncio.Event, self.bells)
 
     async def due(self) -> Due:
@@ -57,6 +67,10 @@ class SharedSqlite(SqliteStore):
         if await self._read(lambda connection: connection.execute(expired, self._bounds()).fetchone()):
             await self._do(self._take_over)
         return await super().due()
+
+    def _work(self) -> frozenset[Any]:
+        assert self._reader is not None
+        return frozenset(map(tuple, self._reader.execute(WORK)))
 
     def _bounds(self) -> tuple[int, int]:
         now = self._now_ms()
@@ -122,7 +136,7 @@ class Watched:
         return self._store.is_shared
 
     async def wait_for_work(self, timeout_seconds: float) -> None:
-        """As PostgreSQL's: each gateway hears of every commit."""
+        """As PostgreSQL's: each gateway hears of work."""
         if not self._store.is_shared:
             return await self._store.wait_for_work(timeout_seconds)
         await within(min(timeout_seconds, POLL_SECONDS), self._bell)

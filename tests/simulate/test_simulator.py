@@ -37,7 +37,7 @@ def test_the_books_agree_whatever_happens(at: Place) -> None:
             break
 
 
-@pytest.mark.parametrize("name", ["needs ignored", "attempt not counted"])
+@pytest.mark.parametrize("name", ["needs ignored", "after and at ignored", "still_if not asked", "until ignored"])
 def test_a_planted_fault_is_found(name: str, at: Place) -> None:
     assert first_seed(name, 60, at) is not None
 
