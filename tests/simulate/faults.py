@@ -19,7 +19,7 @@ from gateway.delivery.leases import Leases
 from gateway.intake.webhook import Intake
 from gateway.store.answers import Added
 from gateway.store.sqlite import intake as store_intake
-from gateway.store.sqlite import maintenance, queue, waiting
+from gateway.store.sqlite import maintenance, queue
 from gateway.store.sqlite.store import SqliteStore
 from gateway.store.sqlite.waiting import plan_waits
 from tests.simulate.place import Place, fix_hashes, place
@@ -124,17 +124,6 @@ def _until_forgotten() -> contextlib.AbstractContextManager[Any]:
     return patch.object(store_intake, "plan_waits", lambda *args: plan_waits(*args) and set())
 
 
-def _until_misses_what_ran() -> contextlib.AbstractContextManager[Any]:
-    """What ran when the event came, and is to be tried again, is not cancelled."""
-    return patch.object(queue, "end_waiting", lambda *args: None)
-
-
-def _until_takes_all() -> contextlib.AbstractContextManager[Any]:
-    """What happened after the event that cancels is cancelled, too."""
-    happened = "(u.happened_at, u.event_seq) > (coalesce(e.created_at, e.received_at), e.seq)"
-    return patch.object(waiting, "_ENDED", waiting._ENDED.replace(happened, "1"))
-
-
 def _not_fetched_again() -> contextlib.AbstractContextManager[Any]:
     """When the time has come, the object is as it was when the event came."""
     fetch = StripeFetcher.fetch
@@ -160,8 +149,6 @@ FAULTS: dict[str, tuple[Fault, str, int]] = {
     "not fetched again": (_not_fetched_again, "it is no longer so", 7),
     "until ignored": (_until_ignored, "has cancelled it", 2),
     "until forgets what came before": (_until_forgotten, "has cancelled it", 7),
-    "until misses what ran": (_until_misses_what_ran, "has cancelled it", 0),
-    "until takes what came later": (_until_takes_all, "by what happened before it", 0),
 }
 """What is planted, how the simulator tells of it, and a seed that found it."""
 

@@ -94,6 +94,7 @@ class SimulatedGateway:
         )
         cast(Any, gateway.worker)._rng = Random(self._rng.random())
         cast(Any, gateway.retention)._rng = Random(self._rng.random())
+        cast(Any, gateway.retention)._monotonic = time.monotonic
         cast(Any, gateway.alerts)._publisher._clock = time.monotonic
         for part in (gateway.alerts, gateway.worker, gateway.retention, gateway.rejections):
             self._loop.start(process, part.run(), name=type(part).__name__)
