@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-KNOWN: Mapping[str, str] = {}
+KNOWN: Mapping[str, str] = {
+    "is pending for ever: waits until": "seed 64: planned while a clock is days ahead, it waits for hours of that day",
+}
 """Parts of findings, and why each is known."""
 
 
