@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.plugin import Finding, ProbedUse, without_credentials
+from gateway.plugin import Finding, ProbedUse, quoted, without_credentials
 
 JETSTREAM, REDIS, AMQP, MQTT = "JetStream", "Redis", "AMQP", "MQTT"
 
@@ -58,9 +58,9 @@ _NO_TOPIC = re.compile(r"[+#\0]|^$")
 def no_place(kind: str, to: str) -> str | None:
     """Why nothing can be published there, at a broker of that kind; None where it can."""
     if kind == JETSTREAM and _NO_SUBJECT.search(to):
-        return f"to {to[:80]!r} is no subject: words with dots between, without blanks, * and >"
+        return f"to {quoted(to, 80)!r} is no subject: words with dots between, without blanks, * and >"
     if kind == MQTT and _NO_TOPIC.search(to):
-        return f"to {to[:80]!r} is no topic to publish to: without + and #"
+        return f"to {quoted(to, 80)!r} is no topic to publish to: without + and #"
     most = {AMQP: 255, MQTT: 65535}.get(kind)
     size = len(to.encode())
     return f"to has {size} bytes; {kind} takes {most}" if most is not None and size > most else None
@@ -68,4 +68,4 @@ def no_place(kind: str, to: str) -> str | None:
 
 def hidden(error: object, urls: str) -> str:
     """What a client library said, on one line and without the credentials of the (comma-separated) URLs."""
-    return without_credentials(str(error).strip() or type(error).__name__, urls)[:300]
+    return quoted(without_credentials(str(error).strip() or type(error).__name__, urls), 300)

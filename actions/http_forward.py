@@ -28,6 +28,7 @@ from gateway.plugin import (
     Settings,
     Text,
     has_status,
+    quoted,
     retry_after_seconds,
 )
 from gateway.plugin.web_client import WebClient, read_text, sending
@@ -222,8 +223,7 @@ async def _answer(
             except ValueError:
                 body = text
         return {"status": status, "headers": headers, "body": body}
-    shown = "".join(character if character.isprintable() else " " for character in text[:400])
-    said = " ".join(shown.split())[:_SHOWN_CHARACTERS]
+    said = quoted(text, _SHOWN_CHARACTERS)
     message = f"answered {status}" + (f": {said}" if said else "")
     after = retry_after_seconds(response.headers.get("Retry-After"), context.now())
     if has_status((*_RETRIED, *connection.retry_on), status):

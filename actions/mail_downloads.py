@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from actions.mail_attachments import MEDIA_TYPE, UNKNOWN_TYPE, Attachment, File, url_fault
-from gateway.plugin import DownloadSettings, Reject, Retry, guarded_session, refusal, retry_after_seconds
+from gateway.plugin import DownloadSettings, Reject, Retry, guarded_session, quoted, refusal, retry_after_seconds
 
 if TYPE_CHECKING:  # takes long to import: `gateway check` does without
     import aiohttp
@@ -64,7 +64,7 @@ class Downloads:
                 raise Reject(f"{name}: the url is none") from None
             except (aiohttp.ClientError, OSError) as error:
                 text = str(error) or type(error).__name__
-                raise Retry(f"{name}: its host broke off: {text[:200]}", of_connection=False) from None
+                raise Retry(f"{name}: its host broke off: {quoted(text, 200)}", of_connection=False) from None
         raise Reject(f"{name}: more than {_MOST_REDIRECTS} redirects")
 
 
@@ -87,7 +87,7 @@ async def _taken(answer: aiohttp.ClientResponse, attachment: Attachment, name: s
     sent_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     wanted = attachment.content_type
     if wanted is not None and sent_type not in (wanted.lower(), *_UNTYPED):
-        raise Reject(f"{name}: its host sent {sent_type[:60]}, not {wanted}")
+        raise Reject(f"{name}: its host sent {quoted(sent_type, 60)}, not {wanted}")
     data = bytearray()
     async for chunk in answer.content.iter_any():
         data += chunk

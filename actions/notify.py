@@ -28,6 +28,7 @@ from gateway.plugin import (
     Retry,
     Settings,
     Text,
+    quoted,
     without_credentials,
 )
 
@@ -223,7 +224,7 @@ def _failure(name: str, said: list[str], url: str) -> Retry | Reject:
     text = " ".join(said)
     codes = [int(code) for code in _CODE.findall(text)]
     if not codes:
-        text = without_credentials(text, url, every_part=True)[:300]
+        text = quoted(without_credentials(text, url, every_part=True), 300)
         return Retry(f"{name} was not notified: {text or 'Apprise does not say why'}")
     code = codes[0]
     phrase = f" {HTTPStatus(code).phrase}" if code in HTTPStatus._value2member_map_ else ""

@@ -22,6 +22,7 @@ from gateway.plugin import (
     Settings,
     SlackConnection,
     Text,
+    quoted,
     retry_after_seconds,
 )
 from gateway.plugin.web_client import WebClient, read_text, sending
@@ -164,14 +165,14 @@ def _judged(status: int, text: str, after: float | None, *, is_bot: bool) -> Map
     if text.startswith("<") or (is_bot and answer is None):  # a proxy's or a company's sign-in page, as a rule
         raise Retry(f"what answered {status} is not Slack: look at the connection's address and its proxy")
     if answer is not None and (answer.get("ok", answer.get("success", status < 300)) is not True):
-        word = _printable(str(answer.get("error") or (status if status >= 300 else "unknown")))[:80]
+        word = quoted(str(answer.get("error") or (status if status >= 300 else "unknown")), 80)
         if word in ("ratelimited", "rate_limited"):
             raise _limited(after)
         if word in _PASSING:
             raise Retry(f"Slack says {word}")
         raise Reject(_explained(word, _details(answer)))
     if status >= 300:
-        raise Reject(_explained(_printable(text)[:80] or str(status)))
+        raise Reject(_explained(quoted(text, 80) or str(status)))
     posted = answer or {}  # a webhook says "ok"; others that speak as Slack does say it with 202 and 204
     return {"ts": posted.get("ts"), "channel": posted.get("channel")}
 
@@ -214,15 +215,11 @@ def _details(answer: Mapping[str, Any]) -> str:
     metadata = answer.get("response_metadata")
     texts = [*_texts(metadata.get("messages") if isinstance(metadata, dict) else ()), *_texts(answer.get("errors"))]
     texts += [f"needed: {needed}" for needed in [answer.get("needed")] if isinstance(needed, str)]
-    return "; ".join(dict.fromkeys(_printable(text).removeprefix("[ERROR] ") for text in texts))[:_SHOWN_CHARACTERS]
+    return quoted("; ".join(dict.fromkeys(text.removeprefix("[ERROR] ") for text in texts)), _SHOWN_CHARACTERS)
 
 
 def _texts(value: Any) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
-
-
-def _printable(text: str) -> str:
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
 def _limited(after: float | None) -> Retry:

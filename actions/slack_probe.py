@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from actions.slack_errors import HINTS
-from gateway.plugin import Finding, SlackConnection
+from gateway.plugin import Finding, SlackConnection, quoted
 from gateway.plugin.web_client import WebClient, read_text
 
 _MOST_BYTES = 64 * 1024
@@ -48,7 +48,7 @@ def _token_finding(text: str, scopes: str | None) -> Finding:
     if not isinstance(answer, dict):
         return Finding.bad("what answers is not Slack's Web API", "look at api_url")
     if not answer.get("ok"):
-        word = str(answer.get("error", "unknown"))[:80]
+        word = quoted(str(answer.get("error", "unknown")), 80)
         return Finding.bad(f"Slack says {word}", HINTS.get(word, "look the word up among the errors of auth.test"))
     who = f"{answer.get('user', 'the bot')} in {answer.get('team', 'its workspace')}"
     if scopes is not None and "chat:write" not in re.split(r"[,\s]+", scopes):
@@ -61,6 +61,6 @@ def _webhook_finding(status: int, text: str) -> Finding:
         return Finding.good("the webhook is good: it refuses an empty message, and nothing was posted")
     if 200 <= status < 300:
         return Finding.bad("what answers is not Slack: it took an empty message", "look at webhook_url")
-    word = text[:80] if text.isprintable() else ""
+    word = quoted(text, 80) if text.isprintable() else ""
     fix = HINTS.get(word, "make a new webhook in the Slack app's settings, and put it into webhook_url")
     return Finding.bad(f"Slack answers {status}" + (f": {word}" if word else ""), fix)

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiosmtplib
 
 from actions.mail_downloads import Downloads
-from gateway.plugin import Reject, Retry, SmtpConnection, Unreached
+from gateway.plugin import Reject, Retry, SmtpConnection, Unreached, quoted
 from gateway.plugin.connections.smtp import MailOAuth2Settings
 from gateway.plugin.mail_address import address_literal
 from gateway.plugin.oauth2 import TokenSource
@@ -199,5 +199,5 @@ def _said(error: aiosmtplib.SMTPResponseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """What a server said, on one line, without control characters, and cut."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:200]
+    """What a server said."""
+    return quoted(text, 200)

@@ -54,7 +54,8 @@ class Outbox:
         """One more, without the configuration's secrets. Its delivery is told by its headers, where it has any."""
         delivery_id = delivery_id or next((match[0] for _, value in heads if (match := _DELIVERY.search(value))), None)
         self._number += 1
-        title, heads, text, html, blocks = masked([title, heads, text[:MOST_BYTES], html[:MOST_BYTES], blocks])
+        title, heads, text, html, blocks = masked([title, heads, text, html, blocks])
+        text, html = text[:MOST_BYTES], html[:MOST_BYTES]
         self._caught.appendleft(
             Caught(self._number, datetime.now(UTC), kind, title, heads, text, html, blocks, delivery_id)
         )

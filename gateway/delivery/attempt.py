@@ -18,7 +18,7 @@ from gateway.config.load import Config
 from gateway.core.approval_link import has_link, without_links
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
-from gateway.core.masking import Masker, Maskers
+from gateway.core.masking import Maskers
 from gateway.core.model import (
     DRY_RUN,
     ActionUse,
@@ -57,6 +57,7 @@ from gateway.delivery.later import planned_late, until_open
 from gateway.delivery.resources import Resources, connection_of
 from gateway.delivery.stripe_writes import NoWrites, StripeWriters
 from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context, Exchange
+from gateway.plugin.quoting import hiding
 from gateway.privacy.redaction import hidden_in
 from gateway.store.keeping import whole_json
 
@@ -113,17 +114,17 @@ async def run_attempt(claim: Claim, context: AttemptContext) -> AttemptResult:
     Raises CancelledError where the attempt is cut off, and nothing else.
     """
     run = _Run(claim, context)
-    result = await run.result()
+    with hiding(run.hidden):
+        result = await run.result()
     ending, config = result.ending, context.config
     if not isinstance(ending, Finish):
         return result
     exchanges = run.exchanges if are_kept(config.settings.store.exchanges, ending) else []
     if ending.reason is None and ending.attempt.error is None and not exchanges:
         return result
-    masker = Maskers(config.masker, run.redacted())
     # Before it is cut: half of a secret is not found.
-    reason, error = without_links([masker.mask(ending.reason), masker.mask(ending.attempt.error)])
-    noted = kept_exchanges(exchanges, run.body, lambda text: without_links(masker.mask(config.references.mask(text))))
+    reason, error = run.hidden([ending.reason, ending.attempt.error])
+    noted = kept_exchanges(exchanges, run.body, lambda text: run.hidden(config.references.mask(text)))
     attempt = replace(ending.attempt, error=error and error[:_ERROR_CHARACTERS], exchanges=noted)
     return replace(result, ending=replace(ending, reason=reason, attempt=attempt))
 
@@ -349,9 +350,11 @@ class _Run:
         ending = Finish(DeliveryState.PENDING, attempt, reason, wait, rendered=self._kept)
         return AttemptResult(ending, pause, error.is_of_connection, error.is_unreached)
 
-    def redacted(self) -> Masker:
-        """Hides what accounts redact of the events that it brings and of what was fetched."""
-        return hidden_in(self._events, self._context.config.redactions.paths, self._fetched)
+    def hidden(self, value: Any) -> Any:
+        """The same without secrets, links that decide, and what accounts redact of its events and what was fetched."""
+        config = self._context.config
+        redacted = hidden_in(self._events, config.redactions.paths, self._fetched)
+        return without_links(Maskers(config.masker, redacted).mask(value))
 
 
 def find(claim: Claim, context: AttemptContext) -> tuple[Route, ActionUse]:

@@ -49,6 +49,7 @@ from gateway.plugin.http_client import AddressRefused, guarded_session, refusal,
 from gateway.plugin.http_headers import Headers
 from gateway.plugin.preview import MailPreview, Preview, RequestPreview
 from gateway.plugin.probe import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
+from gateway.plugin.quoting import quoted
 from gateway.plugin.types import (
     CallsStripe,
     Connection,
@@ -120,6 +121,7 @@ __all__ = [
     "parse_duration",
     "parse_rate",
     "parse_size",
+    "quoted",
     "refusal",
     "retry_after_seconds",
     "url_fault",

@@ -17,6 +17,7 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from gateway.plugin.action import Reject, Retry
 from gateway.plugin.connections.http import OAuth2Settings
 from gateway.plugin.http_client import retry_after_seconds
+from gateway.plugin.quoting import quoted
 from gateway.plugin.web_client import WebClient, read_text, sending
 
 _FETCH_SECONDS = 20.0
@@ -136,6 +137,6 @@ def _refusal(status: int, answer: dict[str, Any]) -> str:
             return "answered 200 without an access_token: look at token_url"
         return f"answered {status}"
     about = str(answer.get("error_description") or "")
-    told = "".join(character if character.isprintable() else " " for character in f"{word[:60]} {about[:200]}").strip()
+    told = f"{quoted(word, 60)} {quoted(about, 200)}".strip()
     hint = _HINTS.get(word)
     return f"answered {status}: {told}" + (f" ({hint})" if hint else "")

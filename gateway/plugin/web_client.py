@@ -21,6 +21,7 @@ from gateway.plugin.action import Reject, Retry, Unreached
 from gateway.plugin.addresses import literal_address, why_refused
 from gateway.plugin.connections.web import ENVIRONMENT, WebConnection, check_proxy, show, why_unusable
 from gateway.plugin.http_client import AddressRefused, guarded_session, refusal
+from gateway.plugin.quoting import quoted
 
 if TYPE_CHECKING:  # takes long to import: `gateway check` does without
     import aiohttp
@@ -236,7 +237,7 @@ def untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
 
 def _told(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}"
-    return type(error).__name__ if "://" in text else text[:200]
+    return type(error).__name__ if "://" in text else quoted(text, 200)
 
 
 async def read_text(response: aiohttp.ClientResponse, most: int) -> tuple[str, bool]:

@@ -31,6 +31,7 @@ def doctor(
     from gateway.cli.doctor.run import checks_of, examine, masked
     from gateway.core.spelling import did_you_mean
     from gateway.plugin import parse_duration
+    from gateway.plugin.quoting import hiding
 
     try:
         seconds = parse_duration(timeout)
@@ -45,7 +46,8 @@ def doctor(
             raise BadUsage(f"--only: there is no {name!r}" + (f"; {hint}" if hint else ""))
     wanted = [check for check in checks if not only or check.name in only]
     mask = config.masker.mask
-    lines = [masked(line, mask) for line in run(lambda: examine(wanted, seconds))]
+    with hiding(mask):
+        lines = [masked(line, mask) for line in run(lambda: examine(wanted, seconds))]
     if as_json:
         print_json([_row(line) for line in lines])
     else:

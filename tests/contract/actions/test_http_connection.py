@@ -287,6 +287,15 @@ async def test_a_token_endpoint_is_guarded_as_the_service_is(tokens: Tokens) -> 
     assert tokens.asked == []
 
 
+@pytest.mark.parametrize("before", [150, 188, 194])
+async def test_of_a_secret_that_is_answered_back_nothing_is_told_though_it_is_cut(
+    service: Service, before: int
+) -> None:
+    service.say(400, "." * before + "Bearer hidden-token-of-the-warehouse")
+    ended = await attempt(written(service.url, headers={"Authorization": "Bearer hidden-token-of-the-warehouse"}))
+    assert (ended.state, "Bear" in (ended.error or "")) == ("dead", False), ended.error
+
+
 # -- proxies --------------------------------------------------------------------------------------------------
 
 
