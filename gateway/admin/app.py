@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.admin import console as pages
 from gateway.admin.api.endpoints import ENDPOINTS, PREFIX
 from gateway.admin.api.openapi import document
-from gateway.admin.auth import NOBODY, Person, Role, csrf_is_good
+from gateway.admin.auth import NAME_CHARACTERS, NOBODY, Person, Role, csrf_is_good
 from gateway.admin.console.render import error_page, setup_templates
 from gateway.admin.login import COOKIE, SIGN_IN
 from gateway.admin.login import ENTRIES as SIGN_IN_ENTRIES
@@ -25,16 +25,20 @@ from gateway.admin.request import (
     PARTS,
     PERSON,
     REQUEST_ID,
+    SCOPED,
     AdminParts,
     Entry,
+    Reach,
     asked_from_here,
     parts,
     path_asked,
     person,
     wants_json,
 )
+from gateway.admin.scoping.scopes import Scopes
 from gateway.core.approval_link import without_links
 from gateway.core.errors import StoreError, UsageError, place_of
+from gateway.core.model import Scope
 from gateway.telemetry.logging import given_request_id
 from gateway.telemetry.metrics import CONTENT_TYPE
 
@@ -54,6 +58,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 LOG = web.AppKey("log", FilteringBoundLogger)
+SCOPES = web.AppKey("scopes", Scopes)
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -69,9 +74,10 @@ async def _openapi(request: web.Request) -> web.Response:
 def entries(admin: AdminParts) -> list[Entry]:
     """Every route there is, and the role that it needs."""
     public = admin.gateway.config.settings.admin.metrics_public
+    metrics = Reach.NOTHING_OF_ANYBODY if public else Reach.NOTHING
     return [
-        Entry("GET", "/metrics", _metrics, Role.NOBODY if public else Role.VIEWER, is_page=False),
-        Entry("GET", f"{PREFIX}/openapi.json", _openapi, Role.VIEWER, is_page=False),
+        Entry("GET", "/metrics", _metrics, Role.NOBODY if public else Role.VIEWER, metrics, is_page=False),
+        Entry("GET", f"{PREFIX}/openapi.json", _openapi, Role.VIEWER, Reach.NOTHING_OF_ANYBODY, is_page=False),
         *(endpoint.entry() for endpoint in ENDPOINTS),
         *SIGN_IN_ENTRIES,
         *pages.entries(with_outbox=admin.outbox is not None),
@@ -83,10 +89,16 @@ def make_app(admin: AdminParts, log: FilteringBoundLogger) -> web.Application:
     app = web.Application(middlewares=[_answers, _guards], client_max_size=MAX_BODY)
     app[PARTS] = admin
     app[LOG] = log
+    app[SCOPES] = Scopes(admin, log)
+    app.on_shutdown.append(_send_away)
     setup_templates(app)
     for entry in entries(admin):
         app.router.add_route(entry.method, entry.path, _with_role(entry))
     return app
+
+
+async def _send_away(app: web.Application) -> None:
+    await app[SCOPES].close()
 
 
 def _with_role(entry: Entry) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -96,9 +108,19 @@ def _with_role(entry: Entry) -> Callable[[web.Request], Awaitable[web.StreamResp
             if asker.role is Role.NOBODY:
                 return _sign_in_first(request, entry)
             raise Refused(403, "your token may look, not change: sign in with the operator's token")
+        if asker.scope is not None:
+            _narrow(request, entry.reach, asker.scope)
         return await entry.handle(request)
 
     return handle
+
+
+def _narrow(request: web.Request, reach: Reach, scope: Scope) -> None:
+    """Gives a handler the parts of a scope. Raises Refused where the route is not for it."""
+    if reach is Reach.NOTHING or (reach is Reach.OWN_ACCOUNTS and scope.routes):
+        raise Refused(403, f"token {scope.name} has a scope, and this tells of more than is its own")
+    if reach is not Reach.NOTHING_OF_ANYBODY:
+        request[SCOPED] = request.app[SCOPES].parts(scope)
 
 
 def _sign_in_first(request: web.Request, entry: Entry) -> web.StreamResponse:
@@ -138,8 +160,9 @@ def _asker(request: web.Request) -> tuple[Person, bool]:
         locked = access.locked_seconds(address, now)
         if locked:
             raise too_many(locked)
-        role = access.role_of(token.strip(), address, now)
-        return (Person(role, request.headers.get("X-Gateway-User", "")[:60]) if role else NOBODY), False
+        grant = access.grant_of(token.strip(), address, now)
+        name = request.headers.get("X-Gateway-User", "")[:NAME_CHARACTERS]
+        return (Person(grant.role, name, grant.scope) if grant.role else NOBODY), False
     cookie = request.cookies.get(COOKIE)
     return (access.person_of(cookie, now) if cookie else NOBODY), True
 

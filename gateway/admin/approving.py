@@ -48,10 +48,15 @@ class Approving(Pausing):
         return None
 
 
+def _word(name: str) -> str:
+    return name.strip().casefold()
+
+
 def _check(actor: Actor, rule: Approve) -> None:
     """Raises Refused where somebody else is asked."""
-    asked = {who.strip().casefold() for who in rule.by}
-    if actor.role in (TERMINAL, LINK) or "operator" in asked or actor.name.strip().casefold() in asked:
+    asked = set(map(_word, rule.by))
+    is_operator = "operator" in asked and not actor.token
+    if actor.role in (TERMINAL, LINK) or is_operator or not asked.isdisjoint(map(_word, (actor.name, actor.token))):
         return
     you = f"you are signed in as {actor.name}" if actor.name else "you gave no name when you signed in"
     raise Refused(403, f"it waits for {' or '.join(rule.by)}, and {you}")

@@ -12,9 +12,11 @@ import hmac
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+
+from gateway.core.model import Scope
 
 SESSION_SECONDS = 12 * 3600.0
 FREE_GUESSES = 5  # wrong tokens from one address before it has to wait
@@ -43,11 +45,35 @@ class Person:
 
     role: Role
     name: str = ""  # as the person gave it; it proves nothing
+    scope: Scope | None = None  # of the token; None: it is for everything
     csrf: str = ""  # what a form must send; empty for a bearer, which no browser sends by itself
     session: str = ""  # names the cookie's session
 
+    @property
+    def word(self) -> str:
+        """What they are, as logs and pages show it."""
+        return self.role.word if self.scope is None else f"token {self.scope.name}"
+
 
 NOBODY = Person(Role.NOBODY)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token gives."""
+
+    role: Role
+    scope: Scope | None = None
+
+    @classmethod
+    def of(cls, scope: Scope) -> Grant:
+        """What a token with that scope gives."""
+        return cls(Role.OPERATOR if scope.may_act else Role.VIEWER, scope)
+
+    @property
+    def word(self) -> str:
+        """What its sessions are signed as."""
+        return self.role.word if self.scope is None else f"of {self.scope.name}"
 
 
 @dataclass(slots=True)
@@ -62,6 +88,7 @@ class Access:
     """The tokens in force, and who guessed."""
 
     tokens: Mapping[Role, str] = field(repr=False)  # roles without a token are missing
+    scoped: Mapping[Scope, str] = field(default_factory=dict, repr=False)  # the tokens of scopes
     _guesses: OrderedDict[str, _Guesses] = field(default_factory=OrderedDict)
     _ended: dict[str, float] = field(default_factory=dict)  # signed-out sessions, until they would have ended
 
@@ -72,18 +99,23 @@ class Access:
         guesses = self._guesses.get(address)
         return 0.0 if guesses is None else max(0.0, guesses.locked_until - now)
 
-    def role_of(self, token: str, address: str, now: float) -> Role:
-        """The role of a token; NOBODY, and a guess noted, where it is nobody's. Ask `locked_seconds` first."""
+    def grant_of(self, token: str, address: str, now: float) -> Grant:
+        """What a token gives; of nobody's the role NOBODY, and a guess noted. Ask `locked_seconds` first."""
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-        role = Role.NOBODY
-        for candidate, wanted in self.tokens.items():
+        grant = Grant(Role.NOBODY)
+        for candidate, wanted in self._granted():
             if hmac.compare_digest(digest, hashlib.sha256(wanted.encode()).digest()):
-                role = candidate
-        if role is Role.NOBODY:
+                grant = candidate
+        if grant.role is Role.NOBODY:
             self._note_guess(address, now)
         else:
             self._guesses.pop(address, None)
-        return role
+        return grant
+
+    def _granted(self) -> Iterator[tuple[Grant, str]]:
+        """Every token in force, with what it gives."""
+        yield from ((Grant.of(scope), token) for scope, token in self.scoped.items())
+        yield from ((Grant(role), token) for role, token in self.tokens.items())
 
     def _note_guess(self, address: str, now: float) -> None:
         guesses = self._guesses.setdefault(address, _Guesses())
@@ -100,12 +132,14 @@ class Access:
 
     # -- cookies ----------------------------------------------------------------------------------------------
 
-    def cookie(self, role: Role, name: str, now: float) -> str:
-        """A session's cookie."""
-        said = {"role": role.value, "name": name[:NAME_CHARACTERS], "end": now + SESSION_SECONDS}
+    def cookie(self, grant: Grant, name: str, now: float) -> str:
+        """A session's cookie. Of a scope it says the token's name: what that may is asked for each time."""
+        said = {"role": grant.role.value, "name": name[:NAME_CHARACTERS], "end": now + SESSION_SECONDS}
+        if grant.scope is not None:
+            said["token"] = grant.scope.name
         said["id"] = secrets.token_hex(12)
         payload = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
-        return f"{payload}.{self._sign(role, payload)}"
+        return f"{payload}.{self._sign(grant, payload)}"
 
     def person_of(self, cookie: str, now: float) -> Person:
         """Who a cookie speaks for; NOBODY where it is not ours, has ended, or its token is gone."""
@@ -115,22 +149,33 @@ class Access:
             role, name, end, session = Role(said["role"]), str(said["name"]), float(said["end"]), str(said["id"])
         except (ValueError, KeyError, TypeError, RecursionError):
             return NOBODY
-        if role not in self.tokens or not hmac.compare_digest(
-            signature.encode("utf-8", "surrogateescape"), self._sign(role, payload).encode()
+        grant = next((grant for grant, _ in self._granted() if _is_of(grant, role, said.get("token"))), None)
+        if grant is None or not hmac.compare_digest(
+            signature.encode("utf-8", "surrogateescape"), self._sign(grant, payload).encode()
         ):
             return NOBODY
         if end <= now or session in self._ended:
             return NOBODY
-        return Person(role, name, self._sign(role, f"csrf {payload}"), session)
+        return Person(grant.role, name, grant.scope, self._sign(grant, f"csrf {payload}"), session)
 
     def end(self, person: Person, now: float) -> None:
         """Signs a session out, wherever its cookie has been copied to."""
         self._ended = {session: until for session, until in self._ended.items() if until > now}
         self._ended[person.session] = now + SESSION_SECONDS
 
-    def _sign(self, role: Role, text: str) -> str:
-        key = hashlib.sha256(f"gateway session {role.word} ".encode() + self.tokens[role].encode()).digest()
+    def _sign(self, grant: Grant, text: str) -> str:
+        token = self.tokens[grant.role] if grant.scope is None else self.scoped[grant.scope]
+        key = hashlib.sha256(f"gateway session {grant.word} ".encode() + token.encode()).digest()
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _is_of(grant: Grant, role: Role, token: object) -> bool:
+    """Whether a cookie that says these is of that grant."""
+    return grant.role is role if token is None and grant.scope is None else _name_of(grant) == token
+
+
+def _name_of(grant: Grant) -> str | None:
+    return None if grant.scope is None else grant.scope.name
 
 
 def csrf_is_good(person: Person, token: str | None) -> bool:

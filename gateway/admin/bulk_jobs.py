@@ -36,6 +36,7 @@ class Job:
     target: str  # the filter, in words
     total: int
     started_at: datetime
+    owner: str = ""  # the token with a scope that started it
     done: int = 0
     refused: int = 0
     first_refusal: str | None = None
@@ -63,15 +64,22 @@ class Jobs:
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._jobs: dict[str, Job] = {}
+        self._owner = ""  # empty: sees all
+
+    def of(self, owner: str) -> Jobs:
+        """Those that one token with a scope has started; how many may run at once counts all."""
+        own = Jobs(self._log)
+        own._jobs, own._owner = self._jobs, owner
+        return own
 
     def all(self) -> list[Job]:
         """The newest first."""
-        return list(reversed(self._jobs.values()))
+        return [job for job in reversed(self._jobs.values()) if self._owner in ("", job.owner)]
 
     def get(self, job_id: str) -> Job:
         """The job of that id. Raises Refused."""
         job = self._jobs.get(job_id)
-        if job is None:
+        if job is None or self._owner not in ("", job.owner):
             raise Refused(404, "there is no such job since the gateway's start")
         return job
 
@@ -82,7 +90,7 @@ class Jobs:
 
     def start(self, what: str, target: str, total: int, parts: Parts, step: Step, touched: list[str]) -> Job:
         """Begins one. `touched` is what its steps have revived or made so far."""
-        job = Job(secrets.token_hex(6), what, target, total, datetime.now(UTC), touched=touched)
+        job = Job(secrets.token_hex(6), what, target, total, datetime.now(UTC), self._owner, touched=touched)
         job._go.set()
         job._task = asyncio.create_task(self._run(job, parts, step), name=f"gateway-job {job.id}")
         self._jobs[job.id] = job

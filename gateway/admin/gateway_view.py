@@ -10,6 +10,7 @@ from gateway.config.load import Config
 from gateway.config.runtime import Reload, RuntimeConfig
 from gateway.core.model import ConnectionState, ConnectionStatus
 from gateway.core.routing import RouteTable
+from gateway.delivery.concurrency import GroupFigures
 from gateway.delivery.worker import Worker
 
 SLOW_SECONDS = 5.0  # a connection whose attempts take longer, on average, is called slow
@@ -41,6 +42,10 @@ class GatewayView:
         """What was read, the newest first."""
         return list(reversed(self.runtime.history))
 
+    def figures(self, name: str) -> GroupFigures | None:
+        """How a connection's attempts went, as far as this gateway has heard."""
+        return self.worker.figures(name)
+
     def connection_state(self, name: str) -> ConnectionWord:
         """How a connection does, as far as this gateway has heard."""
         return self.connection_word(name, self.worker.status(name))
@@ -49,5 +54,5 @@ class GatewayView:
         """How one does that stands so."""
         if status.state is not ConnectionState.WORKING:
             return "paused"
-        figures = self.worker.figures(name)
+        figures = self.figures(name)
         return "slow" if figures is not None and figures.mean_seconds > SLOW_SECONDS else "ok"

@@ -60,6 +60,7 @@ class Inbox:
     def __init__(self, store: Store, in_force: InForce, redactions: Callable[[], Redactions] | None = None) -> None:
         """`redactions`, where they may not be asked of the configuration in force: it may not load."""
         self.store = store
+        self.everything = store  # to find out what of an answer is to be hidden
         self.in_force = in_force
         self._redactions = redactions or (lambda: self.config.redactions)
 
@@ -129,13 +130,13 @@ class Inbox:
 
     async def shown(self, event: Event) -> Event:
         """An event with the body that people may see."""
-        return await shown_event(self.store, event, self._redactions())
+        return await shown_event(self.everything, event, self._redactions())
 
     async def deliveries_of(self, event: Event) -> list[Delivery]:
         """An event's deliveries as people may see them, the oldest first."""
         where = DeliveryFilter(event_ids=(event.id,), accounts=(event.account,))
         page = await self.store.delivery_page(where, limit=MOST_DELIVERIES_OF_AN_EVENT, oldest_first=True)
-        return await shown_deliveries(self.store, page.items, self._redactions())
+        return await shown_deliveries(self.everything, page.items, self._redactions())
 
     def _owners(self) -> dict[str, str]:
         """Who answers for each route that says so, where the configuration in force can be read."""
@@ -168,7 +169,7 @@ class Inbox:
             after=query.cursor or None,
             oldest_first=query.oldest_first,
         )
-        deliveries = await shown_deliveries(self.store, page.items, self._redactions())
+        deliveries = await shown_deliveries(self.everything, page.items, self._redactions())
         waiting = await self._waiting(page.items)
         items = [DeliveryOut.of(delivery) for delivery in deliveries]
         owners = self._owners()
@@ -181,7 +182,7 @@ class Inbox:
         stored = await self.store.delivery(delivery_id)
         if stored is None:
             return None
-        whole = DeliveryWhole.whole(*await shown_delivery(self.store, *stored, self._redactions()))
+        whole = DeliveryWhole.whole(*await shown_delivery(self.everything, *stored, self._redactions()))
         whole.waits_for = (await self._waiting([stored[0]])).get(delivery_id)
         whole.owner = self._owners().get(whole.route)
         return whole
@@ -207,7 +208,7 @@ class Inbox:
         where = DeliveryFilter(event_ids=[text]) if by_id else DeliveryFilter(ids=[text])
         owed = (await self.store.delivery_page(where, limit=MOST_OF_A_GROUP)).items
         out.deliveries = [
-            DeliveryOut.of(delivery) for delivery in await shown_deliveries(self.store, owed, self._redactions())
+            DeliveryOut.of(delivery) for delivery in await shown_deliveries(self.everything, owed, self._redactions())
         ]
         out.rejected = await rejected_hits(self.store, text)
         of_object = await self.store.event_page(EventFilter(object_id=text), limit=MOST_OF_A_GROUP)

@@ -6,10 +6,10 @@ import time
 
 from aiohttp import web
 
-from gateway.admin.auth import SESSION_SECONDS, Role
+from gateway.admin.auth import SESSION_SECONDS, Grant, Role
 from gateway.admin.console.render import page
 from gateway.admin.problems import Refused
-from gateway.admin.request import Entry, parts, person
+from gateway.admin.request import Entry, Reach, parts, person
 
 COOKIE = "gateway_session"
 SIGN_IN = "/sign-in"
@@ -38,11 +38,11 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     form = await request.post()
     token, name, next_ = form.get("token"), form.get("name"), _next(form.get("next"))
     locked = access.locked_seconds(address, now)
-    role = Role.NOBODY
+    grant = Grant(Role.NOBODY)
     if not locked and isinstance(token, str) and token:
-        role = access.role_of(token.strip(), address, now)
+        grant = access.grant_of(token.strip(), address, now)
         locked = access.locked_seconds(address, now)
-    if role is Role.NOBODY:
+    if grant.role is Role.NOBODY:
         wrong = f"Too many wrong tokens. Try again in {int(locked) + 1} s." if locked else "That token is nobody's."
         response = page(request, "sign_in.html", {"next": next_, "wrong": wrong}, status=429 if locked else 401)
         if locked:
@@ -51,7 +51,7 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     answer = web.Response(status=303, headers={"Location": next_})
     answer.set_cookie(
         COOKIE,
-        access.cookie(role, name.strip() if isinstance(name, str) else "", now),
+        access.cookie(grant, name.strip() if isinstance(name, str) else "", now),
         max_age=int(SESSION_SECONDS),
         path="/",
         httponly=True,
@@ -72,7 +72,7 @@ async def sign_out(request: web.Request) -> web.StreamResponse:
 
 
 ENTRIES = (
-    Entry("GET", SIGN_IN, show, Role.NOBODY),
-    Entry("POST", SIGN_IN, sign_in, Role.NOBODY),
-    Entry("POST", "/sign-out", sign_out, Role.VIEWER),
+    Entry("GET", SIGN_IN, show, Role.NOBODY, Reach.NOTHING_OF_ANYBODY),
+    Entry("POST", SIGN_IN, sign_in, Role.NOBODY, Reach.NOTHING_OF_ANYBODY),
+    Entry("POST", "/sign-out", sign_out, Role.VIEWER, Reach.NOTHING_OF_ANYBODY),
 )

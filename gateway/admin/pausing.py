@@ -29,6 +29,7 @@ class Actor:
     role: str  # `viewer`, `operator`; `cli`: whoever sits at the terminal
     name: str = ""  # as the person, or the terminal, gives it; it proves nothing
     address: str = ""  # empty at a terminal
+    token: str = ""  # the name of the token with a scope that was sent; empty: another
 
     @property
     def words(self) -> str:
@@ -106,9 +107,13 @@ class Pausing(Inbox):
         _check("route", names, [route.name for route in self.config.routes], paused)
         return paused
 
+    def refuse_shared(self, names: Sequence[str]) -> None:
+        """Raises Refused where whoever asks may not pause these, by their names in the store."""
+
     async def _change_status(
         self, actor: Actor, what: str, names: Sequence[str], change: Change
     ) -> list[ConnectionStatus]:
+        self.refuse_shared(names)
         await self.note(actor, what, ", ".join(status_route(name) or name for name in names), len(names))
         return [await self._changed_status(name, change) for name in names]
 

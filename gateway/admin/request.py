@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.pausing import Actor
 from gateway.admin.reports.history import History
+from gateway.core.model import Scope
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics
 
@@ -34,9 +36,20 @@ class AdminParts:
     tail: Tail
     history: History
     outbox: Outbox | None  # only in `gateway dev`
+    scope: Scope | None = None  # whose own part of all this it is; None: it is all
+
+
+class Reach(Enum):
+    """What a token with a scope finds at a route."""
+
+    NOTHING = "nothing"  # refused: it would tell of others, or change what is theirs
+    OWN = "own"  # the parts of its scope
+    OWN_ACCOUNTS = "own accounts"  # the same, for scopes that name no routes
+    NOTHING_OF_ANYBODY = "nothing of anybody"  # the route tells of no event, or by a secret of its own
 
 
 PARTS = web.AppKey("parts", AdminParts)
+SCOPED = web.RequestKey("scoped", AdminParts)
 PERSON = web.RequestKey("person", Person)
 REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -49,12 +62,14 @@ class Entry:
     path: str
     handle: Handle
     role: Role  # at least
+    reach: Reach = Reach.NOTHING
     is_page: bool = True  # errors are pages; else problem+json
 
 
 def parts(request: web.Request) -> AdminParts:
-    """What the application is made of."""
-    return request.app[PARTS]
+    """What the application is made of, as whoever asks may see it."""
+    scoped: AdminParts | None = request.get(SCOPED)
+    return request.app[PARTS] if scoped is None else scoped
 
 
 def person(request: web.Request) -> Person:
@@ -66,7 +81,7 @@ def person(request: web.Request) -> Person:
 def actor(request: web.Request) -> Actor:
     """Who asks, from where."""
     asker = person(request)
-    return Actor(asker.role.word, asker.name, request.remote or "unknown")
+    return Actor(asker.word, asker.name, request.remote or "unknown", "" if asker.scope is None else asker.scope.name)
 
 
 def wants_json(request: web.Request) -> bool:

@@ -22,8 +22,10 @@ from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
 from gateway.admin.request import AdminParts
+from gateway.config.schema.server import AdminSettings
 from gateway.config.schema.types import split_listen
 from gateway.core.errors import UsageError, cannot_listen
+from gateway.core.model import Scope
 from gateway.core.tasks import background
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics
@@ -87,6 +89,15 @@ async def _answering(runner: web.AppRunner, sockets: AdminSockets) -> AsyncItera
         yield
 
 
+def scopes_of(admin: AdminSettings) -> dict[Scope, str]:
+    """The tokens that have a scope."""
+    tokens = {}
+    for name, token in admin.tokens.items():
+        scope = Scope(name, tuple(token.accounts or ()), tuple(token.routes or ()), token.may == "act")
+        tokens[scope] = token.token.get_secret_value()
+    return tokens
+
+
 @contextlib.asynccontextmanager
 async def admin_listener(
     gateway: GatewayView,
@@ -101,7 +112,8 @@ async def admin_listener(
     """
     tokens, token_of_run = tokens_of(gateway, sockets.one_time_token)
     operations, tail = Operations(store, gateway.in_force, log), Tail(store, log)
-    parts = AdminParts(gateway, store, operations, Access(tokens), metrics, tail, History(store), outbox)
+    access = Access(tokens, scopes_of(gateway.config.settings.admin))
+    parts = AdminParts(gateway, store, operations, access, metrics, tail, History(store), outbox)
     runner = web.AppRunner(make_app(parts, log), access_log=None, shutdown_timeout=2.0, max_line_size=LONGEST_LINE)
     await runner.setup()
     try:

@@ -112,7 +112,7 @@ class OverviewRecord(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[AccountRecord, ...]
     config_version: str
     reload_error: str | None
-    store_bytes: int
+    store_bytes: int | None  # null for a token with a scope.
 
 
 class PlaygroundResultRecord(msgspec.Struct, frozen=True, kw_only=True):

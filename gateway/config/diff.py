@@ -20,6 +20,7 @@ NEEDS_RESTART = (
     "admin.listen",
     "admin.token",
     "admin.viewer_token",
+    "admin.tokens",
     "store.url",
     "store.password",
     "store.encrypt",

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from gateway.config.action_settings import Compiling
+from gateway.config.checks.admin import check_admin
 from gateway.config.checks.allowed_ips import sources_of
 from gateway.config.checks.approvals import check_link_token
 from gateway.config.checks.extras import has_encrypt, has_otel
@@ -49,7 +50,6 @@ from gateway.privacy.views import Redactions
 from gateway.stripe.missing_fields import missing_note
 from gateway.templating.compiler import Templates
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _UNFILLED = ("unset-variable", "variable", "secret-file")
 
 
@@ -189,7 +189,8 @@ class Loading:
         self.problems += check_reconcile(accounts, parts.unfilled, self.source)
         self.problems += check_may(accounts, self.source)
         sources = self._sources(settings)
-        self._admin(settings)
+        if settings is not None:
+            self.problems += check_admin(settings.admin, parts.unfilled, self.source)
         self._shared_path(settings, len(accounts))
         self._extras(settings)
         self.problems += self._lint(parts, routes if is_sound else None, loading.used_connections)
@@ -335,21 +336,6 @@ class Loading:
                     redact=tuple(map(parse_path, account.redact)),
                 ),
             )
-
-    def _admin(self, settings: GatewaySettings | None) -> None:
-        """Nobody but this machine reaches the console without a token, and the two tokens tell two roles apart."""
-        if settings is None:
-            return
-        admin = settings.admin
-        operator, viewer = admin.token.get_secret_value(), admin.viewer_token.get_secret_value()
-        host, _ = split_listen(admin.listen)
-        if not operator and host not in LOOPBACK:
-            message = f"without admin.token only this machine may reach the console, not {host}"
-            hint = "set admin.token, or listen on 127.0.0.1"
-            self.problem(self.source.where(("admin", "listen")), message, hint, "open-console")
-        if operator and operator == viewer:
-            where = self.source.where(("admin", "viewer_token"))
-            self.problem(where, "is the same as admin.token: it would make operators of viewers", code="same-token")
 
     def _shared_path(self, settings: GatewaySettings | None, accounts: int) -> None:
         """More accounts than may share POST /webhooks close it."""

@@ -56,7 +56,7 @@ from gateway.admin.problems import Refused, words_of
 from gateway.admin.reports import overview
 from gateway.admin.reports.accounts import AccountReport, accounts
 from gateway.admin.reports.routes import RouteOut, routes
-from gateway.admin.request import AdminParts, Entry, actor, parts
+from gateway.admin.request import AdminParts, Entry, Reach, actor, parts
 from gateway.admin.search import SearchOut, SearchQuery
 from gateway.config.secrets.masked_yaml import masked_settings
 from gateway.core.model import ConnectionState
@@ -92,6 +92,7 @@ class ApiEndpoint:
     role: Role
     run: Callable[[Any], Awaitable[Any]]
     summary: str
+    reach: Reach = Reach.NOTHING
 
     @functools.cached_property
     def types(self) -> tuple[type[Model], type[Model], Any]:
@@ -111,7 +112,7 @@ class ApiEndpoint:
             answer = json_bytes(answer_type, await self.run(call))
             return web.Response(body=answer, content_type="application/json")
 
-        return Entry(self.method, PREFIX + self.path, handle, self.role, is_page=False)
+        return Entry(self.method, PREFIX + self.path, handle, self.role, self.reach, is_page=False)
 
 
 @functools.cache
@@ -355,39 +356,40 @@ async def playground(call: Call[Empty, TrialAsk]) -> PlaygroundResult:
 
 
 V, O = Role.VIEWER, Role.OPERATOR  # noqa: E741 - the table reads better so
+OWN, ACCOUNTS = Reach.OWN, Reach.OWN_ACCOUNTS
 
 ENDPOINTS = (
-    ApiEndpoint("GET", "/overview", V, show_overview, "How it goes"),
-    ApiEndpoint("GET", "/search", V, search, "Any id, e-mail address, amount or text"),
-    ApiEndpoint("GET", "/events", V, list_events, "Events in order of arrival"),
-    ApiEndpoint("GET", "/events/{id}", V, show_event, "One event and its deliveries"),
-    ApiEndpoint("POST", "/events/replay", O, replay_events, "Replay events"),
-    ApiEndpoint("GET", "/deliveries", V, list_deliveries, "Deliveries in order of arrival"),
-    ApiEndpoint("GET", "/deliveries/{id}", V, show_delivery, "One delivery and its attempts"),
-    ApiEndpoint("POST", "/deliveries/retry", O, retry_deliveries, "Retry deliveries"),
-    ApiEndpoint("POST", "/deliveries/cancel", O, cancel_deliveries, "Cancel deliveries"),
-    ApiEndpoint("POST", "/deliveries/{id}/retry", O, retry_delivery, "Retry one delivery"),
-    ApiEndpoint("POST", "/deliveries/{id}/cancel", O, cancel_delivery, "Cancel one delivery"),
-    ApiEndpoint("POST", "/deliveries/{id}/approve", O, approve_delivery, "Say yes to one that waits for it"),
-    ApiEndpoint("POST", "/deliveries/{id}/refuse", O, refuse_delivery, "Say no: it is cancelled"),
+    ApiEndpoint("GET", "/overview", V, show_overview, "How it goes", OWN),
+    ApiEndpoint("GET", "/search", V, search, "Any id, e-mail address, amount or text", OWN),
+    ApiEndpoint("GET", "/events", V, list_events, "Events in order of arrival", OWN),
+    ApiEndpoint("GET", "/events/{id}", V, show_event, "One event and its deliveries", OWN),
+    ApiEndpoint("POST", "/events/replay", O, replay_events, "Replay events", OWN),
+    ApiEndpoint("GET", "/deliveries", V, list_deliveries, "Deliveries in order of arrival", OWN),
+    ApiEndpoint("GET", "/deliveries/{id}", V, show_delivery, "One delivery and its attempts", OWN),
+    ApiEndpoint("POST", "/deliveries/retry", O, retry_deliveries, "Retry deliveries", OWN),
+    ApiEndpoint("POST", "/deliveries/cancel", O, cancel_deliveries, "Cancel deliveries", OWN),
+    ApiEndpoint("POST", "/deliveries/{id}/retry", O, retry_delivery, "Retry one delivery", OWN),
+    ApiEndpoint("POST", "/deliveries/{id}/cancel", O, cancel_delivery, "Cancel one delivery", OWN),
+    ApiEndpoint("POST", "/deliveries/{id}/approve", O, approve_delivery, "Say yes to one that waits for it", OWN),
+    ApiEndpoint("POST", "/deliveries/{id}/refuse", O, refuse_delivery, "Say no: it is cancelled", OWN),
     ApiEndpoint("POST", "/customers/forget", O, forget_customer, "Erase what is kept of a customer"),
-    ApiEndpoint("GET", "/jobs", V, list_jobs, "Changes to many"),
-    ApiEndpoint("POST", "/jobs", O, start_job, "Retry, cancel or replay all that a filter finds"),
-    ApiEndpoint("GET", "/jobs/{id}", V, show_job, "One change to many"),
-    ApiEndpoint("POST", "/jobs/{id}/pause", O, pause_job, "Pause it"),
-    ApiEndpoint("POST", "/jobs/{id}/resume", O, resume_job, "Go on"),
-    ApiEndpoint("POST", "/jobs/{id}/stop", O, stop_job, "End it where it is"),
+    ApiEndpoint("GET", "/jobs", V, list_jobs, "Changes to many", OWN),
+    ApiEndpoint("POST", "/jobs", O, start_job, "Retry, cancel or replay all that a filter finds", OWN),
+    ApiEndpoint("GET", "/jobs/{id}", V, show_job, "One change to many", OWN),
+    ApiEndpoint("POST", "/jobs/{id}/pause", O, pause_job, "Pause it", OWN),
+    ApiEndpoint("POST", "/jobs/{id}/resume", O, resume_job, "Go on", OWN),
+    ApiEndpoint("POST", "/jobs/{id}/stop", O, stop_job, "End it where it is", OWN),
     ApiEndpoint("GET", "/config", V, show_config, "The configuration in force, secrets masked"),
-    ApiEndpoint("GET", "/accounts", V, list_accounts, "What each account sends"),
-    ApiEndpoint("GET", "/connections", V, list_connections, "How each connection does"),
-    ApiEndpoint("POST", "/connections/{name}/pause", O, pause_connection, "Pause one"),
-    ApiEndpoint("POST", "/connections/{name}/resume", O, resume_connection, "Resume one"),
-    ApiEndpoint("GET", "/routes", V, list_routes, "What each route is for, and how it does"),
-    ApiEndpoint("POST", "/routes/{name}/pause", O, pause_route, "Pause one"),
-    ApiEndpoint("POST", "/routes/{name}/resume", O, resume_route, "Resume one"),
-    ApiEndpoint("GET", "/rejected", V, list_rejected, "Requests that were refused"),
-    ApiEndpoint("GET", "/rejected/{id}", V, show_rejected, "One of them"),
-    ApiEndpoint("POST", "/rejected/verify", O, verify_rejected, "Judge them again"),
+    ApiEndpoint("GET", "/accounts", V, list_accounts, "What each account sends", ACCOUNTS),
+    ApiEndpoint("GET", "/connections", V, list_connections, "How each connection does", OWN),
+    ApiEndpoint("POST", "/connections/{name}/pause", O, pause_connection, "Pause one", OWN),
+    ApiEndpoint("POST", "/connections/{name}/resume", O, resume_connection, "Resume one", OWN),
+    ApiEndpoint("GET", "/routes", V, list_routes, "What each route is for, and how it does", OWN),
+    ApiEndpoint("POST", "/routes/{name}/pause", O, pause_route, "Pause one", OWN),
+    ApiEndpoint("POST", "/routes/{name}/resume", O, resume_route, "Resume one", OWN),
+    ApiEndpoint("GET", "/rejected", V, list_rejected, "Requests that were refused", ACCOUNTS),
+    ApiEndpoint("GET", "/rejected/{id}", V, show_rejected, "One of them", ACCOUNTS),
+    ApiEndpoint("POST", "/rejected/verify", O, verify_rejected, "Judge them again", ACCOUNTS),
     ApiEndpoint("GET", "/audit", V, list_audit, "Who asked for what"),
     ApiEndpoint("POST", "/playground", V, playground, "What would happen to an event"),
 )

@@ -23,11 +23,16 @@ from gateway.admin.console.json_view import folded
 from gateway.admin.event_story import after_words
 from gateway.admin.problems import Refused, title_of
 from gateway.admin.request import parts, person
+from gateway.core.model import Scope
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 FILES = {path.name: path.read_bytes() for path in sorted(_STATIC.iterdir()) if path.suffix in _TYPES}
 _DIGEST = hashlib.sha256(b"".join(FILES.values())).hexdigest()[:10]
+
+
+FOR_NO_SCOPE = ("/playground", "/config", "/audit")
+FOR_ACCOUNTS = ("/accounts", "/rejected")  # alone
 
 
 def setup_templates(app: web.Application) -> None:
@@ -82,11 +87,17 @@ def page(
         "signed_in": asker.role >= Role.VIEWER,
         "csrf": asker.csrf,
         "path": request.path,
-        "has_outbox": admin.outbox is not None,
-        "reload_error": admin.gateway.reload_error if asker.role >= Role.VIEWER else None,
+        "has_outbox": admin.outbox is not None and asker.scope is None,
+        "reload_error": admin.gateway.reload_error if asker.role >= Role.VIEWER and asker.scope is None else None,
+        "hidden_pages": _hidden_pages(asker.scope),
     }
     body = aiohttp_jinja2.render_string(template, request, {**common, **(context or {})})
     return web.Response(status=status, text=body, content_type="text/html")
+
+
+def _hidden_pages(scope: Scope | None) -> tuple[str, ...]:
+    """The pages that a scope does not reach: no page links there."""
+    return () if scope is None else FOR_NO_SCOPE if not scope.routes else (*FOR_NO_SCOPE, *FOR_ACCOUNTS)
 
 
 def framed(html: str) -> web.Response:

@@ -102,7 +102,7 @@ class Overview(Shown):
     accounts: list[AccountOut]
     config_version: str
     reload_error: str | None
-    store_bytes: int
+    store_bytes: int | None = Field(description="null for a token with a scope.")
 
 
 async def look(parts: AdminParts, range_: Range) -> Overview:
@@ -144,7 +144,7 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
         accounts=[AccountOut(name=name, last_event_at=last.get(name)) for name in parts.gateway.config.accounts],
         config_version=parts.gateway.config.version,
         reload_error=parts.gateway.reload_error,
-        store_bytes=await store.size_bytes(),
+        store_bytes=None if parts.scope is not None else await store.size_bytes(),
     )
 
 
@@ -207,7 +207,7 @@ def _connections(
     waiting = queues(config, lanes, now)
     views, masker = [], config.masker
     for name, settings in config.connections.items():
-        queue, figures = waiting[name], parts.gateway.worker.figures(name)
+        queue, figures = waiting[name], parts.gateway.figures(name)
         status = statuses.get(name, ConnectionStatus(name))
         is_paused = status.state is ConnectionState.PAUSED
         views.append(

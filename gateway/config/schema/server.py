@@ -73,6 +73,21 @@ class ServerSettings(Section):
     )
 
 
+class ScopedTokenSettings(Section):
+    """A token of a team: it sees and changes the deliveries of some routes, for some accounts, and nothing else."""
+
+    token: SecretStr = Field(description="The token itself.", examples=["${SHOP_TEAM_TOKEN}"])
+    accounts: list[str] | None = Field(
+        None, min_length=1, description="Of these accounts alone. Without it: of all.", examples=[["acme-eu"]]
+    )
+    routes: list[str] | None = Field(
+        None, min_length=1, description="Of these routes alone. Without it: of all.", examples=[["fulfil"]]
+    )
+    may: Literal["read", "act"] = Field(
+        "read", description="read: sees. act: also retries, cancels, replays, approves.", examples=["act"]
+    )
+
+
 class AdminSettings(Section):
     """Console, API and metrics: never on the public listener."""
 
@@ -86,6 +101,11 @@ class AdminSettings(Section):
         SecretStr(""),
         description="Signs people in who may see everything, change nothing.",
         examples=["${GATEWAY_VIEWER_TOKEN:-}"],
+    )
+    tokens: dict[str, ScopedTokenSettings] = Field(
+        default_factory=dict,
+        description="Tokens that see a part only, by the team's name.",
+        examples=[{"shop-team": {"token": "${SHOP_TEAM_TOKEN}", "routes": ["fulfil"], "may": "act"}}],
     )
     url: Url | None = Field(
         None,

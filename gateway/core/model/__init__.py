@@ -50,6 +50,7 @@ from gateway.core.model.later import Hours, Later, Until
 from gateway.core.model.needs import DRY_RUN, NEEDED, End, Need, was_dry
 from gateway.core.model.rejected import REJECTED_REASONS, RejectedBounds, RejectedFilter, RejectedRequest
 from gateway.core.model.routes import ActionUse, Approve, AuditRule, Debounce, Digest, Fetch, RetryPolicy, Route
+from gateway.core.model.scopes import Scope
 from gateway.core.model.word import Word
 
 __all__ = [
@@ -114,6 +115,7 @@ __all__ = [
     "Released",
     "RetryPolicy",
     "Route",
+    "Scope",
     "SharedRate",
     "TimeExpression",
     "Transition",
