@@ -34,7 +34,6 @@ from gateway.config.load_routes import LoadedParts, RouteLoading
 from gateway.config.plugins import find_actions
 from gateway.config.schema.connections import connection_types, paths_of_secrets
 from gateway.config.schema.model import GatewaySettings
-from gateway.config.schema.types import split_listen
 from gateway.config.secrets.masking import remembered, secrets_of
 from gateway.config.yaml.document import Source
 from gateway.config.yaml.nodes import Path_
