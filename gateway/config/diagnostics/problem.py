@@ -14,7 +14,7 @@ Severity = Literal["error", "warning"]
 CODES = {
     "action-settings": "what an action itself says of its `with`",
     "alias": "a YAML alias that leads into itself, or grows without bound",
-    "approve": "an `approve` that nobody could answer",
+    "approve": "an `approve` that nobody could answer, or an `admin.token` that is too short to sign its links",
     "api-key": "an api_key that does not look like one, or is of the other mode",
     "audit": "an audit of a route that keeps no rows, or of whose types Stripe lists no objects",
     "connection": "what a connection itself says of its settings",
