@@ -209,7 +209,7 @@ class ScopedStore:
             return None
         delivery, attempts = kept
         if self._is_mixed(delivery):
-            attempts = [replace(attempt, error=None) for attempt in attempts]
+            attempts = [replace(attempt, error=None, exchanges=None) for attempt in attempts]
         return self._veiled(delivery), attempts
 
     async def retry(self, delivery_ids: Sequence[str]) -> Mapping[str, ChangeResult]:
