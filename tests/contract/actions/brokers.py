@@ -51,7 +51,7 @@ class BrokerServer:
         """Starts it, and waits until it answers."""
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(self._command, stdout=out, stderr=out, env=self._environ)
-        wait_until(self._answers, seen=self._log.read_text)
+        wait_until(self._answers, 200, seen=self._log.read_text)  # RabbitMQ took above 60 s on a loaded machine
 
     def _answers(self) -> bool:
         assert self._process is not None
