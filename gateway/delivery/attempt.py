@@ -140,7 +140,7 @@ def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
     with contextlib.suppress(Exception):  # not to be kept whole: what is hidden is hidden before it is cut
         texts = [whole_json(value) for value in both]  # of each one JSON, to be looked at and to be kept
         if not any(text is not None and (masker.hides_in(text) or has_link(text)) for text in texts):
-            return AttemptResult(ending.with_values(*texts), result.pause_seconds, result.is_failure)
+            return replace(result, ending=ending.with_values(*texts))
     rendered, output = without_links(masker.mask(both))
     return replace(result, ending=ending.with_values(rendered, output))
 

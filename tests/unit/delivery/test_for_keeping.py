@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,10 +25,10 @@ CONFIG = cast(Config, SimpleNamespace(references=Masker({SECRET: "${STRIPE_KEY}"
 def kept(rendered: Any, output: Any) -> tuple[Any, Any]:
     attempt = Attempt(1, datetime(2026, 11, 30, tzinfo=UTC), 0.1, AttemptOutcome.SUCCEEDED)
     ending = Finish(DeliveryState.SUCCEEDED, attempt, "why", 2.0, rendered=rendered, output=output)
-    result = for_keeping(AttemptResult(ending, 3.0, is_failure=True), CONFIG)
+    ended = AttemptResult(ending, 3.0, is_failure=True, is_unreached=True)
+    result = for_keeping(ended, CONFIG)
     assert isinstance(result.ending, Finish)
-    assert (result.pause_seconds, result.is_failure) == (3.0, True)
-    assert result.ending == ending.with_values(result.ending.rendered, result.ending.output)
+    assert result == replace(ended, ending=ending.with_values(result.ending.rendered, result.ending.output))
     return result.ending.rendered, result.ending.output
 
 
