@@ -173,8 +173,8 @@ class Email(Action[EmailSettings]):
             context.resource.give(client)
 
     async def is_reached(self, connection: SmtpConnection, resource: SmtpPool) -> bool:
-        """The server greets, and takes the login; the connection is kept for the next mail."""
-        resource.give(await resource.connect())
+        """The server greets, and takes the login."""
+        await resource.look()
         return True
 
     async def run(self, settings: EmailSettings, context: Context) -> Mapping[str, Any]:

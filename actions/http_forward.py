@@ -196,10 +196,15 @@ class HttpForward(Action[HttpForwardSettings]):
                     refuses_token = response.status == 401 and not has_status(context.connection.success, 401)
                     if is_last or not refuses_token:
                         return await _answer(response, context, token, exchange)
-                    exchange.answered(f"{response.status} {response.reason}", response.headers.items())
+                    exchange.answered(f"{response.status} {response.reason}", _headers(response, token))
             assert service.tokens is not None
             token = await service.tokens.token(spent=token)
         raise AssertionError("the last answer is judged")
+
+
+def _headers(response: aiohttp.ClientResponse, token: str | None) -> list[tuple[str, str]]:
+    """Those of an answer, without a token that it echoes."""
+    return [(name, value if token is None else value.replace(token, "***")) for name, value in response.headers.items()]
 
 
 async def _answer(
@@ -208,12 +213,12 @@ async def _answer(
     """The output, for a success; else what to do. The token is shown to nobody, also where it is echoed."""
     connection: HttpConnection = context.connection
     status = response.status
-    exchange.answered(f"{status} {response.reason}", response.headers.items())
+    shown = _headers(response, token)
+    exchange.answered(f"{status} {response.reason}", shown)
     text, is_whole = await read_text(response, connection.max_answer)
-    headers = {name: value for name, value in response.headers.items() if name.lower() != "set-cookie"}
+    headers = {name: value for name, value in shown if name.lower() != "set-cookie"}
     if token is not None:
         text = text.replace(token, "***")
-        headers = {name: value.replace(token, "***") for name, value in headers.items()}
     exchange.answered(f"{status} {response.reason}", headers.items(), text)
     if has_status(connection.success, status):
         body: Any = text

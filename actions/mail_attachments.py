@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo
 
-from gateway.plugin import DownloadSettings, Fault, Reject, Unrendered
+from gateway.plugin import DownloadSettings, Fault, Reject, Unrendered, quoted
 
 MEDIA_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9.+-]+")
 UNKNOWN_TYPE = "application/octet-stream"
@@ -104,10 +104,10 @@ def files_of(
     """The files of a mail. Those of a url are `fetched`, by position; None leaves them out. Raises Reject."""
     for place, attachment in enumerate(attachments):
         if (fault := _fault_of(_sources(attachment.model_dump()), attachment.content_type)) is not None:
-            raise Reject(f"attachment {attachment.filename[:60]!r}: {fault}")
+            raise Reject(f"attachment {quoted(attachment.filename, 60)!r}: {fault}")
         if attachment.url is not None:
             if (refused := url_fault(attachment.url, downloads)) is not None:
-                raise Reject(f"attachment {attachment.filename[:60]!r}: {refused[0]}: {refused[1]}")
+                raise Reject(f"attachment {quoted(attachment.filename, 60)!r}: {refused[0]}: {refused[1]}")
             if fetched is not None:
                 yield fetched[place]
             continue
@@ -181,13 +181,16 @@ def url_fault(url: str, downloads: DownloadSettings | None) -> tuple[str, str] |
     if parts.username is not None:
         return "the url holds a login", "give one without"
     if host not in downloads.hosts:
-        return f"nothing is fetched from {host[:100]}", "name it among the connection's downloads.hosts, if it is meant"
+        return (
+            f"nothing is fetched from {quoted(host, 100)}",
+            "name it among the connection's downloads.hosts, if it is meant",
+        )
     return None
 
 
 def _read(attachment: Attachment, base: Path) -> bytes:
     """The file, which links do not lead out of its folder either. Raises Reject."""
-    name = f"attachment {attachment.filename[:60]!r}"
+    name = f"attachment {quoted(attachment.filename, 60)!r}"
     try:
         base = base.resolve()
         file, folder = (base / str(attachment.path)).resolve(), (base / attachment._folder).resolve()

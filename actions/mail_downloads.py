@@ -41,7 +41,7 @@ class Downloads:
     async def _file(self, attachment: Attachment) -> File:
         import aiohttp
 
-        name, url = f"attachment {attachment.filename[:60]!r}", str(attachment.url)
+        name, url = f"attachment {quoted(attachment.filename, 60)!r}", str(attachment.url)
         assert self._settings is not None  # else the mail was refused before
         if self._settings.is_stood_in:
             return _stand_in(attachment, name, self._settings)

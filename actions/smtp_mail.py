@@ -60,6 +60,14 @@ class SmtpPool:
             except (aiosmtplib.SMTPException, OSError):
                 client.close()
 
+    async def look(self) -> None:
+        """Connects and says goodbye: looks go on, and each would leave a session open. Raises what `connect` does."""
+        client = await self.connect()
+        try:
+            await client.quit(timeout=1)
+        except (aiosmtplib.SMTPException, OSError):
+            client.close()
+
     async def connect(self) -> aiosmtplib.SMTP:
         """A new one, greeted and logged in. Raises Retry, Reject and OSError."""
         s, where = self._settings, f"{self._settings.host}:{self._settings.port}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from gateway.admin.api.schemas import DeliveryWhole, Result
 from gateway.admin.pausing import Actor, Pausing
 from gateway.admin.problems import Refused
@@ -20,7 +22,7 @@ class Approving(Pausing):
         rule = self.asks(delivery)
         if rule is None:
             raise Refused(409, f"{delivery.route}/{delivery.action} asks nobody: its action does not say `approve`")
-        _check(actor, rule)
+        _check(actor, rule, self.config.settings.admin.tokens)
         who = actor.name or f"the {actor.role}"
         await self.note(actor, f"delivery.{'approve' if is_yes else 'refuse'}", delivery_id)
         return Result.of(delivery_id, await self.store.answer(delivery_id, who, is_yes=is_yes))
@@ -52,11 +54,13 @@ def _word(name: str) -> str:
     return name.strip().casefold()
 
 
-def _check(actor: Actor, rule: Approve) -> None:
-    """Raises Refused where somebody else is asked."""
+def _check(actor: Actor, rule: Approve, tokens: Collection[str]) -> None:
+    """Raises Refused where somebody else is asked. Whoever sent a token with a scope is not another by saying so."""
     asked = set(map(_word, rule.by))
-    is_operator = "operator" in asked and not actor.token
-    if actor.role in (TERMINAL, LINK) or is_operator or not asked.isdisjoint(map(_word, (actor.name, actor.token))):
+    proven, said = _word(actor.token or "operator"), {_word(actor.name)}
+    if actor.token:
+        said -= {"operator", *map(_word, tokens)}
+    if actor.role in (TERMINAL, LINK) or not asked.isdisjoint({proven, *said}):
         return
     you = f"you are signed in as {actor.name}" if actor.name else "you gave no name when you signed in"
     raise Refused(403, f"it waits for {' or '.join(rule.by)}, and {you}")

@@ -67,7 +67,7 @@ class Jobs:
         self._owner = ""  # empty: sees all
 
     def of(self, owner: str) -> Jobs:
-        """Those that one token with a scope has started; how many may run at once counts all."""
+        """Those that one token with a scope has started."""
         own = Jobs(self._log)
         own._jobs, own._owner = self._jobs, owner
         return own
@@ -85,8 +85,9 @@ class Jobs:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further one may start now."""
-        return sum(not job.is_over for job in self._jobs.values()) >= MOST_AT_ONCE
+        """Whether no further one may start now. Those of teams, which they may leave paused, hold up no operator's."""
+        counted = [job for job in self._jobs.values() if self._owner or not job.owner]
+        return sum(not job.is_over for job in counted) >= MOST_AT_ONCE
 
     def start(self, what: str, target: str, total: int, parts: Parts, step: Step, touched: list[str]) -> Job:
         """Begins one. `touched` is what its steps have revived or made so far."""

@@ -5,6 +5,7 @@ line, with what accounts redact hidden.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from gateway.admin.api.schemas import (
 from gateway.admin.problems import Refused
 from gateway.admin.search import (
     MOST_OF_A_GROUP,
+    SCAN_SECONDS,
     SHORTEST_TEXT,
     SearchOut,
     mentioning,
@@ -45,6 +47,7 @@ from gateway.core.model import (
 )
 from gateway.core.routing import RouteTable
 from gateway.privacy.views import Redactions, shown_deliveries, shown_delivery, shown_event
+from gateway.store.answers import Page
 from gateway.store.protocol import Store
 
 MOST_DELIVERIES_OF_AN_EVENT = 1000
@@ -83,10 +86,9 @@ class Inbox:
             if not where.ids:
                 return ListOf(items=[], next=following)
         page = await self.store.event_page(where, limit=query.limit, after=after, oldest_first=query.oldest_first)
-        hits = page.items
         if where.text:
-            hits = await telling(self.store, hits, self._redactions(), where.text)
-        items = [EventOut.of(event) for event in hits]
+            page = await self._telling(where, page, query, where.text)
+        items = [EventOut.of(event) for event in page.items]
         await self._judge(items)
         return ListOf(items=items, next=following or page.next, searched_until=page.searched_until)
 
@@ -131,6 +133,18 @@ class Inbox:
     async def shown(self, event: Event) -> Event:
         """An event with the body that people may see."""
         return await shown_event(self.everything, event, self._redactions())
+
+    async def _telling(self, where: EventFilter, page: Page[Event], query: EventsQuery, text: str) -> Page[Event]:
+        """Of a page of events with a text, those that show it; filled up, for who sees a gap knows what is hidden."""
+        deadline = time.monotonic() + SCAN_SECONDS
+        hits: list[Event] = []
+        while True:
+            hits += await telling(self.everything, page.items, self._redactions(), text)
+            if page.next is None or page.searched_until or len(hits) >= query.limit or time.monotonic() > deadline:
+                return replace(page, items=hits)
+            page = await self.store.event_page(
+                where, limit=query.limit - len(hits), after=page.next, oldest_first=query.oldest_first
+            )
 
     async def deliveries_of(self, event: Event) -> list[Delivery]:
         """An event's deliveries as people may see them, the oldest first."""
@@ -222,10 +236,10 @@ class Inbox:
     async def _search_bodies(self, out: SearchOut) -> None:
         amount = parse_amount(out.query)
         if amount is not None:
-            page = await with_amount(self.store, self._redactions(), amount)
+            page = await with_amount(self.store, self.everything, self._redactions(), amount)
             out.amounts = [EventOut.of(event) for event in page.items]
         else:
-            page = await mentioning(self.store, self._redactions(), out.query, limit=MOST_OF_A_GROUP)
+            page = await mentioning(self.store, self.everything, self._redactions(), out.query, limit=MOST_OF_A_GROUP)
             known = {(event.account, event.id) for event in out.of_object}
             out.mentions = [EventOut.of(event) for event in page.items if (event.account, event.id) not in known]
         out.searched_until = page.searched_until

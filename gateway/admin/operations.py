@@ -152,6 +152,8 @@ class Operations(Approving):
         accounts = where.accounts
         if not accounts and not any(is_own(pattern) for pattern in where.types):
             accounts = tuple(self.config.accounts)
+            if not accounts:
+                raise UsageError("this token sees the gateway's own events alone: name their type, such as gateway.*")
         return replace(where, accounts=accounts, until=where.until or datetime.now(UTC))
 
     async def _previewed(self, where: EventFilter, routes: Sequence[str], count: int) -> JobAnswer:

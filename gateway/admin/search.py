@@ -119,10 +119,11 @@ def amounts_in(value: Any, currency: str | None = None) -> Iterator[tuple[int, s
 
 
 async def mentioning(
-    store: Store, redactions: Redactions, text: str, *, limit: int, after: str | None = None
+    store: Store, everything: Store, redactions: Redactions, text: str, *, limit: int, after: str | None = None
 ) -> Page[Event]:
     """Events with a text in their body as it is shown, the newest first, for a bounded time: by the store, or, where it
-    keeps bodies in a form that it cannot look into, by opening one after another.
+    keeps bodies in a form that it cannot look into, by opening one after another. What is to be hidden is found in
+    `everything`, of which the store may be a part.
     """
     deadline = time.monotonic() + SCAN_SECONDS
     hits: list[Event] = []
@@ -132,7 +133,7 @@ async def mentioning(
             page = await store.event_page(EventFilter(text=text), limit=left, after=after)
         except UsageError:
             page = await _opened_one_by_one(store, text.encode("utf-8", "replace"), left, after)
-        hits += await telling(store, page.items, redactions, text)
+        hits += await telling(everything, page.items, redactions, text)
         after, until = page.next, page.searched_until
         if after is None or until is not None or len(hits) == limit or time.monotonic() > deadline:
             return Page(hits, after, until or (page.items[-1].received_at if after and page.items else None))
@@ -165,14 +166,14 @@ async def _opened_one_by_one(store: Store, text: bytes, limit: int, after: str |
             return Page(hits, after, page.items[-1].received_at)
 
 
-async def with_amount(store: Store, redactions: Redactions, amount: Amount) -> Page[Event]:
+async def with_amount(store: Store, everything: Store, redactions: Redactions, amount: Amount) -> Page[Event]:
     """Events with an amount, the newest first, among those that have its digits somewhere."""
-    page = await mentioning(store, redactions, amount.needle, limit=MOST_OF_A_GROUP * 4)
+    page = await mentioning(store, everything, redactions, amount.needle, limit=MOST_OF_A_GROUP * 4)
     hits: list[Event] = []
     for event in page.items:
         for whole in await store.event(event.id, event.account):
             try:
-                pairs = amounts_in(parse_json((await shown_event(store, whole, redactions)).body))
+                pairs = amounts_in(parse_json((await shown_event(everything, whole, redactions)).body))
                 if any(amount.fits(*pair) for pair in pairs):
                     hits.append(event)
             except EnvelopeError:

@@ -60,7 +60,7 @@ class Channel:
     async def run(self, answer: Answer, hear: Hear) -> None:
         """Hears and answers until the other end is closed."""
         try:
-            while line := await self._reader.readline():
+            while (line := await self._reader.readline()).endswith(b"\n"):  # else it is cut off: the other was killed
                 message = json.loads(line)
                 if "answers" in message:
                     asked = self._asked.get(message.pop("answers"))

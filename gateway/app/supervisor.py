@@ -151,9 +151,12 @@ class Supervisor:
         wait = FIRST_WAIT_SECONDS
         while not self._is_stopping:
             started_at = time.monotonic()
-            pid, code = await self._run(slot)
+            try:
+                pid, code = await self._run(slot)
+                how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+            except Exception as error:  # no memory, or no process to be had: the next time there may be
+                pid, code, how = 0, 1, f"{type(error).__name__}: {error}"
             seconds = time.monotonic() - started_at
-            how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
             if self._is_stopping:
                 if code:
                     self._log.error("worker.ended", worker=slot.number, pid=pid, how=how)
@@ -173,7 +176,8 @@ class Supervisor:
     async def _run(self, slot: WorkerSlot) -> tuple[int, int]:
         """One process, from its start to its end: its id, and how it ended."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as unused:
+            unused.callback(ours.close)
             place = WorkerPlace(
                 number=slot.number,
                 channel=theirs.fileno(),
@@ -187,7 +191,10 @@ class Supervisor:
                 *self._command, env={**os.environ, VARIABLE: place.as_variable()}, pass_fds=place.descriptors,
                 stdin=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
+            unused.pop_all()
         process = slot.process
+        if self._is_stopping:  # it was not there yet when all others were told
+            process.terminate()
         try:
             slot.channel = await Channel.over(ours)
             async with background(partial(self._watch, slot, process), "gateway-worker-watch"):
@@ -239,14 +246,18 @@ class Supervisor:
         slot.is_ready.set()
         self.admin_url, self.sign_in_url = message["admin"], message["sign_in"]
         self._choose_first()
-        if message["version"] != self.version:  # the files have changed, and nobody has said so
-            task = asyncio.create_task(self.reload("a worker that started"), name="gateway-catch-up")
-            self._catching_up.add(task)
-            task.add_done_callback(self._catching_up.discard)
+        if message["version"] != self.version or self._reloading.locked():  # changed by now, or just now: unasked
+            self._reload_apart("a worker that started")
+
+    def _reload_apart(self, asked_by: str) -> asyncio.Task[dict[str, Any]]:
+        task = asyncio.create_task(self.reload(asked_by), name="gateway-reload")
+        self._catching_up.add(task)
+        task.add_done_callback(self._catching_up.discard)
+        return task
 
     async def _answer(self, slot: WorkerSlot, message: Message) -> Message:
         if message["do"] == "reload":
-            return await self.reload(message["asked_by"])
+            return await asyncio.shield(self._reload_apart(message["asked_by"]))  # it ends though who asked has ended
         slot.counters = message["counters"]
         snapshots = [self._ended.snapshot(), *(other.counters for other in self._slots if other.counters is not None)]
         pids = {str(other.number): other.process.pid for other in self._slots if other.process is not None}
@@ -268,12 +279,18 @@ class Supervisor:
             return answer
 
     async def _reload(self, asked_by: str, reading: int) -> dict[str, Any] | None:
-        """One reading. None: the files changed meanwhile. Nothing in the answer: no worker is there, or all know it."""
+        """One reading. None: the files changed meanwhile."""
         begun: list[tuple[WorkerSlot, Message]] = []
+        known: list[WorkerSlot] = []
         for slot in sorted(self._slots, key=lambda slot: slot is not self._first):
             message = await self._ask(slot, do="begin", asked_by=asked_by, is_again=reading > 1)
-            if message is not None and message["outcome"] != "known":
+            if message is not None and message["outcome"] == "known":
+                known.append(slot)
+            elif message is not None:
                 begun.append((slot, message))
+        for slot in known if begun else ():  # it has read the same, and perhaps not taken it: another refused then
+            message = await self._ask(slot, do="begin", asked_by=asked_by, is_again=True)
+            begun += [(slot, message)] if message is not None else []
         refused: list[Any] = next((message["problems"] for _, message in begun if message["outcome"] == "refused"), [])
         if not refused and len({message["version"] for _, message in begun}) > 1:
             if reading < MOST_READINGS:
@@ -285,7 +302,16 @@ class Supervisor:
         for slot, _ in begun:
             answer = await self._ask(slot, do="end", refused=refused, is_told=not answers)
             answers += [answer] if answer is not None else []
-        return dict(answers[0]) if answers else {}
+        return dict(answers[0]) if answers else self._unanswered(is_known=bool(known))
+
+    def _unanswered(self, *, is_known: bool) -> dict[str, Any]:
+        """Of a reload that all have taken before, or that no worker is there to take."""
+        problem = Problem(Where(str(self._path), 1, 1), "no worker is there to take it", code="unreadable")
+        return {
+            "outcome": "unchanged" if is_known else "refused", "version": self.version, "was": self.version,
+            "changes": [], "orphans": [], "needs_restart": [], "problems": [] if is_known else rows([problem]),
+            "report": "" if is_known else problem.message,
+        }  # fmt: skip
 
     async def preview(self, named: str) -> dict[str, Any]:
         """What a reload would do, or, where a file is named, what it would do were that gateway.yaml."""

@@ -80,8 +80,10 @@ class Maskers:
 
 def _forms(text: str) -> Iterator[str]:
     """How a text stands in a body that was sent as JSON, and in a URL."""
-    yield json.dumps(text)[1:-1]
-    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    for once in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        yield once
+        yield json.dumps(once)[1:-1]  # in JSON that is a text of JSON
+        yield json.dumps(once, ensure_ascii=False)[1:-1]
     yield quote(text, safe="", errors="replace")
     yield quote_plus(text, errors="replace")
 

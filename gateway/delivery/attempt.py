@@ -163,6 +163,7 @@ class _Run:
         self._note: str | None = None  # of what a person may wonder at, where it succeeds
         self._kept: Any = None  # of the rendered `with`
         self._left_seconds = math.inf  # until it expires
+        self._hides: tuple[Any, Any, Maskers] | None = None  # of which events, and of what was fetched
 
     async def result(self) -> AttemptResult:
         """The phases in their order, to the end of the attempt."""
@@ -352,9 +353,12 @@ class _Run:
 
     def hidden(self, value: Any) -> Any:
         """The same without secrets, links that decide, and what accounts redact of its events and what was fetched."""
-        config = self._context.config
-        redacted = hidden_in(self._events, config.redactions.paths, self._fetched)
-        return without_links(Maskers(config.masker, redacted).mask(value))
+        known = self._hides
+        if known is None or known[0] is not self._events or known[1] is not self._fetched:
+            config = self._context.config
+            redacted = hidden_in(self._events, config.redactions.paths, self._fetched)
+            known = self._hides = (self._events, self._fetched, Maskers(config.masker, redacted))
+        return without_links(known[2].mask(value))
 
 
 def find(claim: Claim, context: AttemptContext) -> tuple[Route, ActionUse]:

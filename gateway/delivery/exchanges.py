@@ -32,7 +32,14 @@ def kept_exchanges(exchanges: Sequence[Exchange], event_body: bytes, mask: Mask)
     """Plain data to be kept, what is empty left out: gateway.admin.api.attempts reads it. None where there is none. A
     body that is the event's own is not kept a second time.
     """
-    return [_kept(exchange, event_body, mask) for exchange in exchanges[-MOST_EXCHANGES:]] or None
+    return [_told(exchange, event_body, mask) for exchange in exchanges[-MOST_EXCHANGES:]] or None
+
+
+def _told(exchange: Exchange, event_body: bytes, mask: Mask) -> dict[str, Any]:
+    try:
+        return _kept(exchange, event_body, mask)
+    except Exception as error:  # whoever wrote the action: the attempt ended as it did
+        return {"sent": f"(what the action noted cannot be read: {type(error).__name__})"}
 
 
 def _kept(exchange: Exchange, event_body: bytes, mask: Mask) -> dict[str, Any]:

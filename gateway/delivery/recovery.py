@@ -12,12 +12,13 @@ from structlog.typing import FilteringBoundLogger
 
 from gateway.config.load import Config
 from gateway.core.errors import StoreError, place_of
+from gateway.core.model import ConnectionState
 from gateway.core.routing import RouteTable
 from gateway.core.tasks import cancel
 from gateway.delivery.circuit_breaker import waits_for_destination, was_unreached
 from gateway.delivery.connection_health import Connections
 from gateway.delivery.resources import Resources
-from gateway.plugin import Action, ConnectionSettings, Reject, Retry
+from gateway.plugin import Action, ConnectionSettings, Reject, Retry, Unreached
 
 LOOK_SECONDS = 3.0  # between two looks at most; a third less at least, so that gateways do not look in step
 BOUND_SECONDS = 4.0  # of one look, which stands in Action.is_reached
@@ -70,17 +71,25 @@ class Recovery:
         status = self._connections.status(name)
         self._doublings[name] = doublings(status.pauses, self._ended.pop(name, None), self._doublings.get(name, 0))
         was_away = False  # at a look: else what failed may be no matter of reaching it
+        refusals = 0  # looks in a row at somebody who is there and refuses, such as a login: ever rarer
         while True:
-            await asyncio.sleep(LOOK_SECONDS * random.uniform(2 / 3, 1) * 2 ** self._doublings[name])  # noqa: S311
+            rarer = 2 ** min(self._doublings[name] + refusals, MOST_DOUBLINGS)
+            await asyncio.sleep(LOOK_SECONDS * random.uniform(2 / 3, 1) * rarer)  # noqa: S311
             status = self._connections.status(name)
             if not waits_for_destination(status):
+                if status.state is ConnectionState.WORKING and status.pauses:  # another gateway's look has ended it
+                    self._ended[name] = status.pauses
                 return
             config, _ = self._config()
             settings = config.connections.get(name)
             actions = _able(config, name)
             if settings is None or settings.breaker is None or not actions:
                 continue
-            if not await self._is_reached(config, name, settings, actions):
+            is_reached = await self._is_reached(config, name, settings, actions)
+            refusals = 0 if is_reached is not None else refusals + 1
+            if is_reached is None:
+                continue
+            if not is_reached:
                 was_away = True
             elif was_away or was_unreached(status):
                 try:
@@ -92,16 +101,18 @@ class Recovery:
 
     async def _is_reached(
         self, config: Config, name: str, settings: ConnectionSettings, actions: Collection[Action[Any]]
-    ) -> bool:
-        """What each action that works on a connection says."""
+    ) -> bool | None:
+        """What each action that works on a connection says; None: it is there, and refuses."""
         try:
             async with asyncio.timeout(BOUND_SECONDS):
                 for action in actions:
                     async with self._resources.use(action, name, settings, str(config.folder)) as resource:
                         if not await action.is_reached(settings, resource):
                             return False
-        except (Retry, Reject, OSError):
+        except (Unreached, OSError):
             return False
+        except (Retry, Reject):
+            return None
         except Exception as error:
             if name not in self._faulty:
                 self._faulty.add(name)

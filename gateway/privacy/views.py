@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.envelope import parse_json
 from gateway.core.errors import EnvelopeError
@@ -77,8 +77,18 @@ async def shown_delivery(
     """A delivery as it may be shown: hidden values are looked for in what was rendered, in outputs and in errors."""
     masker = Maskers(redactions.secrets, await _masker(store, delivery, redactions))
     return _masked(delivery, masker), [
-        replace(attempt, error=masker.mask(attempt.error), exchanges=masker.mask(attempt.exchanges))
+        replace(attempt, error=masker.mask(attempt.error), exchanges=shown_exchanges(attempt.exchanges, masker))
         for attempt in attempts
+    ]
+
+
+def shown_exchanges(kept: Any, masker: Maskers) -> Any:
+    """What an attempt sent and got: its texts alone are masked, for its sizes, its times and its keys are ours."""
+    if not isinstance(kept, list):
+        return masker.mask(kept)
+    return [
+        {key: value if isinstance(value, (int, float)) else masker.mask(value) for key, value in row.items()}
+        for row in kept
     ]
 
 

@@ -83,6 +83,13 @@ LATER = {"GET /live/events", "POST /sign-out", "POST /sign-in", "GET /sign-in", 
 Client = TestClient[Any, Any]
 
 
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that ends early, as one may where the machine is busy, says how far it came: that is of the time alone."""
+    monkeypatch.setattr("gateway.admin.scoping.store.WALK_SECONDS", 60.0)
+    monkeypatch.setattr("gateway.admin.scoping.store.FEW_SECONDS", 60.0)
+
+
 class World:
     """An inbox of two teams, the console on it, and what of it is whose."""
 
@@ -381,3 +388,19 @@ async def test_a_session_of_a_scope_stays_within_it(world: World) -> None:
         assert answer.status == 403
     async with world.client.get("/api/v1/deliveries", headers=headers) as answer:
         assert {delivery["account"] for delivery in (await answer.json())["items"]} == {"mine"}
+
+
+async def test_a_page_that_others_fill_does_not_tell_that_they_are_there(world: World) -> None:
+    for number in range(3):
+        event = make_event("checkout.session.completed", id=f"evt_theirs_{number}")
+        event["data"]["object"].update(id="cs_theirs", client_reference_id="only-in-theirs")
+        await keep(world.store, event, [PlannedDelivery(route="foreign_route", action="ship")], account="foreign")
+    for query in ("object=cs_theirs", "text=only-in-theirs"):
+        page = json.loads((await world.ask("GET", f"/api/v1/events?{query}&limit=1"))[1])
+        assert (page["items"], page["next"], page["searched_until"]) == ([], None, None), query
+
+
+async def test_why_a_shared_route_is_paused_is_not_told(world: World) -> None:
+    await world.ask("POST", "/api/v1/routes/between_route/pause", {"reason": "a foreign reason"}, OPERATOR)
+    for path in ("/api/v1/routes", "/routes", "/api/v1/deliveries"):
+        assert "a foreign reason" not in (await world.ask("GET", path))[1]

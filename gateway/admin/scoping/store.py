@@ -38,6 +38,7 @@ from gateway.store.protocol import Store
 
 WALK_SECONDS = 0.15  # for a page of the events of some routes: then it ends, and says how far it came
 WALK_STEP = 200
+FEW_SECONDS = 1.0  # for the events of one object, of which thousands may be others'
 MOST_COUNTED = 10_000  # of deliveries that are walked through to count their events
 MOST_ARRIVED = 500  # events of one look of the live tail, among which those of a scope are
 CLOCKS_DIFFER = timedelta(minutes=5)  # an event's time is its gateway's, a delivery's the store's
@@ -117,10 +118,29 @@ class ScopedStore:
         own = self._events(where)
         if own is None:
             return Page((), None)
-        if self._scope.routes and not (own.ids or own.object_id or own.object_ids or own.text):
-            return await self._walk(own, limit, after, oldest_first=oldest_first)
-        page = await self._inner.event_page(own, limit=limit, after=after, oldest_first=oldest_first)
-        return replace(page, items=await self._own(page.items))
+        if not self._scope.routes:
+            return await self._inner.event_page(own, limit=limit, after=after, oldest_first=oldest_first)
+        pages = self._few if own.ids or own.object_id or own.object_ids else self._walk
+        return await pages(own, limit, after, oldest_first=oldest_first)
+
+    async def _few(self, where: EventFilter, limit: int, after: str | None, *, oldest_first: bool) -> Page[Event]:
+        """Of what an index finds. More follows only where more of one's own does: else it would tell of others'."""
+        deadline = time.monotonic() + FEW_SECONDS
+        events: list[Event] = []
+        following = after
+        while True:
+            left = (limit - len(events)) or MOST_IDS
+            page = await self._inner.event_page(where, limit=left, after=after, oldest_first=oldest_first)
+            own = await self._own(page.items)
+            if own and len(events) == limit:
+                return Page(events, following)
+            after = page.next
+            if len(events) < limit:
+                events, following = [*events, *own], after
+            if after is None:
+                return Page(events, None)
+            if time.monotonic() > deadline:
+                return Page(events, following, page.items[-1].received_at if page.items else page.searched_until)
 
     async def _walk(self, where: EventFilter, limit: int, after: str | None, *, oldest_first: bool) -> Page[Event]:
         """Events in the order of their deliveries, each where the first of these stands; for a bounded time."""
@@ -262,9 +282,9 @@ class ScopedStore:
         routes = {route.name for route in part.config.routes}
         for name, status in (await self._inner.connections()).items():
             route = status_route(name)
-            if route in routes or name in part.whole_connections:
+            if name in part.changeable:
                 seen[name] = status
-            elif route is None and name in part.config.connections:
+            elif name in part.config.connections if route is None else route in routes:
                 reason = None if status.reason is None else SHARED
                 seen[name] = replace(status, reason=reason, failures=0, failed_delivery=None)
         return seen

@@ -94,7 +94,7 @@ def _work(config: Config, place: WorkerPlace, log: FilteringBoundLogger) -> None
 def _supervise(config: Config, count: int, sockets: HandedOver, manager: Manager, log: FilteringBoundLogger) -> None:
     from gateway.app.supervisor import supervise
 
-    command = [sys.executable, "-m", "gateway", "--config", str(options.config), "serve"]
+    command = [sys.executable, "-P", "-m", "gateway", "--config", str(options.config), "serve"]
     gc.enable()
 
     def on_ready(sign_in_url: str) -> None:

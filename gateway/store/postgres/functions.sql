@@ -315,13 +315,13 @@ CREATE OR REPLACE FUNCTION keys_to_end(untils text[]) RETURNS text[] LANGUAGE sq
 $$;
 
 
--- A step of what end_waiting has left of a key. Returns whether more is left; false where another gateway takes steps.
+-- A step of what end_waiting has left of a key. Returns whether more is left; null where another gateway takes steps.
 CREATE OR REPLACE FUNCTION end_left(given_now bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   noted text;
 BEGIN
   IF NOT pg_try_advisory_xact_lock(1734440825, 69) THEN
-    RETURN false;
+    RETURN NULL;
   END IF;
   SELECT substr(n.name, 7) INTO noted FROM notes n WHERE n.name > 'until:' AND n.name < 'until;' ORDER BY n.name LIMIT 1;
   IF noted IS NULL THEN

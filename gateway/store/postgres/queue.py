@@ -248,8 +248,10 @@ class PostgresQueue(PostgresDatabase):
     async def due(self) -> Due:
         due, lease_in_seconds, is_left = await self._look()
         if is_left:
-            is_left = await self._claiming.value(END_LEFT, self._now())
-            await self._announce()  # what needed it may be due
+            left = await self._claiming.value(END_LEFT, self._now())
+            is_left = bool(left)
+            if left is not None:  # else another gateway takes the step, and announces it
+                await self._announce()  # what needed it may be due
         if lease_in_seconds is not None and lease_in_seconds < 0:
             if await self._claiming.value(TAKE_OVER, self._now(), LEASE_ENDED):
                 await self._announce()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from gateway.core.masking import Masker
+from gateway.admin.api.exchanges import ExchangeOut
+from gateway.core.masking import Masker, Maskers
 from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Finish
 from gateway.delivery.exchanges import BODY_CHARACTERS, MOST_EXCHANGES, MOST_HEADERS, are_kept, kept_exchanges
 from gateway.plugin import Exchange
+from gateway.privacy.views import shown_exchanges
 from tests.contract.test_store import NOW
 
 SECRET = "s3cret/of the + shop"
@@ -77,3 +80,24 @@ def test_which_attempts_leave_theirs_is_configured(how: str, failed: bool, succe
     dead = Finish(DeliveryState.DEAD, Attempt(1, NOW, 0.1, AttemptOutcome.DEAD, "answered 400"))
     done = Finish(DeliveryState.SUCCEEDED, Attempt(1, NOW, 0.1, AttemptOutcome.SUCCEEDED))
     assert (are_kept(how, dead), are_kept(how, done)) == (failed, succeeded)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"sent": 7}, {"sent": "x", "headers": {"Accept": "b"}}, {"sent": "x", "headers": [("a", 1)]}]
+)
+def test_what_an_action_notes_wrongly_is_told_and_raises_nothing(bad: Any) -> None:
+    (kept,) = kept_exchanges([Exchange(**bad)], b"", MASK) or []
+    assert "cannot be read" in kept["sent"]
+
+
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_json_within_json_hides_nothing_from_the_mask(is_ascii: bool) -> None:
+    name = 'Jo "JJ" Müller'
+    sent = Exchange("2 rows", body={"payload": json.dumps({"name": name}, ensure_ascii=is_ascii)})
+    assert "JJ" not in json.dumps(kept_exchanges([sent], b"", Masker([name]).mask))
+
+
+def test_sizes_and_names_of_exchanges_are_no_redacted_values() -> None:
+    kept = [{"sent": "GET /9", "answer": "404 Not Found", "answer_body": "Not Found", "answer_bytes": 9}]
+    (row,) = shown_exchanges(kept, Maskers(Masker(["9", "sent"], "[redacted]")))
+    assert ExchangeOut.model_validate(row).answer_bytes == 9
