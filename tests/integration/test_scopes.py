@@ -255,7 +255,7 @@ ABSENT = {
 }  # fmt: skip
 
 
-VARIES = re.compile(r"[0-9a-f]{8,}|[0-9]+|\b(ms|s|min|ago|in|now)\b")
+VARIES = re.compile(r"(in )?[0-9]+(\.[0-9]+)? (ms|s|min|h|d)\b( ago)?|\bnow\b|[0-9a-f]{8,}|[0-9.]+")
 """What tells of the time, and random ids."""
 NAMELESS = {"GET /", "GET /charts", "GET /api/v1/overview"}  # they are asked for nothing by its name
 
