@@ -28,7 +28,7 @@ class ExchangeOut(BaseModel):
 
 def _kept(value: Any) -> Any:
     """What is no list is none: nothing was kept, or it was too large to be."""
-    return value if isinstance(value, list) else []
+    return value if isinstance(value, (list, tuple)) else []
 
 
 Exchanges = Annotated[list[ExchangeOut], BeforeValidator(_kept)]
