@@ -140,6 +140,17 @@ async def test_a_mail_server_is_there_once_it_takes_the_login(
             assert await look() is is_there
 
 
+async def test_looks_at_a_mail_server_leave_no_session_open(
+    mail: tuple[Mailbox, dict[str, Any]], tmp_path: Path
+) -> None:
+    connection = SmtpConnection(**mail[1])
+    pool = await Email().open(connection, str(tmp_path))
+    for _ in range(3):
+        assert await Email().is_reached(connection, pool)
+    assert pool._idle == []
+    await pool.close()
+
+
 async def test_an_http_service_is_there_once_somebody_listens_and_is_sent_nothing(
     service: Service, tmp_path: Path
 ) -> None:
