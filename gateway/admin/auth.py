@@ -169,9 +169,9 @@ class Access:
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
-def _is_of(grant: Grant, role: Role, token: object) -> bool:
+def _is_of(grant: Grant, role: Role, scope_name: object) -> bool:
     """Whether a cookie that says these is of that grant."""
-    return grant.role is role if token is None and grant.scope is None else _name_of(grant) == token
+    return grant.role is role if scope_name is None and grant.scope is None else _name_of(grant) == scope_name
 
 
 def _name_of(grant: Grant) -> str | None:

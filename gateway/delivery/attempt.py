@@ -141,8 +141,7 @@ def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
         texts = [whole_json(value) for value in both]  # of each one JSON, to be looked at and to be kept
         if not any(text is not None and (masker.hides_in(text) or has_link(text)) for text in texts):
             return replace(result, ending=ending.with_values(*texts))
-    rendered, output = without_links(masker.mask(both))
-    return replace(result, ending=ending.with_values(rendered, output))
+    return replace(result, ending=ending.with_values(*without_links(masker.mask(both))))
 
 
 class _Run:
