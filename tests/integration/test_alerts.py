@@ -303,14 +303,17 @@ async def test_a_silent_account_and_a_growing_backlog_are_told_once(tmp_path: Pa
         one.file.write_text(text)
         await one.store.change_connection("shop", 0, PAUSED_BY_HAND)
         await one.post(make_event("invoice.paid"))
+
+    def lasting() -> list[str]:
+        return [event["type"] for event in outside.taken["/desk"] if "connection.paused" not in event["type"]]
+
     async with running(load(one.file, {}), structlog.get_logger()):
-        await until(lambda: len(outside.taken["/desk"]) >= 2)
+        await until(lambda: len(lasting()) >= 2)
         told = {event["type"]: event["data"]["object"] for event in outside.taken["/desk"]}
         assert told["gateway.account.silent"]["account"] == "acme"
         assert told["gateway.backlog.growing"]["connection"] == "shop"
         assert told["gateway.backlog.growing"]["waiting"] == 1
-    lasting = [event["type"] for event in outside.taken["/desk"] if "connection.paused" not in event["type"]]
-    assert sorted(lasting) == ["gateway.account.silent", "gateway.backlog.growing"]
+    assert sorted(lasting()) == ["gateway.account.silent", "gateway.backlog.growing"]
 
 
 async def test_two_gateways_on_one_postgresql_tell_a_pause_once_and_share_their_digests(
