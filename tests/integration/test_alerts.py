@@ -302,12 +302,12 @@ async def test_a_silent_account_and_a_growing_backlog_are_told_once(tmp_path: Pa
         )
         one.file.write_text(text)
         await one.store.change_connection("shop", 0, PAUSED_BY_HAND)
-        await one.post(make_event("invoice.paid"))
 
     def lasting() -> list[str]:
         return [event["type"] for event in outside.taken["/desk"] if "connection.paused" not in event["type"]]
 
-    async with running(load(one.file, {}), structlog.get_logger()):
+    async with running(load(one.file, {}), structlog.get_logger()) as ready:  # which knows the pause from its start
+        await Running(ready, one.store, one.file).post(make_event("invoice.paid"))
         await until(lambda: len(lasting()) >= 2)
         told = {event["type"]: event["data"]["object"] for event in outside.taken["/desk"]}
         assert told["gateway.account.silent"]["account"] == "acme"
