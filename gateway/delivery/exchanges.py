@@ -29,7 +29,7 @@ def are_kept(how: str, ending: Finish) -> bool:
 
 
 def kept_exchanges(exchanges: Sequence[Exchange], event_body: bytes, mask: Mask) -> list[dict[str, Any]] | None:
-    """Plain data to be kept, what is empty left out: gateway.admin.api.attempts reads it. None where there is none. A
+    """Plain data to be kept, what is empty left out: gateway.admin.api.exchanges reads it. None where there is none. A
     body that is the event's own is not kept a second time.
     """
     return [_told(exchange, event_body, mask) for exchange in exchanges[-MOST_EXCHANGES:]] or None
