@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Collector:
         answer = ExportTraceServiceResponse().SerializeToString()
         return web.Response(body=answer, content_type="application/x-protobuf")
 
-    async def until(self, count: int, seconds: float = 60) -> list[Received]:
+    async def until(self, count: int, seconds: float = HANG_SECONDS) -> list[Received]:
         """Waits for so many spans; all of them, in order of their start."""
         await until(lambda: len(self.spans) >= count, seconds)
         assert len(self.spans) == count, [span.name for span in self.spans]

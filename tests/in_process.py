@@ -24,7 +24,7 @@ from gateway.store.protocol import Store
 from gateway.testing import signed_request
 from tests.configs import gateway_yaml
 from tests.stripe_standin import TEST_KEY
-from tests.waiting import nothing_owed, until
+from tests.waiting import HANG_SECONDS, nothing_owed, until
 
 SECRET = "whsec_in_process"
 SQLITE = "sqlite:///inbox.db"
@@ -68,7 +68,7 @@ class InProcess:
 
     def rows(self, sql: str, file: str = "inbox.db") -> list[tuple[Any, ...]]:
         """What a query finds, nothing of it compressed; `plain(body)` is so inside the query."""
-        with contextlib.closing(sqlite3.connect(self.folder / file, timeout=10)) as database:
+        with contextlib.closing(sqlite3.connect(self.folder / file, timeout=60)) as database:
             database.create_function("plain", 1, plain_or_nothing)
             return [tuple(map(_plain, row)) for row in database.execute(sql)]
 
@@ -76,7 +76,7 @@ class InProcess:
         """What a query finds in the shop's database."""
         return self.rows(sql, "shop.db")
 
-    async def until(self, sql: str, expected: list[tuple[Any, ...]], seconds: float = 60) -> None:
+    async def until(self, sql: str, expected: list[tuple[Any, ...]], seconds: float = HANG_SECONDS) -> None:
         """Waits until a query of the inbox brings just that."""
         await until(lambda: self.rows(sql) == expected, seconds)
 

@@ -24,8 +24,10 @@ from gateway.core.model import (
     Finish,
     Outcome,
     PlannedDelivery,
+    route_status_name,
 )
 from gateway.core.routing import RouteTable
+from gateway.delivery.circuit_breaker import paused_by_hand
 from gateway.delivery.connection_health import ConnectionChanged
 from gateway.delivery.fetch import StripeFetcher
 from gateway.delivery.resources import Resources
@@ -34,7 +36,7 @@ from gateway.store.protocol import Store
 from gateway.stripe.connections import StripeApis
 from tests.contract.test_store import NOW
 from tests.http_service import Serve
-from tests.waiting import nothing_owed, until
+from tests.waiting import HANG_SECONDS, nothing_owed, until
 
 CONFIG = """\
 version: 1
@@ -88,6 +90,7 @@ class Shop:
         self.changes: list[ConnectionChanged] = []
         self.logged: list[dict[str, Any]] = []
         self.ran: Counter[int] = Counter()  # attempts, by the worker's place
+        self.looks: Counter[Worker] = Counter()  # by the worker
         self._running: list[tuple[Worker, Resources, asyncio.Task[None]]] = []
 
     def start(self, settings: str = "concurrency: 4", store: Store | None = None) -> Worker:
@@ -108,6 +111,13 @@ class Shop:
             self.ran[place] += isinstance(ending, Finish)
 
         made = Worker(used, current, resources, fetcher, log, observer=ended, connection_observer=self.changes.append)
+        look = made.connections.refresh
+
+        async def refresh() -> None:
+            await look()
+            self.looks[made] += 1
+
+        made.connections.refresh = refresh  # type: ignore[method-assign] # counted
         self._running.append((made, resources, asyncio.create_task(made.run())))
         return made
 
@@ -138,7 +148,7 @@ class Shop:
     async def status(self) -> ConnectionStatus:
         return (await self.store.connections()).get("shop", ConnectionStatus("shop"))
 
-    async def until(self, condition: Callable[[], object], seconds: float = 30) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = HANG_SECONDS) -> None:
         await until(condition, seconds, seen=lambda: self.logged[-5:])
 
     async def until_state(self, state: ConnectionState) -> None:
@@ -157,6 +167,13 @@ class Shop:
             return not (await self.store.counts()).get("running")
 
         await self.until(is_so)
+
+    async def until_all_looked(self) -> None:
+        """Each worker has looked twice at what is owed and at what rests: what it would begin it has begun."""
+        before, route = self.looks.copy(), ConnectionStatus(route_status_name("of nobody"))
+        status = (await self.store.connections()).get(route.name, route)
+        await self.store.change_connection(route.name, status.version, paused_by_hand(status, "to wake all"))
+        await self.until(lambda: all(self.looks[worker] >= before[worker] + 2 for worker, *_ in self._running))
 
     def events_logged(self, begins: str = "connection.") -> list[str]:
         return [entry["event"] for entry in self.logged if entry["event"].startswith(begins)]
@@ -187,7 +204,7 @@ async def one_of_two_probes(shop: Shop, first: Store, second: Store) -> None:
     shop.start(store=first)
     shop.start(store=second)
     await shop.until(lambda: shop.service.times)
-    await asyncio.sleep(0.5)
+    await shop.until_all_looked()
     assert len(shop.service.times) == 1
     release.set()
     await shop.until_done()

@@ -12,8 +12,12 @@ from gateway.store.protocol import Store
 
 Condition = Callable[[], Any]
 
+HANG_SECONDS = 120.0  # what has not come by then never comes, on a machine ten times slower than ours too
 
-async def until(condition: Condition, seconds: float = 60, *, every: float = 0.01, seen: Condition = str) -> Any:
+
+async def until(
+    condition: Condition, seconds: float = HANG_SECONDS, *, every: float = 0.01, seen: Condition = str
+) -> Any:
     """The first true answer of a condition, which may be a coroutine's; a failure that tells what is `seen` after that
     many seconds.
     """
@@ -29,7 +33,9 @@ async def _answer(condition: Condition) -> Any:
     return await answer if inspect.isawaitable(answer) else answer
 
 
-def wait_until(condition: Condition, seconds: float = 60, *, every: float = 0.05, seen: Condition = str) -> Any:
+def wait_until(
+    condition: Condition, seconds: float = HANG_SECONDS, *, every: float = 0.05, seen: Condition = str
+) -> Any:
     """The same where no loop runs."""
     end = time.monotonic() + seconds
     while not (answer := condition()):

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port
 from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
-from tests.waiting import wait_until
+from tests.waiting import HANG_SECONDS, wait_until
 
 OPERATOR, VIEWER = "operator-token-of-the-tests", "viewer-token-of-the-tests"
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
@@ -77,7 +77,7 @@ class Console:
         body = event if isinstance(event, bytes) else json.dumps(event).encode()
         url = f"http://127.0.0.1:{self.port}/webhooks/acme"
         request = urllib.request.Request(url, body, signed_request(body, secret), method="POST")
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
             status: int = response.status
             return status
 
@@ -93,10 +93,10 @@ class Console:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/v1{path}", data, headers)
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
             return json.load(response)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 30) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = HANG_SECONDS) -> Any:
         """The first true answer of a condition."""
         return wait_until(condition, seconds, seen=lambda: self.process.log.read_text()[-3000:])
 
@@ -119,6 +119,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail("chromium is not installed")
         pytest.skip("chromium is not installed")
+    expect.set_options(timeout=HANG_SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
@@ -139,6 +140,7 @@ def complaints(page: Page) -> list[str]:
 
 def sign_in(page: Page, url: str, token: str, name: str = "") -> None:
     """By the form."""
+    page.context.set_default_timeout(HANG_SECONDS * 1000)
     page.goto(f"{url}/sign-in")
     page.get_by_label("Token").fill(token)
     page.get_by_label("Your name").fill(name)

@@ -19,7 +19,7 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from gateway.testing import make_event, signed_request
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="
 FORWARD_SECRET = "whsec_Zm9yd2FyZCBzZWNyZXQ="
@@ -147,7 +147,7 @@ class GatewayProcess:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(40)
+        return self._process.wait(HANG_SECONDS)
 
     def hang_up(self) -> None:
         """SIGHUP."""
@@ -157,7 +157,7 @@ class GatewayProcess:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another command on the same config."""
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(self._command(*words), capture_output=True, text=True, env=environ, timeout=60)
+        return subprocess.run(self._command(*words), capture_output=True, text=True, env=environ, timeout=HANG_SECONDS)
 
     def json(self, *words: str) -> Any:
         """What a command prints with --json."""
@@ -167,7 +167,7 @@ class GatewayProcess:
 
     def rows(self, sql: str, database: str = "data/gateway.db") -> list[tuple[Any, ...]]:
         """Reads one of the gateway's SQLite files from outside."""
-        connection = sqlite3.connect(self.folder / database, timeout=10)
+        connection = sqlite3.connect(self.folder / database, timeout=60)
         try:
             return connection.execute(sql).fetchall()
         finally:
@@ -178,7 +178,7 @@ class GatewayProcess:
         async with aiohttp.ClientSession() as session:
             return await post(session, f"{self.url}/webhooks/acme", event, secret, **headers)
 
-    async def until_finished(self, seconds: float = 60) -> None:
+    async def until_finished(self, seconds: float = HANG_SECONDS) -> None:
         """Until every delivery is in a final state."""
         sql = "SELECT count(*) FROM deliveries WHERE state IN ('pending', 'running', 'blocked')"
         states = "SELECT action, state, last_error, count(*) FROM deliveries GROUP BY 1, 2, 3"

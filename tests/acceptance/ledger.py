@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import SECRET, GatewayProcess
 from tests.configs import SQLITE, gateway_yaml
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 TORTURE = int(os.environ.get("TORTURE", "1"))
 """How many times as much load and as many faults as in `make test`: `make torture` sets it."""
@@ -124,7 +124,7 @@ class Ledger:
         """Answered 200, and not arrived."""
         return set(self.accepted) - set(self.arrived)
 
-    async def settle(self, seconds: float = 60) -> None:
+    async def settle(self, seconds: float = HANG_SECONDS) -> None:
         """Waits until all that was answered 200 has arrived, then compares the books."""
         try:
             await until(lambda: not self.missing, seconds)

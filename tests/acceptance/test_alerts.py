@@ -121,13 +121,13 @@ async def test_mail_tells_once_that_a_destination_is_paused_and_once_that_it_is_
 ) -> None:
     box, _ = mailbox
     await send(gateway, 3)
-    await until(lambda: "gateway.connection.paused" in box.subjects, 90, seen=gateway.log.read_text)
+    await until(lambda: "gateway.connection.paused" in box.subjects, seen=gateway.log.read_text)
     good = gateway.config.read_text()
     gateway.config.write_text(good + "  broken: {}\n")
     gateway.hang_up()
-    await until(lambda: "gateway.reload.failed" in box.subjects, 90, seen=gateway.log.read_text)
+    await until(lambda: "gateway.reload.failed" in box.subjects, seen=gateway.log.read_text)
     warehouse.status = 200
-    await until(lambda: "gateway.connection.recovered" in box.subjects, 90, seen=gateway.log.read_text)
+    await until(lambda: "gateway.connection.recovered" in box.subjects, seen=gateway.log.read_text)
     await gateway.until_finished()
     assert sorted(box.subjects) == [
         "gateway.connection.paused",
@@ -151,12 +151,12 @@ async def test_kill_9_while_a_digest_gathers_loses_no_alert(
     warehouse.status = 400
     ids = await send(gateway, 5)
     committed = "SELECT count(*) FROM deliveries WHERE route = 'dead-letters'"
-    await until(lambda: gateway.rows(committed) == [(5,)], 90, seen=gateway.log.read_text)
+    await until(lambda: gateway.rows(committed) == [(5,)], seen=gateway.log.read_text)
     assert box.mails == []  # it still gathers
     gateway.kill()
     await gateway.start()
     ids += await send(gateway, 2)
-    await until(lambda: sum(text.count("evt_") for _, text in box.mails) == 7, 90, seen=gateway.log.read_text)
+    await until(lambda: sum(text.count("evt_") for _, text in box.mails) == 7, seen=gateway.log.read_text)
     await gateway.until_finished()
     told = [line for _, text in box.mails for line in text.split()]
     assert sorted(told) == sorted(ids)

@@ -16,7 +16,7 @@ import pytest
 from gateway.testing import make_event
 from tests.acceptance.console import OPERATOR, VIEWER, Console
 
-pytestmark = [pytest.mark.xdist_group("console-api"), pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("console-api"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from gateway.testing import make_event
 from tests.acceptance.console import OPERATOR, PHONE, Console, chromium, sign_in
 from tests.cli import CommandLine, Ran
 
-pytestmark = [pytest.mark.xdist_group("console-buttons"), pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("console-buttons"), pytest.mark.slow]
 
 HOSTILE = "</pre></code><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">{{ 7*7 }}"
 TURNED = "abc\u202egnp.exe שלום \x1b[31mred\x1b[0m \x07"
@@ -99,7 +99,7 @@ def test_retry_of_all_that_match_asks_first_and_shows_how_far_it_is(page: Page, 
     expect(heading).to_have_text(re.compile(r"Retry \d+ deliveries\?"))
     page.get_by_role("button", name="Yes, retry").click()
     page.wait_for_url(lambda at: "/jobs/" in at)
-    expect(page.get_by_role("status")).to_contain_text("finished", timeout=20_000)
+    expect(page.get_by_role("status")).to_contain_text("finished")
     expect(page.get_by_role("progressbar")).to_be_visible()
     console.until(lambda: len(console.api(f"/deliveries/{delivery}")["history"]) > before)
     page.goto(f"{console.url}/jobs")
@@ -121,8 +121,8 @@ def test_replay_of_one_event_and_of_all_that_match(page: Page, console: Console)
     page.get_by_role("link", name="Replay all that match").click()
     expect(page.get_by_role("row", name="fulfil/save")).to_be_visible()
     page.get_by_role("button", name="Yes, replay").click()
-    expect(page.get_by_role("status")).to_contain_text("finished", timeout=20_000)
-    expect(page.get_by_text("What it changed or made:")).to_contain_text("succeeded", timeout=20_000)
+    expect(page.get_by_role("status")).to_contain_text("finished")
+    expect(page.get_by_text("What it changed or made:")).to_contain_text("succeeded")
     console.until(lambda: not console.api("/deliveries?state=pending,running")["items"])
 
 
@@ -133,7 +133,7 @@ def slow_store(console: Console) -> Iterator[None]:
 
     def hold() -> None:
         with closing(
-            sqlite3.connect(console.process.folder / "data" / "gateway.db", timeout=20, isolation_level=None)
+            sqlite3.connect(console.process.folder / "data" / "gateway.db", timeout=60, isolation_level=None)
         ) as other:
             while not over.is_set():
                 other.execute("BEGIN IMMEDIATE")
@@ -160,12 +160,12 @@ def test_a_change_to_many_pauses_goes_on_and_stops_where_it_is(page: Page, conso
         page.wait_for_url(lambda at: "/jobs/" in at)
         job = page.url.rpartition("/")[2]
         page.get_by_role("button", name="Pause").click()
-        expect(page.get_by_role("status")).to_contain_text("paused", timeout=20_000)
+        expect(page.get_by_role("status")).to_contain_text("paused")
         resting = console.until(lambda: at_rest(console, job))
         page.get_by_role("button", name="Go on").click()
         console.until(lambda: console.api(f"/jobs/{job}")["done"] > resting)
         page.get_by_role("button", name="Stop here").click()
-        expect(page.get_by_role("status")).to_contain_text("stopped", timeout=20_000)
+        expect(page.get_by_role("status")).to_contain_text("stopped")
     ended = console.api(f"/jobs/{job}")
     assert (ended["state"], ended["total"]) == ("stopped", 300)
     assert resting < ended["done"] < 300
@@ -180,12 +180,12 @@ def at_rest(console: Console, job: str) -> int | None:
 
 def test_new_events_appear_in_the_live_list_and_filters_hold(page: Page, console: Console) -> None:
     page.goto(f"{console.url}/events?live=1&type=customer.*")
-    expect(page.get_by_role("status")).to_have_text("Live.", timeout=15_000)
+    expect(page.get_by_role("status")).to_have_text("Live.")
     hidden = make_event("invoice.paid")
     shown = make_event("customer.created")
     assert console.post(hidden) == 200
     assert console.post(shown) == 200
-    expect(page.locator("#events")).to_contain_text(shown["id"], timeout=15_000)
+    expect(page.locator("#events")).to_contain_text(shown["id"])
     expect(page.locator("#events")).not_to_contain_text(hidden["id"])
     page.get_by_role("link", name=shown["id"]).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("customer.created")
@@ -276,7 +276,7 @@ def test_hostile_payloads_show_harmlessly(page: Page, console: Console) -> None:
 def test_a_string_of_five_megabytes_does_not_hang_the_page(page: Page, console: Console) -> None:
     event = make_event("customer.updated", object={"description": "<" * 5_000_000})
     assert console.post(event) == 200
-    page.goto(f"{console.url}/events/{event['id']}", timeout=20_000)
+    page.goto(f"{console.url}/events/{event['id']}")
     expect(page.locator("#main")).to_contain_text("Cut here: the whole is 5,00")
     assert len(page.content()) < 2_000_000
     with page.expect_download() as download:

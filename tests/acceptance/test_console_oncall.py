@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from gateway.testing import make_event
 from tests.acceptance.console import OPERATOR, PHONE, VIEWER, Console, chromium, sign_in
 
-pytestmark = [pytest.mark.xdist_group("console-oncall"), pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("console-oncall"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,6 @@ from tests.acceptance.console import DESKTOP, SCREENSHOTS, chromium, complaints
 from tests.acceptance.harness import ROOT, free_port
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(300)
-
 CONFIG = """\
 version: 1
 server: {{listen: "127.0.0.1:{port}"}}

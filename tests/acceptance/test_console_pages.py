@@ -21,7 +21,7 @@ from tests.acceptance.console import (
     sign_in,
 )
 
-pytestmark = [pytest.mark.xdist_group("console-pages"), pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("console-pages"), pytest.mark.slow]
 
 SHIFTED = """new Promise((done) => {
   let sum = 0;

@@ -65,7 +65,7 @@ async def beside(
     await gateway.start()
     try:
         await ledger.send(gateway, EVENTS)
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
         yield gateway
         assert "Traceback" not in gateway.log.read_text()
         assert not gateway.has_ended
@@ -80,7 +80,7 @@ def bad(gateway: GatewayProcess) -> tuple[set[str], str]:
     return states, "; ".join(error for (error,) in gateway.rows(sql) if error)
 
 
-@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.timeout(600 * TORTURE)
 @pytest.mark.parametrize(
     ("trouble", "error"),
     [
@@ -99,7 +99,7 @@ async def test_an_http_service_in_trouble_gets_everything_once_it_is_well(
     async with Troubled(trouble, TIMES).open() as service:
         connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
         async with beside(tmp_path, ledger, connection) as gateway:
-            await gateway.until_finished(60 * TORTURE)
+            await gateway.until_finished(120 * TORTURE)
             states, errors = bad(gateway)
     assert states == {"succeeded"}
     assert error in errors
@@ -111,7 +111,7 @@ async def test_of_10_gb_that_a_service_answers_64_kib_are_read(tmp_path: Path, l
     async with Troubled(troubled.sends_10_gb, EVENTS).open() as service:
         connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
         async with beside(tmp_path, ledger, connection, timeout="10s") as gateway:
-            await gateway.until_finished(60 * TORTURE)
+            await gateway.until_finished(120 * TORTURE)
             states, errors = bad(gateway)
             memory = rss_bytes(gateway)
     assert (states, errors) == ({"succeeded"}, "")  # it said 200
@@ -136,14 +136,14 @@ async def test_a_service_that_redirects_to_itself_is_asked_once(tmp_path: Path, 
     async with Troubled(redirect, 10**9).open() as service:
         connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
         async with beside(tmp_path, ledger, connection) as gateway:
-            await gateway.until_finished(60 * TORTURE)
+            await gateway.until_finished(120 * TORTURE)
             states, errors = bad(gateway)
     assert states == {"dead"}
     assert errors == "answered 307, a redirect, which is never followed; put the final address in the connection"
     assert asked == len(ledger.accepted)
 
 
-@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.timeout(600 * TORTURE)
 @pytest.mark.parametrize(
     ("trouble", "error"),
     [
@@ -159,7 +159,7 @@ async def test_a_mail_server_in_trouble_gets_everything_once_it_is_well(
         connection = f"type: smtp, host: 127.0.0.1, port: {mail.port}, tls: none, from: shop@acme.example"
         words = ', to: "{{ object.id | lower }}@c.example", subject: S, text: T'
         async with beside(tmp_path, ledger, connection, uses="email", words=words, timeout="1s") as gateway:
-            await gateway.until_finished(60 * TORTURE)
+            await gateway.until_finished(120 * TORTURE)
             states, errors = bad(gateway)
     assert states == {"succeeded"}
     assert error in errors
@@ -188,7 +188,7 @@ async def test_an_hour_without_slack_costs_no_message(tmp_path: Path, ledger: Le
                                    " WHERE d.action = 'bad'")[0]  # fmt: skip
         assert attempts < 3 * len(ledger.accepted)  # the pause spares attempts
         is_down = False
-        await gateway.until_finished(60 * TORTURE)
+        await gateway.until_finished(120 * TORTURE)
     assert sorted(posted) == sorted(ledger.accepted)
 
 

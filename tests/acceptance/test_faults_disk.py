@@ -64,7 +64,7 @@ async def refused_then_whole(gateway: GatewayProcess, ledger: Ledger, mend: Call
         assert not gateway.has_ended
         mend()
         await sending
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
         assert await is_ready(gateway)
     finally:
         sending.cancel()

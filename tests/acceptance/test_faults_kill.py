@@ -42,7 +42,7 @@ async def die_at(gateway: GatewayProcess, ledger: Ledger, point: str) -> None:
         gateway.program = ["gateway"]
         await gateway.start()
         await sending
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
         gateway.terminate()
     finally:
         sending.cancel()
@@ -51,7 +51,7 @@ async def die_at(gateway: GatewayProcess, ledger: Ledger, point: str) -> None:
     assert ledger.repeated <= MOST_UNRECORDED * DEATHS
 
 
-@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.timeout(600 * TORTURE)
 @pytest.mark.parametrize("point", POINTS)
 async def test_killed_at_a_named_point_it_loses_nothing_and_does_nothing_unowed(
     tmp_path: Path, ledger: Ledger, point: str
@@ -59,7 +59,7 @@ async def test_killed_at_a_named_point_it_loses_nothing_and_does_nothing_unowed(
     await die_at(gateway_for(tmp_path, ledger), ledger, point)
 
 
-@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.timeout(600 * TORTURE)
 @pytest.mark.parametrize("point", ["after_commit", "after_action"])
 async def test_killed_at_a_named_point_on_postgresql_it_loses_nothing_and_does_nothing_unowed(
     tmp_path: Path, ledger: Ledger, point: str, inbox_url: str, monkeypatch: pytest.MonkeyPatch
@@ -68,7 +68,7 @@ async def test_killed_at_a_named_point_on_postgresql_it_loses_nothing_and_does_n
     await die_at(gateway_for(tmp_path, ledger, inbox_url), ledger, point)
 
 
-@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.timeout(600 * TORTURE)
 async def test_killed_at_random_moments_it_loses_nothing_and_does_nothing_unowed(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -82,7 +82,7 @@ async def test_killed_at_random_moments_it_loses_nothing_and_does_nothing_unowed
             gateway.kill()
             await gateway.start()
         await sending
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
     finally:
         sending.cancel()
         gateway.stop()
@@ -110,7 +110,7 @@ def tear(folder: Path, rng: Random) -> None:
         log.write(rng.randbytes(rng.randrange(1, 9000)))
 
 
-@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.timeout(600 * TORTURE)
 async def test_a_snapshot_at_any_moment_opens_clean_with_all_that_was_answered_before(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -132,7 +132,7 @@ async def test_a_snapshot_at_any_moment_opens_clean_with_all_that_was_answered_b
             snapshot(gateway, folder)
             taken.append((folder, answered))
         await sending
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
     finally:
         sending.cancel()
         gateway.stop()

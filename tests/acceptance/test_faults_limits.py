@@ -57,7 +57,7 @@ async def test_a_log_that_cannot_be_written_stops_nothing(tmp_path: Path, ledger
         kept.touch()
         await made.until_ready()
         await ledger.send(made, EVENTS)
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
         assert not made.has_ended
     finally:
         made.stop()
@@ -78,7 +78,7 @@ async def test_a_log_that_nobody_reads_holds_nothing_up_and_its_lines_are_counte
         kept.touch()
         await gateway.until_ready()
         await ledger.send(gateway, EVENTS)
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
         assert not gateway.has_ended
         async with aiohttp.ClientSession() as session, session.get(f"{gateway.url}/healthz") as answer:
             assert answer.status == 200
@@ -87,7 +87,6 @@ async def test_a_log_that_nobody_reads_holds_nothing_up_and_its_lines_are_counte
         os.close(reader)
 
 
-@pytest.mark.timeout(180)
 async def test_with_more_connections_than_file_descriptors_it_says_so_and_recovers(
     gateway: GatewayProcess, ledger: Ledger
 ) -> None:
@@ -104,18 +103,18 @@ async def test_with_more_connections_than_file_descriptors_it_says_so_and_recove
                 async with asyncio.timeout(1):
                     opened.append((await asyncio.open_connection("127.0.0.1", port))[1])
         assert len(opened) > 2 * SPARE
-        await until(lambda: "Too many open files" in gateway.log.read_text(), 30)
+        await until(lambda: "Too many open files" in gateway.log.read_text())
         assert descriptors(gateway) <= limit
         for writer in opened:
             writer.transport.abort()
         await sending
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
     finally:
         sending.cancel()
     assert len(gateway.log.read_text().splitlines()) < 600 * TORTURE
 
 
-@pytest.mark.timeout(120 * TORTURE)
+@pytest.mark.timeout(600 * TORTURE)
 async def test_a_flood_of_large_bodies_takes_a_bounded_memory(gateway: GatewayProcess, ledger: Ledger) -> None:
     large = b'{"id": "evt_1", "x": "' + b"x" * (MIB - 100) + b'"}'
     headers = signed_request(large, "whsec_of_somebody_else")
@@ -129,7 +128,7 @@ async def test_a_flood_of_large_bodies_takes_a_bounded_memory(gateway: GatewayPr
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(flood(session) for _ in range(64)), ledger.send(gateway, EVENTS, padding=200_000))
-    await ledger.settle(60 * TORTURE)
+    await ledger.settle(120 * TORTURE)
     print(f"most memory: {most_memory(gateway) / MIB:.0f} MiB")
     assert statuses <= {401, 503}
     assert most_memory(gateway) < MOST_MEMORY

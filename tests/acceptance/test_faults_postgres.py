@@ -55,7 +55,7 @@ async def under_load(gateway: GatewayProcess, ledger: Ledger) -> AsyncIterator[N
         yield
         await sending
         await ledger.send(gateway, EVENTS // 2)
-        await ledger.settle(60 * TORTURE)
+        await ledger.settle(120 * TORTURE)
     finally:
         sending.cancel()
 

@@ -100,7 +100,6 @@ def program(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     return folder / "bin/gateway"
 
 
-@pytest.mark.timeout(600)
 async def test_the_installed_wheel_starts_takes_an_event_and_shows_it(program: Path, tmp_path: Path) -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "GATEWAY"))}
     port, admin, token = free_port(), free_port(), "t" * 32

@@ -182,7 +182,7 @@ async def _listen(manager: socket.socket, told: list[str]) -> None:
 
 async def _listens(port: int) -> None:
     """Until somebody does; without connecting, which would start the gateway."""
-    await until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(), 30)
+    await until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text())
 
 
 async def test_a_console_on_a_socket_that_is_open_to_others_takes_a_token(tmp_path: Path, sink: Sink) -> None:
@@ -244,7 +244,7 @@ async def nginx(folder: Path, ports: tuple[int, int], listen: int) -> AsyncItera
     assert tried.returncode == 0, tried.stderr
     process = await asyncio.create_subprocess_exec(*command)
     try:
-        await until(lambda: connects(listen), 30)
+        await until(lambda: connects(listen))
         yield ssl.create_default_context(cafile=str(cert))
     finally:
         process.send_signal(signal.SIGQUIT)
@@ -264,8 +264,7 @@ async def restart_behind(gateway: GatewayProcess, load: Load) -> None:
     """Restarts it, and waits until what stands in front sends it events again, as one does in a rolling restart."""
     await restart(gateway)
     await until(
-        lambda: not ("event.routed" not in gateway.log.read_text().rpartition("gateway.ready")[2] and not load.is_over),
-        30,
+        lambda: not ("event.routed" not in gateway.log.read_text().rpartition("gateway.ready")[2] and not load.is_over)
     )
 
 

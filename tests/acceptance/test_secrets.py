@@ -379,7 +379,6 @@ def test_every_command_and_every_route_is_driven_here() -> None:
     assert {path for path in posts if "{" not in path} == set(BODIES)
 
 
-@pytest.mark.timeout(600)
 def test_no_secret_is_shown_by_anything(planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def begin() -> None:
         await planted.start()

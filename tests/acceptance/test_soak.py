@@ -6,16 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 EVENTS_A_SECOND = 100  # of events: beside other tests
 
 
-@pytest.mark.timeout(180)
 def test_half_of_saturation_with_reloads_faults_and_purges_loses_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.soak", "--seconds", "30", "--rate", str(EVENTS_A_SECOND), "--pace", "8"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     books = dict(line.rsplit(": ", 1) for line in done.stdout.splitlines() if ": " in line)
     assert int(books["answered 200"].replace(",", "")) > 20 * EVENTS_A_SECOND

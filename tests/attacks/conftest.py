@@ -14,6 +14,7 @@ import pytest
 from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import SECRET, GatewayProcess, free_port
 from tests.configs import gateway_yaml
+from tests.waiting import HANG_SECONDS
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Target:
     process: GatewayProcess
     port: int
 
-    def talk(self, sent: bytes, seconds: float = 30) -> bytes:
+    def talk(self, sent: bytes, seconds: float = HANG_SECONDS) -> bytes:
         """Sends bytes on a connection of their own; all that comes back until the other end closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
             connection.sendall(sent)

@@ -90,7 +90,7 @@ class LiveGateway:
                 deliveries[:] = await store.deliveries(DeliveryFilter(), limit=1000, newest_first=False)
                 return all(delivery.state.is_final for delivery in deliveries)
 
-            await until(are_final, 30, seen=lambda: deliveries)
+            await until(are_final, seen=lambda: deliveries)
             as_used = await with_codec(store, Keyring(()), compresses=True, strict=True)
             details = [await as_used.delivery(delivery.id) for delivery in deliveries]
             return {detail[0].action: detail[0] for detail in details if detail is not None}

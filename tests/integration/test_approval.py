@@ -87,7 +87,7 @@ async def held(gateway: LiveGateway, **invoice: object) -> tuple[Delivery, str]:
     async def is_held() -> bool:
         return (await delivery(gateway, "cancel")).word.until is not None and bool(told(gateway))
 
-    await until(is_held, 30)
+    await until(is_held)
     return await delivery(gateway, "cancel"), told(gateway)[-1].removeprefix("https://gateway.example")
 
 
@@ -157,7 +157,7 @@ async def test_who_may_look_sees_no_link(gateway: LiveGateway) -> None:
 async def test_who_may_look_sees_no_link_in_what_a_service_says_of_it_either(gateway: LiveGateway) -> None:
     (gateway.folder / "refuses").touch()
     assert await gateway.post(make_event("invoice.payment_failed", object={"customer": "cus_1"})) == 200
-    await until(lambda: is_dead(gateway, "ask"), 30)
+    await until(lambda: is_dead(gateway, "ask"))
     refused = await delivery(gateway, "ask")
     said = "answered 422: cannot post https://gateway.example/approve/[link]"
     assert (refused.reason, refused.last_error) == (said, said)
@@ -193,7 +193,7 @@ async def test_a_no_cancels_and_a_retry_asks_anew_with_links_used_up(gateway: Li
         word = (await delivery(gateway, "cancel")).word
         return word.is_awaited and word.is_link_used
 
-    await until(asks_anew, 30)
+    await until(asks_anew)
     assert (await by_link(gateway, link, "approve"))[0] == 410
     assert (await by_api(gateway, f"/deliveries/{waits.id}/approve", name="finance"))[0] == 200
     assert (await gateway.finished())["cancel"].state is DeliveryState.SUCCEEDED
@@ -216,7 +216,7 @@ async def test_only_who_is_asked_may_answer(gateway: LiveGateway) -> None:
 async def test_one_that_is_held_holds_up_nobody_of_its_key(gateway: LiveGateway) -> None:
     await held(gateway)
     assert await gateway.post(make_event("invoice.payment_failed", object={"customer": "cus_1"})) == 200
-    await until(lambda: len(told(gateway)) == 2, 30)
+    await until(lambda: len(told(gateway)) == 2)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from gateway.core.errors import StoreUnavailable
 from gateway.core.model import ConnectionChange, ConnectionState, ConnectionStatus, DeliveryFilter
 from gateway.delivery import leases, worker
 from gateway.delivery.circuit_breaker import paused_by_hand, resumed
+from gateway.delivery.fair_share import Limit
 from gateway.store.sqlite.store import SqliteStore
 from tests.http_service import Serve
 from tests.shop import Shop, down, ok, one_of_two_probes, shop_on
@@ -40,7 +41,8 @@ async def test_a_failing_connection_is_paused_keeps_its_backlog_and_recovers_by_
     shop.start("concurrency: 4, breaker: {failures: 5, pause: 2s, max: 2s}")
     await shop.until_state(ConnectionState.PAUSED)
     await shop.until_none_runs()
-    assert 5 <= len(shop.service.times) <= 5 + 3 + 1  # five, those under way beside, and on a slow machine a probe
+    before_a_probe = [at for at in shop.service.times if at < shop.service.times[4] + 1.9]
+    assert 5 <= len(before_a_probe) <= 5 + 3  # five, and those under way beside
     shop.service.answer = ok
     await shop.until_done()
     assert (await shop.store.counts())["succeeded"] == 100
@@ -94,7 +96,8 @@ async def test_gone_pauses_until_a_person_resumes_also_after_a_restart(shop: Sho
     assert (await shop.status()).until is None
     shop.service.answer = ok
     shop.start("concurrency: 1")
-    await asyncio.sleep(0.3)
+    await shop.until(lambda: "connection.still_paused" in shop.events_logged())
+    await shop.until_all_looked()
     assert len(shop.service.times) == 1
     assert shop.events_logged() == ["connection.paused", "connection.still_paused"]
     status = await shop.status()
@@ -139,7 +142,7 @@ async def test_a_pause_by_hand_hands_back_what_was_claimed_ahead(shop: Shop, mon
         return (await shop.store.counts()).get("succeeded") == 2
 
     await shop.until(are_ended)
-    await asyncio.sleep(0.2)
+    await shop.until_all_looked()
     assert len(shop.service.times) == 2
     assert await attempts(shop) == 2
 
@@ -158,16 +161,22 @@ async def test_concurrency_holds_under_many_lanes(shop: Shop) -> None:
     assert shop.service.most_at_once == 3
 
 
-async def test_a_rate_holds_under_many_lanes_and_is_used(shop: Shop) -> None:
+async def test_a_rate_holds_under_many_lanes_and_is_used(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, claimed = Limit.take, list[float]()
+
+    def noted(limit: Limit, count: int, now: float) -> None:
+        claimed.extend([now] * count)
+        take(limit, count, now)
+
+    monkeypatch.setattr(Limit, "take", noted)
     await shop.add(40, "a", "b", "c")
     shop.start("concurrency: 8, rate: 50/s")
     await shop.until(lambda: len(shop.service.times) >= 100)
-    times = shop.service.times
-    for i, start in enumerate(times):  # never more than the burst and the rate, in no window of a second
-        assert sum(start <= at < start + 0.95 for at in times[i:]) <= 100
-    took = times[99] - times[0]
-    assert took > 0.9  # 1 at first, then 50 a second, of which 50 may come at once after a quiet time
-    assert took < 10
+    for i, start in enumerate(claimed):  # never more than the burst and the rate, in no window of a second
+        assert sum(start <= at < start + 0.95 for at in claimed[i:]) <= 100
+    for begun, due in zip(shop.service.times, claimed, strict=False):
+        assert begun >= due
+    assert claimed[99] - claimed[0] > 0.9  # 1 at first, then 50 a second, of which 50 may come at once
 
 
 async def test_a_flood_on_the_same_connection_does_not_hold_up_anothers_fresh_event(shop: Shop) -> None:
@@ -179,13 +188,14 @@ async def test_a_flood_on_the_same_connection_does_not_hold_up_anothers_fresh_ev
     await shop.add(3000, "a", "b", "c")
     shop.start("concurrency: 2")
     await shop.until(lambda: len(shop.service.times) > 20)
-    waits = []
+    before = []
     for i in range(5):
         await shop.add(1, route="fresh", account="other", name=f"fresh{i}")
-        start = time.monotonic()
+        added = len(shop.service.events)
         await shop.until(partial(shop.service.events.__contains__, f"evt_fresh{i}_0"))
-        waits.append(time.monotonic() - start)
-    assert max(waits) < 5  # a tenth of a second where nothing else runs
+        before.append(shop.service.events.index(f"evt_fresh{i}_0") - added)
+    print(f"{before} others before it")
+    assert max(before) < 50  # of the flood; it takes a hundred a second at most
     assert len(shop.service.times) < 3000  # the flood was still on
 
 
@@ -201,6 +211,7 @@ async def test_a_paused_connection_costs_next_to_nothing(shop: Shop, monkeypatch
 
     monkeypatch.setattr(shop.store, "due", counted)
     shop.start()
+    await shop.until(lambda: asked)
     await asyncio.sleep(1)
     start = time.monotonic()
     await asyncio.sleep(1)
@@ -255,8 +266,7 @@ async def test_an_attempt_goes_on_past_its_lease_where_nobody_else_can_take_it(
     shop.service.answer = hang
     await shop.add(1)
     shop.start("concurrency: 1")
-    await shop.until(lambda: "delivery.renew_failed" in shop.events_logged("delivery."))
-    await asyncio.sleep(0.5)
+    await shop.until(lambda: shop.events_logged("delivery.").count("delivery.renew_failed") == 2)  # a second later
     go_on.set()
     await shop.until_done()
     assert len(shop.service.times) == 1

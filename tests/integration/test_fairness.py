@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -36,7 +35,7 @@ async def shop(tmp_path: Path, store: Store, serve: Serve) -> AsyncIterator[Shop
 @pytest.mark.parametrize(
     ("account", "route"), [("other", "flood"), ("acme", "fresh")], ids=["another account", "another route"]
 )
-async def test_a_flood_delays_anothers_fresh_event_by_at_most_a_second(shop: Shop, account: str, route: str) -> None:
+async def test_a_flood_delays_anothers_fresh_event_by_few_others(shop: Shop, account: str, route: str) -> None:
     async def short(request: web.BaseRequest) -> web.Response:
         await asyncio.sleep(0.02)
         return web.Response()
@@ -46,13 +45,14 @@ async def test_a_flood_delays_anothers_fresh_event_by_at_most_a_second(shop: Sho
         await shop.add(1, *["a"] * 1000, name=f"flood{part}")
     shop.start("concurrency: 2")
     await shop.until(lambda: some(shop.service.times))
-    waits = []
+    before = []
     for i in range(7):
-        start = time.monotonic()
+        asked = len(shop.service.events)
         await shop.add(1, route=route, account=account, name=f"fresh{i}")
         await shop.until(lambda i=i: some([id for id in shop.service.events if id == f"evt_fresh{i}_0"]))  # type: ignore[misc]
-        waits.append(time.monotonic() - start)
-    assert statistics.median(waits) < 1  # some 50 ms
+        before.append(shop.service.events.index(f"evt_fresh{i}_0") - asked)
+    print(f"{before} others before it")
+    assert statistics.median(before) < 50  # of the flood; it takes a hundred a second at most
     assert (await shop.store.counts())["pending"] > FLOOD * 0.9  # the flood was still on
 
 

@@ -300,7 +300,7 @@ async def reached(url: str) -> None:
             return True
         return False
 
-    await until(answers, 30)
+    await until(answers)
 
 
 async def test_it_works_through_pgbouncer_in_session_mode(inbox_url: str) -> None:

@@ -90,7 +90,7 @@ def figures() -> Figures:
     )
 
 
-@pytest.mark.timeout(300 + RELOADS)
+@pytest.mark.timeout(600 + RELOADS)
 async def test_reloads_leave_nothing_behind(tmp_path: Path, sink: Sink) -> None:
     port, admin = free_port(), free_port()
     (tmp_path / "plugins").mkdir()

@@ -18,7 +18,7 @@ from gateway.store.postgres.store import PostgresStore
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all
 from tests.http_service import Serve
 from tests.integration.test_postgres_turns import stores
-from tests.shop import Shop, down, ok, one_of_two_probes, shop_on
+from tests.shop import Shop, down, one_of_two_probes, shop_on
 
 RATE = 20
 
@@ -35,17 +35,25 @@ async def pair(
 async def test_a_pause_by_one_gateway_holds_in_the_other(pair: tuple[Shop, PostgresStore, PostgresStore]) -> None:
     shop, first, second = pair
     shop.service.answer = down
-    settings = "concurrency: 1, breaker: {failures: 3, pause: 60s, max: 60s}"
+    settings = "concurrency: 1, breaker: {failures: 3, pause: 1h, max: 1h}"
     shop.start(settings, first)
     await shop.add(20)
     await shop.until_state(ConnectionState.PAUSED)
     await shop.until_none_runs()
     before = len(shop.service.times)
-    shop.service.answer = ok
+    both_work = asyncio.Event()
+
+    async def once_both_work(request: web.BaseRequest) -> web.Response:
+        if shop.service.at_once == 2:
+            both_work.set()
+        await both_work.wait()
+        return web.Response()
+
+    shop.service.answer = once_both_work
     shop.start(settings, second)
     await shop.add(20, name="more")
     await shop.until(lambda: "connection.still_paused" in shop.events_logged())
-    await asyncio.sleep(0.5)
+    await shop.until_all_looked()
     assert len(shop.service.times) == before
     assert shop.ran[1] == 0
     status = await shop.status()
@@ -74,7 +82,7 @@ async def test_a_pause_while_both_work_stops_both(pair: tuple[Shop, PostgresStor
     await shop.until(lambda: shop.events_logged().count("connection.paused") == 2)
     await shop.until_none_runs()
     before = len(shop.service.times)
-    await asyncio.sleep(0.5)
+    await shop.until_all_looked()
     assert len(shop.service.times) == before
     attempts = sum(one.attempts for one in await shop.store.deliveries(DeliveryFilter(), limit=10_000))
     assert attempts == before  # waiting cost none
@@ -90,12 +98,9 @@ async def test_a_rate_is_kept_by_both_gateways_together(pair: tuple[Shop, Postgr
     start = time.monotonic()
     shop.start(f"concurrency: 8, rate: {RATE}/s", first)
     shop.start(f"concurrency: 8, rate: {RATE}/s", second)
-    await shop.until(lambda: len(shop.service.times) >= 3 * RATE)
+    await shop.until(lambda: len(shop.service.times) >= 3 * RATE and shop.ran[0] and shop.ran[1])
     for i, at in enumerate(shop.service.times):  # a new bucket holds one, and fills with RATE a second
         assert at - start >= (i - 0.1) / RATE
-    assert shop.service.times[3 * RATE - 1] - start < 30  # 3 s where nothing else runs
-    assert shop.ran[0] > 0
-    assert shop.ran[1] > 0
 
 
 # -- purging --------------------------------------------------------------------------------------------------

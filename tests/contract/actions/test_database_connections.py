@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import asyncmy
 import pytest
 from pydantic import ValidationError
 
+from actions import database_action
 from actions.db_execute import DbExecute
 from actions.db_query import DbQuery
 from actions.db_upsert import DbUpsert
@@ -157,20 +157,17 @@ async def test_statements_are_compiled_and_queries_run_through_pgbouncer(postgre
 
 
 async def written_after(url: str, connection: DatabaseConnection, *, read_only: str, writable: str) -> int:
-    """Forty upserts begin while a database takes no writes; how many rows are there soon after it does again."""
+    """Forty upserts begin while a database takes no writes; how many rows are there once it does again."""
     async with opened(DbUpsert(), connection) as run:
         await run({**INTO_T, "key": {"id": 0}, "ensure_table": True})
         await sql(url, read_only)
-        loop = asyncio.get_running_loop()
         try:
             async with opened(DbUpsert(), connection) as second:
                 begun = [asyncio.ensure_future(second({**INTO_T, "key": {"id": n}})) for n in range(1, 41)]
                 await asyncio.wait(begun, timeout=1.5)  # each of its sessions has met the database so by now
                 assert not any(task.done() for task in begun)
                 await sql(url, writable)
-                again_at = loop.time()
-                await asyncio.gather(*begun)
-                assert loop.time() - again_at < 10
+                await asyncio.gather(*begun)  # each within its attempt
         finally:
             await sql(url, writable)
     [(count,)] = await sql(url, "SELECT count(*) FROM t")
@@ -178,7 +175,9 @@ async def written_after(url: str, connection: DatabaseConnection, *, read_only: 
 
 
 @ON_POSTGRESQL
-async def test_all_is_written_soon_after_a_read_only_postgresql_takes_writes_again(postgresql_url: str) -> None:
+async def test_all_is_written_within_their_attempts_after_a_read_only_postgresql_takes_writes_again(
+    postgresql_url: str,
+) -> None:
     above = f"{postgresql_url}&options=-c%20default_transaction_read_only%3Doff"  # of what holds for the database
     alter = f'ALTER DATABASE "{urlsplit(postgresql_url).path[1:]}" SET default_transaction_read_only ='
     given = connection_to(postgresql_url)
@@ -186,11 +185,12 @@ async def test_all_is_written_soon_after_a_read_only_postgresql_takes_writes_aga
 
 
 QUICK = ", concurrency: 1, breaker: {failures: 2, pause: 500ms, max: 500ms}"
+LONG_PAUSE = ", breaker: {pause: 1h, max: 1h}"
 ORDERS = """\
 version: 1
 server: {{listen: "127.0.0.1:0"}}
 admin: {{listen: "127.0.0.1:0"}}
-defaults: {{retry: {{first: 1h, attempts: 3}}, timeout: 2s}}
+defaults: {{retry: {{first: 1h, attempts: 3}}, timeout: 1m}}
 accounts:
   acme: {{signing_secrets: [{secret}]}}
 connections:
@@ -203,7 +203,14 @@ routes:
 """
 
 
+@pytest.fixture
+def short_wait_within_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who meets a read-only database waits a second for it and no more, and has a minute for all else."""
+    monkeypatch.setattr(database_action, "_READ_ONLY_SHARE", 1 / 60)
+
+
 @ON_POSTGRESQL
+@pytest.mark.usefixtures("short_wait_within_an_attempt")
 async def test_after_a_long_failover_what_waits_for_an_hour_is_written_once_the_connection_works_again(
     postgresql_url: str, tmp_path: Path
 ) -> None:
@@ -221,7 +228,7 @@ async def test_after_a_long_failover_what_waits_for_an_hour_is_written_once_the_
             deliveries = await store.deliveries(DeliveryFilter(states=("pending",)), limit=10)
             return [d.reason for d in deliveries].count(until_reached("shop")) >= 2
 
-        await until(are_waiting, 30)
+        await until(are_waiting)
         await store.close()
         await sql(above, f"{alter} off")
         assert (await gateway.finished())["save"].state is DeliveryState.SUCCEEDED
@@ -241,15 +248,15 @@ def read_only(server: OwnServer) -> Callable[[], Awaitable[None]]:
 
 
 @ON_POSTGRESQL
-@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("short_wait_within_an_attempt")
 @pytest.mark.parametrize("fault", [away, read_only])
-async def test_by_the_breakers_defaults_all_is_written_soon_after_the_database_can_write_again(
+async def test_looks_have_all_written_once_the_database_can_write_again_though_pause_and_retries_last_an_hour(
     tmp_path: Path, fault: Callable[[OwnServer], Callable[[], Awaitable[None]]]
 ) -> None:
     with OwnServer() as server:
         await sql(server.url, "CREATE TABLE t (id text PRIMARY KEY)")
         end = await asyncio.to_thread(fault, server)
-        async with live_gateway(tmp_path, ORDERS.format(secret=SECRET, url=server.url, limits="")) as gateway:
+        async with live_gateway(tmp_path, ORDERS.format(secret=SECRET, url=server.url, limits=LONG_PAUSE)) as gateway:
             for _ in range(12):
                 assert await gateway.post(make_event("invoice.paid")) == 200
             inbox = SqliteStore(tmp_path / "data/gateway.db")
@@ -262,16 +269,12 @@ async def test_by_the_breakers_defaults_all_is_written_soon_after_the_database_c
             await until(is_paused)
             await inbox.close()
             await end()
-            started = time.monotonic()
             assert (await gateway.finished())["save"].state is DeliveryState.SUCCEEDED
-            assert (
-                time.monotonic() - started < 20
-            )  # of its own, the pause would end after thirty, retries after an hour
         assert await sql(server.url, "SELECT count(*) FROM t") == [(12,)]
 
 
 @ON_MARIADB
-async def test_all_is_written_soon_after_a_read_only_mariadb_takes_writes_again(
+async def test_all_is_written_within_their_attempts_after_a_read_only_mariadb_takes_writes_again(
     mariadb_url: str, mariadb_socket: Path
 ) -> None:
     database = urlsplit(mariadb_url).path[1:]

@@ -79,7 +79,7 @@ async def until_kept(store: SqliteStore, count: int) -> None:
     async def are_kept() -> bool:
         return await kept(store) >= count
 
-    await until(are_kept, 30)
+    await until(are_kept)
 
 
 async def test_what_is_put_is_kept_soon_again_and_again(store: SqliteStore) -> None:
@@ -131,7 +131,7 @@ async def test_what_is_too_old_goes_without_anything_new(store: SqliteStore, mon
     keeper = rejections(store)
     running = asyncio.create_task(keeper.run())
     await store.keep_rejected([old], replace(BOUNDS, age_seconds=1e9))
-    await until(lambda: nothing_kept(store), 30)
+    await until(lambda: nothing_kept(store))
     keeper.stop()
     await running
 
@@ -148,7 +148,7 @@ async def test_a_store_that_is_away_costs_the_requests_and_nothing_else(
             patch.setattr(store, "keep_rejected", away)
             running = asyncio.create_task(keeper.run())
             keeper.put(a_rejected("rej_1"))
-            await until(lambda: log, 30)
+            await until(lambda: log)
         keeper.put(a_rejected("rej_2"))
         await until_kept(store, 1)
         keeper.stop()
