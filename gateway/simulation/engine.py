@@ -7,8 +7,10 @@ together.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -71,13 +73,18 @@ class SimulatedDelivery:
     state: DeliveryState
     reason: str | None
     rendered: Any
-    scope: Mapping[str, Any] = field(repr=False)  # what its templates saw
+    seen: Callable[[], Mapping[str, Any]] = field(repr=False)  # makes `scope`
     once_per: Any = None  # the value, where the route has one
     order_by: Any = None
     unknown: str | None = None  # the action whose output would have to be known first; then it is `pending`
     had_attempt: bool = True  # False: what it needs, or `once_per`, decided before
     waits_until: datetime | None = None  # it ends so then, and not before; None: as soon as it may
     why_later: str | None = None  # in words: `waits until ...`
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """What its templates saw."""
+        return self.seen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +120,11 @@ class Simulator:
         self._stand_in = stand_in or StandIn(config)
         self._fetcher = fetcher
         self._config = replace(config, actions=dict.fromkeys(config.actions, self._stand_in))
+        self._log = structlog.get_logger().bind()  # made once: the events are many
+        self._resources = _NothingOpen(lambda *_: True, self._log)
+        self._rng = Random(0)  # noqa: S311 - varies waits, guards nothing
         self._taken: dict[str, str] = {}
-        self._came: dict[str, int] = {}  # the place of each event in the order of arrival
+        self._came: dict[str, int] = {}  # of each event that ends others or may be ended, its place by arrival
         self._ended: dict[str, tuple[datetime, int, Event]] = {}  # by key of `until`, the last to happen
 
     async def simulate(
@@ -131,31 +141,28 @@ class Simulator:
         self._stand_in.assumed = assumed or Assumed()
         self._now, self._is_another_look = now or event.received_at, now is not None
         event, planned = route(event, self._config.accounts, self._table, self._config.vars)
-        place = self._came.setdefault(event.id, len(self._came))
+        place = self._came.get(event.id, len(self._came))
+        if event.ends or any(delivery.until_key is not None for delivery in planned):
+            self._came[event.id] = place  # of those alone to whom it matters: the events may be a million
         for key in event.ends:
-            ending = (event.created_at or event.received_at, place, event)
+            ending = (event.created_at or event.received_at, place, replace(event, body=b""))
             if key not in self._ended or self._ended[key][:2] < ending[:2]:
                 self._ended[key] = ending
-        log = structlog.get_logger()
-        resources = Resources(lambda *_: True, log)
-        fetcher = self._fetcher or _Bringer(self._stand_in.assumed)
-        rng = Random(0)  # noqa: S311 - varies waits, guards nothing
-        attempts = AttemptContext(self._config, self._table, resources, fetcher, rng, log)
         ended: dict[tuple[str, str], SimulatedDelivery] = {}
-        try:
-            for delivery in planned:
-                ended[delivery.route, delivery.action] = await self._deliver(
-                    event, delivery, attempts, ended, delivery_id
-                )
-        finally:
-            await resources.close()
+        for delivery in planned:
+            ended[delivery.route, delivery.action] = await self._deliver(event, delivery, ended, delivery_id)
         return SimulationResult(event, tuple(ended.values()))
+
+    def _attempts(self, now: datetime) -> AttemptContext:
+        fetcher = self._fetcher or _Bringer(self._stand_in.assumed)
+        return AttemptContext(
+            self._config, self._table, self._resources, fetcher, self._rng, self._log, now=lambda: now
+        )
 
     async def _deliver(
         self,
         event: Event,
         planned: PlannedDelivery,
-        attempts: AttemptContext,
         ended: Mapping[tuple[str, str], SimulatedDelivery],
         delivery_id: str,
     ) -> SimulatedDelivery:
@@ -168,23 +175,23 @@ class Simulator:
         of_route = {name: earlier for (of, name), earlier in ended.items() if of == route.name and name not in ran}
         ends = {name: _assumed_end(earlier) for name, earlier in of_route.items() if earlier.state.is_final}
         said = self._stand_in.assumed.answers.get(planned.action)
-        stored = replace(_delivery(event, planned, delivery_id), word=_WORDS.get(said or "", Word()))
-        claim = Claim(stored, "simulation", event, outputs, ends)
-        scope = scope_for(claim, attempts, route)
-        if planned.waits_until is not None:  # it has its keys when its time has come
-            with contextlib.suppress(TemplateError):
-                values = evaluate_condition(route, event.account, scope) or (None, None)
-                once_key, order_key = keys_for(route, action.name, event, values)
-                planned = replace(planned, once_key=once_key, order_key=order_key)
-                claim = replace(claim, delivery=replace(_delivery(event, planned, delivery_id), word=stored.word))
         acts_at, why_later = _acts_at(event, planned, action)
         for name in planned.needs:
             acts_at = max(acts_at, ended[route.name, name].waits_until or acts_at)
-        attempts = replace(attempts, now=lambda: acts_at)
+        attempts, word = self._attempts(acts_at), _WORDS.get(said or "", Word())
+        claim = Claim(_delivery(event, planned, delivery_id, word), "simulation", event, outputs, ends)
+        seen = functools.cache(functools.partial(scope_for, claim, attempts, route))
+        if planned.waits_until is not None:  # it has its keys when its time has come
+            with contextlib.suppress(TemplateError):
+                values = evaluate_condition(route, event.account, seen()) or (None, None)
+                once_key, order_key = keys_for(route, action.name, event, values)
+                planned = replace(planned, once_key=once_key, order_key=order_key)
+                claim = replace(claim, delivery=_delivery(event, planned, delivery_id, word))
         if route.fetch is not None:
-            account = self._config.accounts[event.account]
+            account, scope = self._config.accounts[event.account], seen()
             with contextlib.suppress(StripeApiError):  # the attempt says why
-                scope = with_fetched(scope, await attempts.fetcher.fetch(claim, scope["event"], account, route.fetch))
+                fetched = await attempts.fetcher.fetch(claim, scope["event"], account, route.fetch)
+                seen = functools.cache(functools.partial(with_fetched, scope, fetched))
         end = self._before(event, planned, route, ended, delivery_id)
         if end is None and said == "no" and action.approve is not None:
             end = _End(DeliveryState.CANCELLED, "refused by somebody")
@@ -196,6 +203,8 @@ class Simulator:
             else:
                 assert isinstance(finish, Finish)  # the route is known, and was judged
                 end = _End(finish.state, finish.reason or finish.attempt.error, finish.rendered)
+        if end.state is not DeliveryState.SUCCEEDED:
+            seen()  # raises where the body cannot be read: the many that succeed could be
         if end.state is DeliveryState.SUCCEEDED and planned.once_key is not None and acts_at <= self._now:
             self._taken[planned.once_key] = delivery_id
         asked = next((name for name, output in unknown.items() if output.was_asked), None)
@@ -207,7 +216,7 @@ class Simulator:
             state=end.state,
             reason=end.reason,
             rendered=end.rendered,
-            scope=scope,
+            seen=seen,
             once_per=_value(planned.once_key),
             order_by=_value(planned.order_key),
             unknown=asked,
@@ -249,8 +258,9 @@ class Simulator:
     def _ending(self, planned: PlannedDelivery, event: Event) -> Event | None:
         """The event that has cancelled a delivery of this one, which happened before it."""
         ended = self._ended.get(planned.until_key or "")
-        own = (event.created_at or event.received_at, self._came[event.id])
-        return ended[2] if ended is not None and ended[:2] > own else None
+        if ended is None:
+            return None
+        return ended[2] if ended[:2] > (event.created_at or event.received_at, self._came[event.id]) else None
 
 
 def _acts_at(event: Event, planned: PlannedDelivery, action: ActionUse) -> tuple[datetime, str | None]:
@@ -284,7 +294,7 @@ def _value(key: str | None) -> Any:
     return None if key is None else json.loads(key)[-1]
 
 
-def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Delivery:
+def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str, word: Word) -> Delivery:
     return Delivery(
         id=delivery_id,
         event_id=event.id,
@@ -306,7 +316,16 @@ def _delivery(event: Event, planned: PlannedDelivery, delivery_id: str) -> Deliv
         waits_for_turn=False,
         once_key=planned.once_key,
         order_key=settled_key(planned.order_key) or planned.order_key,  # nobody else comes
+        word=word,
     )
+
+
+class _NothingOpen(Resources):
+    """Of a stand-in there is nothing to open, and so nothing to close."""
+
+    def use(self, *_: Any) -> AbstractAsyncContextManager[None]:
+        """Nothing, at once."""
+        return contextlib.nullcontext()
 
 
 class StandIn(Action[Any]):

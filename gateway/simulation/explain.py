@@ -101,10 +101,10 @@ def _hidden(delivery: SimulatedDelivery, as_shown: Deliveries) -> SimulatedDeliv
     """The delivery as it ends, with the values that people may see; what a filter cannot make of those is hidden."""
     safe = as_shown.get((delivery.route, delivery.action.name))
     if safe is None:
-        return replace(delivery, rendered=None if delivery.rendered is None else REDACTED, scope={})
+        return replace(delivery, rendered=None if delivery.rendered is None else REDACTED, seen=dict)
     rendered = REDACTED if safe.rendered is None and delivery.rendered is not None else safe.rendered
     return replace(
-        delivery, rendered=rendered, scope=safe.scope, once_per=safe.once_per, order_by=safe.order_by,
+        delivery, rendered=rendered, seen=safe.seen, once_per=safe.once_per, order_by=safe.order_by,
         reason=delivery.reason if delivery.reason == safe.reason or delivery.rendered is not None else safe.reason,
     )  # fmt: skip
 
