@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
 from standardwebhooks.webhooks import Webhook
 
-from gateway.plugin import Context, HttpConnection, Reject
+from gateway.plugin import Context, HttpConnection, Reject, without_secrets
 
 if TYPE_CHECKING:  # takes long to import: `gateway check` does without
     from multidict import CIMultiDict
@@ -109,11 +109,20 @@ def _joined(base: str, url: str) -> str:
     return address + (mark or more_mark) + queries
 
 
-@functools.lru_cache(256)
 def shown_url(base: str, url: URL) -> str:
-    """A target without what may be secret of the connection's url: user, password, the values of its query."""
-    shown = url.with_user(None)
-    own = [pair for pair in urlsplit(base).query.split("&") if pair]
+    """A target without what may be secret of the connection's url: user, password, the values of its query; its path
+    where the configuration keeps that secret, as of a url that came from `${...}` whole.
+    """
+    return _shown_url(base, url, without_secrets(base))
+
+
+@functools.lru_cache(256)
+def _shown_url(base: str, url: URL, known: str) -> str:
+    shown, parts = url.with_user(None), urlsplit(base)
+    if parts.path.strip("/") not in known:
+        own_path = target(base, None).raw_path.rstrip("/")
+        shown = shown.with_path(f"/***{url.raw_path.removeprefix(own_path)}", encoded=True, keep_query=True)
+    own = [pair for pair in parts.query.split("&") if pair]
     if not own:
         return str(shown)
     pairs = url.raw_query_string.split("&")

@@ -75,7 +75,7 @@ def _folder_of(source: str) -> str:
     parts = PurePath(folder).parts
     if not parts or ".." in parts:
         raise ValueError(
-            f"the path {source[:80]!r} begins with a template: write a folder before it, which it stays in"
+            f"the path {quoted(source, 80)!r} begins with a template: write a folder before it, which it stays in"
         )
     return folder
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from email.headerregistry import BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.policy import EmailPolicy, Policy
 
+from gateway.plugin import quoted
+
 _LONGEST_LINE = 998  # RFC 5322, section 2.1.1
 _KEYS = {"from": "from", "to": "to", "cc": "cc", "bcc": "bcc", "subject": "subject", "reply-to": "reply_to"}
 _OTHERS = {
@@ -44,7 +46,7 @@ MAIL_POLICY = EmailPolicy(header_factory=HeaderRegistry(default_class=_PlainHead
 def header_fault(name: str, has_list_unsubscribe: bool) -> tuple[str, str] | None:
     """Why a header may not be set by `headers`, and what to do instead; None where it may."""
     lower = name.lower()
-    text = f"{name[:40]!r} may not be set here"
+    text = f"{quoted(name, 40)!r} may not be set here"
     if not re.fullmatch(r"[A-Za-z0-9-]+", name):
         return text, "a header's name has letters, digits and -"
     if lower in _KEYS:
@@ -62,7 +64,7 @@ def unsubscribe_fault(uris: Sequence[str]) -> str | None:
     """What is wrong with the addresses of List-Unsubscribe; None where nothing is."""
     for uri in uris:
         if not re.fullmatch(r"(https://[^/@?#]+|mailto:[^@?]+@)[!-~]+", uri) or re.search("[<>,]", uri):
-            return f"{uri[:100]!r} is no https:// URL and no mailto: address"
+            return f"{quoted(uri, 100)!r} is no https:// URL and no mailto: address"
     if len({uri.partition(":")[0] for uri in uris}) < len(uris):
         return "one https:// URL and one mailto: address are enough"
     return None

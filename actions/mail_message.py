@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from actions.mail_attachments import File, attach, attachment_faults, files_of
 from actions.mail_headers import MAIL_POLICY, header_fault, unsubscribe_fault, unsubscribe_headers
-from gateway.plugin import Context, Fault, Reject, SmtpConnection
+from gateway.plugin import Context, Fault, Reject, SmtpConnection, quoted
 from gateway.plugin.mail_address import mail_addresses
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def mail_faults(written: Mapping[str, Any], connection: SmtpConnection | None) -
         yield from _address_faults(name, written.get(name))
     locale = written.get("locale")
     if isinstance(locale, str) and not re.fullmatch(r"[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*", locale):
-        yield Fault(("locale",), f"{locale[:40]!r} is no locale", "write de_DE, or de")
+        yield Fault(("locale",), f"{quoted(locale, 40)!r} is no locale", "write de_DE, or de")
     nobody = [written.get(name) or [] for name in ("to", "cc", "bcc")]
     if nobody == [[], [], []]:
         yield Fault(("to",), "there is nobody to send to", "give an address in to, cc or bcc")

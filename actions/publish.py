@@ -23,6 +23,7 @@ from gateway.plugin import (
     Reject,
     Settings,
     Verdict,
+    quoted,
     url_fault,
 )
 
@@ -227,9 +228,9 @@ def _message(settings: PublishSettings, context: Context) -> Message:
 def _header_fault(name: str, value: str) -> str | None:
     """What is wrong with a header; None where nothing is."""
     if not name or name.lower() in _RESERVED or any(character in name + value for character in "\r\n\0"):
-        return f"the header {name[:40]!r} may not be set so: reserved, or with a line break in it"
+        return f"the header {quoted(name, 40)!r} may not be set so: reserved, or with a line break in it"
     if any(character in name for character in ": "):
-        return f"the header {name[:40]!r} has a colon or a blank in its name"
+        return f"the header {quoted(name, 40)!r} has a colon or a blank in its name"
     return None
 
 

@@ -114,7 +114,7 @@ async def run_attempt(claim: Claim, context: AttemptContext) -> AttemptResult:
     Raises CancelledError where the attempt is cut off, and nothing else.
     """
     run = _Run(claim, context)
-    with hiding(run.hidden):
+    with hiding(run.hidden, context.config.masker.mask):
         result = await run.result()
     ending, config = result.ending, context.config
     if not isinstance(ending, Finish):

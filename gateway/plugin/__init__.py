@@ -49,7 +49,7 @@ from gateway.plugin.http_client import AddressRefused, guarded_session, refusal,
 from gateway.plugin.http_headers import Headers
 from gateway.plugin.preview import MailPreview, Preview, RequestPreview
 from gateway.plugin.probe import Finding, ProbeContext, ProbedUse, Unrendered, Verdict
-from gateway.plugin.quoting import quoted
+from gateway.plugin.quoting import quoted, without_secrets
 from gateway.plugin.types import (
     CallsStripe,
     Connection,
@@ -126,4 +126,5 @@ __all__ = [
     "retry_after_seconds",
     "url_fault",
     "without_credentials",
+    "without_secrets",
 ]

@@ -14,6 +14,7 @@ from sqlalchemy import exc
 
 from gateway.core.masking import MASK
 from gateway.core.url_credentials import without_credentials
+from gateway.plugin.quoting import quoted
 
 _DRIVERS = ("asyncpg", "asyncmy", "aiosqlite", "sqlite3")
 _ERROR_CHARACTERS = 400
@@ -75,7 +76,7 @@ def failure_of(error: Exception, url: str, values: Iterable[Any] = ()) -> Databa
 
 def told(error: Exception, url: str, values: Iterable[Any] = ()) -> str:
     """What a database or its driver says, without statement, values and password."""
-    return without_credentials(_said(error, values), url)[:_ERROR_CHARACTERS]
+    return quoted(without_credentials(_said(error, values), url), _ERROR_CHARACTERS)
 
 
 def is_read_only(error: BaseException | None) -> bool:

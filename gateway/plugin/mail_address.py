@@ -7,6 +7,8 @@ from email.errors import MessageError
 from email.headerregistry import Address
 from email.utils import getaddresses
 
+from gateway.plugin.quoting import quoted
+
 _ADDRESS_AS_NAME = re.compile(r'(^|,)\s*([^",<>]*@[^",<>]*?)\s*<')
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Za-z.:]+\]")
@@ -24,7 +26,7 @@ def mail_addresses(text: str) -> list[Address]:
                 raise ValueError
             addresses.append(Address(name, local, ascii_host(domain)))
         except (MessageError, ValueError, IndexError):
-            raise ValueError(f"{text[:100]!r} is no mail address") from None
+            raise ValueError(f"{quoted(text, 100)!r} is no mail address") from None
     return addresses
 
 
@@ -37,7 +39,7 @@ def ascii_host(domain: str) -> str:
 
         return idna.encode(domain, uts46=True).decode()
     if not _DOMAIN.fullmatch(domain):
-        raise ValueError(f"{domain[:100]!r} is no domain")
+        raise ValueError(f"{quoted(domain, 100)!r} is no domain")
     return domain
 
 

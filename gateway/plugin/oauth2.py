@@ -79,9 +79,8 @@ class TokenSource:
         token = answer.get("access_token")
         if response.status == 200 and isinstance(token, str) and token.isprintable() and token:
             if str(answer.get("token_type", "bearer")).lower() != "bearer":
-                raise Retry(
-                    f"{what}{host} gives one of type {answer.get('token_type')!r:.40}, and only bearer is known"
-                )
+                kind = quoted(str(answer.get("token_type")), 40)
+                raise Retry(f"{what}{host} gives one of type {kind!r}, and only bearer is known")
             lasts = answer.get("expires_in")
             seconds = float(str(lasts)) if str(lasts).isdecimal() else float("inf")  # some send it as text
             self._good_until = began + max(seconds - _EARLY_SECONDS, seconds * 0.9)

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from gateway.core.tasks import cancel
 from gateway.plugin.action import Reject, Retry, Unreached
 from gateway.plugin.addresses import literal_address, why_refused
 from gateway.plugin.connections.web import ENVIRONMENT, WebConnection, check_proxy, show, why_unusable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:  # takes long to import: `gateway check` does without
 
 __all__ = ["WebClient", "read_text", "sending"]
 
+_AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]  # as getaddrinfo gives it
+
 
 class WebClient:
     """What the runs on one connection share. Make it in `Action.open`, close it in `Action.close`."""
@@ -37,6 +40,7 @@ class WebClient:
         import aiohttp
 
         self._connection = connection
+        self._lookups: dict[tuple[str, int | None], asyncio.Task[Sequence[_AddressInfo]]] = {}
         self._certificates = _Certificates(connection, Path(base_folder))
         self._session = guarded_session(
             allow_private=connection.reachable,
@@ -85,8 +89,7 @@ class WebClient:
         addresses = {literal} if literal is not None else set()
         if literal is None:
             with contextlib.suppress(OSError, UnicodeError):  # a name that only the proxy knows
-                known = await asyncio.get_running_loop().getaddrinfo(host, None)
-                addresses = {str(address[0]) for *_, address in known}
+                addresses = {str(address[0]) for *_, address in await self._looked_up(host, None)}
         for address in addresses:
             if (reason := why_refused(address, self._connection.reachable)) is not None:
                 raise AddressRefused(reason)
@@ -98,7 +101,7 @@ class WebClient:
         parts = urlsplit(proxy_for(self._connection, url) or url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         loop = asyncio.get_running_loop()
-        for family, kind, protocol, _, address in await loop.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _, address in await self._looked_up(parts.hostname or "", port):
             if why_refused(str(address[0]), self._connection.reachable) is None:
                 with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as tried:
                     tried.setblocking(False)
@@ -106,9 +109,29 @@ class WebClient:
                     return True
         return False
 
+    async def _looked_up(self, host: str, port: int | None) -> Sequence[_AddressInfo]:
+        """The addresses of a name. Who asks while it is looked up gets that answer: while DNS is away, a look-up keeps
+        one of few threads for longer than anybody waits here, and a second would keep another. Raises OSError.
+        """
+        key = (host, port)
+        if (task := self._lookups.get(key)) is None:
+            task = self._lookups[key] = asyncio.create_task(_addresses(host, port), name=f"look up {host}")
+            task.add_done_callback(lambda task: self._has_looked_up(key, task))
+        return await asyncio.shield(task)
+
+    def _has_looked_up(self, key: tuple[str, int | None], task: asyncio.Task[Sequence[_AddressInfo]]) -> None:
+        del self._lookups[key]
+        if not task.cancelled():
+            task.exception()  # told to who waited, if anybody still does
+
     async def close(self) -> None:
         """Closes every connection."""
+        await cancel(*self._lookups.values())
         await self._session.close()
+
+
+async def _addresses(host: str, port: int | None) -> Sequence[_AddressInfo]:
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 @functools.lru_cache(64)

@@ -34,6 +34,7 @@ from gateway import __version__
 from gateway.core.errors import StripeApiError, StripeKeyRefused, StripeMissing, StripeRefused, StripeUnavailable
 from gateway.core.fetch_answer import cut_lists
 from gateway.core.model import Account
+from gateway.plugin.quoting import quoted
 from gateway.stripe.keys import is_live_key, is_organisation_key
 from gateway.stripe.pacing import Clock, Pace, PacedClient, Sleep, after_seconds
 
@@ -246,7 +247,7 @@ class StripeApi:
         except stripe.StripeError as error:
             raise self._explained(error, method, path) from None
         except ValueError:
-            raise StripeRefused(f"Stripe's API has no path {path[:200]!r}") from None
+            raise StripeRefused(f"Stripe's API has no path {quoted(path, 200)!r}") from None
         body: str | bytes = answer.body
         return body
 
@@ -371,4 +372,4 @@ def _said(error: stripe.StripeError) -> str:
     body = error.json_body
     details = body.get("error") if isinstance(body, Mapping) else None
     message = details.get("message") if isinstance(details, Mapping) else None
-    return _KEY.sub("[key]", " ".join(str(message or "").split()))[:500]
+    return quoted(_KEY.sub("[key]", str(message or "")), 500)

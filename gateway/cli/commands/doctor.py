@@ -46,7 +46,7 @@ def doctor(
             raise BadUsage(f"--only: there is no {name!r}" + (f"; {hint}" if hint else ""))
     wanted = [check for check in checks if not only or check.name in only]
     mask = config.masker.mask
-    with hiding(mask):
+    with hiding(mask, mask):
         lines = [masked(line, mask) for line in run(lambda: examine(wanted, seconds))]
     if as_json:
         print_json([_row(line) for line in lines])

@@ -15,6 +15,7 @@ from actions.db_execute import DbExecute
 from actions.db_upsert import DbUpsert
 from actions.email import Email
 from actions.http_forward import HttpForward
+from actions.http_request import shown_url, target
 from actions.publish import BrokerConnection, Publish
 from actions.slack import Slack
 from gateway.core.masking import Masker
@@ -30,6 +31,7 @@ from gateway.plugin import (
     SlackConnection,
     SmtpConnection,
 )
+from gateway.plugin.quoting import hiding
 from gateway.testing import make_event, run_action
 from tests.contract.actions.brokers import BrokerServer, nats_server
 from tests.contract.actions.servers import SECRET, Mailbox, Service
@@ -140,3 +142,19 @@ async def test_what_a_broker_was_given(nats_server: BrokerServer) -> None:
     kept = await noted(Publish, {"to": "orders.paid", "body": {"order": "A-17"}}, connection)
     assert (kept["sent"], kept["body"]) == ("JetStream: orders.paid", '{"order": "A-17"}')
     assert kept.get("answer") is None  # there is no stream that would take it
+
+
+@pytest.mark.parametrize(
+    ("secret", "shown"),
+    [
+        ("https://me:pw@shop.example/T0/B1?key=of-nobody", "https://shop.example/***/orders?key=***&a=1"),
+        ("https://shop.example/T0/B1", "https://shop.example/***/orders?a=1"),
+        ("T0/B1", "https://shop.example/***/orders?key=***&a=1"),
+        ("of-nobody", "https://shop.example/T0/B1/orders?key=***&a=1"),
+    ],
+)
+def test_a_url_that_a_variable_brought_shows_no_path(secret: str, shown: str) -> None:
+    base = secret if "://" in secret else "https://me:pw@shop.example/T0/B1?key=of-nobody"
+    with hiding(str, Masker([secret]).mask):
+        assert shown_url(base, target(base, "/orders?a=1")) == shown
+    assert "T0/B1/orders" in shown_url(base, target(base, "/orders?a=1"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +19,9 @@ from actions.email import Email
 from actions.http_forward import HttpForward
 from actions.publish import BrokerConnection, Publish
 from actions.slack import Slack
+from gateway.core.tasks import cancel
 from gateway.plugin import Action, DatabaseConnection, HttpConnection, Reject, Retry, SlackConnection, SmtpConnection
+from gateway.plugin.web_client import WebClient
 from gateway.testing import probe_action
 from tests.acceptance.harness import free_port
 from tests.contract.actions.brokers import BrokerServer, mosquitto, nats_server, rabbitmq, redis_server
@@ -168,3 +172,28 @@ async def test_an_http_service_is_there_once_somebody_listens_and_is_sent_nothin
         async with looking(action, given, tmp_path) as look:
             assert await look() is is_there, given
     assert service.requests == []
+
+
+async def test_while_dns_is_away_looks_wait_for_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = HttpConnection(type="http", url="http://shop.example", allow_private=True)
+    is_back, asked = asyncio.Event(), []
+
+    async def addresses(host: str, port: int | None) -> list[Any]:
+        asked.append((host, port))
+        await is_back.wait()
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr("gateway.plugin.web_client._addresses", addresses)
+    client = WebClient(connection, ".")
+    looks = [asyncio.create_task(client.is_listening(connection.url)) for _ in range(3)]
+    await until(lambda: asked)
+    await cancel(*looks)  # as at the end of their time
+    last = asyncio.create_task(client.is_listening(connection.url))
+    is_back.set()
+    with pytest.raises(OSError, match="no such name"):
+        await last
+    assert asked == [("shop.example", 80)]
+    with pytest.raises(OSError, match="no such name"):  # and then it is asked anew
+        await client.is_listening(connection.url)
+    assert len(asked) == 2
+    await client.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from gateway.delivery import recovery
 from gateway.delivery.connection_health import Connections
 from gateway.delivery.recovery import Recovery, doublings
 from gateway.delivery.resources import Resources
+from gateway.plugin import Reject, Retry
 from gateway.store.sqlite.store import SqliteStore
 from tests.waiting import until
 
@@ -149,6 +152,24 @@ async def test_a_store_that_is_away_meanwhile_is_asked_again(tmp_path: Path, mon
         lit.action.answers[:] = [True]
         await until(lambda: lit.connections.is_working("shop"))
         assert not refused
+
+
+async def test_looks_at_who_is_there_and_refuses_grow_rarer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really_sleep, waits = asyncio.sleep, []
+
+    async def sleep(seconds: float) -> None:
+        if seconds >= recovery.LOOK_SECONDS:
+            waits.append(seconds / recovery.LOOK_SECONDS)
+            seconds = 0.0
+        await really_sleep(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(recovery, "LOOK_SECONDS", 1000.0)
+    monkeypatch.setattr(random, "uniform", lambda _, most: most)
+    refused = Retry("the login is refused")
+    async with looked_at(tmp_path, AWAY, refused, Reject("no such user"), False, refused, refused, True) as lit:
+        await until(lambda: lit.connections.is_working("shop") and lit.action.looks == 6)
+    assert waits == [1, 2, 4, 1, 2, 4]  # not reached: it is looked at as often as before
 
 
 @pytest.mark.parametrize(
