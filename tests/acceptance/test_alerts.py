@@ -31,7 +31,7 @@ ROUTES = """\
         with: {connection: mail, to: ops@acme.example, subject: "{{ event.type }}", text: "{{ object.summary }}"}
   dead-letters:
     events: [gateway.delivery.dead]
-    digest: {every: 3s, wait: 3s}
+    digest: {every: 8s, wait: 8s}
     actions:
       tell:
         uses: email

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import HANG_SECONDS
+
 GOOD = """\
 version: 1
 accounts:
@@ -32,7 +34,7 @@ def check(folder: Path, text: str, *options: str) -> subprocess.CompletedProcess
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
 
 
@@ -98,7 +100,7 @@ def test_other_commands_show_the_same(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 1
     assert done.stderr.startswith("error[unknown-key]: unknown key nonsense\n  --> gateway.yaml:11:1 (nonsense)\n")

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from tests.acceptance.console import DESKTOP, SCREENSHOTS, chromium, complaints
 from tests.acceptance.harness import ROOT, free_port
-from tests.waiting import wait_until
+from tests.waiting import HANG_SECONDS, wait_until
 
 CONFIG = """\
 version: 1
@@ -74,13 +74,16 @@ def sign_in_url(tmp_path: Path, spy: socket.socket) -> Iterator[str]:
             lambda: re.search(r"http://127\.0\.0\.1:\d+/sign-in#\S+", log.read_text()), seen=log.read_text
         )
         sent = subprocess.run(
-            [*command, "--dev", "send", "checkout.session.completed"], env=environ, timeout=60, capture_output=True
+            [*command, "--dev", "send", "checkout.session.completed"],
+            env=environ,
+            timeout=HANG_SECONDS,
+            capture_output=True,
         )
         assert sent.returncode == 0, sent.stderr
         yield link[0]
     finally:
         process.terminate()
-        process.wait(40)
+        process.wait(HANG_SECONDS)
     assert '"level": "error"' not in log.read_text()
 
 

@@ -52,13 +52,14 @@ async def beside(
     *,
     uses: str = "http_forward",
     words: str = "",
-    timeout: str = "500ms",
+    timeout: str = "30s",
+    longest_pause: str = "400ms",
 ) -> AsyncIterator[GatewayProcess]:
     """A gateway under load whose events go to the ledger and to a connection `bad`; the ledger settles meanwhile."""
     port = free_port()
     text = ledger.config(
         port,
-        bad=f"{connection}, concurrency: 8, breaker: {{pause: 200ms, max: 400ms}}",
+        bad=f"{connection}, concurrency: 8, breaker: {{pause: 200ms, max: {longest_pause}}}",
         routes=ROUTES.format(uses=uses, words=words, timeout=timeout),
     )
     gateway = GatewayProcess(folder, text, port)
@@ -82,23 +83,23 @@ def bad(gateway: GatewayProcess) -> tuple[set[str], str]:
 
 @pytest.mark.timeout(600 * TORTURE)
 @pytest.mark.parametrize(
-    ("trouble", "error"),
+    ("trouble", "timeout", "error"),
     [
-        (troubled.never_answers, "no end after 0.5 s (its timeout); whether it took effect is not known"),
-        (troubled.drips, "no end after 0.5 s (its timeout); whether it took effect is not known"),
-        (troubled.resets, "the connection broke: "),
-        (troubled.breaks_off, "the connection broke: ClientPayloadError"),
-        (troubled.speaks_nonsense, "the connection broke: "),
-        (troubled.sends_10_gb_of_headers, "the connection broke: "),
+        (troubled.never_answers, "1s", "no end after 1 s (its timeout); whether it took effect is not known"),
+        (troubled.drips, "1s", "no end after 1 s (its timeout); whether it took effect is not known"),
+        (troubled.resets, "30s", "the connection broke: "),
+        (troubled.breaks_off, "30s", "the connection broke: ClientPayloadError"),
+        (troubled.speaks_nonsense, "30s", "the connection broke: "),
+        (troubled.sends_10_gb_of_headers, "30s", "the connection broke: "),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 async def test_an_http_service_in_trouble_gets_everything_once_it_is_well(
-    tmp_path: Path, ledger: Ledger, trouble: Trouble, error: str
+    tmp_path: Path, ledger: Ledger, trouble: Trouble, timeout: str, error: str
 ) -> None:
     async with Troubled(trouble, TIMES).open() as service:
         connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
-        async with beside(tmp_path, ledger, connection) as gateway:
+        async with beside(tmp_path, ledger, connection, timeout=timeout) as gateway:
             await gateway.until_finished(120 * TORTURE)
             states, errors = bad(gateway)
     assert states == {"succeeded"}
@@ -110,7 +111,7 @@ async def test_an_http_service_in_trouble_gets_everything_once_it_is_well(
 async def test_of_10_gb_that_a_service_answers_64_kib_are_read(tmp_path: Path, ledger: Ledger) -> None:
     async with Troubled(troubled.sends_10_gb, EVENTS).open() as service:
         connection = f'type: http, url: "http://127.0.0.1:{service.port}/", allow_private: true'
-        async with beside(tmp_path, ledger, connection, timeout="10s") as gateway:
+        async with beside(tmp_path, ledger, connection) as gateway:
             await gateway.until_finished(120 * TORTURE)
             states, errors = bad(gateway)
             memory = rss_bytes(gateway)
@@ -145,20 +146,20 @@ async def test_a_service_that_redirects_to_itself_is_asked_once(tmp_path: Path, 
 
 @pytest.mark.timeout(600 * TORTURE)
 @pytest.mark.parametrize(
-    ("trouble", "error"),
+    ("trouble", "timeout", "error"),
     [
-        ("hangs", "no end after 1 s (its timeout); whether it took effect is not known"),
-        ("drops", "the mail server broke off: "),
-        ("greylists", "451 4.7.1 greylisted, come again"),
+        ("hangs", "3s", "no end after 3 s (its timeout); whether it took effect is not known"),
+        ("drops", "30s", "the mail server broke off: "),
+        ("greylists", "30s", "451 4.7.1 greylisted, come again"),
     ],
 )
 async def test_a_mail_server_in_trouble_gets_everything_once_it_is_well(
-    tmp_path: Path, ledger: Ledger, trouble: str, error: str
+    tmp_path: Path, ledger: Ledger, trouble: str, timeout: str, error: str
 ) -> None:
     async with Mail(trouble, TIMES).open() as mail:
         connection = f"type: smtp, host: 127.0.0.1, port: {mail.port}, tls: none, from: shop@acme.example"
         words = ', to: "{{ object.id | lower }}@c.example", subject: S, text: T'
-        async with beside(tmp_path, ledger, connection, uses="email", words=words, timeout="1s") as gateway:
+        async with beside(tmp_path, ledger, connection, uses="email", words=words, timeout=timeout) as gateway:
             await gateway.until_finished(120 * TORTURE)
             states, errors = bad(gateway)
     assert states == {"succeeded"}
@@ -180,7 +181,7 @@ async def test_an_hour_without_slack_costs_no_message(tmp_path: Path, ledger: Le
 
     connection = f'type: slack, webhook_url: "{await serve(slack)}/hook"'
     words = ', text: "{{ event.id }}"'
-    async with beside(tmp_path, ledger, connection, uses="slack", words=words) as gateway:
+    async with beside(tmp_path, ledger, connection, uses="slack", words=words, longest_pause="2s") as gateway:
         states, errors = bad(gateway)
         assert states <= {"pending", "running"}  # nothing has died
         assert "503" in errors

@@ -18,7 +18,7 @@ import pytest
 from gateway.testing import make_event
 from tests.acceptance.harness import GatewayProcess, free_port, post
 from tests.acceptance.ledger import TORTURE, Ledger
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 pytestmark = pytest.mark.slow
 
@@ -206,7 +206,7 @@ async def test_a_file_that_is_spoiled_while_it_works_is_answered_503(gateway: Ga
     for file in (data / "gateway.db", data / "gateway.db-wal"):
         spoil(file, 0, file.stat().st_size)
     async with aiohttp.ClientSession() as session:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(HANG_SECONDS):
             while True:  # the writer works from its memory until somebody reads what is spoiled
                 event = make_event("checkout.session.completed")
                 status, _ = await post(session, f"{gateway.url}/webhooks/acme", event)

@@ -26,6 +26,7 @@ from tests.acceptance.harness import (
     post,
 )
 from tests.configs import SHIP, gateway_yaml, http
+from tests.waiting import HANG_SECONDS
 
 USER = 10001
 CONTAIN = f"""\
@@ -58,7 +59,7 @@ def health_check(port: int) -> int:
     (check,) = [one["value"] for one in parser.structure if one["instruction"] == "HEALTHCHECK"]
     _, *words = json.loads(check.partition(" CMD ")[2])
     words[-1] = words[-1].replace("8080", str(port))
-    return subprocess.run([sys.executable, *words], timeout=20, stderr=subprocess.DEVNULL).returncode
+    return subprocess.run([sys.executable, *words], timeout=HANG_SECONDS, stderr=subprocess.DEVNULL).returncode
 
 
 @pytest.mark.skipif(os.getuid() != 0 and not os.environ.get("CI"), reason="a mount namespace needs root")

@@ -33,8 +33,9 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 EVENTS = int(os.environ.get("TORTURE_EVENTS", "1000"))
-LEASE_SECONDS = 4.0
-FROZEN_SECONDS = 6.0
+LEASE_SECONDS = 6.0
+FROZEN_SECONDS = 8.0
+MOST_UNRECORDED = 32  # forwards of one gateway that are under way, or done and not recorded, when something befalls it
 
 ROUTES = """\
   fulfil:
@@ -293,4 +294,6 @@ async def test_four_gateways_killed_frozen_and_cut_off_deliver_everything_once_a
     print(f"\n{EVENTS} events, {len(receiver.first)} forwards, faults: {dict(faults)}")
     print(f"repeated forwards: {repeated} ({repeated / EVENTS:.2%} of events), by cause: {dict(causes)}")
     print(f"retries that the receiver asked for by 503: {receiver.retried}")
-    assert repeated < EVENTS / 100
+    befallen = sum(1 if whom else len(gateways) for _, whom, *_ in fleet.faults)
+    assert repeated <= MOST_UNRECORDED * befallen
+    assert causes["unknown"] < EVENTS / 100

@@ -20,6 +20,7 @@ from gateway.testing import make_event
 from tests.http_service import Serve
 from tests.in_process import SQLITE, InProcess, config, gateway
 from tests.stripe_standin import StripeStandin
+from tests.waiting import HANG_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -212,7 +213,7 @@ async def test_what_was_fetched_before_a_failure_overtakes_nothing_with_order_by
             now = subscription("sub_1", {"status": "active", "quantity": quantity})
             standin.put(now)
             await running.post(make_event("customer.subscription.updated", id=f"evt_{quantity}", object=now))
-            await asyncio.wait_for(refused.wait(), 60)
+            await asyncio.wait_for(refused.wait(), HANG_SECONDS)
         second_stored.set()
         await running.until_finished()
     assert taken == expected

@@ -22,7 +22,7 @@ import pytest
 
 from tests.acceptance.harness import ROOT, answers, free_port, post
 from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 pytestmark = [pytest.mark.xdist_group("package"), pytest.mark.slow]  # one worker, so built and installed once
 
@@ -136,7 +136,7 @@ async def test_the_installed_wheel_starts_takes_an_event_and_shows_it(program: P
             assert (await post(session, f"http://127.0.0.1:{port}/webhooks/acme", b"{}", "whsec_wrong"))[0] == 401
     finally:
         gateway.send_signal(signal.SIGTERM)
-        code = gateway.wait(60)
+        code = gateway.wait(HANG_SECONDS)
     assert code == 0
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
 

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ class Served:
         lines = (json.loads(line) for line in self.gateway.log.read_text().splitlines() if line.startswith("{"))
         return [line for line in lines if line["event"] == event]
 
-    async def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    async def until(self, condition: Callable[[], object]) -> None:
         """Until something is so."""
-        await until(condition, seconds, seen=lambda: self.gateway.log.read_text()[-4000:])
+        await until(condition, seen=lambda: self.gateway.log.read_text()[-4000:])
 
 
 @pytest.fixture
@@ -106,11 +107,16 @@ async def test_under_load_a_reload_each_second_half_of_them_broken_loses_and_dou
 
         sending = asyncio.create_task(steadily(SECONDS, send))
         rounds = 0
+
+        def were_taken(rounds: int) -> bool:
+            log = served.gateway.log.read_text()
+            return log.count('"config.loaded"') + log.count('"config.refused"') >= rounds
+
         while not sending.done():
             rounds += 1
             broken = rounds % 2 == 0
             served.write("routes: [broken" if broken else served.text(note=f"round {rounds}"))
-            await asyncio.wait((sending,), timeout=1.0)
+            await asyncio.gather(asyncio.wait((sending,), timeout=1.0), until(partial(were_taken, rounds), every=0.1))
         took = sending.result()
     await served.gateway.until_finished()
     slowest = sorted(seconds for _, seconds in answers.values())
@@ -123,8 +129,8 @@ async def test_under_load_a_reload_each_second_half_of_them_broken_loses_and_dou
     assert len(answers) == int(SECONDS * EVENTS_A_SECOND)
     assert set(sink.events.values()) == set(answers)
     assert set(sink.ids.values()) == {1}
-    assert loaded >= rounds // 4  # on a slow machine several changes may be one reload
-    assert refused >= rounds // 4
+    assert loaded >= (rounds + 1) // 2
+    assert refused >= rounds // 2
     assert "Traceback" not in served.gateway.log.read_text()
 
 

@@ -31,7 +31,7 @@ from gateway.testing import make_event, signed_request
 from tests.acceptance.harness import ROOT, GatewayProcess, free_port
 from tests.acceptance.planted_connections import Planting, certificate
 from tests.cli import CommandLine
-from tests.waiting import wait_until
+from tests.waiting import HANG_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -460,6 +460,6 @@ def test_dev_shows_no_secret(planted: Planted) -> None:
                 planted.drive("send", ["checkout.session.completed"])
         finally:
             running.send_signal(signal.SIGTERM)
-            running.wait(40)
+            running.wait(HANG_SECONDS)
     planted.look("gateway dev", (planted.folder / "dev.txt").read_bytes())
     assert not planted.found, "\n".join(planted.found)

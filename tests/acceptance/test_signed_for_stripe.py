@@ -17,6 +17,7 @@ from aiohttp import web
 from gateway.testing import make_event
 from tests.http_service import Serve
 from tests.in_process import config, gateway
+from tests.waiting import HANG_SECONDS
 
 NODE = Path(__file__).parent / "node"
 SECRET = "whsec_of_the_service_behind"
@@ -85,7 +86,7 @@ async def test_node_s_construct_event_takes_it(tmp_path: Path, forwarded: tuple[
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
     *taken, altered = done.stdout.splitlines()
     assert sorted(taken) == sorted(event["id"] for event in events)

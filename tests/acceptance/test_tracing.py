@@ -13,7 +13,7 @@ from gateway.testing import make_event
 from tests.acceptance.harness import ROOT, GatewayProcess, Sink, free_port, post
 from tests.collector import Collector
 from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 
 def config(port: int, warehouse: str, collector: str, first: str = "50ms") -> str:
@@ -95,7 +95,7 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
 
 

@@ -68,13 +68,13 @@ def test_a_signature_wrong_at_its_end_takes_no_longer_than_one_wrong_at_its_star
     took: dict[str, list[float]] = {early: [], late: []}
     for _ in range(300):
         for header in (early, late):
-            began = time.perf_counter()
+            began = time.thread_time()
             for _ in range(5):
                 try:
                     signature.verify(BODY, header, ACCOUNT, time.time())
                 except SignatureError:
                     continue
                 raise AssertionError("a wrong signature was taken")
-            took[header].append(time.perf_counter() - began)
+            took[header].append(time.thread_time() - began)
     slow, fast = sorted((statistics.median(times) for times in took.values()), reverse=True)
     assert slow < fast * 1.5

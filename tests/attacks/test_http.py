@@ -15,6 +15,7 @@ import pytest
 
 from gateway.testing import make_event
 from tests.attacks.conftest import Target, request, statuses
+from tests.waiting import HANG_SECONDS
 
 pytestmark = pytest.mark.xdist_group("attacks-http")  # one worker, so one gateway
 
@@ -156,7 +157,7 @@ def test_a_trailer_without_end_is_refused_after_little_more_of_it(target: Target
     gateway = psutil.Process(target.process.pid)
     for endless in (b"0\r\nX: ", b"0\r\nX: a\r\nY: ", b"1;"):
         before = sum(gateway.cpu_times()[:2])
-        with socket.create_connection(("127.0.0.1", target.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", target.port), timeout=HANG_SECONDS) as connection:
             connection.sendall(b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"\r\n1\r\n{\r\n" + endless)
             sent, readable = 0, False
             while not readable and sent < 64 * 1024 * 1024:

@@ -35,6 +35,7 @@ from gateway.store.migrations.runner import BASE, HEAD
 from gateway.store.protocol import Store
 from gateway.store.sqlite.store import SqliteStore
 from tests.conftest import Clock
+from tests.waiting import HANG_SECONDS
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -458,23 +459,27 @@ async def test_events_are_found_by_every_filter(store: Store) -> None:
     assert await ids(until=datetime(2020, 1, 1, tzinfo=UTC)) == []
 
 
-async def test_work_is_announced_to_a_waiting_gateway(store: Store) -> None:
+async def test_work_is_announced_to_a_waiting_gateway(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.postgres.queue.POLL_SECONDS", 3600.0)
     await store.wait_for_work(0.01)
-    waiting = asyncio.create_task(store.wait_for_work(30))
+    waiting = asyncio.create_task(store.wait_for_work(3600))
     await store.add(an_event(), [owed()])
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, HANG_SECONDS)
 
 
-async def test_a_commands_change_is_announced_to_a_running_gateway(store: Store, place: Callable[[], Store]) -> None:
+async def test_a_commands_change_is_announced_to_a_running_gateway(
+    store: Store, place: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.postgres.queue.POLL_SECONDS", 3600.0)
     await store.add(an_event(), [owed()])
     (claim,) = await claim_all(store)
     await store.finish(claim.delivery.id, claim.token, DEAD)
     beside = place()
     await beside.attach()
     await store.wait_for_work(0.01)
-    waiting = asyncio.create_task(store.wait_for_work(30))
+    waiting = asyncio.create_task(store.wait_for_work(3600))
     await beside.retry([claim.delivery.id])
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, HANG_SECONDS)
     await beside.close()
 
 

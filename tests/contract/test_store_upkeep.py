@@ -25,6 +25,7 @@ from gateway.store.answers import Purged
 from gateway.store.protocol import Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SKIPPED, SUCCEEDED, an_event, claim_all, later, owed
+from tests.waiting import HANG_SECONDS
 
 PLACES = ("sqlite", "postgresql")  # encrypted bodies are not searched: tests/integration/test_encrypted_store.py
 
@@ -161,11 +162,12 @@ async def test_since_moves_with_the_state_and_not_with_a_count(store: Store, clo
     assert two.since == three.since - timedelta(seconds=20)
 
 
-async def test_a_changed_connection_is_announced_like_new_work(store: Store) -> None:
+async def test_a_changed_connection_is_announced_like_new_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.store.postgres.queue.POLL_SECONDS", 3600.0)
     await store.wait_for_work(0.01)
-    waiting = asyncio.create_task(store.wait_for_work(30))
+    waiting = asyncio.create_task(store.wait_for_work(3600))
     await store.change_connection("shop", 0, WORKING)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, HANG_SECONDS)
 
 
 # -- rates ----------------------------------------------------------------------------------------------------

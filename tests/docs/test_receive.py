@@ -19,6 +19,7 @@ from standardwebhooks.webhooks import Webhook
 
 from tests.acceptance.harness import ROOT
 from tests.docs import vectors
+from tests.waiting import HANG_SECONDS
 
 PAGE = (ROOT / "docs" / "receive.md").read_text()
 NODE = ROOT / "tests" / "acceptance" / "node"
@@ -89,7 +90,9 @@ def by_node(cases: list[Case], monkeypatch: pytest.MonkeyPatch) -> list[int]:
         f"const [headers, body] = {json.dumps([headers, body])}; {each} }}\n"
         for secret, headers, body in cases
     )
-    done = subprocess.run([node, "-e", code], cwd=NODE, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [node, "-e", code], cwd=NODE, capture_output=True, text=True, check=True, timeout=HANG_SECONDS
+    )
     return list(map(int, done.stdout.split()))
 
 

@@ -18,6 +18,7 @@ from gateway.intake import server as module
 from gateway.intake.server import PublicServer
 from tests.certificates import self_signed
 from tests.integration.test_listener import Echo
+from tests.waiting import HANG_SECONDS
 
 
 class Counted(asyncio.Protocol):
@@ -104,7 +105,7 @@ async def test_without_file_descriptors_it_says_so_once_and_takes_connections_la
     monkeypatch.setattr(socket.socket, "accept", refuse_once)
     with capture_logs() as logs:
         _, writer = await asyncio.open_connection(*server.address)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while not Counted.made:
                 await asyncio.sleep(0)
     writer.close()
@@ -150,7 +151,7 @@ async def silent_handshakes(tmp_path: Path) -> None:
         silent.append(await asyncio.open_connection(*server.address))
         await asyncio.sleep(0.01)
     for reader, _ in silent[:7]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             assert await reader.read() == b""
     _, writer = await asyncio.open_connection(*server.address, ssl=trusted, server_hostname="localhost")
     while not Counted.made:

@@ -73,7 +73,7 @@ class Bench:
         return told
 
     def change(self, *statements: str) -> None:
-        with contextlib.closing(sqlite3.connect(self.running.folder / "shop.db", timeout=10)) as shop:
+        with contextlib.closing(sqlite3.connect(self.running.folder / "shop.db", timeout=60)) as shop:
             for statement in statements:
                 shop.execute(statement)
             shop.commit()

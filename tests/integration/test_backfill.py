@@ -72,7 +72,7 @@ class Bench:
         self.routes: tuple[Route, ...] = loaded.routes
         self.sleeper = Sleeper()
         self.store = store
-        self.api = StripeApi(self.account, api_base=standin.url, timeout_seconds=0.5, sleep=self.sleeper)
+        self.api = StripeApi(self.account, api_base=standin.url, timeout_seconds=2.0, sleep=self.sleeper)
 
     def wanted(self, *types: str) -> WantedEvents:
         return WantedEvents(self.intake.table, "acme", types)

@@ -38,6 +38,7 @@ from tests.cli import StoreCommands
 from tests.contract.test_rejected import BOUNDS, a_rejected
 from tests.contract.test_store import SUCCEEDED, an_event, claim_all, owed, states
 from tests.integration.test_encrypted_store import KEY
+from tests.waiting import HANG_SECONDS
 
 OLDER_KEY = base64.b64encode(b"o" * 32).decode()
 Sweep = Callable[[Store, Keyring, RecodeProgress], Awaitable[Recoded]]
@@ -243,7 +244,7 @@ async def test_intake_asks_whether_to_compress_behind_no_listing(
     await opened.start()
     store = await with_codec(opened, Keyring(()), compresses=True, strict=True)
     async with opened._people._lock:  # as while it waits for a listing
-        await asyncio.wait_for(store.add(an_event(), []), 10)
+        await asyncio.wait_for(store.add(an_event(), []), HANG_SECONDS)
     await opened.close()
 
 

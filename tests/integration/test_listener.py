@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from gateway.intake import server as module
 from gateway.intake.answers import TOO_LARGE, answer, error
 from gateway.intake.server import PublicConnection, PublicServer
+from tests.waiting import HANG_SECONDS, until
 
 Talk = Callable[[bytes], asyncio.Future[bytes]]
 POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
@@ -65,7 +66,7 @@ async def talk(listener: PublicServer) -> Talk:
     async def exchange(sent: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(*listener.address)
         writer.write(sent)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             received = await reader.read()
         writer.close()
         return received
@@ -104,9 +105,8 @@ async def test_a_connection_that_has_ended_is_gone_without_the_garbage_collector
                     await asyncio.sleep(0.01)
             while listener.open:
                 await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
         echo.seen.clear()
-        assert not [alive for alive in gc.get_objects() if isinstance(alive, PublicConnection)]
+        await until(lambda: not [alive for alive in gc.get_objects() if isinstance(alive, PublicConnection)])
     finally:
         gc.enable()
 
@@ -270,12 +270,12 @@ async def test_many_pipelined_requests_in_one_read_are_no_head_without_end(talk:
 async def test_a_slow_request_is_given_up_and_an_idle_connection_closed(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(module, "BODY_SECONDS", 0.1)
-    monkeypatch.setattr(module, "IDLE_SECONDS", 0.1)
-    slow_head, slow_body, idle, silent = await asyncio.gather(
-        talk(POST), talk(POST + b"Content-Length: 5\r\n\r\nab"), talk(POST + b"Content-Length: 2\r\n\r\nab"), talk(b"")
-    )
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "HEAD_SECONDS", 0.2)
+        patched.setattr(module, "BODY_SECONDS", 0.2)
+        slow_head, slow_body = await asyncio.gather(talk(POST), talk(POST + b"Content-Length: 5\r\n\r\nab"))
+    monkeypatch.setattr(module, "IDLE_SECONDS", 1.0)
+    idle, silent = await asyncio.gather(talk(POST + b"Content-Length: 2\r\n\r\nab"), talk(b""))
     assert statuses(slow_head) == [408]
     assert statuses(slow_body) == [408]
     assert statuses(idle) == [200]
@@ -350,10 +350,10 @@ async def test_a_peer_that_never_reads_fills_no_memory(listener: PublicServer) -
     request = POST + b"Content-Length: 900\r\n\r\n" + b"x" * 900
     sent = 0
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while True:
                 writer.write(request * 100)
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(3):
                     await writer.drain()
                 sent += 100
     (connection,) = listener.open

@@ -78,7 +78,7 @@ async def work(store: PostgresStore, watch: Watch, rng: Random, done: asyncio.Ev
 
     async def oversleep(claim: Claim) -> None:
         watch.end(claim)  # what it does after its lease is nobody's business
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1)
         overslept.append(await store.finish(claim.delivery.id, claim.token, SUCCEEDED))
 
     async with asyncio.TaskGroup() as tasks:
@@ -86,7 +86,7 @@ async def work(store: PostgresStore, watch: Watch, rng: Random, done: asyncio.Ev
             due = await store.due()
             sleepy = rng.random() < 0.02
             limit = 1 if sleepy else rng.choice([1, 3, 20])
-            claims = await store.claim(dict.fromkeys(due.lanes, limit), lease_seconds=0.1 if sleepy else 60)
+            claims = await store.claim(dict.fromkeys(due.lanes, limit), lease_seconds=0.3 if sleepy else 60)
             for claim in claims:
                 watch.begin(claim)
                 tasks.create_task(oversleep(claim) if sleepy else run(claim))

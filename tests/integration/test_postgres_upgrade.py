@@ -19,7 +19,7 @@ from tests.conftest import database_url
 from tests.contract.test_store import an_event, owed
 from tests.integration.test_postgres_turns import stores
 from tests.integration.test_upgrade import VERSION_0_1
-from tests.waiting import until
+from tests.waiting import HANG_SECONDS, until
 
 ADD_0009 = call(
     "add_events",
@@ -99,7 +99,7 @@ async def test_a_step_that_finds_a_table_busy_lets_gateways_go_first_and_tries_a
     upgrading = asyncio.create_task(PostgresStore(url).migrate())
     waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'ADD COLUMN|DROP INDEX'"
     await until(lambda: old.fetchval(waits))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await add_as_0009(old, "evt_meanwhile") == [True]  # behind the step, which gives way
     assert not upgrading.done()
     await listing.rollback()

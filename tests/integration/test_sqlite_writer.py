@@ -14,6 +14,7 @@ import pytest
 from gateway.core.errors import StoreError, StoreUnavailable
 from gateway.store.sqlite import writer as sqlite_writer
 from gateway.store.sqlite.writer import Writer, connect
+from tests.waiting import HANG_SECONDS
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +48,7 @@ async def test_while_another_process_writes_the_loop_goes_on_and_the_commit_foll
         other.execute("BEGIN IMMEDIATE")
         asked = writer.do(insert(1))
         turns = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while turns < 50:  # the loop turns, though nothing can be written
                 await asyncio.sleep(0.001)
                 turns += 1
@@ -166,6 +167,6 @@ async def test_another_process_s_commit_is_noticed(tmp_path: Path, monkeypatch: 
     writer = Writer(path, lambda connection, arrivals: [], noticed.set)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("INSERT INTO t VALUES (1)")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await noticed.wait()
     await writer.stop()

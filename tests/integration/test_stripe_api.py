@@ -318,7 +318,7 @@ async def test_a_rolled_key_s_connections_are_closed_once_nobody_asks_with_it(st
         assert found is first  # in force: it stays open
         apis.take([new], standin.url, 5.0)
         assert not first.is_closed  # in use
-    async with apis.of(new) as second, asyncio.timeout(30):
+    async with apis.of(new) as second:
         await until(lambda: first.is_closed)
         assert not second.is_closed
     apis.take([new], standin.url, 1.0)  # another timeout is another one too

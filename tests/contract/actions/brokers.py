@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import free_port
-from tests.waiting import wait_until
+from tests.waiting import HANG_SECONDS, wait_until
 
 PASSWORD = "topsecret"
 _NATS_CONFIG = """
@@ -65,7 +65,7 @@ class BrokerServer:
         """Ends it."""
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(HANG_SECONDS)
 
 
 def _program(name: str, folder: str = "/usr/sbin") -> str:

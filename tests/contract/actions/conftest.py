@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from tests.contract.actions.servers import mail, service
-from tests.waiting import wait_until
+from tests.waiting import HANG_SECONDS, wait_until
 
 __all__ = ["mail", "service"]  # fixtures
 
@@ -50,7 +50,7 @@ def mariadb_socket() -> Iterator[Path]:
         yield path
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(HANG_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.harness import free_port
-from tests.waiting import wait_until
+from tests.waiting import HANG_SECONDS, wait_until
 
 CONFIG = """\
 Port {port}
@@ -61,7 +61,7 @@ def proxy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int
         yield port, log
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(HANG_SECONDS)
 
 
 def _listens(port: int) -> bool:

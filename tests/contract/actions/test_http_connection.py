@@ -23,6 +23,7 @@ from tests.certificates import self_signed
 from tests.contract.actions.proxies import ForwardProxy, proxy, proxy_server
 from tests.contract.actions.servers import Service
 from tests.http_service import Serve
+from tests.waiting import until
 
 __all__ = ["proxy", "proxy_server"]  # fixtures
 SECRET = "client secret +1"
@@ -239,9 +240,7 @@ async def test_many_who_wait_share_one_fetch(tokens: Tokens) -> None:
     tokens.gate = asyncio.Event()
     async with Trial(HttpForward(), {}, connection=tokens.connection()) as trial:
         running = [asyncio.create_task(trial.attempt()) for _ in range(8)]
-        async with asyncio.timeout(20):
-            while not tokens.asked:
-                await asyncio.sleep(0)
+        await until(lambda: tokens.asked)
         running[0].cancel()  # who asked first does not take the others with it
         tokens.gate.set()
         ended = await asyncio.gather(*running[1:])

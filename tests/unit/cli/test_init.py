@@ -17,6 +17,7 @@ import pytest
 from gateway.cli.init_files import Choices, Secrets, starter
 from gateway.config.load import load
 from tests.cli import CommandLine
+from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[3]
 SECRETS = Secrets("whsec_c2lnbmluZw==", "whsec_Zm9yd2FyZA==", "https://hooks.slack.com/services/A/B/C")
@@ -152,7 +153,7 @@ def test_at_a_terminal_the_questions_are_asked_and_a_wrong_answer_is_asked_again
             shown += question
             os.write(master, f"{answer}\n".encode())
         shown += _read_until(master, b"gateway serve")
-        assert run.wait(60) == 0, shown.decode()
+        assert run.wait(HANG_SECONDS) == 0, shown.decode()
     os.close(master)
     assert b"expected orders, subscriptions or both" in shown
     assert env_of((tmp_path / "gateway.env").read_text())["SHOP_SIGNING_SECRET"] == "whsec_typed"

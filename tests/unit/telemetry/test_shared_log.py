@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.acceptance.harness import ROOT
+from tests.waiting import HANG_SECONDS
 
 LINES, LENGTH = 500, 5000  # characters: more than are written at once
 WRITER = f"""\
@@ -43,6 +44,6 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
         for writer in writers:
             assert writer.stdin is not None
             writer.stdin.close()
-        assert [writer.wait(60) for writer in writers] == [0, 0]
+        assert [writer.wait(HANG_SECONDS) for writer in writers] == [0, 0]
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert sorted(lines) == ["a" * LENGTH] * LINES + ["b" * LENGTH] * LINES

@@ -347,9 +347,9 @@ def test_the_sandbox_has_no_way_out(source: str) -> None:
     ],
 )
 def test_a_bomb_is_refused_soon(source: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     fault(source)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 class TestFiles:
@@ -459,7 +459,7 @@ def test_rendering_is_cheap() -> None:
 
 
 def _seconds_of_a_hundred(function: Any) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(100):
         function(SCOPE)
-    return time.perf_counter() - began
+    return time.process_time() - began
