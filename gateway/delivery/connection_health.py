@@ -153,9 +153,10 @@ class Connections:
         asked_at = time.monotonic()
         self._is_announced = False
         statuses = await self._store.connections()
+        read_at = time.monotonic()  # not before: no pause ends early by the time that the store took to answer
         before, is_first = self._seen or {}, self._seen is None
         self._read_at = asked_at
-        self._seen = {name: _Seen(status, asked_at) for name, status in statuses.items()}
+        self._seen = {name: _Seen(status, read_at) for name, status in statuses.items()}
         for name, after in statuses.items():
             if not is_first:
                 self._tell(before[name].status if name in before else ConnectionStatus(name), after, is_own=False)

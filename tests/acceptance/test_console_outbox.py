@@ -92,10 +92,7 @@ def test_what_was_caught_is_shown_and_stays_in_its_frame(sign_in_url: str, spy: 
         page = browser.new_context(viewport=DESKTOP).new_page()
         page.goto(sign_in_url)
         page.get_by_role("link", name="Outbox").click()
-        for _ in range(100):
-            if page.locator("tbody tr").count() == 3:
-                break
-            page.reload()
+        wait_until(lambda: page.reload() is not None and page.locator("tbody tr").count() == 3)
         SCREENSHOTS.mkdir(exist_ok=True)
         page.screenshot(path=SCREENSHOTS / "outbox-desktop.png", full_page=True)
         assert complaints(page) == []

@@ -31,7 +31,7 @@ SECRETS = [value for name, value in ENVIRON.items() if re.search("SECRET|TOKEN|P
 SIGNS = st.sampled_from(
     [*"{}[]:,-#&*!|>'\"%@`?~ \t\n\r\0\x07\x85\u2028\ufeff0aä日🎉$", "{{", "}}", "{%", "${", "<<: ", "- "]
 )
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")
