@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,9 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -24,14 +27,29 @@ from tests.waiting import HANG_SECONDS, until
 SECRET = "whsec_dGVzdCBzZWNyZXQgb2YgYWNtZQ=="
 FORWARD_SECRET = "whsec_Zm9yd2FyZCBzZWNyZXQ="
 ROOT = Path(__file__).parents[2]
+PROCESSES = 16  # of pytest at most, that share the ports
+
+
+def _ports() -> Iterator[int]:
+    """Round and round, from anywhere: ports that Linux gives nobody by itself, of which each of pytest's processes has
+    its own share. One that it gives could be somebody else's before a gateway listens on it.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = range(11_000, 32_000)[worker % PROCESSES :: PROCESSES]
+    start = Random().randrange(len(own))
+    return itertools.cycle([*own[start:], *own[:start]])
+
+
+_untried = _ports()
 
 
 def free_port() -> int:
     """A port that nobody listens on just now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    for port in _untried:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always another")
 
 
 class Sink:
