@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -83,6 +83,11 @@ class LaneState:
     lane: Lane
     counts: Mapping[str, int]  # pending, running, blocked, dead
     oldest_at: datetime | None  # since when one is pending: it was made, or the time until which it waited came
+
+
+def oldest_pending(lanes: Iterable[LaneState]) -> datetime | None:
+    """Since when the oldest of all lanes is pending; None where nothing is, or all of it waits until a time."""
+    return min((lane.oldest_at for lane in lanes if lane.oldest_at is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,24 @@ async def test_it_is_no_backlog_before_its_time_has_come(store: Store, clock: Cl
     assert (dict(lane.counts), lane.oldest_at) == ({"pending": 1}, at(clock, -60))
 
 
+async def test_the_oldest_is_told_behind_hundreds_that_wait(store: Store, clock: Clock) -> None:
+    await asyncio.gather(*(store.add(an_event(f"evt_{n}"), [waiting(clock)]) for n in range(250)))
+    assert (await store.status()).oldest_pending_at is None
+    clock.forward(60)
+    made_at = datetime.fromtimestamp(clock.now / 1000, UTC)
+    await store.add(an_event("evt_now"), [owed("remind")])
+
+    async def oldest() -> tuple[datetime | None, datetime | None]:
+        (lane,) = await store.lane_states()
+        return lane.oldest_at, (await store.status()).oldest_pending_at
+
+    assert await oldest() == (made_at, made_at)
+    (claim,) = await claim_all(store)
+    await store.finish(claim.delivery.id, claim.token, later(3600))
+    clock.forward(60)
+    assert await oldest() == (made_at, made_at)  # also while it waits for a retry
+
+
 # -- until ----------------------------------------------------------------------------------------------------
 
 

@@ -101,7 +101,7 @@ async def bench(
         bench = Bench(running, standin, gateway_cli)
         bench.customers = [bench.put(i) for i in range(COUNT)]
         await bench.run("seed", "customers", "--since", "1d", "--rate", "1000/s", "--only", "save")
-        await running.until_finished()
+        await running.until_finished(240 + COUNT / 5)
         yield bench
 
 

@@ -18,7 +18,6 @@ from gateway.core.model import (
     RejectedFilter,
     RejectedRequest,
 )
-from gateway.store.answers import Status
 from gateway.store.keeping import kept_text
 from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.filters import EVENT_SEARCHED, delivery_terms, event_terms, events_holding, rejected_terms
@@ -35,7 +34,6 @@ from gateway.store.records import (
     delivery_of,
     event_of,
     milliseconds,
-    moment,
     rejected_of,
 )
 
@@ -63,11 +61,6 @@ UNION ALL SELECT 'events', count(*) FROM events WHERE seq > 0
 SIZE = """
 SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
 WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'S')
-"""
-STATUS = f"""
-SELECT (SELECT version_num FROM alembic_version) AS schema,
-  (SELECT min(created_at) FROM deliveries WHERE state = 'pending' AND waits_until IS NULL) AS oldest_pending_at,
-  ({SIZE}) AS size
 """
 
 
@@ -139,11 +132,6 @@ class PostgresPeople(PostgresDatabase):
 
     async def counts(self) -> Mapping[str, int]:
         return {row["state"]: row["count"] for row in await self._people.fetch(COUNTS)}
-
-    async def status(self) -> Status:
-        (row,) = await self._people.fetch(STATUS, self.address.schema)
-        oldest = None if row["oldest_pending_at"] is None else moment(row["oldest_pending_at"])
-        return Status(self.address.shown, row["schema"], oldest, row["size"])
 
     # -- rejected requests ------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.core.internal_events import PREFIX
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
-from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
+from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page, Status, oldest_pending
 from gateway.store.keeping import kept_key, kept_text
 from gateway.store.paging import (
     SEARCH_ROWS,
@@ -73,13 +73,30 @@ LATENCIES = """
 SELECT finished_at - created_at FROM deliveries_finished
 WHERE finished_at >= $1 AND state = 'succeeded' ORDER BY finished_at DESC LIMIT $2
 """
+LOOKED_AT = 200  # of each order, for one of a lane that does not wait until a time
+
+
+def _next(side: str) -> str:
+    """When the oldest was made of those on a side of now, by when they are due, that do not wait until a time."""
+    return f"""(SELECT min(n.created_at) FROM (
+      SELECT o.created_at, o.waits_until FROM deliveries_open o WHERE o.account = kind.account AND o.route = kind.route
+      AND o.action = kind.action AND o.state = 'pending' AND NOT o.held AND o.due_at {side.format(NOW=NOW)}
+      ORDER BY o.due_at LIMIT {LOOKED_AT}
+    ) n WHERE n.waits_until IS NULL)"""
+
+
 LANES = f"""
 WITH RECURSIVE {DELIVERIES.kinds()}
 SELECT kind.account, kind.route, kind.action, kind.state,
   (SELECT count(*) FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")}),
-  CASE WHEN kind.state = 'pending' THEN (
-    SELECT t.created_at FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")} AND t.waits_until IS NULL
-    ORDER BY t.seq LIMIT 1
+  CASE WHEN kind.state = 'pending' THEN coalesce(
+    (SELECT f.created_at FROM (
+      SELECT t.seq, t.created_at, t.waits_until FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")}
+      ORDER BY t.seq LIMIT {LOOKED_AT}
+    ) f WHERE f.waits_until IS NULL ORDER BY f.seq LIMIT 1),
+    CASE WHEN (SELECT count(*) FROM (
+      SELECT FROM deliveries t WHERE {DELIVERIES.of_kind("kind.{}")} LIMIT {LOOKED_AT}
+    ) f) = {LOOKED_AT} THEN least({_next("<= {NOW}")}, {_next("> {NOW}")}) END
   ) END
 FROM kind WHERE kind.state IN ('pending', 'blocked', 'dead')
 UNION ALL
@@ -325,6 +342,11 @@ class PostgresReports(PostgresDatabase):
     async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
         rows = await self._console.fetch(LATENCIES, milliseconds(since), limit)
         return sorted(max(0, duration) / 1000 for (duration,) in rows)
+
+    async def status(self) -> Status:
+        schema = str(await self._console.value("SELECT version_num FROM alembic_version"))
+        oldest = oldest_pending(await self.lane_states())
+        return Status(self.address.shown, schema, oldest, await self.size_bytes())
 
     async def lane_states(self) -> Sequence[LaneState]:
         counts: dict[Lane, dict[str, int]] = {}

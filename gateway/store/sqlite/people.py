@@ -25,9 +25,7 @@ from gateway.core.model import (
     sources_of,
 )
 from gateway.core.model.word import now_word, word_after_retry
-from gateway.store.answers import Status
 from gateway.store.keeping import kept_text
-from gateway.store.migrations.runner import HEAD
 from gateway.store.records import (
     ATTEMPT,
     DELIVERY,
@@ -40,7 +38,6 @@ from gateway.store.records import (
     delivery_of,
     event_of,
     milliseconds,
-    moment,
     rejected_of,
 )
 from gateway.store.sqlite.approvals import answer
@@ -225,15 +222,6 @@ class SqlitePeople(SqliteFile):
             return counts
 
         return await self._read(count)
-
-    async def status(self) -> Status:
-        sql = (
-            "SELECT (SELECT min(created_at) FROM deliveries WHERE state = 'pending' AND waits_until IS NULL),"
-            " page_count * page_size"
-            " FROM pragma_page_count(), pragma_page_size()"
-        )
-        oldest, size = await self._read(lambda c: c.execute(sql).fetchone())
-        return Status(f"sqlite:///{self.path}", HEAD, None if oldest is None else moment(oldest), size)
 
     # -- rejected requests ------------------------------------------------------------------------------------
 

@@ -9,13 +9,15 @@ from datetime import datetime
 
 from gateway.core.internal_events import is_own
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
-from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page
+from gateway.store.answers import Arrivals, Bucket, DeadCause, EventKind, LaneState, Page, Status, oldest_pending
 from gateway.store.keeping import kept_key, kept_text
+from gateway.store.migrations.runner import HEAD
 from gateway.store.paging import dead_causes, parse_cursor
 from gateway.store.records import AUDIT, audit_page_of, milliseconds, moment
 from gateway.store.sqlite import pages
 from gateway.store.sqlite.file import SqliteFile
 from gateway.store.sqlite.pages import DELIVERIES, EVENTS, EVERYTHING
+from gateway.store.sqlite.skip_scan import Kind
 from gateway.store.sqlite.turns import done_by
 
 
@@ -34,14 +36,34 @@ def _buckets(connection: sqlite3.Connection, edges: Sequence[datetime]) -> list[
     return stretches
 
 
-_OLDEST = (
-    f"SELECT created_at FROM deliveries INDEXED BY deliveries_kind WHERE {DELIVERIES.condition} AND account = ?"
-    " AND route = ? AND action = ? AND state = ? AND waits_until IS NULL ORDER BY seq LIMIT 1"
+_LOOKED_AT = 200  # of each order, for one of a lane that does not wait until a time
+_FIRST = (
+    f"SELECT created_at, waits_until FROM deliveries INDEXED BY deliveries_kind WHERE {DELIVERIES.condition}"
+    f" AND account = ? AND route = ? AND action = ? AND state = ? ORDER BY seq LIMIT {_LOOKED_AT}"
+)
+_NEXT = (
+    "SELECT created_at, waits_until FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND held = 0"
+    f" AND account = ? AND route = ? AND action = ? AND due_at {{}} ? ORDER BY due_at LIMIT {_LOOKED_AT}"
 )
 _TIME_CAME = (
     "SELECT account, route, action, state, min(waits_until) FROM deliveries INDEXED BY deliveries_waiting"
     " WHERE waits_until IS NOT NULL AND state IN ('blocked', 'pending') AND waits_until <= ? GROUP BY 1, 2, 3, 4"
 )
+
+
+def _oldest(connection: sqlite3.Connection, kind: Kind, now_ms: int) -> int | None:
+    """When the oldest pending one of a kind was made that does not wait until a time. Where some hundreds that do were
+    there before it: the oldest of those that are due, or will be next.
+    """
+    number = 0
+    for created_at, waits_until in connection.execute(_FIRST, kind):
+        if waits_until is None:
+            return int(created_at)
+        number += 1
+    if number < _LOOKED_AT:
+        return None
+    looks = (connection.execute(_NEXT.format(side), (*kind[:3], now_ms)) for side in ("<=", ">"))
+    return min((created_at for rows in looks for created_at, waits_until in rows if waits_until is None), default=None)
 
 
 def _lane_states(connection: sqlite3.Connection, now_ms: int) -> list[LaneState]:
@@ -53,10 +75,8 @@ def _lane_states(connection: sqlite3.Connection, now_ms: int) -> list[LaneState]
             continue
         lane = Lane(account, route, action)
         counts.setdefault(lane, {})[state] = DELIVERIES.count(connection, kind, EVERYTHING, -1)
-        if state == "pending":
-            row = connection.execute(_OLDEST, kind).fetchone()
-            if row is not None:
-                oldest[lane] = moment(row["created_at"])
+        if state == "pending" and (made_at := _oldest(connection, kind, now_ms)) is not None:
+            oldest[lane] = moment(made_at)
     for account, route, action, state, came_at in connection.execute(_TIME_CAME, (now_ms,)):
         if state == "pending":
             lane = Lane(account, route, action)
@@ -125,6 +145,10 @@ class SqliteReports(SqliteFile):
         )
         rows = await self._console.run(lambda c: c.execute(sql, (milliseconds(since), limit)).fetchall())
         return sorted(max(0, duration) / 1000 for (duration,) in rows)
+
+    async def status(self) -> Status:
+        size = await self.size_bytes()
+        return Status(f"sqlite:///{self.path}", HEAD, oldest_pending(await self.lane_states()), size)
 
     async def lane_states(self) -> Sequence[LaneState]:
         return await self._console.run(lambda c: _lane_states(c, self._now_ms()))
