@@ -1,10 +1,13 @@
-"""How many deliveries a second are made to nginx, beside pgqueuer and procrastinate on PostgreSQL: interleaved rounds.
+"""How many deliveries a second are made to nginx, beside four queues on PostgreSQL: interleaved rounds.
 
     make bench-peers; .venv/bin/python -m bench.deliveries [--rounds 3] [--count 10000] [--concurrency 32] [--only NAME]
+        [--pgque-sql FILE]
 
 All begin with their whole backlog stored. The gateway has leases, attempts, limits and outcomes on; its rate runs from
 the first attempt's start to the last one's record, on SQLite and on PostgreSQL, there with one and with two. The
-peers' runs from the worker's start to its end. Where the destination takes 20 ms, with 8 at once from each gateway, the
+peers' (`bench/peers/*_jobs.py`, each by its documentation's advice for throughput) runs from the worker's start to its
+end. PgQue's client is a package; its schema, `sql/pgque.sql` of its repository, is not, and where it is not given PgQue
+is left out. Where the destination takes 20 ms, with 8 at once from each gateway, the
 processor does not limit, and what a second gateway adds can be seen on two cores; the cores that each program took
 while all ran are told.
 """
@@ -42,7 +45,8 @@ SLOW_MS = 20
 SLOW_CONCURRENCY = 8
 SLOW = f"gateway on PostgreSQL, destination of {SLOW_MS} ms"
 TWO_SLOW = f"two gateways on PostgreSQL, destination of {SLOW_MS} ms"
-NAMES = ["procrastinate", "pgqueuer", "gateway on SQLite", OURS, TWO, SLOW, TWO_SLOW]
+PEERS = ["procrastinate", "pgqueuer", "awa", "pgque"]
+NAMES = [*PEERS, "gateway on SQLite", OURS, TWO, SLOW, TWO_SLOW]
 LONGEST_SECONDS = 300
 
 
@@ -113,27 +117,33 @@ async def finished_rate(store: Store, count: int) -> float:
     raise RuntimeError(f"deliveries are left after {LONGEST_SECONDS} s")
 
 
-def peer_rate(name: str, folder: Path, dsn: str, sink: int, count: int, concurrency: int) -> Measured:
-    """A peer's jobs a second."""
+def peer_rate(name: str, folder: Path, dsn: str, sink: int, count: int, concurrency: int, *more: str) -> Measured:
+    """A peer's jobs a second. Raises RuntimeError where it fails."""
     script = str(BENCH / "peers" / f"{name}_jobs.py")
     done = subprocess.run(
-        [sys.executable, script, dsn, str(sink), str(count), str(concurrency)],
-        cwd=folder, capture_output=True, text=True, check=True, timeout=LONGEST_SECONDS,
+        [sys.executable, script, dsn, str(sink), str(count), str(concurrency), *more],
+        cwd=folder, capture_output=True, text=True, timeout=LONGEST_SECONDS,
     )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr[-2000:]}")
     return Measured(float(done.stdout.split()[-1]), {})
 
 
 def measured(
-    name: str, number: int, folder: Path, server: Any, sink: int, slow: tuple[int, int], count: int, concurrency: int
+    name: str, number: int, folder: Path, server: Any, sink: int, slow: tuple[int, int], options: argparse.Namespace
 ) -> Measured:
     """One kind in one round."""
+    count, concurrency = options.count, options.concurrency
     if name == "gateway on SQLite":
         return gateway_rate(folder, "sqlite:///gateway.db", sink, count, concurrency, 1, {})
     database = f"kind{NAMES.index(name)}_{number}"
     server.psql(f"CREATE DATABASE {database};")
     url: str = server.get_uri(database)
-    if name in ("procrastinate", "pgqueuer"):  # the slower one gets fewer
-        return peer_rate(name, folder, url, sink, count if name == "pgqueuer" else max(500, count // 5), concurrency)
+    if name in PEERS:
+        jobs = max(500, count // 5) if name == "procrastinate" else count  # the slowest gets fewer
+        return peer_rate(
+            name, folder, url, sink, jobs, concurrency, *([str(options.pgque_sql)] if name == "pgque" else [])
+        )
     programs = {"PostgreSQL": server.get_pid()}
     gateways = 2 if name in (TWO, TWO_SLOW) else 1
     if name in (OURS, TWO):
@@ -150,7 +160,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--pgque-sql", type=Path, metavar="FILE")
     options = parser.parse_args()
+    if options.pgque_sql is None:
+        options.only = [name for name in options.only if name != "pgque"]
+    else:
+        options.pgque_sql = options.pgque_sql.resolve(strict=True)
     rounds: list[dict[str, Measured]] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as base, postgres_server(Path(base, "pg")) as server:
         for number in range(options.rounds):
@@ -159,7 +174,7 @@ def main() -> None:
             turn = number % len(options.only)
             with nginx_sink(folder) as sink, slow_sink(folder) as slow:
                 figures = {
-                    name: measured(name, number, folder, server, sink, slow, options.count, options.concurrency)
+                    name: measured(name, number, folder, server, sink, slow, options)
                     for name in options.only[turn:] + options.only[:turn]
                 }
             rounds.append(figures)
