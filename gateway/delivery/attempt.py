@@ -64,6 +64,7 @@ from gateway.store.keeping import whole_json
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
 UNKNOWN_WAIT_SECONDS = 15.0
 FORGOTTEN = "the event was forgotten (`gateway forget`): what it said is gone; cancel this"
+NO_LONGER = "it is no longer so: "  # begins the reason of what its `still_if` has ended
 _ERROR_CHARACTERS = 2000
 _NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 
@@ -246,7 +247,7 @@ class _Run:
         self._phase = Phase.RENDER
         still_if = None if self._use.later is None else self._use.later.still_if
         if still_if is not None and not still_if.evaluate(self._scope):
-            raise _Settled(self._skipped(f"it is no longer so: its `still_if` is false: {still_if.source}"))
+            raise _Settled(self._skipped(f"{NO_LONGER}its `still_if` is false: {still_if.source}"))
         condition = self._use.condition
         if condition is not None and not condition.evaluate(self._scope):
             raise _Settled(self._skipped(f"its `if` is false: {condition.source}"))

@@ -48,6 +48,8 @@ from gateway.simulation.plausible_fetch import plausible_answer
 
 EXAMPLE_DELIVERY = "dlv_example"
 ONCE_PER = "once_per: "  # begins the reason of what another delivery has done already
+UNTIL = "until: "  # of what an event has cancelled before its time
+REFUSED = "refused by somebody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ class Simulator:
                 seen = functools.cache(functools.partial(with_fetched, scope, fetched))
         end = self._before(event, planned, route, ended, delivery_id)
         if end is None and said == "no" and action.approve is not None:
-            end = _End(DeliveryState.CANCELLED, "refused by somebody")
+            end = _End(DeliveryState.CANCELLED, REFUSED)
         had_attempt = end is None
         if end is None:
             finish = (await run_attempt(claim, attempts)).ending
@@ -239,7 +241,7 @@ class Simulator:
         if planned.error is not None:
             return _End(DeliveryState.DEAD, planned.error)
         if (ended_by := self._ending(planned, event)) is not None:
-            return _End(DeliveryState.CANCELLED, f"until: {ended_by.id} ({ended_by.type}) came first")
+            return _End(DeliveryState.CANCELLED, f"{UNTIL}{ended_by.id} ({ended_by.type}) came first")
         for name in (action.name for action in route.actions if action.name in planned.needs):
             earlier, need = _assumed_end(ended[route.name, name]), planned.otherwise.get(name, Need.SUCCEEDED)
             if is_met(need, earlier) is False:

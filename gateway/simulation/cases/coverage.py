@@ -12,8 +12,9 @@ from gateway.core.envelope import parse_json
 from gateway.core.errors import TemplateError, Where
 from gateway.core.model import NEEDED, DeliveryState, Event, EventState, Expression, Route
 from gateway.core.routing import Scope, matching_pattern, scope_of, wants_connected
+from gateway.delivery.attempt import NO_LONGER
 from gateway.delivery.expiry import EXPIRED
-from gateway.simulation.engine import ONCE_PER, SimulatedDelivery, SimulationResult
+from gateway.simulation.engine import ONCE_PER, REFUSED, UNTIL, SimulatedDelivery, SimulationResult
 
 Kind = Literal["route", "action", "branch"]
 WORDS = {
@@ -26,6 +27,10 @@ WORDS = {
     "for_each empty": "its for_each is never empty",
     "for_each": "its for_each never has an element",
     "expires": "it never expires",
+    "still_if": "its `still_if` is never false",
+    "until": "none of its `until` ever cancels it",
+    "refused": "nobody ever refuses it",
+    "unanswered": "it never waits for a yes in vain",
 }
 """What can happen, and what to say where it never does."""
 
@@ -100,6 +105,12 @@ def points_of(route: Route, config: Config) -> Iterator[Point]:
             whats += ["for_each", "for_each empty"]
         if action.expires_seconds is not None:
             whats.append("expires")
+        if action.later is not None and action.later.still_if is not None:
+            whats.append("still_if")
+        if action.later is not None and action.later.until is not None:
+            whats.append("until")
+        if action.approve is not None:
+            whats += ["refused"] if action.approve.runs_otherwise else ["refused", "unanswered"]
         yield from (Point(route.name, action.name, what, action.where) for what in whats)
 
 
@@ -153,6 +164,10 @@ def _ended(delivery: SimulatedDelivery, config: Config) -> Iterator[str]:
         yield "once_per"
     elif delivery.state is DeliveryState.EXPIRED or reason.startswith(EXPIRED):
         yield "expires"
+    elif is_skipped and reason.startswith(NO_LONGER):
+        yield "still_if"
+    elif delivery.state is DeliveryState.CANCELLED:
+        yield "until" if reason.startswith(UNTIL) else "refused" if reason == REFUSED else "unanswered"
     elif delivery.had_attempt:
         if (holds := _value(delivery.action.condition, delivery.scope)) is not None:
             yield f"if {str(holds).lower()}"

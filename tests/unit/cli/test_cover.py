@@ -85,6 +85,57 @@ def test_all_cases_together_reach_everything_of_what_is_enabled(config: Path, ga
     )
 
 
+WAITING = """\
+  dunning:
+    events: [invoice.payment_failed]
+    fetch: true
+    actions:
+      remind:
+        uses: http_forward
+        after: 3d
+        until: {events: [invoice.paid], same: object.id}
+        still_if: object.status == 'open'
+        APPROVE
+        with: {connection: warehouse}
+"""
+FAILED = "{type: invoice.payment_failed, object: {id: in_1, status: open}}"
+DUNNED = f"event: {FAILED}, expect: &routed {{state: routed}}"
+ENDS = {
+    "then: [{at: +3d, answers: {remind: yes}, expect: *routed}]": {"runs"},
+    "then: [{at: +3d, answers: {remind: no}, expect: *routed}]": {"refused"},
+    "then: [{at: +3d, answers: {remind: nobody}, expect: *routed}]": {"unanswered"},
+    "then: [{at: +1d, event: {type: invoice.paid, object: {id: in_1}}, expect: *routed}]": {"until"},
+    "then: [{at: +1d, expect: *routed}]": set(),
+}
+
+
+def dunning(config: Path, approve: str) -> None:
+    connections = {"warehouse": http("https://warehouse.example/")}
+    routes = WAITING.replace("APPROVE", approve)
+    config.write_text(gateway_yaml(connections=connections, accounts="    api_key: rk_test_1\n", routes=routes))
+
+
+@pytest.mark.parametrize("rule", ["cancel", "run"])
+@pytest.mark.parametrize("then", ENDS)
+def test_what_acts_later_or_asks_for_a_yes_has_branches_of_its_own(
+    then: str, rule: str, config: Path, gateway_cli: CommandLine
+) -> None:
+    dunning(config, f"approve: {{by: [finance], within: 2d, else: {rule}}}")
+    write(config, f"{{{DUNNED}, {then}}}")
+    asked = ["refused", "unanswered"] if rule == "cancel" else ["refused"]  # unanswered, it runs
+    expected = {"runs"} if "nobody" in then and rule == "run" else ENDS[then]
+    ran = gateway_cli("--config", config, "cover", "--json")
+    points = json.loads(ran.out)["points"]
+    assert [point["what"] for point in points] == ["matches", "runs", "still_if", "until", *asked]
+    assert {point["what"] for point in points if point["cases"]} == {"matches", *expected}
+
+
+def test_what_is_no_longer_so_is_a_branch(config: Path, gateway_cli: CommandLine) -> None:
+    dunning(config, "")
+    write(config, f"{{{DUNNED}, then: [{{at: +3d, fetch: {{status: void}}, expect: *routed}}]}}")
+    assert reached(config, gateway_cli) == {("dunning", "matches"), ("dunning.remind", "still_if")}
+
+
 def test_what_is_missing_stands_with_its_line_and_too_little_is_exit_1(config: Path, gateway_cli: CommandLine) -> None:
     write(config, UNPAID)
     ran = gateway_cli("--config", config, "cover", "--at-least", "8.4")
