@@ -16,11 +16,11 @@ from tests.configs import SAVE_AND_SHIP, SHOP, gateway_yaml, http
 from tests.waiting import HANG_SECONDS, until
 
 
-def config(port: int, warehouse: str, collector: str, first: str = "50ms") -> str:
+def config(port: int, warehouse: str, collector: str, first: str = "50ms", patience: str = "30s") -> str:
     return gateway_yaml(
         port=port,
         log="format: json",
-        tracing=f'endpoint: "{collector}", timeout: 1s',
+        tracing=f'endpoint: "{collector}", timeout: {patience}',
         defaults=f"retry: {{attempts: 3, first: {first}, factor: 1}}",
         connections={"shop": SHOP, "warehouse": http(warehouse, "breaker: false")},
         routes=SAVE_AND_SHIP,
@@ -64,7 +64,7 @@ async def test_with_the_collector_away_everything_is_delivered_and_the_log_says_
     tmp_path: Path, sink: Sink
 ) -> None:
     port = free_port()
-    gateway = GatewayProcess(tmp_path, config(port, sink.url, f"http://127.0.0.1:{free_port()}"), port)
+    gateway = GatewayProcess(tmp_path, config(port, sink.url, f"http://127.0.0.1:{free_port()}", patience="1s"), port)
     await gateway.start()
     async with aiohttp.ClientSession() as session:
         for _ in range(20):

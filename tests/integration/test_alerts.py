@@ -35,7 +35,7 @@ admin: {{listen: "127.0.0.1:0"}}
 store: {{url: "{inbox}"}}
 reload: {{watch: false, socket: "{name}.sock"}}
 alerts: {{signature_failures: 3, silent_after: 1h, backlog_after: 1h}}
-defaults: {{retry: {{attempts: 3, first: 10ms, factor: 1}}}}
+defaults: {{retry: {{attempts: {attempts}, first: 10ms, factor: 1}}}}
 accounts:
   acme: {{signing_secrets: [{secret}]}}
 connections:
@@ -126,10 +126,15 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def gateway(
-    folder: Path, outside: Outside, routes: str, inbox: str = "sqlite:///inbox.db", name: str = "one"
+    folder: Path,
+    outside: Outside,
+    routes: str,
+    inbox: str = "sqlite:///inbox.db",
+    name: str = "one",
+    attempts: int = 3,
 ) -> AsyncIterator[Running]:
     file = folder / f"{name}.yaml"
-    file.write_text(HEAD.format(inbox=inbox, name=name, secret=SECRET, url=outside.url) + routes)
+    file.write_text(HEAD.format(inbox=inbox, name=name, secret=SECRET, url=outside.url, attempts=attempts) + routes)
     async with running(load(file, {}), structlog.get_logger()) as ready:
         store = open_store(inbox, folder)
         await store.attach()
@@ -145,7 +150,7 @@ async def has(running: Running, *types: str) -> bool:
 
 async def test_dead_letters_of_a_burst_go_out_together_and_name_each(tmp_path: Path, outside: Outside) -> None:
     outside.answers["/shop"] = 400
-    async with gateway(tmp_path, outside, ORDERS + DIGEST) as one:
+    async with gateway(tmp_path, outside, ORDERS + DIGEST.replace("400ms", "3s")) as one:
         events = [make_event("invoice.paid") for _ in range(5)]
         for event in events:
             assert await one.post(event) == 200
@@ -168,7 +173,7 @@ async def settled(running: Running) -> bool:
 
 async def test_a_pause_and_its_recovery_are_told_once_each(tmp_path: Path, outside: Outside) -> None:
     outside.answers["/shop"] = 503
-    async with gateway(tmp_path, outside, ORDERS + ALONE) as one:
+    async with gateway(tmp_path, outside, ORDERS + ALONE, attempts=50) as one:
         for _ in range(4):
             await one.post(make_event("invoice.paid"))
         await until(lambda: has(one, "gateway.connection.paused"))
@@ -321,8 +326,8 @@ async def test_two_gateways_on_one_postgresql_tell_a_pause_once_and_share_their_
 ) -> None:
     outside.answers["/shop"] = 503
     async with (
-        gateway(tmp_path, outside, ORDERS + DIGEST, inbox_url, "one") as one,
-        gateway(tmp_path, outside, ORDERS + DIGEST, inbox_url, "two") as two,
+        gateway(tmp_path, outside, ORDERS + DIGEST, inbox_url, "one", 50) as one,
+        gateway(tmp_path, outside, ORDERS + DIGEST, inbox_url, "two", 50) as two,
     ):
         await asyncio.gather(*(gate.post(make_event("invoice.paid")) for gate in (one, two) * 5))
         await until(lambda: has(one, "gateway.connection.paused"))
