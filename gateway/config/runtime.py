@@ -33,6 +33,11 @@ class ReloadOutcome(StrEnum):
     REFUSED = "refused"  # they do not load: the old configuration stays in force
 
 
+def may_hide(text: str) -> bool:
+    """Whether `masked` may change a value whose JSON this is."""
+    return any(runtime.config.masker.hides_in(text) for runtime in list(_alive))
+
+
 @dataclass(frozen=True, slots=True)
 class Reload:
     """One reload, or the start. Holds names and places, never a value."""

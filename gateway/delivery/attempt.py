@@ -15,7 +15,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from gateway.config.load import Config
-from gateway.core.approval_link import has_link, without_links
+from gateway.core.approval_link import without_links
 from gateway.core.backoff import next_wait
 from gateway.core.envelope import is_forgotten, parse_json
 from gateway.core.masking import Maskers
@@ -35,6 +35,7 @@ from gateway.core.model import (
     Route,
     until_reached,
 )
+from gateway.core.quick import quick
 from gateway.core.routing import (
     RouteTable,
     evaluate_condition,
@@ -59,7 +60,6 @@ from gateway.delivery.stripe_writes import NoWrites, StripeWriters
 from gateway.plugin import UNTIL_RESUMED, ConnectionSettings, Context, Exchange
 from gateway.plugin.quoting import hiding
 from gateway.privacy.redaction import hidden_in
-from gateway.store.keeping import whole_json
 
 UNKNOWN_SECONDS = 600.0  # contract, section 8: how long no gateway may know a route before its deliveries die
 UNKNOWN_WAIT_SECONDS = 15.0
@@ -69,6 +69,7 @@ _ERROR_CHARACTERS = 2000
 _NOT_TRACED: contextlib.nullcontext[None] = contextlib.nullcontext()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
     """What became of a claim, and what the connection should do about it."""
@@ -78,12 +79,17 @@ class AttemptResult:
     is_failure: bool = False  # of the connection: a Retry that is, a timeout or a network error of the action
     is_unreached: bool = False  # the connection's destination was away
 
+    def with_ending(self, ending: Outcome) -> AttemptResult:
+        """The same with another ending."""
+        return AttemptResult(ending, self.pause_seconds, self.is_failure, self.is_unreached)
+
 
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class AttemptContext:
     """What an attempt works with."""
@@ -127,22 +133,7 @@ async def run_attempt(claim: Claim, context: AttemptContext) -> AttemptResult:
     reason, error = run.hidden([ending.reason, ending.attempt.error])
     noted = kept_exchanges(exchanges, run.body, lambda text: run.hidden(config.references.mask(text)))
     attempt = replace(ending.attempt, error=error and error[:_ERROR_CHARACTERS], exchanges=noted)
-    return replace(result, ending=replace(ending, reason=reason, attempt=attempt))
-
-
-def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
-    """The same as it may be stored: with a reference in the place of each secret that was rendered or came back. Every
-    attempt renders anew.
-    """
-    ending, masker = result.ending, config.references
-    if not isinstance(ending, Finish):
-        return result
-    both = (ending.rendered, ending.output)
-    with contextlib.suppress(Exception):  # not to be kept whole: what is hidden is hidden before it is cut
-        texts = [whole_json(value) for value in both]  # of each one JSON, to be looked at and to be kept
-        if not any(text is not None and (masker.hides_in(text) or has_link(text)) for text in texts):
-            return replace(result, ending=ending.with_values(*texts))
-    return replace(result, ending=ending.with_values(*without_links(masker.mask(both))))
+    return result.with_ending(replace(ending, reason=reason, attempt=attempt))
 
 
 class _Run:

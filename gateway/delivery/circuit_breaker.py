@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.core.model import AttemptOutcome, ConnectionChange, ConnectionState, ConnectionStatus, Finish
+from gateway.core.quick import quick
 from gateway.delivery.attempt import AttemptResult
 from gateway.plugin import BreakerSettings
 
@@ -29,6 +30,7 @@ class Health(StrEnum):
     UNKNOWN = "unknown"  # the attempt ended for a reason of its own
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What came of one attempt, as far as its connection is concerned."""

@@ -86,8 +86,8 @@ class Connections:
 
     def wants_probe(self, name: str) -> bool:
         """Whether this gateway is to claim one delivery that probes it."""
-        held = self._own_probe(self.status(name))
-        return held is not None and held.delivery_id is None
+        held = self._probes.get(name)
+        return held is not None and held.delivery_id is None and self._own_probe(self.status(name)) is held
 
     def begin_probe(self, name: str, delivery_id: str) -> None:
         """That delivery is claimed as the probe."""

@@ -30,13 +30,14 @@ from gateway.core.model import (
 from gateway.core.routing import RouteTable
 from gateway.core.tasks import background, cancel, until_stored, within
 from gateway.core.tracing import Tracer
-from gateway.delivery.attempt import AttemptContext, AttemptResult, for_keeping, run_attempt
+from gateway.delivery.attempt import AttemptContext, AttemptResult, run_attempt
 from gateway.delivery.circuit_breaker import evidence_of
 from gateway.delivery.concurrency import Group, GroupFigures, Groups
 from gateway.delivery.connection_health import ConnectionObserver, Connections
 from gateway.delivery.digest import StoreGatherer
 from gateway.delivery.fair_share import shared_rate
 from gateway.delivery.fetch import Fetcher
+from gateway.delivery.kept_values import for_keeping
 from gateway.delivery.leases import LEASE_SECONDS, RENEW_SECONDS, Leases
 from gateway.delivery.resources import Resources
 from gateway.delivery.stripe_writes import NoWrites, StripeWriters
@@ -182,16 +183,18 @@ class Worker:
     def _take(self, wanted: Mapping[Lane, int], claims: list[Claim], asked_at: float) -> None:
         """Takes in what was claimed and starts it."""
         counts = dict.fromkeys(wanted, 0)
+        groups = {lane: self._groups.of(lane) for lane in wanted}
         for claim in claims:
-            group = self._groups.of(claim.delivery.lane)
-            counts[claim.delivery.lane] += 1
+            lane = claim.delivery.lane
+            group = groups[lane]
+            counts[lane] += 1
             self._leases.add(claim, asked_at)
             if group.connection is not None and self.connections.wants_probe(group.connection):
                 self.connections.begin_probe(group.connection, claim.delivery.id)
             group.ready.append(claim)
         taken: dict[str, int] = {}
         for lane, count in counts.items():
-            name = self._groups.of(lane).name
+            name = groups[lane].name
             taken[name] = taken.get(name, 0) + count
         for group in self._groups.all():
             if group.name in taken:
@@ -336,11 +339,7 @@ class Worker:
             log.warning("delivery.lost_lease", delivery_id=delivery.id, event_id=delivery.event_id)
             return
         if isinstance(ending, Finish):
-            say = log.info
-            if ending.state is DeliveryState.DEAD:
-                say = log.error
-            elif ending.state is DeliveryState.PENDING:
-                say = log.warning
+            say = {DeliveryState.DEAD: log.error, DeliveryState.PENDING: log.warning}.get(ending.state, log.info)
             details = {"error": ending.attempt.error} if ending.attempt.error else {}
             if ending.state is DeliveryState.PENDING:
                 details["retry_in"] = f"{ending.wait_seconds:.1f}s"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.core.quick import quick
 from gateway.plugin.exchange import Exchange
 from gateway.plugin.preview import Preview
 from gateway.plugin.probe import Finding, ProbeContext
@@ -90,6 +91,7 @@ class StripeWriter(Protocol):
         """
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Context:
     """What an action knows of the delivery that it runs for."""

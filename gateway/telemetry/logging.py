@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
 import re
@@ -17,13 +18,14 @@ from typing import ClassVar, Literal, TextIO, cast
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from gateway.config.runtime import masked
+from gateway.config.runtime import masked, may_hide
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 PART = select.PIPE_BUF // 4  # characters: a pipe that is ready takes as many bytes, of which a character has at most 4
 TURN_SECONDS = 0.1  # for a line of another process to end
+_ALONE: contextlib.nullcontext[None] = contextlib.nullcontext()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -61,7 +63,7 @@ class Output:
     def flush(self) -> None:
         """Passes what was written on, or drops it."""
         line, self._line = ("\n" if self._is_torn else "") + self._line, ""
-        with _turn(Output.turns):
+        with _ALONE if Output.turns is None else _turn(Output.turns):
             try:
                 for start in range(0, len(line), PART):
                     if self._poll is not None and not self._poll.poll(0):
@@ -74,13 +76,10 @@ class Output:
 
 
 @contextlib.contextmanager
-def _turn(descriptor: int | None) -> Iterator[None]:
+def _turn(descriptor: int) -> Iterator[None]:
     """Keeps the lines of other processes out of this one. Who waits in vain, because another stands still, writes all
     the same, and until it has had its turn again waits no more.
     """
-    if descriptor is None:
-        yield
-        return
     is_ours, end = _locked(descriptor), time.monotonic() + Output.turn_seconds
     while not is_ours and time.monotonic() < end:
         os.sched_yield()
@@ -103,21 +102,33 @@ def _without_secrets(_: object, __: str, event: structlog.typing.EventDict) -> s
     return event if masked(event) is event else {name: masked(value) for name, value in event.items()}
 
 
+_whole_line = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_rendered = structlog.processors.JSONRenderer(ensure_ascii=True)
+
+
+def _json_line(log: object, method: str, event: structlog.typing.EventDict) -> str | bytes:
+    """A line without secrets. Nearly all hold none and are plain ASCII: then the JSON that is looked at is the line."""
+    try:
+        line = _whole_line(event)
+    except (TypeError, ValueError, RecursionError):  # a value that JSON has not
+        line = ""
+    if line.isascii() and line.isprintable() and line and not may_hide(line):
+        return line
+    return _rendered(log, method, _without_secrets(log, method, event))
+
+
 def configure(level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> FilteringBoundLogger:
     """Sets the process's log up and returns it. `auto`: console on a terminal, JSON elsewhere."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if console
-        else structlog.processors.JSONRenderer(ensure_ascii=True)
-    )
+    renderers: list[structlog.typing.Processor] = [_json_line]
+    if console:
+        renderers = [_without_secrets, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _without_secrets,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Output(sys.stderr))),

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gateway.core.model.deliveries import Lane
+from gateway.core.quick import quick
 
 
 class ConnectionState(StrEnum):
@@ -33,6 +34,7 @@ def status_route(name: str) -> str | None:
     return name.removeprefix(PAUSED_ROUTE) if name.startswith(PAUSED_ROUTE) else None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ConnectionStatus:
     """How a connection stands, or a route, as all gateways on one store see it."""

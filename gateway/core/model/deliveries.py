@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from gateway.core.model.events import Event
 from gateway.core.model.needs import End, Need
 from gateway.core.model.word import Word
+from gateway.core.quick import quick
 
 
 class DeliveryState(StrEnum):
@@ -162,6 +163,7 @@ class Gathered:
     count: int  # of all
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PlannedDelivery:
     """What routing decided is owed for an event: one action of one route.
@@ -199,6 +201,7 @@ class Lane(NamedTuple):
     action: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One action owed for one event: the unit of retry."""
@@ -235,6 +238,7 @@ class Delivery:
         return Lane(self.account, self.route, self.action)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One run of a delivery."""
@@ -247,6 +251,7 @@ class Attempt:
     exchanges: Any = field(default=None, repr=False)  # see gateway.delivery.exchanges
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A delivery that this gateway may run until its lease ends."""
@@ -258,6 +263,7 @@ class Claim:
     ends: Mapping[str, End] = field(default_factory=dict)  # of the others of the run that have ended, by action
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Finish:
     """How the attempt of a claim ended: by a final state, or PENDING, to run again after `wait_seconds`."""

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from gateway.core.quick import quick
+
 
 class EventState(StrEnum):
     """What intake made of an event."""
@@ -32,6 +34,7 @@ class EventSource(StrEnum):
 TEST_EVENT_ID = "evt_00000000000000"  # of every test event that the old Dashboard sent
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Event:
     """One verified Stripe event as it lies in the inbox. Its key is `(account, id)`."""
@@ -53,6 +56,14 @@ class Event:
     written_for: str | None = None  # the version that the account's templates were written for, where it is another
     ends: Sequence[str] = ()  # keys of `until` whose waiting deliveries it cancels; not read back from the store
     trace: str | None = None  # its trace context, which its deliveries' attempts go on; None: tracing was off
+
+    def with_body(self, body: bytes) -> Event:
+        """The same with another body: what `replace` does, at a fourth of the time, for each event and delivery."""
+        return Event(
+            self.account, self.id, self.type, self.state, self.livemode, self.received_at, body, self.created_at,
+            self.connected_account, self.object_id, self.api_version, self.source, self.snapshot_event, self.twin,
+            self.written_for, self.ends, self.trace,
+        )  # fmt: skip
 
     @property
     def is_test(self) -> bool:

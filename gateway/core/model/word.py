@@ -26,10 +26,13 @@ class Word:
         return self.until is not None and self.approved_by is None
 
 
+_NOTHING = Word()
+
+
 def word_of(kept: str | None) -> Word:
     """What a store keeps as JSON."""
     if kept is None:
-        return Word()
+        return _NOTHING
     parts: Mapping[str, Any] = json.loads(kept)
     until, approved_at = (
         None if parts.get(key) is None else datetime.fromtimestamp(parts[key] / 1000, UTC) for key in ("until", "at")

@@ -69,7 +69,7 @@ class BodyCodec:
         """JSON, as the JSON that is to be kept."""
         reads_as_ours = text.startswith(_PACKED_BEGINS)
         if len(text) < _LEAST_CHARACTERS and not reads_as_ours and not self.keyring.used:
-            return KeptText(text)
+            return text if isinstance(text, KeptText) else KeptText(text)
         plain = text.encode("utf-8", "surrogatepass")
         packed = compression.pack(plain, self._number_of(compression.VALUES), marks=reads_as_ours)
         if self.keyring.used:

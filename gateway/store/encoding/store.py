@@ -128,7 +128,7 @@ class EncodedStore:
             self._ask_again_at = time.monotonic() + _ASKED_AGAIN_SECONDS  # one asks: what comes meanwhile goes on
             await self.ask_whether_to_compress()
         body = self.codec.encode(event.body, "event", event.account, kept_text(event.id) or "")
-        return await self.inner.add(replace(event, body=body), planned)
+        return await self.inner.add(event.with_body(body), planned)
 
     async def keep_rejected(self, requests: Sequence[RejectedRequest], bounds: RejectedBounds) -> int:
         encoded = [
@@ -181,7 +181,8 @@ class EncodedStore:
                 return False  # of no claim of this store: nothing is ever kept as it is for want of an owner
             rendered = self.codec.encode_value(ending.rendered, *bound_to("rendered", *token.owner))
             output = self.codec.encode_value(ending.output, *bound_to("output", *token.owner))
-            ending = ending.with_values(rendered, output)
+            if rendered is not ending.rendered or output is not ending.output:
+                ending = ending.with_values(rendered, output)
             if ending.attempt.exchanges is not None:
                 kept = self.codec.encode_value(ending.attempt.exchanges, *bound_to("exchanges", *token.owner))
                 ending = replace(ending, attempt=replace(ending.attempt, exchanges=kept))
@@ -219,7 +220,7 @@ class EncodedStore:
 
     def _decoded_event(self, event: Event) -> Event:
         body = self.codec.decode(event.body, "event", event.account, event.id)
-        return event if body is event.body else replace(event, body=body)
+        return event if body is event.body else event.with_body(body)
 
     async def delivery(self, delivery_id: str) -> tuple[Delivery, list[Attempt]] | None:
         kept = await self.inner.delivery(delivery_id)

@@ -14,7 +14,8 @@ from gateway.config.load import Config
 from gateway.core.approval_link import Asked, link_token
 from gateway.core.masking import Masker
 from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Finish
-from gateway.delivery.attempt import AttemptResult, for_keeping
+from gateway.delivery.attempt import AttemptResult
+from gateway.delivery.kept_values import for_keeping
 from gateway.store.keeping import OUTPUT_BYTES, KeptText, kept_json
 
 SECRET = 'sk_live_"quoted"_ß'
