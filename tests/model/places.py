@@ -24,6 +24,7 @@ from gateway.store.sqlite import writer
 from gateway.store.sqlite.store import SqliteStore
 from tests.model.whole_world import WholeWorld
 from tests.model.world import Clock
+from tests.scratch import in_memory
 from tests.simulate.machinery import InlineExecutor
 
 GATEWAYS = 2
@@ -150,9 +151,8 @@ def _without_threads() -> Iterator[None]:
 
 @contextlib.contextmanager
 def places(url: str | None) -> Iterator[Places]:
-    """In memory where the machine has a place there: what is tested is not the disk."""
-    memory = Path("/dev/shm")
-    folder_in = tempfile.TemporaryDirectory(prefix="model", dir=memory if memory.is_dir() else None)
+    """Opens them; PostgreSQL where it has a URL."""
+    folder_in = tempfile.TemporaryDirectory(prefix="model", dir=in_memory())
     with _without_threads(), folder_in as folder:
         opened = Places(Path(folder), url)
         try:

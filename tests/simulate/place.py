@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateway.config.load import Config
 from gateway.store.sqlite.store import SqliteStore
+from tests.scratch import in_memory
 from tests.simulate.config import configurations
 
 Place = tuple[Path, Path, Sequence[Config]]
@@ -22,8 +23,7 @@ Place = tuple[Path, Path, Sequence[Config]]
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
     """The folder, the empty inbox, the configurations."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="simulate", dir=memory if memory.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(prefix="simulate", dir=in_memory()) as name:
         folder = Path(name)
         asyncio.run(_migrate(folder / "template.db"))
         configs = configurations(folder)
