@@ -8,7 +8,7 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,7 @@ from tests.waiting import HANG_SECONDS, wait_until
 
 OPERATOR, VIEWER = "operator-token-of-the-tests", "viewer-token-of-the-tests"
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
+COLOURS = ("color-contrast", "link-in-text-block")  # the rules of axe-core that look at colours, of those on by default
 SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
 FLAGS = [
     "--no-sandbox",
@@ -126,11 +127,15 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def complaints(page: Page) -> list[str]:
-    """What axe-core finds wrong, seriously."""
-    # Through the debugger's protocol: a script added to the page would be refused by its own policy.
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+def complaints(page: Page, rules: Sequence[str] = ()) -> list[str]:
+    """What axe-core finds wrong, seriously; by these rules alone, where some are named. The first look at a page is by
+    all: it brings the script.
+    """
+    if not rules:
+        # Through the debugger's protocol: a script added to the page would be refused by its own policy.
+        page.evaluate(AXE.read_text())
+    only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+    found = page.evaluate("(options) => axe.run(document, options)", {"resultTypes": ["violations"], **only})
     return [
         f"{one['id']} ({one['impact']}): {one['help']}: {[node['html'][:160] for node in one['nodes']][:5]}"
         for one in found["violations"]
