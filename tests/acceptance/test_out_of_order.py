@@ -1,4 +1,4 @@
-"""Events in any order: what stands in the database at the end. `make storm` runs the storm at its full size.
+"""Events in any order: what stands in the database at the end. `make storm` runs it at its full size.
 
 The stand-in changes its objects as Stripe would: an event comes only after the change that it tells of.
 """
@@ -47,12 +47,13 @@ NEWEST = ROUTE.format(fetch="fetch: false", newest='newest: {column: stripe_crea
 
 LIFE = [  # type, what is so afterwards, second; two updates fall into one second
     ("created", {"status": "incomplete", "quantity": 1}, 100),
-    ("updated", {"status": "active", "quantity": 1}, 101),
     ("updated", {"status": "active", "quantity": 2}, 105),
     ("updated", {"status": "active", "quantity": 3}, 105),
     ("paused", {"status": "paused", "quantity": 3}, 110),
     ("deleted", {"status": "canceled", "quantity": 3}, 120),
-]
+]  # of five, every order is 120 lives, on each inbox; an update between two that there are would make it 720
+if "STORM_OBJECTS" in os.environ:
+    LIFE.insert(1, ("updated", {"status": "active", "quantity": 1}, 101))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -72,7 +73,7 @@ def subscription(subscription_id: str, state: dict[str, Any]) -> dict[str, Any]:
 async def test_every_order_of_a_subscription_s_life_ends_in_one_right_row(
     tmp_path: Path, standin: StripeStandin, inbox: str
 ) -> None:
-    orders = list(itertools.permutations(range(len(LIFE))))[:: 1 if inbox == SQLITE else 9]  # the store makes no order
+    orders = list(itertools.permutations(range(len(LIFE))))
     lives = [f"sub_{i}" for i in range(len(orders))]
     events = {
         (life, step): make_event(
