@@ -24,13 +24,14 @@ class CpuUse:
 
     def _seconds(self) -> dict[str, float]:
         own, machine = os.times(), psutil.cpu_times()
-        seconds = {name: _tree_seconds(pid) for name, pid in self._programs.items()}
+        seconds = {name: processor_seconds(pid) for name, pid in self._programs.items()}
         seconds["generator"] = own.user + own.system
         seconds["all"] = sum(machine) - machine.idle - machine.iowait - machine.guest - machine.guest_nice
         return seconds
 
 
-def _tree_seconds(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
+    """Seconds that a program and all that it started have had on the processors so far."""
     root = psutil.Process(pid)
     total = 0.0
     for process in (root, *root.children(recursive=True)):

@@ -23,6 +23,7 @@ from gateway.admin.live_tail import Tail
 from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
+from gateway.admin.reports.samples import Samples
 from gateway.admin.request import AdminParts
 from gateway.cli.dev.environment import DevFetcher
 from gateway.config.load import load
@@ -49,7 +50,9 @@ def parts_of(folder: Path, store: Store, text: str, outbox: Outbox | None = None
     gateway = GatewayView(RuntimeConfig(loaded, datetime.now(UTC)), worker)
     operations = Operations(store, gateway.in_force, log)
     access = Access({Role.VIEWER: VIEWER, Role.OPERATOR: OPERATOR})
-    return AdminParts(gateway, store, operations, access, Metrics(), Tail(store, log), History(store), outbox)
+    metrics, tail = Metrics(), Tail(store, log)
+    samples = Samples(store, metrics, lambda: gateway.config)
+    return AdminParts(gateway, store, operations, access, metrics, tail, History(store), samples, outbox)
 
 
 @asynccontextmanager

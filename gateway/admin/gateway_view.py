@@ -46,6 +46,10 @@ class GatewayView:
         """How a connection's attempts went, as far as this gateway has heard."""
         return self.worker.figures(name)
 
+    def tells_of(self, name: str) -> bool:
+        """Whether whoever looks may see what a connection did."""
+        return True
+
     def connection_state(self, name: str) -> ConnectionWord:
         """How a connection does, as far as this gateway has heard."""
         return self.connection_word(name, self.worker.status(name))

@@ -17,6 +17,7 @@ from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.pausing import Actor
 from gateway.admin.reports.history import History
+from gateway.admin.reports.samples import Samples
 from gateway.core.model import Scope
 from gateway.store.protocol import Store
 from gateway.telemetry.metrics import Metrics
@@ -35,6 +36,7 @@ class AdminParts:
     metrics: Metrics
     tail: Tail
     history: History
+    samples: Samples
     outbox: Outbox | None  # only in `gateway dev`
     scope: Scope | None = None  # whose own part of all this it is; None: it is all
 

@@ -21,6 +21,7 @@ from gateway.admin.login import SIGN_IN
 from gateway.admin.operations import Operations
 from gateway.admin.outbox import Outbox
 from gateway.admin.reports.history import History
+from gateway.admin.reports.samples import Samples
 from gateway.admin.request import AdminParts
 from gateway.config.schema.server import AdminSettings
 from gateway.config.schema.types import split_listen
@@ -74,18 +75,23 @@ NO_SOCKETS = AdminSockets()  # it opens its own
 
 
 @contextlib.asynccontextmanager
-async def _answering(runner: web.AppRunner, sockets: AdminSockets) -> AsyncIterator[None]:
+async def _answering(runner: web.AppRunner, sockets: AdminSockets, samples: Samples) -> AsyncIterator[None]:
     async def answer() -> None:
         if sockets.turn is not None:
             await sockets.turn.wait()
         for listening in sockets.listening:
             await web.SockSite(runner, listening).start()
 
+    async def answer_and_sample() -> None:
+        await answer()
+        await samples.run()
+
     if sockets.turn is None:
         await answer()
-        yield
+        async with background(samples.run, "gateway-admin-samples"):
+            yield
         return
-    async with background(answer, "gateway-admin-turn"):
+    async with background(answer_and_sample, "gateway-admin-turn"):
         yield
 
 
@@ -113,7 +119,8 @@ async def admin_listener(
     tokens, token_of_run = tokens_of(gateway, sockets.one_time_token)
     operations, tail = Operations(store, gateway.in_force, log), Tail(store, log)
     access = Access(tokens, scopes_of(gateway.config.settings.admin))
-    parts = AdminParts(gateway, store, operations, access, metrics, tail, History(store), outbox)
+    samples = Samples(store, metrics, lambda: gateway.config)
+    parts = AdminParts(gateway, store, operations, access, metrics, tail, History(store), samples, outbox)
     runner = web.AppRunner(make_app(parts, log), access_log=None, shutdown_timeout=2.0, max_line_size=LONGEST_LINE)
     await runner.setup()
     try:
@@ -130,7 +137,7 @@ async def admin_listener(
                 "admin.token, or give the socket unit an address of this machine alone"
             )
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        async with _answering(runner, sockets):
+        async with _answering(runner, sockets, samples):
             yield Admin(f"http://{shown}:{bound[1]}", token_of_run)
     finally:
         await tail.close()

@@ -48,6 +48,13 @@ class BarRecord(msgspec.Struct, frozen=True, kw_only=True):
     start: datetime
     events: dict[str, int]  # By state.
     deliveries: dict[str, int]  # That ended in it, by final state.
+    p50_seconds: float | None  # From event to success, of deliveries that succeeded in it.
+    p99_seconds: float | None
+    # From request to answer, of events committed in it since this gateway's start. null with a scope.
+    answer_p50_seconds: float | None
+    answer_p99_seconds: float | None
+    waiting: int | None  # Deliveries that waited at its end, for whatever. null with a scope.
+    rejected: int  # Requests, among the newest 1000.
 
 
 class CauseRecord(msgspec.Struct, frozen=True, kw_only=True):

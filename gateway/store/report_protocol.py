@@ -56,8 +56,10 @@ class ReportStore(Protocol):
         types, routes, actions, lanes and states narrow.
         """
 
-    async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
-        """Seconds from made to succeeded, of the newest deliveries that succeeded since then; sorted."""
+    async def latencies(self, edges: Sequence[datetime], *, limit: int) -> Sequence[Sequence[float]]:
+        """Between each edge and the next: seconds from made to succeeded, of the newest `limit` deliveries that
+        succeeded in it; sorted.
+        """
 
     async def lane_states(self) -> Sequence[LaneState]:
         """Every lane that has pending, running, blocked or dead deliveries."""

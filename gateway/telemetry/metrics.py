@@ -58,6 +58,11 @@ class Histogram:
         self._counts = [mine + other for mine, other in zip(self._counts, counts, strict=True)]
         self._sum += total_seconds
 
+    @property
+    def counts(self) -> Sequence[int]:
+        """How many up to each bound, and above the one before it; the last: beyond them all."""
+        return self._counts
+
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """As Prometheus wants them: counts up to each bound, and the sum."""
         total = 0
@@ -66,6 +71,41 @@ class Histogram:
             total += count
             buckets.append((str(bound), total))
         return buckets, self._sum
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """The seconds within which that share was done, by even spread between bounds as Prometheus's histogram_quantile
+    has it: beyond the last bound it is the last bound. None where nothing was counted.
+    """
+    rank, below = share * sum(counts), 0
+    for i, count in enumerate(counts[: len(bounds)]):
+        if count and below + count >= rank:
+            low = bounds[i - 1] if i else 0.0
+            return low + (bounds[i] - low) * (rank - below) / count
+        below += count
+    return bounds[-1] if any(counts) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What was timed so far: only ever more, while the gateway runs."""
+
+    answered: Sequence[int] = (0,) * (len(INTAKE_BOUNDS) + 1)  # events, by INTAKE_BOUNDS
+    attempts: Mapping[tuple[str, ...], Sequence[int]] = field(default_factory=dict)  # by route, action; ATTEMPT_BOUNDS
+    outcomes: Mapping[tuple[str, ...], int] = field(default_factory=dict)  # of attempts, by route, action, outcome
+
+    def since(self, before: Timed) -> Timed:
+        """What was added since."""
+        none = (0,) * (len(ATTEMPT_BOUNDS) + 1)
+        return Timed(
+            _less(self.answered, before.answered),
+            {key: _less(counts, before.attempts.get(key, none)) for key, counts in self.attempts.items()},
+            {key: max(0, count - before.outcomes.get(key, 0)) for key, count in self.outcomes.items()},
+        )
+
+
+def _less(counts: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
+    return tuple(max(0, now - then) for now, then in zip(counts, before, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +230,13 @@ class Metrics:
         if self.workers is None:
             return self.text(scrape, now_seconds)
         fleet = await self.workers(self.snapshot())
-        total = Metrics(dropped=lambda: 0)
-        for snapshot in fleet.snapshots:
-            total.add(snapshot)
-        return total.text(scrape, now_seconds, fleet)
+        return _total(fleet).text(scrape, now_seconds, fleet)
+
+    async def timed(self) -> Timed:
+        """What the whole gateway has timed so far."""
+        total = self if self.workers is None else _total(await self.workers(self.snapshot()))
+        attempts = {key: tuple(histogram.counts) for key, histogram in total._durations.items()}
+        return Timed(tuple(total._intake.counts), attempts, dict(total._attempts))
 
     def text(self, scrape: Scrape, now_seconds: float, fleet: Fleet | None = None) -> bytes:
         """Everything in Prometheus's text format."""
@@ -253,6 +296,13 @@ class Metrics:
         yield _histogram(
             "gateway_attempt_duration_seconds", "From start to end of an attempt.", ("route", "action"), self._durations
         )
+
+
+def _total(fleet: Fleet) -> Metrics:
+    total = Metrics(dropped=lambda: 0)
+    for snapshot in fleet.snapshots:
+        total.add(snapshot)
+    return total
 
 
 _COUNTS = ("_events", "_own_events", "_signatures", "_refused", "_attempts", "_reloads")

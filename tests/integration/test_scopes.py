@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from pytest_aiohttp import AiohttpClient
 
 from gateway.admin.app import SCOPES, make_app
 from gateway.admin.auth import Access, Role
+from gateway.admin.request import PARTS
 from gateway.core.model import (
     DeliveryFilter,
     EventFilter,
@@ -30,7 +32,8 @@ from gateway.core.model import (
     RejectedRequest,
     Scope,
 )
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.postgres.store import PostgresStore
+from gateway.store.protocol import Store
 from gateway.testing import make_event
 from tests.acceptance.console import OPERATOR, VIEWER
 from tests.console_parts import died, keep, parts_of, sqlite_inbox
@@ -93,7 +96,7 @@ def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 class World:
     """An inbox of two teams, the console on it, and what of it is whose."""
 
-    def __init__(self, client: Client, store: SqliteStore, scope: Scope) -> None:
+    def __init__(self, client: Client, store: Store, scope: Scope) -> None:
         self.client, self.store, self.scope = client, store, scope
         self.own: dict[str, str] = {}
         self.foreign: dict[str, str] = {}
@@ -133,14 +136,41 @@ class World:
         )
 
 
-@pytest.fixture(params=list(SCOPES_BY_NAME))
-async def world(request: pytest.FixtureRequest, tmp_path: Path, aiohttp_client: AiohttpClient) -> AsyncIterator[World]:
-    async with sqlite_inbox(tmp_path) as store:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every scope on SQLite, and what decides whether others' is told or changed on PostgreSQL too."""
+    if "world" in metafunc.fixturenames:
+        places = [(name, "sqlite") for name in SCOPES_BY_NAME]
+        if metafunc.function in DECISIVE:
+            places += [("by-account", "postgresql"), ("by-route", "postgresql")]
+        metafunc.parametrize(("scope", "kind"), places)
+
+
+@pytest.fixture
+def inbox(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> AbstractAsyncContextManager[Store]:
+    """To be entered, started."""
+    if kind == "sqlite":
+        return sqlite_inbox(tmp_path)
+    return postgres_inbox(request.getfixturevalue("inbox_url"))
+
+
+@asynccontextmanager
+async def postgres_inbox(url: str) -> AsyncIterator[Store]:
+    store = PostgresStore(url)
+    await store.start()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def world(
+    scope: str, inbox: AbstractAsyncContextManager[Store], tmp_path: Path, aiohttp_client: AiohttpClient
+) -> AsyncIterator[World]:
+    async with inbox as store:
         parts = parts_of(tmp_path, store, CONFIG)
         tokens = {scope: scope.name for scope in SCOPES_BY_NAME.values()}
         parts = replace(parts, access=Access({Role.VIEWER: VIEWER, Role.OPERATOR: OPERATOR}, tokens))
         app = make_app(parts, structlog.get_logger())
-        world = World(await aiohttp_client(app, cookie_jar=DummyCookieJar()), store, SCOPES_BY_NAME[request.param])
+        world = World(await aiohttp_client(app, cookie_jar=DummyCookieJar()), store, SCOPES_BY_NAME[scope])
         await _fill(world)
         yield world
         await app[SCOPES].close()
@@ -345,6 +375,27 @@ async def test_lists_and_figures_count_what_is_its_own(world: World) -> None:
     assert sum(sum(bar["events"].values()) for bar in overview["bars"]) == (0 if is_by_route else 2)
 
 
+async def test_what_a_connection_did_is_shown_where_nobody_else_goes_by_it(world: World) -> None:
+    """Nor how long answers to Stripe take, which is of all accounts."""
+    assert world.client.app is not None
+    parts = world.client.app[PARTS]
+    for action in ("ship", "tell"):
+        parts.metrics.attempt("my_route", action, "dead", 0.3)
+    parts.metrics.event("foreign", "invoice.paid", "routed", 0.004, 0.003)
+    await parts.samples.take(await world.store.lane_states(), datetime.now(UTC))
+    page = (await world.ask("GET", "/connections"))[1]
+    assert re.findall(r'aria-label="How long attempts on (\w+) take"', page) == ["mine_hook"]
+    assert "1 failed; most at" in page
+    overview = (await world.ask("GET", "/"))[1]
+    assert ("From event to done" in overview, "From request to answer" in overview, ">Queue<" in overview) == (
+        True, False, False
+    )  # fmt: skip
+    bars = json.loads((await world.ask("GET", "/api/v1/overview?range=1h"))[1])["bars"]
+    assert {bar["waiting"] for bar in bars} | {bar["answer_p99_seconds"] for bar in bars} == {None}
+    whole = (await world.ask("GET", "/", token=OPERATOR))[1]
+    assert ("From request to answer" in whole, ">Queue<" in whole) == (True, True)
+
+
 async def test_an_event_with_several_deliveries_stands_on_one_page_alone(world: World) -> None:
     for number in range(5):
         event = make_event("checkout.session.completed", id=f"evt_more_{number}")
@@ -404,3 +455,13 @@ async def test_why_a_shared_route_is_paused_is_not_told(world: World) -> None:
     await world.ask("POST", "/api/v1/routes/between_route/pause", {"reason": "a foreign reason"}, OPERATOR)
     for path in ("/api/v1/routes", "/routes", "/api/v1/deliveries"):
         assert "a foreign reason" not in (await world.ask("GET", path))[1]
+
+
+DECISIVE = (
+    test_no_route_shows_anything_of_others,
+    test_nothing_of_others_changes_whatever_is_asked,
+    test_a_team_retries_cancels_and_replays_what_is_its_own,
+    test_lists_and_figures_count_what_is_its_own,
+    test_an_event_with_several_deliveries_stands_on_one_page_alone,
+    test_the_live_list_shows_what_is_its_own,
+)

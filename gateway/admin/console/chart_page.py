@@ -12,9 +12,11 @@ from aiohttp import web
 
 from gateway.admin.console.charts import Stack
 from gateway.admin.console.forms import checked
+from gateway.admin.console.overview import bar_label
 from gateway.admin.console.render import page, query_string
 from gateway.admin.reports.history import TimeBar
-from gateway.admin.reports.overview import RANGES, OverviewQuery
+from gateway.admin.reports.overview import OverviewQuery
+from gateway.admin.reports.ranges import RANGES
 from gateway.admin.request import parts
 from gateway.core.model import DeliveryFilter, EventFilter
 
@@ -66,10 +68,10 @@ async def show(request: web.Request) -> web.StreamResponse:
 
 
 def _chart(query: ChartsQuery, bars: Sequence[TimeBar], name: str, total: int) -> Chart:
-    form, path = "%H:%M" if query.range != "7d" else "%a %H:%M", "/deliveries" if query.by == "route" else "/events"
+    path = "/deliveries" if query.by == "route" else "/events"
     stacks = []
     for bar in bars:
         narrowed = {query.by: name, "since": f"{bar.start:{_SECOND}}", "until": f"{bar.end:{_SECOND}}"}
         counts = bar.by_state(PLACES[query.by], name)
-        stacks.append(Stack(bar.start.strftime(form), counts, path + query_string(narrowed)))
+        stacks.append(Stack(bar_label(bar.start, query.range), counts, path + query_string(narrowed)))
     return Chart(name, total, stacks, path + query_string({query.by: name, "since": query.range}))

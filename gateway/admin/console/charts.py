@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -51,15 +51,76 @@ def bars(stacks: Sequence[Stack], kinds: Sequence[str], title: str) -> Markup:
                 group = link.format(stack.href, stack.label, told, group)
             groups.append(group)
     role = "figure" if any(stack.href for stack in stacks) else "img"
+    plot = _plot(f"{most:,}", [stack.label for stack in stacks], groups, title, role)
+    return plot + Markup('<p class="read">{}</p>').format(_in_words(stacks, kinds))
+
+
+def _in_words(stacks: Sequence[Stack], kinds: Sequence[str]) -> str:
+    """What bars show, for who does not see them: how many of each kind, and when there were most."""
+    totals = {kind: sum(stack.parts.get(kind, 0) for stack in stacks) for kind in kinds}
+    told = ", ".join(f"{count:,} {kind}" for kind, count in totals.items() if count)
+    if not told:
+        return "None."
+    busiest = max(stacks, key=lambda stack: sum(stack.parts.values()))
+    return f"{told}; most at {busiest.label}: {sum(busiest.parts.values()):,}."
+
+
+def _plot(most: str, labels: Sequence[str], shapes: Sequence[Markup], title: str, role: str) -> Markup:
+    """Shapes between the axes, with what stands beside these."""
     drawn = Markup(
         '<svg class="chart" viewBox="0 0 {0} {1}" preserveAspectRatio="none" role="{5}" aria-label="{2}">{3}'
         '<line x1="0" y1="{4}" x2="{0}" y2="{4}" class="axis"/><line x1="0" y1="4" x2="{0}" y2="4" class="axis"/></svg>'
-    ).format(BAR_WIDTH, BAR_HEIGHT + 1, title, Markup("").join(groups), BAR_HEIGHT, role)
-    times = [stacks[place].label for place in _ticks(len(stacks))] if stacks else []
+    ).format(BAR_WIDTH, BAR_HEIGHT + 1, title, Markup("").join(shapes), BAR_HEIGHT, role)
+    times = [labels[place] for place in _ticks(len(labels))] if labels else []
     return Markup(
-        '<div class="plot"><div class="heights" aria-hidden="true"><span>{:,}</span><span>0</span></div>{}'
+        '<div class="plot"><div class="heights" aria-hidden="true"><span>{}</span><span>0</span></div>{}'
         '<div class="times" aria-hidden="true">{}</div></div>'
     ).format(most, drawn, Markup("").join(Markup("<span>{}</span>").format(label) for label in times))
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The values of one stretch of time: its label, and one of each kind that is known of it."""
+
+    label: str
+    values: Mapping[str, float]
+
+
+def levels(points: Sequence[Level], kinds: Mapping[str, str], title: str, told: Callable[[float], str]) -> Markup:
+    """Lines over time, each kind a CSS class `level-KIND` with its words, and below them in words what they show: the
+    last values and the highest. `told` says a value. Where none is known there is a gap.
+    """
+    known = [point for point in points if point.values]
+    if not known:
+        return Markup('<p class="empty">Nothing yet.</p>')
+    most = max(value for point in known for value in point.values.values())
+    width = BAR_WIDTH / len(points)
+    shapes = [_level_line(points, kind, most or 1, width) for kind in kinds]
+    for i, point in enumerate(points):
+        if point.values:
+            words = ", ".join(f"{kinds[kind]} {told(point.values[kind])}" for kind in kinds if kind in point.values)
+            hover = Markup(
+                '<g><title>{}: {}</title><rect x="{:.1f}" y="0" width="{:.1f}" height="{}" class="over"/></g>'
+            )
+            shapes.append(hover.format(point.label, words, i * width, width, BAR_HEIGHT))
+    last = known[-1]
+    highest = max(known, key=lambda point: max(point.values.values()))
+    words = ", ".join(f"{kinds[kind]} {told(last.values[kind])}" for kind in kinds if kind in last.values)
+    caption = Markup('<p class="read">{}: {}. The most was {}, {}.</p>').format(
+        last.label, words, told(most), highest.label
+    )
+    return _plot(told(most), [point.label for point in points], shapes, title, "img") + caption
+
+
+def _level_line(points: Sequence[Level], kind: str, most: float, width: float) -> Markup:
+    path, is_drawn = [], False
+    for i, point in enumerate(points):
+        value = point.values.get(kind)
+        if value is not None:
+            y = BAR_HEIGHT - value / most * (BAR_HEIGHT - 6) - 1
+            path.append(f"{'L' if is_drawn else 'M'}{i * width:.1f} {y:.1f}H{(i + 1) * width:.1f}")
+        is_drawn = value is not None
+    return Markup('<path d="{}" class="level level-{}"/>').format("".join(path), kind)
 
 
 def _ticks(count: int) -> list[int]:

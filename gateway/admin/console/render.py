@@ -18,7 +18,7 @@ from gateway.admin import amounts
 from gateway.admin.api.schemas import JobAnswer
 from gateway.admin.auth import Role
 from gateway.admin.console import escaping as text
-from gateway.admin.console.charts import bars, graph
+from gateway.admin.console.charts import bars, graph, levels
 from gateway.admin.console.json_view import folded
 from gateway.admin.event_story import after_words
 from gateway.admin.problems import Refused, title_of
@@ -58,7 +58,15 @@ def setup_templates(app: web.Application) -> None:
         size=amounts.size,
     )
     environment.globals.update(
-        bars=bars, graph=graph, static=_static_url, after=after_words, query=query_string, version=__version__
+        bars=bars,
+        count="{:,.0f}".format,
+        duration=amounts.duration,
+        graph=graph,
+        levels=levels,
+        static=_static_url,
+        after=after_words,
+        query=query_string,
+        version=__version__,
     )
 
 

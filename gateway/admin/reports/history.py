@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+from gateway.admin.reports.ranges import EPOCH, Range, bar_starts, bar_width
 from gateway.core.model import DeliveryFilter, EventFilter
 from gateway.store.answers import Bucket
 from gateway.store.protocol import Store
@@ -17,7 +18,7 @@ SETTLED_SECONDS = 60.0  # a bar that ended so long ago is not counted anew at ea
 MOST_REMEMBERED = 5000
 WIDTHS = tuple(timedelta(minutes=n) for n in (1, 2, 5, 15, 30, 60, 180, 360, 720, 1440, 10080))
 MOST_BARS = 48
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATENCIES_OF_A_BAR = 500
 T = TypeVar("T")
 
 
@@ -82,12 +83,29 @@ class History:
         self._store = store
         self._buckets: _Remembered[Bucket] = _Remembered()
         self._counts: _Remembered[Mapping[tuple[str, ...], int]] = _Remembered()
+        self._latencies: _Remembered[Sequence[float]] = _Remembered()
 
-    async def buckets(self, width: timedelta, count: int, now: datetime) -> Sequence[Bucket]:
-        """The last `count` bars, each of which begins at a round time; the last one is not over yet."""
-        last = now - (now - _EPOCH) % width
-        starts = [last - width * i for i in range(count - 1, -1, -1)]
-        return await self._buckets.ask("", starts, width, now, self._store.buckets)
+    async def buckets(self, range_: Range, now: datetime) -> Sequence[Bucket]:
+        """The bars of a range."""
+        return await self._buckets.ask("", bar_starts(range_, now), bar_width(range_), now, self._store.buckets)
+
+    async def latencies(self, range_: Range, now: datetime) -> Sequence[Sequence[float]]:
+        """Seconds from made to succeeded, of some that succeeded in each bar of a range; sorted."""
+
+        async def count(edges: Sequence[datetime]) -> Sequence[Sequence[float]]:
+            return await self._store.latencies(edges, limit=LATENCIES_OF_A_BAR)
+
+        return await self._latencies.ask("", bar_starts(range_, now), bar_width(range_), now, count)
+
+    async def made(self, range_: Range, now: datetime) -> Sequence[int]:
+        """How many deliveries were made in each bar of a range; those that run now are left out."""
+
+        async def count(edges: Sequence[datetime]) -> Sequence[Mapping[tuple[str, ...], int]]:
+            return await self._store.counts_by_time(edges, DeliveryFilter())
+
+        starts, width = bar_starts(range_, now), bar_width(range_)
+        bars = await self._counts.ask(_words(DeliveryFilter()), starts, width, now, count)
+        return [sum(bar.values()) for bar in bars]
 
     async def counts(
         self, where: EventFilter | DeliveryFilter, since: datetime, until: datetime, now: datetime
@@ -97,7 +115,7 @@ class History:
         """
         until = max(min(until, now), since)
         width = next((width for width in WIDTHS if (until - since) / width <= MOST_BARS), (until - since) / MOST_BARS)
-        first = since - (since - _EPOCH) % width
+        first = since - (since - EPOCH) % width
         starts = [first]
         while starts[-1] + width < until:
             starts.append(starts[-1] + width)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from pydantic import Field
 
 from gateway.admin.api.schemas import Model, Shown
 from gateway.admin.gateway_view import ConnectionWord
 from gateway.admin.reports.dead_causes import cause_of
+from gateway.admin.reports.queues import queues
+from gateway.admin.reports.ranges import RANGES, Range, bar_width
+from gateway.admin.reports.samples import SampledBar
 from gateway.admin.request import AdminParts
-from gateway.config.load import Config
-from gateway.core.model import ConnectionState, ConnectionStatus, RejectedFilter, route_status_name
-from gateway.store.answers import LaneState
-from gateway.telemetry.metrics import Queue, Scrape
+from gateway.core.model import (
+    ConnectionState,
+    ConnectionStatus,
+    RejectedFilter,
+    RejectedRequest,
+    route_status_name,
+)
+from gateway.store.answers import Bucket, LaneState
+from gateway.telemetry.metrics import INTAKE_BOUNDS, Scrape, quantile
 
-Range = Literal["1h", "24h", "7d"]
-RANGES: dict[Range, tuple[timedelta, int]] = {  # how far back, in so many bars
-    "1h": (timedelta(hours=1), 60),
-    "24h": (timedelta(hours=24), 48),
-    "7d": (timedelta(days=7), 28),
-}
 DEAD_LOOKED_AT = 1000
 MOST_REJECTED = 1000
 LATENCIES_LOOKED_AT = 2000
-NO_CONNECTION = "none"
 _WORKS = ConnectionStatus("")
 
 
@@ -42,6 +43,14 @@ class Bar(Shown):
     start: datetime
     events: dict[str, int] = Field(description="By state.")
     deliveries: dict[str, int] = Field(description="That ended in it, by final state.")
+    p50_seconds: float | None = Field(description="From event to success, of deliveries that succeeded in it.")
+    p99_seconds: float | None
+    answer_p50_seconds: float | None = Field(
+        description="From request to answer, of events committed in it since this gateway's start. null with a scope."
+    )
+    answer_p99_seconds: float | None
+    waiting: int | None = Field(description="Deliveries that waited at its end, for whatever. null with a scope.")
+    rejected: int = Field(description=f"Requests, among the newest {MOST_REJECTED}.")
 
 
 class ConnectionOut(Shown):
@@ -108,11 +117,11 @@ class Overview(Shown):
 async def look(parts: AdminParts, range_: Range) -> Overview:
     """Everything at once."""
     store = parts.store
-    span, count = RANGES[range_]
-    now = datetime.now(UTC)
-    buckets = await parts.history.buckets(span / count, count, now)
-    latencies = await store.latencies(now - span, limit=LATENCIES_LOOKED_AT)
+    now, (span, _) = datetime.now(UTC), RANGES[range_]
+    buckets = await parts.history.buckets(range_, now)
+    (latencies,) = await store.latencies([now - span, now + bar_width(range_)], limit=LATENCIES_LOOKED_AT)
     lanes = await store.lane_states()
+    rejected = await store.rejected(RejectedFilter(since=buckets[0].start), limit=MOST_REJECTED)
     statuses = await store.connections()
     last = await store.last_events()
     succeeded = sum(bucket.deliveries.get("succeeded", 0) for bucket in buckets)
@@ -120,19 +129,16 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
     waiting = [lane.oldest_at for lane in lanes if lane.oldest_at is not None]
     return Overview(
         range=range_,
-        bars=[
-            Bar(start=bucket.start, events=dict(bucket.events), deliveries=dict(bucket.deliveries))
-            for bucket in buckets
-        ],
+        bars=await _bars(parts, range_, now, buckets, lanes, rejected),
         succeeded=succeeded,
         dead=dead,
         success_rate=succeeded / (succeeded + dead) if succeeded + dead else None,
-        p50_seconds=latencies[len(latencies) // 2] if latencies else None,
-        p99_seconds=latencies[min(len(latencies) - 1, len(latencies) * 99 // 100)] if latencies else None,
+        p50_seconds=percentile(latencies, 50),
+        p99_seconds=percentile(latencies, 99),
         pending=_sum(lanes, "pending") + _sum(lanes, "running"),
         blocked=_sum(lanes, "blocked"),
         dead_letters=_sum(lanes, "dead"),
-        rejected=await store.count_rejected(RejectedFilter(since=now - span), at_most=MOST_REJECTED),
+        rejected=sum(request.received_at >= now - span for request in rejected),
         oldest_pending_at=min(waiting, default=None),
         causes=await _causes(parts),
         connections=_connections(parts, lanes, statuses),
@@ -146,6 +152,58 @@ async def look(parts: AdminParts, range_: Range) -> Overview:
         reload_error=parts.gateway.reload_error,
         store_bytes=None if parts.scope is not None else await store.size_bytes(),
     )
+
+
+async def _bars(
+    parts: AdminParts,
+    range_: Range,
+    now: datetime,
+    buckets: Sequence[Bucket],
+    lanes: Sequence[LaneState],
+    rejected: Sequence[RejectedRequest],
+) -> list[Bar]:
+    """What is timed, and how much waits, is told to who sees all: a scope's deliveries stand where they came."""
+    took = await parts.history.latencies(range_, now)
+    waiting: Sequence[int | None] = [None] * len(buckets)
+    sampled: Mapping[datetime, SampledBar] = {}
+    if parts.scope is None:
+        await parts.samples.take(lanes, now)
+        sampled = parts.samples.bars(range_)
+        made = await parts.history.made(range_, now)
+        waiting = waiting_at_ends(buckets, made, _sum(lanes, "pending") + _sum(lanes, "blocked"))
+    width = bar_width(range_)
+    refused = Counter((request.received_at - buckets[0].start) // width for request in rejected)
+    bars = []
+    for i, bucket in enumerate(buckets):
+        answered = sampled.get(bucket.start, SampledBar()).answered
+        bars.append(
+            Bar(
+                start=bucket.start,
+                events=dict(bucket.events),
+                deliveries=dict(bucket.deliveries),
+                p50_seconds=percentile(took[i], 50),
+                p99_seconds=percentile(took[i], 99),
+                answer_p50_seconds=quantile(INTAKE_BOUNDS, answered, 0.5),
+                answer_p99_seconds=quantile(INTAKE_BOUNDS, answered, 0.99),
+                waiting=waiting[i],
+                rejected=refused[i],
+            )
+        )
+    return bars
+
+
+def waiting_at_ends(buckets: Sequence[Bucket], made: Sequence[int], now: int) -> list[int]:
+    """How many were not done at the end of each bar: of those now, less what was made since, more what ended since."""
+    counts, left = [], now
+    for bucket, count in zip(reversed(buckets), reversed(made), strict=True):
+        counts.append(max(0, left))
+        left += sum(bucket.deliveries.values()) - count
+    return counts[::-1]
+
+
+def percentile(ordered: Sequence[float], percent: int) -> float | None:
+    """The least that so many per cent of them do not exceed, roughly; None of none."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else None
 
 
 def _sum(lanes: Sequence[LaneState], state: str) -> int:
@@ -179,23 +237,6 @@ async def _causes(parts: AdminParts) -> list[Cause]:
 async def connections(parts: AdminParts) -> list[ConnectionOut]:
     """Every connection of the configuration."""
     return _connections(parts, await parts.store.lane_states(), await parts.store.connections())
-
-
-def queues(config: Config, lanes: Sequence[LaneState], now: datetime) -> dict[str, Queue]:
-    """What waits for each connection; deliveries of actions without one, or that are gone, stand under `none`."""
-    used = {(r.name, a.name): a.connection or NO_CONNECTION for r in config.routes for a in r.actions}
-    counts: dict[str, dict[str, int]] = {
-        name: dict.fromkeys(("pending", "running", "blocked", "dead"), 0)
-        for name in (*config.connections, NO_CONNECTION)
-    }
-    oldest: dict[str, float] = {}
-    for state in lanes:
-        name = used.get((state.lane.route, state.lane.action), NO_CONNECTION)
-        for word, count in state.counts.items():
-            counts[name][word] += count
-        if state.oldest_at is not None:
-            oldest[name] = max(oldest.get(name, 0.0), (now - state.oldest_at).total_seconds())
-    return {name: Queue(counts[name], oldest.get(name, 0.0)) for name in counts}
 
 
 def _connections(

@@ -65,7 +65,11 @@ class ScopedView(GatewayView):
 
     def figures(self, name: str) -> GroupFigures | None:
         """Of a connection that nobody else goes by."""
-        return self.worker.figures(name) if name in self.part().whole_connections else None
+        return self.worker.figures(name) if self.tells_of(name) else None
+
+    def tells_of(self, name: str) -> bool:
+        """Those that nobody else goes by."""
+        return name in self.part().whole_connections
 
 
 class ScopedOperations(Operations):

@@ -5,6 +5,7 @@ defined here is for nobody with a scope.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -347,14 +348,15 @@ class ScopedStore:
             for start, came, owed in zip(edges, events, deliveries, strict=False)
         ]
 
-    async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
-        where = DeliveryFilter(states=(DeliveryState.SUCCEEDED.value,), since=since)
-        page = await self.delivery_page(where, limit=limit)
-        return sorted(
-            max(0.0, (delivery.finished_at - delivery.created_at).total_seconds())
-            for delivery in page.items
-            if delivery.finished_at is not None
-        )
+    async def latencies(self, edges: Sequence[datetime], *, limit: int) -> Sequence[Sequence[float]]:
+        """Of the newest `limit` in all of it: deliveries stand where they came, not where they ended."""
+        where = DeliveryFilter(states=(DeliveryState.SUCCEEDED.value,), since=edges[0], until=edges[-1])
+        took: list[list[float]] = [[] for _ in edges[1:]]
+        for delivery in (await self.delivery_page(where, limit=limit)).items:
+            place = bisect_right(edges, delivery.created_at) - 1
+            if delivery.finished_at is not None and 0 <= place < len(took):
+                took[place].append(max(0.0, (delivery.finished_at - delivery.created_at).total_seconds()))
+        return [sorted(seconds) for seconds in took]
 
     async def lane_states(self) -> Sequence[LaneState]:
         states = await self._inner.lane_states()

@@ -41,7 +41,7 @@ def top(
 
 async def _connections(inbox: Operations | RemoteOperations) -> list[dict[str, Any]]:
     from gateway.admin.operations import Operations
-    from gateway.admin.reports.overview import queues
+    from gateway.admin.reports.queues import queues
     from gateway.core.model import ConnectionStatus
 
     if not isinstance(inbox, Operations):

@@ -70,8 +70,12 @@ SELECT width_bucket(finished_at, $1::bigint[]), state, count(*) FROM deliveries_
 WHERE finished_at >= $2 AND finished_at < $3 GROUP BY 1, 2
 """
 LATENCIES = """
-SELECT finished_at - created_at FROM deliveries_finished
-WHERE finished_at >= $1 AND state = 'succeeded' ORDER BY finished_at DESC LIMIT $2
+SELECT stretch.place, t.took FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS stretch(low, high, place),
+LATERAL (
+  SELECT finished_at - created_at AS took FROM deliveries_finished
+  WHERE finished_at >= stretch.low AND finished_at < stretch.high AND state = 'succeeded'
+  ORDER BY finished_at DESC LIMIT $3
+) t
 """
 LOOKED_AT = 200  # of each order, for one of a lane that does not wait until a time
 
@@ -339,9 +343,12 @@ class PostgresReports(PostgresDatabase):
             counts[place - 1][tuple(kind)] = count
         return counts
 
-    async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
-        rows = await self._console.fetch(LATENCIES, milliseconds(since), limit)
-        return sorted(max(0, duration) / 1000 for (duration,) in rows)
+    async def latencies(self, edges: Sequence[datetime], *, limit: int) -> Sequence[Sequence[float]]:
+        times = [milliseconds(edge) for edge in edges]
+        took: list[list[float]] = [[] for _ in times[1:]]
+        for place, duration in await self._console.fetch(LATENCIES, times[:-1], times[1:], limit):
+            took[place - 1].append(max(0, duration) / 1000)
+        return [sorted(seconds) for seconds in took]
 
     async def status(self) -> Status:
         schema = str(await self._console.value("SELECT version_num FROM alembic_version"))

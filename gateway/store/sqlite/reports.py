@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 
 from gateway.core.internal_events import is_own
 from gateway.core.model import AuditEntry, Delivery, DeliveryFilter, Event, EventFilter, Lane
@@ -138,13 +139,18 @@ class SqliteReports(SqliteFile):
     ) -> Sequence[Mapping[tuple[str, ...], int]]:
         return await self._console.run(lambda c: pages.counts_by_time(c, edges, where))
 
-    async def latencies(self, since: datetime, *, limit: int) -> Sequence[float]:
+    async def latencies(self, edges: Sequence[datetime], *, limit: int) -> Sequence[Sequence[float]]:
         sql = (
-            "SELECT finished_at - created_at FROM deliveries WHERE finished_at >= ? AND state = 'succeeded'"
-            " ORDER BY finished_at DESC LIMIT ?"
+            "SELECT finished_at - created_at FROM deliveries"
+            " WHERE finished_at >= ? AND finished_at < ? AND state = 'succeeded' ORDER BY finished_at DESC LIMIT ?"
         )
-        rows = await self._console.run(lambda c: c.execute(sql, (milliseconds(since), limit)).fetchall())
-        return sorted(max(0, duration) / 1000 for (duration,) in rows)
+
+        def took(connection: sqlite3.Connection) -> list[list[float]]:
+            stretches = pairwise(map(milliseconds, edges))
+            each = [connection.execute(sql, (*stretch, limit)).fetchall() for stretch in stretches]
+            return [sorted(max(0, duration) / 1000 for (duration,) in rows) for rows in each]
+
+        return await self._console.run(took)
 
     async def status(self) -> Status:
         size = await self.size_bytes()

@@ -8,14 +8,17 @@ import os
 import re
 import shutil
 import subprocess
+from bisect import bisect_left
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.telemetry.logging import Output
-from gateway.telemetry.metrics import MOST_TYPES, Fleet, Metrics, Queue, Scrape
+from gateway.telemetry.metrics import INTAKE_BOUNDS, MOST_TYPES, Fleet, Metrics, Queue, Scrape, quantile
 
 MONITORING = Path(__file__).parents[3] / "config" / "monitoring"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -181,3 +184,28 @@ def test_lines_of_the_log_that_nobody_took_are_counted(monkeypatch: pytest.Monke
         output.write("a line\n")
         output.flush()
     assert values(full())["gateway_log_lines_dropped_total{}"] == 2
+
+
+def test_a_quantile_spreads_what_lies_between_two_bounds() -> None:
+    bounds = (1.0, 2.0, 4.0)
+    assert quantile(bounds, (0, 0, 0, 0), 0.5) is None
+    assert quantile(bounds, (4, 0, 0, 0), 0.5) == 0.5
+    assert quantile(bounds, (1, 0, 1, 0), 0.99) == pytest.approx(3.96)
+    assert quantile(bounds, (1, 0, 0, 9), 0.5) == 4.0
+
+
+async def test_what_was_timed_since_is_of_all_workers() -> None:
+    metrics, other = Metrics(), Metrics()
+    metrics.event("acme", "invoice.paid", "routed", 0.004, 0.003)
+    before = await metrics.timed()
+    other.event("acme", "invoice.paid", "routed", 0.002, 0.001)
+    metrics.attempt("fulfil", "save", "dead", 0.3)
+
+    async def workers(snapshot: Mapping[str, Any]) -> Fleet:
+        return Fleet((json.loads(json.dumps(snapshot)), other.snapshot()), {}, {})
+
+    metrics.workers = workers
+    since = (await metrics.timed()).since(before)
+    assert (sum(since.answered), since.answered[bisect_left(INTAKE_BOUNDS, 0.002)]) == (1, 1)
+    assert {key: sum(counts) for key, counts in since.attempts.items()} == {("fulfil", "save"): 1}
+    assert since.outcomes == {("fulfil", "save", "dead"): 1}
