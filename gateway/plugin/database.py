@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -117,7 +117,8 @@ def _sqlite(url: str, base_folder: str, common: dict[str, Any], *, is_read_only:
     return engine
 
 
-def _postgresql(url: str, common: dict[str, Any]) -> AsyncEngine:
+def _connecting(url: str) -> Callable[..., Awaitable[Any]]:
+    """How one of asyncpg's connections is made, with parameters of its startup packet."""
     parts = urlsplit(url)
     query = parse_qsl(parts.query, keep_blank_values=True)
     seconds = next((float(value) for name, value in query if name == "connect_timeout"), 0.0) or _CONNECT_SECONDS
@@ -127,15 +128,21 @@ def _postgresql(url: str, common: dict[str, Any]) -> AsyncEngine:
     # without its login: the driver's errors show parts of a URL that it cannot read
     dsn = f"postgresql://{servers}{parts.path}" + (f"?{kept}" if kept else "")
 
-    async def connect(*_: Any, **__: Any) -> Any:
+    async def connect(**settings: str) -> Any:
         # SQLAlchemy's own reading of the URL refuses sslmode, options, application_name; asyncpg's takes them
         import asyncpg
 
         # its own cache of prepared statements, which SQLAlchemy does not need, would break behind a pooler
         return await asyncpg.connect(
-            dsn, user=user or None, password=password or None, timeout=seconds, statement_cache_size=0
-        )
+            dsn, user=user or None, password=password or None, timeout=seconds, statement_cache_size=0,
+            server_settings=settings or None,
+        )  # fmt: skip
 
+    return connect
+
+
+def _postgresql(url: str, common: dict[str, Any]) -> AsyncEngine:
+    connect = _connecting(url)
     engine = create_async_engine("postgresql+asyncpg://", **common)
 
     @event.listens_for(engine.sync_engine, "do_connect")
@@ -219,17 +226,31 @@ async def answering(engine: AsyncEngine, url: str) -> Finding:
     """For a probe: whether the database answers, and its version."""
     try:
         async with engine.connect() as connection:
-            return Finding.good(f"answers: {_version(engine)}{await _pooler(connection)}")
+            return Finding.good(f"answers: {_version(engine)}{await _pooler(connection, url)}")
     except Exception as error:  # a driver may raise anything; all of it means that the database cannot be used
         return Finding.bad(f"does not answer: {told(error, url)}", DATABASE_FIX)
 
 
-async def _pooler(connection: AsyncConnection) -> str:
+async def _pooler(connection: AsyncConnection, url: str) -> str:
     """Which pooler stands before PostgreSQL, in words that follow its version; empty: none."""
     if connection.dialect.name != "postgresql":
         return ""
     raw: Any = (await connection.get_raw_connection()).driver_connection
-    return ", behind a pooler such as PgBouncer" if await behind_pooler(raw) else ""
+    if not await behind_pooler(raw):
+        return ""
+    return f", behind {'PgBouncer' if await _is_pgbouncer(url) else 'a pooler'}"
+
+
+async def _is_pgbouncer(url: str) -> bool:
+    """It alone refuses, in words of its own, a parameter that it does not know; a server and other poolers take such a
+    one, which only stands in the session: https://www.pgbouncer.org/config.html#ignore_startup_parameters
+    """
+    try:
+        connection = await _connecting(url)(**{"gateway.looks": "on"})
+    except Exception as error:  # a driver may raise anything: then it is not known
+        return "unsupported startup parameter" in str(error)
+    await connection.close()
+    return False
 
 
 def _version(engine: AsyncEngine) -> str:

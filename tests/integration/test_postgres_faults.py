@@ -273,8 +273,8 @@ async def test_a_server_that_is_not_there_or_refuses_is_told_without_the_passwor
 
 
 @contextlib.contextmanager
-def pgbouncer(server: str, mode: str) -> Iterator[str]:
-    """PgBouncer before a server; the URL through it."""
+def pgbouncer(server: str, mode: str, *, ignored: str = "") -> Iterator[str]:
+    """PgBouncer before a server, which takes no notice of `ignored` parameters; the URL through it."""
     program = shutil.which("pgbouncer", path=os.environ["PATH"] + ":/usr/sbin")
     if program is None:
         if os.environ.get("CI") == "true":
@@ -288,6 +288,7 @@ def pgbouncer(server: str, mode: str) -> Iterator[str]:
         config.write_text(
             f"[databases]\n* = host={socket_folder} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
             f"listen_port = {port}\nauth_type = any\nunix_socket_dir =\npool_mode = {mode}\nmax_client_conn = 200\n"
+            f"ignore_startup_parameters = {ignored}\n"
         )
         command = [program, str(config)]
         if os.getuid() == 0:  # it refuses to be root

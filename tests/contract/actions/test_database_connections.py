@@ -134,9 +134,18 @@ async def test_forty_upserts_at_once_through_pgbouncer_succeed_at_their_first_at
             DbUpsert(), {**INTO_T, "key": {"id": 1}, "connection": "it"}, connection=connection_to(url)
         )
     assert answer.text.startswith("answers: PostgreSQL 1")
-    assert answer.text.endswith(", behind a pooler such as PgBouncer")
+    assert answer.text.endswith(", behind PgBouncer")
     assert table.verdict == "good"
     assert await sql(postgresql_url, "SELECT count(*) FROM t") == [(40,)]
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize(("ignored", "told"), [("", "PgBouncer"), ("gateway.looks", "a pooler")])
+async def test_a_pooler_is_told_by_the_name_that_it_gives_itself(postgresql_url: str, ignored: str, told: str) -> None:
+    with pgbouncer(postgresql_url, "session", ignored=ignored) as url:
+        await reached(url)
+        (answer,) = await probe_action(DbUpsert(), connection=connection_to(url))
+    assert answer.text.endswith(f", behind {told}")
 
 
 @ON_POSTGRESQL
