@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.core.errors import StoreDamaged
@@ -36,6 +36,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["zstd", "encrypted"]), inner),
 )
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 
 
 @pytest.mark.parametrize("number", KEPT_FOR_EVER)
@@ -64,6 +65,7 @@ def test_a_body_takes_less_than_a_sixth(event_type: str) -> None:
     assert len(pack(body, BODIES)) < len(body) / 6
 
 
+@UNHURRIED
 @given(st.binary() | st.binary().map(lambda body: MARK + body), st.sampled_from([AS_IT_IS, BODIES, VALUES]))
 def test_any_bytes_come_back_as_they_were(plain: bytes, number: int) -> None:
     for bytes_ in (plain, plain * 50):
@@ -74,6 +76,7 @@ def codecs() -> list[BodyCodec]:
     return [BodyCodec(Keyring(keys), compresses=compresses) for keys in ([], [KEY]) for compresses in (False, True)]
 
 
+@UNHURRIED
 @given(JSON)
 def test_any_value_comes_back_as_it_was_also_one_that_looks_like_ours(value: Any) -> None:
     lookalike = {"zstd": base64.b64encode(pack(json.dumps(value).encode(), BODIES, marks=True)).decode()}
