@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 import re
+import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -19,22 +22,29 @@ from pydantic import Field, SecretStr, field_validator
 
 from gateway.plugin import (
     Action,
+    CaFile,
     Connection,
     ConnectionSettings,
     Context,
+    Fault,
     Finding,
     ProbeContext,
+    Proxy,
     Reject,
     Retry,
     Settings,
     Text,
+    ca_file_faults,
     quoted,
     without_credentials,
 )
+from gateway.plugin.addresses import literal_address, why_refused
+from gateway.plugin.connections.reach import ENVIRONMENT
 
 _PASSING = frozenset((408, 425, 429))
 _CODE = re.compile(r"\berror=(\d{3})\b")
 _SERVICES = "https://github.com/caronc/apprise/wiki"
+_proxy: contextvars.ContextVar[str | None] = contextvars.ContextVar("proxy", default=None)
 _said: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("said", default=None)
 
 
@@ -63,9 +73,27 @@ class _Listening(logging.Filter):
 _LISTENING = _Listening()
 
 
-def _instantiated(url: str, timeout_seconds: float | None = None) -> Any:
+@functools.cache
+def _take_over_proxies() -> None:
+    """Apprise's services post by functions of requests, which take no proxy from it: each request asks this method, and
+    through it the attempt in whose thread it is made. Where that names none, the environment's are used as ever.
+    """
+    import requests  # which Apprise brings
+
+    usual = requests.Session.merge_environment_settings
+
+    def merged(self: Any, url: str, proxies: Any, *others: Any, **more: Any) -> Any:
+        proxy = _proxy.get()
+        return usual(self, url, proxies if proxy is None else {"http": proxy, "https": proxy}, *others, **more)
+
+    requests.Session.merge_environment_settings = merged  # type: ignore[method-assign]  # there is no other way in
+
+
+def _instantiated(url: str, timeout_seconds: float | None = None, ca_file: str | None = None) -> Any:
     """Apprise's own object for a URL. Raises ValueError, without the URL in it, where it knows no such service."""
     import apprise
+
+    _take_over_proxies()
 
     logging.getLogger("apprise").addFilter(_LISTENING)  # once only, however often it is told
     asset = apprise.AppriseAsset(service_timeout=0, secure_logging=True, storage_mode="memory", http_redirects=False)
@@ -76,6 +104,8 @@ def _instantiated(url: str, timeout_seconds: float | None = None) -> Any:
     if notifier is None:
         raise ValueError(f"is no URL of a service that Apprise knows: see {_SERVICES}")
     notifier.redirects = False  # though the URL asks for it: a message goes where the connection says
+    if ca_file is not None:
+        notifier.verify_certificate = ca_file  # type: ignore[assignment]  # it hands it to requests, which takes both
     if timeout_seconds is not None:  # the thread cannot be cancelled: it ends by itself
         notifier.socket_connect_timeout = notifier.socket_read_timeout = timeout_seconds
     return notifier
@@ -89,6 +119,35 @@ class AppriseConnection(ConnectionSettings):
         description=f"The service's URL, credentials and all, as on {_SERVICES}",
         examples=["${DISCORD_APPRISE_URL}"],
     )
+
+    proxy: Proxy = Field(
+        None,
+        description="Through which proxy, for services over HTTP: http://host:port or https://host:port, with "
+        "user:password@ where it asks. Left out, or env: as HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment "
+        "say.",
+    )
+    ca_file: CaFile = Field(
+        None, description="Certificates to trust instead of the system's, PEM, for services over HTTP."
+    )
+
+    def faults(self, folder: Path) -> Iterable[Fault]:
+        """A proxy that is never reached, certificates that cannot be read, and both where there is no HTTP."""
+        if self.own_proxy is not None:
+            address = literal_address(urlsplit(self.own_proxy).hostname or "")
+            if address is not None and (reason := why_refused(address, True)) is not None:
+                yield Fault(("proxy",), reason)
+        yield from ca_file_faults(self.ca_file, folder)
+        with contextlib.suppress(ImportError, ValueError):  # told elsewhere
+            notifier = _instantiated(self.url.get_secret_value())
+            for name in ("proxy", "ca_file") if not _speaks_http(notifier) else ():
+                if getattr(self, name) is not None:
+                    yield Fault((name,), f"{notifier.service_name} is not reached over HTTP", "leave it out")
+
+    @property
+    def own_proxy(self) -> str | None:
+        """The URL of the proxy that it names."""
+        named = self.proxy.get_secret_value() if self.proxy is not None else ENVIRONMENT
+        return None if named == ENVIRONMENT else named
 
     @field_validator("url")
     @classmethod
@@ -138,6 +197,8 @@ class _Service:
 
     threads: ThreadPoolExecutor
     url: str = field(repr=False)
+    proxy: str | None = field(repr=False)
+    ca_file: str | None
 
 
 class Notify(Action[NotifySettings]):
@@ -152,7 +213,9 @@ class Notify(Action[NotifySettings]):
 
     async def open(self, connection: AppriseConnection, base_folder: str) -> _Service:
         """Threads of its own, so that a service that hangs takes nobody else's."""
-        return _Service(ThreadPoolExecutor(connection.concurrency, "notify"), connection.url.get_secret_value())
+        threads = ThreadPoolExecutor(connection.concurrency, "notify")
+        ca_file = str(Path(base_folder, connection.ca_file)) if connection.ca_file else None
+        return _Service(threads, connection.url.get_secret_value(), connection.own_proxy, ca_file)
 
     async def close(self, resource: _Service) -> None:
         """Lets the threads end."""
@@ -163,24 +226,29 @@ class Notify(Action[NotifySettings]):
         _message(settings)
 
     async def probe(self, context: ProbeContext) -> AsyncIterator[Finding]:
-        """The service's server is reached. Nothing is sent, so whether it takes the credentials is not known."""
+        """The service's server, or the proxy that leads there, is reached. Nothing is sent, so whether it takes the
+        credentials is not known.
+        """
         service: _Service = context.resource
         notifier = await asyncio.get_running_loop().run_in_executor(service.threads, _instantiated, service.url)
         name, where = str(notifier.service_name), _server(notifier)
         if where is None:
             yield Finding.note(f"{name}: nothing can be looked at without a message")
             return
+        who = "server"
         try:
+            if _speaks_http(notifier) and (proxy := _proxy_of(service, *where)) is not None:
+                parts = urlsplit(proxy)
+                who, where = "proxy", (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
             async with asyncio.timeout(context.timeout_seconds):
                 _, writer = await asyncio.open_connection(*where)
             writer.close()
         except (OSError, TimeoutError) as error:
             why = getattr(error, "strerror", None) or type(error).__name__
             fix = "look at the connection's url, DNS and firewall"
-            said = without_credentials(str(why), service.url, every_part=True)
-            yield Finding.bad(f"{name}: its server is not reached: {said}", fix)
+            yield Finding.bad(f"{name}: its {who} is not reached: {_hidden(str(why), service)}", fix)
             return
-        yield Finding.good(f"{name}: its server is reached; whether it takes the credentials shows with a message")
+        yield Finding.good(f"{name}: its {who} is reached; whether it takes the credentials shows with a message")
 
     async def run(self, settings: NotifySettings, context: Context) -> dict[str, Any]:
         """Notifies once. Output: service."""
@@ -192,7 +260,8 @@ class Notify(Action[NotifySettings]):
 
             said: list[str] = []
             _said.set(said)
-            notifier = _instantiated(service.url, context.timeout_seconds)
+            _proxy.set(service.proxy)
+            notifier = _instantiated(service.url, context.timeout_seconds, service.ca_file)
             sender = apprise.Apprise(asset=notifier.asset)
             sender.add(notifier)
             is_sent = sender.notify(body=body, title=settings.title, body_format=form, notify_type=settings.kind)
@@ -202,7 +271,7 @@ class Notify(Action[NotifySettings]):
         run_apart = contextvars.copy_context().run
         is_sent, name, said = await asyncio.get_running_loop().run_in_executor(service.threads, run_apart, send)
         if not is_sent:
-            failure = _failure(name, said, service.url)
+            failure = _failure(name, said, service)
             exchange.answered(failure.message)
             raise failure
         exchange.answered(f"{name} was notified")
@@ -219,15 +288,34 @@ def _message(settings: NotifySettings) -> tuple[str, str]:
     return messages[0]
 
 
-def _failure(name: str, said: list[str], url: str) -> Retry | Reject:
+def _proxy_of(service: _Service, host: str, port: int) -> str | None:
+    """Through which proxy a service is reached. Raises OSError where the environment names one that is none."""
+    from gateway.plugin.web_client import proxy_for
+
+    scheme = "http" if port == 80 else "https"
+    return service.proxy or proxy_for(SecretStr(ENVIRONMENT), f"{scheme}://{host}:{port}")
+
+
+def _speaks_http(notifier: Any) -> bool:
+    """Whether a service of Apprise's is reached over HTTP: by requests, whose name its module has."""
+    return any(hasattr(sys.modules[kind.__module__], "requests") for kind in type(notifier).__mro__)
+
+
+def _hidden(text: str, service: _Service) -> str:
+    return without_credentials(text, ",".join(filter(None, (service.url, service.proxy))), every_part=True)
+
+
+def _failure(name: str, said: list[str], service: _Service) -> Retry | Reject:
     """What a notification that was not sent means."""
     text = " ".join(said)
     codes = [int(code) for code in _CODE.findall(text)]
     if not codes:
-        text = quoted(without_credentials(text, url, every_part=True), 300)
+        text = quoted(_hidden(text, service), 300)
         return Retry(f"{name} was not notified: {text or 'Apprise does not say why'}")
     code = codes[0]
     phrase = f" {HTTPStatus(code).phrase}" if code in HTTPStatus._value2member_map_ else ""
+    if code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return Retry(f"{name} was not notified: the proxy answered 407: look at its user and password")
     message = f"{name} answered {code}{phrase}"
     if 300 <= code < 400:
         return Reject(

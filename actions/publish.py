@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 from actions.brokers import AMQP, JETSTREAM, MQTT, REDIS, Broker, Message, no_place
 from gateway.plugin import (
     Action,
+    CaFile,
     Connection,
     ConnectionSettings,
     Context,
@@ -23,6 +24,7 @@ from gateway.plugin import (
     Reject,
     Settings,
     Verdict,
+    ca_file_faults,
     quoted,
     url_fault,
 )
@@ -54,10 +56,9 @@ class BrokerConnection(ConnectionSettings):
         "mqtt://user:password@host:1883, mqtts://...; of a NATS cluster several, with commas between.",
         examples=["${BROKER_URL}"],
     )
-    ca_file: str | None = Field(
+    ca_file: CaFile = Field(
         None,
         description="Certificates to trust instead of the system's, PEM; for tls://, rediss://, amqps:// and mqtts://.",
-        examples=["config/tls/ca.pem"],
     )
 
     @field_validator("url")
@@ -71,6 +72,10 @@ class BrokerConnection(ConnectionSettings):
         if (fault := next(filter(None, map(url_fault, urls)), None)) is not None:
             raise ValueError(fault)
         return value
+
+    def faults(self, folder: Path) -> Iterable[Fault]:
+        """Certificates that cannot be read."""
+        yield from ca_file_faults(self.ca_file, folder)
 
     @property
     def kind(self) -> str:

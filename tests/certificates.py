@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -16,3 +17,10 @@ def self_signed(folder: Path, *, serial: int = 1, names: str = "DNS:localhost,IP
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     return cert, key
+
+
+def server_context(folder: Path) -> ssl.SSLContext:
+    """Of a server with the certificate that is in the folder."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context

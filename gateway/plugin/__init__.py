@@ -44,6 +44,7 @@ from gateway.plugin.connections import (
     SmtpConnection,
     WebConnection,
 )
+from gateway.plugin.connections.reach import CaFile, Proxy, ca_file_faults
 from gateway.plugin.exchange import Exchange
 from gateway.plugin.http_client import AddressRefused, guarded_session, refusal, retry_after_seconds
 from gateway.plugin.http_headers import Headers
@@ -77,6 +78,7 @@ __all__ = [
     "Action",
     "AddressRefused",
     "BreakerSettings",
+    "CaFile",
     "CallsStripe",
     "Comparison",
     "Connection",
@@ -98,6 +100,7 @@ __all__ = [
     "Preview",
     "ProbeContext",
     "ProbedUse",
+    "Proxy",
     "Rate",
     "Reject",
     "RequestPreview",
@@ -116,6 +119,7 @@ __all__ = [
     "Url",
     "Verdict",
     "WebConnection",
+    "ca_file_faults",
     "guarded_session",
     "has_status",
     "parse_duration",

@@ -20,12 +20,14 @@ from urllib.parse import unquote, urlsplit
 from gateway.core.tasks import cancel
 from gateway.plugin.action import Reject, Retry, Unreached
 from gateway.plugin.addresses import literal_address, why_refused
-from gateway.plugin.connections.web import ENVIRONMENT, WebConnection, check_proxy, show, why_unusable
+from gateway.plugin.connections.reach import ENVIRONMENT, check_proxy, why_unusable
+from gateway.plugin.connections.web import WebConnection, show
 from gateway.plugin.http_client import AddressRefused, guarded_session, refusal
 from gateway.plugin.quoting import quoted
 
 if TYPE_CHECKING:  # takes long to import: `gateway check` does without
     import aiohttp
+    from pydantic import SecretStr
     from yarl import URL
 
 __all__ = ["WebClient", "read_text", "sending"]
@@ -63,7 +65,7 @@ class WebClient:
         }
         if self._connection.proxy is None:  # nothing to wait for: each layer of the usual way is paid by every forward
             return self._session.request(method, url, **kwargs)
-        return self._through_proxy(method, url, proxy_for(self._connection, str(url)), kwargs)
+        return self._through_proxy(method, url, proxy_for(self._connection.proxy, str(url)), kwargs)
 
     @contextlib.asynccontextmanager
     async def _through_proxy(
@@ -98,7 +100,7 @@ class WebClient:
         """Whether somebody takes connections at a URL, or at the proxy that leads there. Sends nothing. Raises
         OSError.
         """
-        parts = urlsplit(proxy_for(self._connection, url) or url)
+        parts = urlsplit(proxy_for(self._connection.proxy, url) or url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         loop = asyncio.get_running_loop()
         for family, kind, protocol, _, address in await self._looked_up(parts.hostname or "", port):
@@ -173,10 +175,12 @@ class _Certificates:
         return self._context
 
 
-def proxy_for(connection: WebConnection, url: str) -> str | None:
-    """Through which proxy a URL is reached, or None. Raises OSError where the environment names one that is none."""
-    if connection.proxy is None or connection.proxy.get_secret_value() != ENVIRONMENT:
-        return None if connection.proxy is None else connection.proxy.get_secret_value()
+def proxy_for(proxy_setting: SecretStr | None, url: str) -> str | None:
+    """Through which proxy a URL is reached, by a connection's `proxy`, or None. Raises OSError where the environment
+    names one that is none.
+    """
+    if proxy_setting is None or proxy_setting.get_secret_value() != ENVIRONMENT:
+        return None if proxy_setting is None else proxy_setting.get_secret_value()
     import urllib.request  # takes long: `gateway check` does without
 
     parts = urlsplit(url)

@@ -30,6 +30,7 @@ FORMS: dict[str, Any] = {  # how a secret is written where it is not a text alon
     "broker.url": f"nats://me:{{}}@{DEAD}",
 }
 PLACES: dict[str, dict[str, Any]] = {  # what else a type needs, at places where nobody answers
+    "apprise": {"url": f"json://{DEAD}"},
     "database": {"url": f"postgresql://me@{DEAD}/shop"},
     "http": {"url": f"http://{DEAD}/", "allow_private": True},
     "slack": {"webhook_url": f"http://{DEAD}/", "api_url": f"http://{DEAD}", "channel": "general"},

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from gateway.plugin.action import Fault
+from gateway.plugin.connections.reach import AllowPrivate
 from gateway.plugin.connections.web import SecretHeaders, WebConnection
 from gateway.plugin.types import Size, Status, Url
 
@@ -94,12 +95,7 @@ class HttpConnection(WebConnection):
         64 * 1024, ge=1024, le=8 * 1024 * 1024, description="So much of an answer is read. At most 8MiB.",
         examples=["1MiB"],
     )  # fmt: skip
-    allow_private: bool | list[IPv4Network | IPv6Network] = Field(
-        False,
-        title="true, false or list of networks",
-        description="true, or the private networks that may be reached. Link-local and metadata addresses never are.",
-        examples=[["10.1.0.0/16"]],
-    )
+    allow_private: AllowPrivate = False
 
     @field_validator("signature")
     @classmethod

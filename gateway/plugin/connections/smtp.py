@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from gateway.plugin.action import Fault
 from gateway.plugin.connections.http import OAuth2Settings
+from gateway.plugin.connections.reach import AllowPrivate, CaFile, Proxy, ca_file_faults
 from gateway.plugin.connections.settings import ConnectionSettings
-from gateway.plugin.connections.web import ENVIRONMENT, WebConnection, check_proxy
+from gateway.plugin.connections.web import WebConnection
 from gateway.plugin.mail_address import address_literal, ascii_host, mail_addresses
 from gateway.plugin.types import Size, Url
 
@@ -26,12 +30,10 @@ class DownloadSettings(BaseModel):
         examples=[["pay.stripe.com", "files.stripe.com"]],
     )
     max_size: Size = Field(5 * 1024 * 1024, description="A larger file is a dead letter.", examples=["2MiB"])
-    allow_private: bool | list[IPv4Network | IPv6Network] = Field(
+    allow_private: AllowPrivate = Field(
         False,
-        title="true, false or list of networks",
         description="true, or the private networks that may be reached, by http:// too. Link-local and metadata "
         "addresses never are.",
-        examples=[["10.1.0.0/16"]],
     )
 
     def stood_in(self) -> DownloadSettings:
@@ -50,7 +52,7 @@ class DownloadSettings(BaseModel):
 class TokenEndpoint(WebConnection):
     """How an endpoint for tokens is reached that is not the connection's own server."""
 
-    allow_private: bool | list[IPv4Network | IPv6Network] = False
+    allow_private: AllowPrivate = False
 
     @property
     def reachable(self) -> bool | list[IPv4Network | IPv6Network]:
@@ -62,22 +64,11 @@ class MailOAuth2Settings(OAuth2Settings):
     """Access tokens for the login at a mail server (XOAUTH2), as Gmail and Microsoft 365 want them."""
 
     token_url: Url = Field(description="The token endpoint.", examples=["https://oauth2.googleapis.com/token"])
-    proxy: SecretStr | None = Field(
-        None, description="Through which proxy it is reached, as of http connections.", examples=["env"]
-    )
-    allow_private: bool | list[IPv4Network | IPv6Network] = Field(
+    proxy: Proxy = Field(None, description="Through which proxy it is reached, as of http connections.")
+    allow_private: AllowPrivate = Field(
         False,
-        title="true, false or list of networks",
         description="true, or the private networks where it may be. Metadata addresses are never reached.",
-        examples=[["10.1.0.0/16"]],
     )
-
-    @field_validator("proxy")
-    @classmethod
-    def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and value.get_secret_value() != ENVIRONMENT:
-            check_proxy(value.get_secret_value())
-        return value
 
     def endpoint(self) -> TokenEndpoint:
         """How it is reached."""
@@ -114,9 +105,7 @@ class SmtpConnection(ConnectionSettings):
     from_: str = Field(
         alias="from", min_length=3, description="The sender of every mail.", examples=["Acme <orders@acme.example>"]
     )
-    ca_file: str | None = Field(
-        None, description="Certificates to trust instead of the system's, PEM.", examples=["config/tls/ca.pem"]
-    )
+    ca_file: CaFile = Field(None, description="Certificates to trust instead of the system's, PEM.")
     downloads: DownloadSettings | None = Field(
         None, description="From where attachments may be fetched. Left out: from nowhere."
     )
@@ -148,6 +137,10 @@ class SmtpConnection(ConnectionSettings):
             return address_literal(value) if _is_address(value) else ascii_host(value) if value else ""
         except ValueError:
             raise ValueError("expected this gateway's full host name, or its address") from None
+
+    def faults(self, folder: Path) -> Iterable[Fault]:
+        """Certificates that cannot be read."""
+        yield from ca_file_faults(self.ca_file, folder)
 
     @field_validator("from_")
     @classmethod

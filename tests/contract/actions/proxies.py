@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.acceptance.harness import free_port
+from tests.certificates import self_signed, server_context
 from tests.waiting import HANG_SECONDS, wait_until
 
 CONFIG = """\
@@ -74,3 +79,26 @@ def proxy(proxy_server: tuple[int, Path]) -> ForwardProxy:
     proxy = ForwardProxy(*proxy_server)
     proxy.forget()
     return proxy
+
+
+@pytest.fixture
+async def tls_proxy(proxy: ForwardProxy, tmp_path: Path) -> AsyncIterator[str]:
+    """The https:// URL of the same proxy, whose certificate is `cert.pem` in the test's folder, its key `key.pem`."""
+    self_signed(tmp_path)
+    parts = urlsplit(proxy.url)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+
+    async with await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=server_context(tmp_path)) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"https://{parts.username}:{parts.password}@localhost:{port}"
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError, ssl.SSLError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()

@@ -19,13 +19,13 @@ from actions.http_forward import HttpForward
 from gateway.config.load import load
 from gateway.plugin import HttpConnection
 from gateway.testing import Trial, TrialResult, make_event, probe_action, problems
-from tests.certificates import self_signed
-from tests.contract.actions.proxies import ForwardProxy, proxy, proxy_server
+from tests.certificates import self_signed, server_context
+from tests.contract.actions.proxies import ForwardProxy, proxy, proxy_server, tls_proxy
 from tests.contract.actions.servers import Service
 from tests.http_service import Serve
 from tests.waiting import until
 
-__all__ = ["proxy", "proxy_server"]  # fixtures
+__all__ = ["proxy", "proxy_server", "tls_proxy"]  # fixtures
 SECRET = "client secret +1"
 
 
@@ -322,6 +322,22 @@ async def test_tls_goes_through_a_proxy(serve: Serve, proxy: ForwardProxy, tmp_p
     )
 
 
+@pytest.mark.parametrize("is_secure", [True, False])
+async def test_a_proxy_that_speaks_tls_is_trusted_as_the_service_is(
+    serve: Serve, tls_proxy: str, proxy: ForwardProxy, tmp_path: Path, is_secure: bool
+) -> None:
+    service = Service()
+    options = {"ssl": server_context(tmp_path)} if is_secure else {}
+    url = (await serve(service.take, **options)).replace("127.0.0.1", "localhost") + "/"
+    ended = await attempt(written(url, proxy=tls_proxy, ca_file="cert.pem"), str(tmp_path))
+    target = f"CONNECT {urlsplit(url).netloc}" if is_secure else f"POST {url}"
+    assert (ended.state, proxy.seen, len(service.requests)) == ("succeeded", [target], 1), ended.error
+    ended = await attempt(written(url, proxy=tls_proxy), str(tmp_path))
+    assert (ended.state, len(service.requests)) == ("pending", 1)
+    assert (ended.error or "").startswith("the certificate of localhost is not good: self-signed certificate")
+    assert "proxy-password" not in str(ended)
+
+
 @pytest.mark.parametrize(
     ("environ", "is_used"),
     [
@@ -377,9 +393,8 @@ async def test_a_proxy_opens_no_way_round_the_guard(proxy: ForwardProxy, url: st
 
 
 async def _secure(serve: Serve, folder: Path, *, client: Path | None = None) -> tuple[Service, str]:
-    cert, key = self_signed(folder)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(cert, key)
+    self_signed(folder)
+    context = server_context(folder)
     if client is not None:
         context.load_verify_locations(client)
         context.verify_mode = ssl.CERT_REQUIRED

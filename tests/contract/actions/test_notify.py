@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,12 @@ from actions.notify import AppriseConnection, Notify
 from gateway.plugin import Finding
 from gateway.testing import Trial, TrialResult, make_event, probe_action, problems
 from tests.acceptance.harness import free_port
+from tests.certificates import server_context
+from tests.contract.actions.proxies import ForwardProxy, proxy, proxy_server, tls_proxy
 from tests.contract.actions.servers import Service, service
+from tests.http_service import Serve
 
-__all__ = ["service"]  # a fixture
+__all__ = ["proxy", "proxy_server", "service", "tls_proxy"]  # fixtures
 
 TOKEN = "tok-7a1b9c"
 SECRET = "top5ecret"
@@ -26,6 +30,10 @@ SECRET = "top5ecret"
 
 def url_of(service: Service) -> str:
     return service.url.replace("http://", f"json://me:{SECRET}@") + TOKEN
+
+
+def written(url: str, **more: Any) -> dict[str, Any]:
+    return {"type": "apprise", "url": url, **more}
 
 
 def trial(url: str, *, timeout: str = "30s", event: Any = None, **given: Any) -> Trial:
@@ -216,3 +224,84 @@ async def test_the_probe_reaches_the_server_and_sends_nothing(service: Service) 
     assert (bad.verdict, bad.fix) == ("bad", "look at the connection's url, DNS and firewall")
     assert bad.text.startswith("JSON: its server is not reached: ")
     assert SECRET not in bad.text
+
+
+# -- proxy and ca_file ----------------------------------------------------------------------------------------
+
+
+async def test_a_message_goes_through_the_proxy_that_is_named(service: Service, proxy: ForwardProxy) -> None:
+    async with Trial(Notify(), {"text": "hi"}, connection=written(url_of(service), proxy=proxy.url)) as through:
+        assert (await through.attempt()).state == "succeeded"
+    assert proxy.seen == [f"POST {service.url}{TOKEN}"]
+    proxy.forget()
+    assert (await attempt(url_of(service), text="hi")).state == "succeeded"
+    assert proxy.seen == []
+
+
+async def test_tls_goes_through_a_tls_proxy_and_both_are_trusted_by_ca_file(
+    serve: Serve, tls_proxy: str, proxy: ForwardProxy, tmp_path: Path
+) -> None:
+    service = Service()
+    url = (await serve(service.take, ssl=server_context(tmp_path))).replace("127.0.0.1", "localhost")
+    connection = written(url.replace("https://", "jsons://"), proxy=tls_proxy, ca_file=str(tmp_path / "cert.pem"))
+    async with Trial(Notify(), {"text": "hi"}, connection=connection) as trusting:
+        ended = await trusting.attempt()
+    assert (ended.state, len(service.requests)) == ("succeeded", 1), ended.error
+    assert [line.partition(" ")[0] for line in proxy.seen] == ["CONNECT"]
+    async with Trial(Notify(), {"text": "hi"}, connection={**connection, "ca_file": None}) as distrusting:
+        ended = await distrusting.attempt()
+    assert (ended.state, len(service.requests)) == ("pending", 1)
+    assert "proxy-password" not in str(ended)
+
+
+async def test_a_proxy_that_asks_for_another_password_is_told_and_tried_again(service: Service) -> None:
+    service.say(407)
+    ended = await attempt(url_of(service), text="hi")
+    assert (ended.state, ended.error) == (
+        "pending",
+        "JSON was not notified: the proxy answered 407: look at its user and password",
+    )
+
+
+async def test_the_probe_reaches_the_proxy(proxy: ForwardProxy) -> None:
+    connection = AppriseConnection.model_validate(written("json://shop.invalid", proxy=proxy.url))
+    (good,) = await probe_action(Notify(), connection=connection)
+    assert good.text.startswith("JSON: its proxy is reached; ")
+    away = AppriseConnection.model_validate(written("json://shop.invalid", proxy=f"http://me:{SECRET}@127.0.0.1:9"))
+    (bad,) = await probe_action(Notify(), connection=away)
+    assert bad.text.startswith("JSON: its proxy is not reached: ")
+    assert SECRET not in bad.text
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "told"),
+    [
+        (
+            "json://a.example",
+            {"proxy": "http://169.254.169.254"},
+            "proxy: 169.254.169.254 is a link-local or cloud metadata address, which is never reached",
+        ),
+        (
+            "json://a.example",
+            {"proxy": "proxy.example:3128"},
+            "proxy: is no proxy: write http://host:port, https://host:port, or env",
+        ),
+        (
+            "json://a.example",
+            {"ca_file": __file__},
+            f"ca_file: cannot read certificates from {__file__}: there is no certificate in it",
+        ),
+        (
+            "mailto://me:pw@a.example",
+            {"proxy": "http://proxy.example:3128"},
+            "proxy: E-Mail is not reached over HTTP (leave it out)",
+        ),
+        ("json://a.example", {"proxy": "env"}, None),
+        ("mailto://me:pw@a.example", {"proxy": ""}, None),
+    ],
+)
+def test_what_no_proxy_and_no_certificate_can_be_is_told_at_check(
+    url: str, more: dict[str, str], told: str | None
+) -> None:
+    complaints = problems(Notify(), {"text": "a"}, connection=written(url, **more))
+    assert complaints == ([f"connections.it.{told}"] if told is not None else [])
