@@ -104,15 +104,22 @@ def _variable(name: str) -> str:
 
 
 def as_curl(request: RequestPreview, delivery_id: str, connection: HttpConnection, config: Config) -> str:
-    """A command that sends the same. Secrets are variables of the shell, to be set before; a signature is of its time
-    and body, so whoever sends it makes one.
+    """A command that sends the same, after comments that say what it wants and lacks. Secrets are variables of the
+    shell, to be set before; a signature is of its time and body, so whoever sends it makes one.
     """
     signed = [(name, value.format(id=delivery_id)) for name, value in SIGNATURES.get(connection.scheme, ())]
-    lines = [f"curl -X {request.method} {_quoted(config.references.mask(request.url))}"]
-    lines += [f"-H {_quoted(f'{name}: {value}')}" for name, value in (*request.headers, *signed)]
+    url, headers = config.references.mask(request.url), [f"{n}: {v}" for n, v in (*request.headers, *signed)]
+    lines = [f"curl -X {request.method} {_quoted(url)}", *(f"-H {_quoted(header)}" for header in headers)]
+    variables = dict.fromkeys(re.findall(r"\$\{?([A-Z_]\w*)", " ".join([url, *headers])))
+    comments = [f"# first: export {' '.join(f'{name}=...' for name in variables)}\n"] if variables else []
     if request.body:
-        lines.append(f"--data-binary {shlex.quote(body_text(request))}")
-    return " \\\n  ".join(lines)
+        text = request.body.decode("utf-8", "replace")
+        lines.append(f"--data-binary {shlex.quote(text[:MOST_BODY])}")
+        if len(text) > MOST_BODY:
+            comments.append(f"# the body is cut: {MOST_BODY:,} of its {len(text):,} characters\n")
+        if text.encode() != request.body:
+            comments.append("# the body is not all text: what is none stands as \N{REPLACEMENT CHARACTER}\n")
+    return "".join(comments) + " \\\n  ".join(lines)
 
 
 def _quoted(text: str) -> str:
@@ -121,12 +128,6 @@ def _quoted(text: str) -> str:
         return shlex.quote(text)
     escaped = re.sub(r"([\"\\`])", r"\\\1", text)
     return '"' + re.sub(r"\$(?!\{?[A-Z_])", r"\\$", escaped) + '"'
-
-
-def body_text(request: RequestPreview) -> str:
-    """The body, cut where it is long."""
-    text = request.body.decode("utf-8", "replace")
-    return text if len(text) <= MOST_BODY else f"{text[:MOST_BODY]}… ({len(text):,} characters)"
 
 
 @dataclass(frozen=True, slots=True)

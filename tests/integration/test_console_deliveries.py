@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from pytest_aiohttp import AiohttpClient
 
+from gateway.admin.delivery_story import as_curl
 from gateway.core.model import Attempt, AttemptOutcome, DeliveryState, Finish, Lane, PlannedDelivery
+from gateway.plugin import HttpConnection, RequestPreview
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.configs import gateway_yaml
@@ -71,6 +73,7 @@ async def test_a_forward_is_shown_as_a_command_without_its_secrets(pages: Pages,
     page, text = await pages.html(f"/deliveries/{delivery}"), await pages.text(f"/deliveries/{delivery}")
     (command,) = re.findall(r"<pre[^>]*data-copy><code>(.*?)</code>", page, re.S)
     command = html.unescape(command)
+    assert command.startswith("# first: export KEY=... AUTHORIZATION=... X_SHOP=... TIMESTAMP=... SIGNATURE=...\ncurl ")
     for secret in ("the-token", "url-secret", "c2VjcmV0", "ada@example.org"):
         assert secret not in page
     echoed = subprocess.run(
@@ -93,6 +96,20 @@ async def test_a_forward_is_shown_as_a_command_without_its_secrets(pages: Pages,
     assert "Planned, as long as attempts fail" in text
     assert "give or take 8.0 s" in text
     assert "After number 5 it is a dead letter." in text
+
+
+async def test_a_command_says_where_it_does_not_send_the_whole_body(pages: Pages) -> None:
+    config = pages.parts.operations.config
+    connection = config.connections["warehouse"]
+    assert isinstance(connection, HttpConnection)
+    plain = connection.model_copy(update={"signature": "none"})
+
+    def command(body: bytes) -> str:
+        return as_curl(RequestPreview("POST", "https://warehouse.example", [], body), "dlv_1", plain, config)
+
+    assert command(b"{}") == "curl -X POST https://warehouse.example \\\n  --data-binary '{}'"
+    assert command(b"x" * 20_001).startswith("# the body is cut: 20,000 of its 20,001 characters\ncurl ")
+    assert command(b"\xff").startswith("# the body is not all text: ")
 
 
 async def test_a_mail_is_shown_as_it_was_sent(pages: Pages, inbox: SqliteStore) -> None:

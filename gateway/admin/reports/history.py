@@ -76,6 +76,19 @@ class TimeBar:
         return states
 
 
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds from made to succeeded: within which half of the deliveries did, and 99 of 100; None of none."""
+
+    half: float | None
+    most: float | None
+
+
+def percentile(ordered: Sequence[float], percent: int) -> float | None:
+    """The least that so many per cent of them do not exceed, roughly; None of none."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else None
+
+
 class History:
     """One a gateway."""
 
@@ -83,17 +96,18 @@ class History:
         self._store = store
         self._buckets: _Remembered[Bucket] = _Remembered()
         self._counts: _Remembered[Mapping[tuple[str, ...], int]] = _Remembered()
-        self._latencies: _Remembered[Sequence[float]] = _Remembered()
+        self._latencies: _Remembered[Took] = _Remembered()
 
     async def buckets(self, range_: Range, now: datetime) -> Sequence[Bucket]:
         """The bars of a range."""
         return await self._buckets.ask("", bar_starts(range_, now), bar_width(range_), now, self._store.buckets)
 
-    async def latencies(self, range_: Range, now: datetime) -> Sequence[Sequence[float]]:
-        """Seconds from made to succeeded, of some that succeeded in each bar of a range; sorted."""
+    async def latencies(self, range_: Range, now: datetime) -> Sequence[Took]:
+        """How long some of the deliveries took that succeeded in each bar of a range."""
 
-        async def count(edges: Sequence[datetime]) -> Sequence[Sequence[float]]:
-            return await self._store.latencies(edges, limit=LATENCIES_OF_A_BAR)
+        async def count(edges: Sequence[datetime]) -> Sequence[Took]:
+            took = await self._store.latencies(edges, limit=LATENCIES_OF_A_BAR)
+            return [Took(percentile(seconds, 50), percentile(seconds, 99)) for seconds in took]
 
         return await self._latencies.ask("", bar_starts(range_, now), bar_width(range_), now, count)
 

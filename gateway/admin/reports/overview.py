@@ -11,6 +11,7 @@ from pydantic import Field
 from gateway.admin.api.schemas import Model, Shown
 from gateway.admin.gateway_view import ConnectionWord
 from gateway.admin.reports.dead_causes import cause_of
+from gateway.admin.reports.history import percentile
 from gateway.admin.reports.queues import queues
 from gateway.admin.reports.ranges import RANGES, Range, bar_width
 from gateway.admin.reports.samples import SampledBar
@@ -181,8 +182,8 @@ async def _bars(
                 start=bucket.start,
                 events=dict(bucket.events),
                 deliveries=dict(bucket.deliveries),
-                p50_seconds=percentile(took[i], 50),
-                p99_seconds=percentile(took[i], 99),
+                p50_seconds=took[i].half,
+                p99_seconds=took[i].most,
                 answer_p50_seconds=quantile(INTAKE_BOUNDS, answered, 0.5),
                 answer_p99_seconds=quantile(INTAKE_BOUNDS, answered, 0.99),
                 waiting=waiting[i],
@@ -199,11 +200,6 @@ def waiting_at_ends(buckets: Sequence[Bucket], made: Sequence[int], now: int) ->
         counts.append(max(0, left))
         left += sum(bucket.deliveries.values()) - count
     return counts[::-1]
-
-
-def percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """The least that so many per cent of them do not exceed, roughly; None of none."""
-    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] if ordered else None
 
 
 def _sum(lanes: Sequence[LaneState], state: str) -> int:

@@ -5,11 +5,11 @@ defined here is for nobody with a scope.
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from gateway.admin.problems import Refused
@@ -44,6 +44,7 @@ MOST_COUNTED = 10_000  # of deliveries that are walked through to count their ev
 MOST_ARRIVED = 500  # events of one look of the live tail, among which those of a scope are
 CLOCKS_DIFFER = timedelta(minutes=5)  # an event's time is its gateway's, a delivery's the store's
 MOST_IDS = 500
+LEAST_TIMED = 50  # deliveries of a stretch of time, where there are many stretches
 NOT_YOURS = "a token with a scope does not do this: it concerns more than is its own"
 NO_SUCH = Refusal("there is no such delivery")
 MIXED = "it may bring events of accounts that this token does not see"
@@ -349,14 +350,13 @@ class ScopedStore:
         ]
 
     async def latencies(self, edges: Sequence[datetime], *, limit: int) -> Sequence[Sequence[float]]:
-        """Of the newest `limit` in all of it: deliveries stand where they came, not where they ended."""
-        where = DeliveryFilter(states=(DeliveryState.SUCCEEDED.value,), since=edges[0], until=edges[-1])
-        took: list[list[float]] = [[] for _ in edges[1:]]
-        for delivery in (await self.delivery_page(where, limit=limit)).items:
-            place = bisect_right(edges, delivery.created_at) - 1
-            if delivery.finished_at is not None and 0 <= place < len(took):
-                took[place].append(max(0.0, (delivery.finished_at - delivery.created_at).total_seconds()))
-        return [sorted(seconds) for seconds in took]
+        """Deliveries stand where they came, not where they ended; of many stretches fewer in each."""
+        most, took = max(limit // max(1, len(edges) - 1), LEAST_TIMED), list[list[float]]()
+        for since, until in pairwise(edges):
+            where = DeliveryFilter(states=(DeliveryState.SUCCEEDED.value,), since=since, until=until)
+            ended = [(d.finished_at, d.created_at) for d in (await self.delivery_page(where, limit=most)).items]
+            took.append(sorted(max(0.0, (end - start).total_seconds()) for end, start in ended if end is not None))
+        return took
 
     async def lane_states(self) -> Sequence[LaneState]:
         states = await self._inner.lane_states()
