@@ -114,6 +114,8 @@ def _json_line(log: object, method: str, event: structlog.typing.EventDict) -> s
         line = ""
     if line.isascii() and line.isprintable() and line and not may_hide(line):
         return line
+    if not line:  # what stands in the line for such a value, which an action may give, is looked at too
+        event = json.loads(_rendered(log, method, event))
     return _rendered(log, method, _without_secrets(log, method, event))
 
 

@@ -57,6 +57,23 @@ def test_what_is_missing_or_too_much_is_told_by_the_records_own_name() -> None:
         QuickParcel("Ada", from_="Bob")  # type: ignore[call-arg]
 
 
+class LabelledParcel(QuickParcel):
+    """As a plugin's author may write one, of the records that plugins see."""
+
+    @property
+    def label(self) -> str:
+        return f"to {self.to}"
+
+
+def test_one_of_a_subclass_is_made_with_all_that_its_class_has() -> None:
+    parcel = LabelledParcel("Ada", notes=["fragile"])
+    assert type(parcel) is LabelledParcel
+    assert (parcel.label, parcel.weight, parcel.notes) == ("to Ada", 1.5, ["fragile"])
+    assert LabelledParcel("Ada").notes is not LabelledParcel("Ada").notes
+    with pytest.raises(FrozenInstanceError):
+        parcel.to = "Bob"  # type: ignore[misc]
+
+
 def test_an_event_with_another_body_is_else_the_same_in_every_field() -> None:
     told = datetime(2026, 1, 2, tzinfo=UTC)
     event = Event("acme", "evt_1", "charge.updated", EventState.ROUTED, True, told, b"old", told, "acct_1", "ch_1", "v")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,4 +47,13 @@ def test_a_line_is_what_is_written_of_the_masked_event(said: Any) -> None:
     assert line.isascii()
     assert line.isprintable()
     assert "sk_live" not in line
+    assert "whsec_other" not in line
+
+
+@pytest.mark.parametrize(
+    "said", [PurePosixPath("/hooks/whsec_other"), ValueError("whsec_other"), {"of": {"whsec_other"}}]
+)
+def test_what_is_written_for_a_value_that_json_has_not_holds_no_secret_either(said: Any) -> None:
+    line = str(_json_line(None, "info", {"event": "sent", "to": said}))
+    assert "***" in line
     assert "whsec_other" not in line
