@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from gateway.config.load import Config
 from gateway.core.approval_link import has_link, without_links
 from gateway.core.model import Finish
@@ -26,5 +29,8 @@ def for_keeping(result: AttemptResult, config: Config) -> AttemptResult:
                 break
         else:
             return result.with_ending(ending.with_values(*texts))
-    values = without_links(masker.mask((ending.rendered, ending.output)))
+    both: tuple[Any, ...] = (ending.rendered, ending.output)
+    if texts is not None:  # as they would be kept, so that what JSON says of a path or a URL is looked at too
+        both = tuple(None if text is None else json.loads(text) for text in texts)
+    values = without_links(masker.mask(both))
     return result.with_ending(ending.with_values(*values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -46,6 +47,7 @@ def test_what_hides_nothing_is_written_once() -> None:
     [
         ({"body": f"echo {SECRET}"}, {"body": "echo ${STRIPE_KEY}"}),
         ({"list": [{SECRET: 1}]}, {"list": [{"${STRIPE_KEY}": 1}]}),
+        ({"to": PurePosixPath(f"/hooks/{SECRET}"), "n": 1}, {"to": "/hooks/${STRIPE_KEY}", "n": 1}),
         ({"body": f"go to {LINK}"}, {"body": "go to https://ops.example/approve/[link]"}),
     ],
 )
