@@ -95,6 +95,13 @@ async def test_the_picture_shows_how_things_stand(pages: Pages, inbox: SqliteSto
     assert re.search(r'class="box box-paused"/>.*?shop \(paused\)', page)
 
 
+async def test_the_overviews_headline_leads_to_why_deliveries_are_dead(pages: Pages, inbox: SqliteStore) -> None:
+    await keep(inbox, make_event("checkout.session.completed"), [PlannedDelivery("fulfil", "ship")])
+    await died(inbox, SHIP, "no such host")
+    (path,) = re.findall(r'<p class="headline bad".*?<a href="([^"]*)"', await pages.html("/"), re.S)
+    assert "fulfil/ship: no such host" in await pages.text(path)
+
+
 async def test_the_overview_draws_how_long_answers_took_and_what_waited(pages: Pages, inbox: SqliteStore) -> None:
     for state in (DeliveryState.SUCCEEDED, None):
         await keep(inbox, make_event("checkout.session.completed"), [PlannedDelivery("fulfil", "ship")])
