@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from structlog.typing import FilteringBoundLogger
 
+from gateway.core.tasks import within
 from gateway.intake.answers import REFUSALS
 from gateway.intake.listening import listening_sockets
 from gateway.intake.webhook import Application
@@ -32,6 +33,7 @@ BODY_SECONDS = 20.0  # from there to the end of its body
 IDLE_SECONDS = 75.0  # between requests
 LINGER_SECONDS = 2.0  # after the last answer: closed with data unread, a connection takes its answer with it
 LAST_CALL_SECONDS = 0.5  # at the end, an idle connection's next request is waited for so long
+FIRST_CALL_SECONDS = 4.0  # and the first of one that was just made: whoever made it is about to send, however busy
 MOST_CONNECTIONS, MOST_HANDSHAKES = 10_000, 1000
 MOST_LOOKED_AT = 64  # connections, for one that gives way to a new one
 MOST_A_TURN = 256  # connections taken in one turn of the loop; uvloop's own servers take one, and the others wait
@@ -74,6 +76,11 @@ class PublicConnection(RequestHandler):
     def is_idle(self) -> bool:
         """Whether nothing is due on either side."""
         return not self.is_busy and self._body is None and self._unfinished == 0
+
+    def is_silent(self, for_seconds: float = 0.0) -> bool:
+        """Whether it has sent nothing yet, and was made at least so long ago."""
+        is_fresh = self._loop.time() < self.deadline - HEAD_SECONDS + for_seconds
+        return self.is_idle and not (self._request_count or self._is_ending or is_fresh)
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), HEAD_BYTES) or (0,):  # so that a large read is beyond no bound by more
@@ -256,7 +263,7 @@ class PublicServer(web.Server):
 
     async def close(self, within_seconds: float) -> None:
         """Takes no more connections, and ends each after its answer, or when the time is up. One that is idle gets a
-        moment more, because its next request may be on its way.
+        moment more, because its next request may be on its way, and one that is new a longer one.
         """
         self.is_leaving = True
         self._stop()
@@ -268,11 +275,13 @@ class PublicServer(web.Server):
             async with asyncio.timeout(within_seconds):
                 await asyncio.sleep(LAST_CALL_SECONDS if self.open else 0)
                 for connection, transport in [*self.open.items()]:
-                    if connection.is_idle:
+                    if connection.is_idle and not connection.is_silent():
                         transport.close()
                 while self.open:
+                    for silent in [one for one in self.open if one.is_silent(FIRST_CALL_SECONDS)]:
+                        self.open[silent].close()
                     self._is_less.clear()
-                    await self._is_less.wait()
+                    await within(LAST_CALL_SECONDS, self._is_less)
         for transport in [*self.open.values()]:
             transport.abort()
         if self._timer is not None:

@@ -327,6 +327,9 @@ async def test_closing_ends_idle_connections_and_lets_the_others_have_their_answ
     listener: PublicServer, echo: Echo
 ) -> None:
     idle_reader, idle_writer = await asyncio.open_connection(*listener.address)
+    idle_writer.write(POST + b"Content-Length: 1\r\n\r\n0")
+    await idle_reader.readuntil(b"\r\n\r\n0")
+    echo.seen.clear()
     reader, writer = await asyncio.open_connection(*listener.address)
     writer.write(b"POST /wait HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1")
     while not echo.seen:
@@ -342,6 +345,29 @@ async def test_closing_ends_idle_connections_and_lets_the_others_have_their_answ
     idle_writer.close()
     await closing
     assert not listener.open
+
+
+async def test_closing_waits_for_the_first_request_of_who_has_just_connected_not_of_who_is_silent(
+    listener: PublicServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAST_CALL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "HEAD_SECONDS", 2 * HANG_SECONDS)
+    monkeypatch.setattr(module, "FIRST_CALL_SECONDS", HANG_SECONDS)
+    (silent, silent_writer), (reader, writer) = [await asyncio.open_connection(*listener.address) for _ in range(2)]
+    await until(lambda: len(listener.open) == 2)
+    peer = silent_writer.get_extra_info("sockname")
+    for connection, transport in listener.open.items():
+        if transport.get_extra_info("peername") == peer:
+            connection.deadline -= HANG_SECONDS  # as if it had been made long ago
+    closing = asyncio.ensure_future(listener.close(HANG_SECONDS))
+    assert await silent.read() == b""
+    writer.write(POST + b"Content-Length: 2\r\n\r\nab")
+    answer = await reader.read()
+    assert bodies(answer) == [b"ab"]
+    assert b"Connection: close" in answer
+    await closing
+    for opened in (silent_writer, writer):
+        opened.close()
 
 
 async def test_a_peer_that_never_reads_fills_no_memory(listener: PublicServer) -> None:
