@@ -32,6 +32,19 @@ async def test_what_arrived_by_the_wrong_time_is_due_when_the_clock_is_put_right
     await store.close()
 
 
+async def test_what_was_written_by_the_wrong_time_is_due_though_nobody_looked_meanwhile(
+    tmp_path: Path, clock: Clock
+) -> None:
+    store = SqliteStore(tmp_path / "inbox.db", clock, Clock())
+    await store.start()
+    await store.due()
+    clock.forward(HOUR)
+    await store.add(an_event(), [PlannedDelivery("r", "a")])
+    clock.forward(-HOUR)
+    assert (await store.due()).lanes
+    await store.close()
+
+
 async def test_a_wait_is_as_long_as_it_was_meant_to_be(tmp_path: Path, clock: Clock) -> None:
     steady = Clock()
     store = SqliteStore(tmp_path / "inbox.db", clock, steady)

@@ -67,7 +67,7 @@ class Places:
 
         async def reopen(_: int) -> Store:
             await self._close_sqlite()
-            self._sqlite = SqliteStore(path, lambda: clock.now, lambda: clock.steady)
+            self._sqlite = SqliteStore(path, clock.told, lambda: clock.steady)
             await self._sqlite.start()
             return self._as_it_is_used(self._sqlite)
 

@@ -50,6 +50,17 @@ class Clock:
     def __init__(self) -> None:
         self.now = START_MS
         self.steady = 0
+        self.most_ahead = START_MS  # of the steady one, that the store was told since it looked whether it was put back
+
+    @property
+    def ahead(self) -> int:
+        """By how much it is ahead of the steady one."""
+        return self.now - self.steady
+
+    def told(self) -> int:
+        """What it says to a store."""
+        self.most_ahead = max(self.most_ahead, self.ahead)
+        return self.now
 
     def pass_ms(self, milliseconds: int) -> None:
         """Time passes."""
@@ -83,7 +94,7 @@ class World:
         self._gateways = list(gateways)
         self._reopen = reopen
         self.clock = clock
-        self._seen_ahead = clock.now - clock.steady
+        clock.most_ahead = clock.ahead
         self.model = ModelStore(is_shared=gateways[0].is_shared)
         self.sides = ModelSides(self.model)
         self._name_of: dict[str, str] = {}
@@ -246,10 +257,10 @@ class World:
         if store.is_shared:
             self.model.take_over(now, only_expired=True, error=INTERRUPTED)
         else:
-            ahead = now - self.clock.steady
-            if self._seen_ahead - ahead >= LEAST_PUT_BACK_MS:
-                self.sides.bring_forward(self._seen_ahead - ahead, now)
-            self._seen_ahead = ahead
+            put_back = self.clock.most_ahead - self.clock.ahead
+            if put_back >= LEAST_PUT_BACK_MS:
+                self.sides.bring_forward(put_back, now)
+            self.clock.most_ahead = self.clock.ahead
         claimable = {delivery.lane for delivery in self.model.claimable(now)}
         missing = claimable - set(due.lanes)
         must(not missing, f"{self.label} does not see work of {missing}")
@@ -348,7 +359,7 @@ class World:
         self._gateways[number] = await self._reopen(number)
         if not self._gateways[number].is_shared:
             self.model.take_over(self.clock.now, only_expired=False, error=INTERRUPTED)
-            self._seen_ahead = self.clock.now - self.clock.steady
+            self.clock.most_ahead = self.clock.ahead
         return "starts again"
 
     async def retry(self, gateway: int, names: Sequence[str]) -> str:

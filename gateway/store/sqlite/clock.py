@@ -6,6 +6,7 @@ Otherwise what waits, and what arrived by the wrong time and has not begun, woul
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 
@@ -18,24 +19,34 @@ def steady_ms() -> int:
 
 
 class ClockWatch:
-    """Compares the clock with one that nobody sets."""
+    """Compares the clock with one that nobody sets. Of any thread."""
 
-    def __init__(self, now_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
-        self._now_ms = now_ms
+    def __init__(self, clock_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
+        self._clock_ms = clock_ms
         self._steady_ms = steady_ms
-        self._ahead_ms = self._now_ahead_ms()
+        self._lock = threading.Lock()
+        self._most_ahead_ms = clock_ms() - steady_ms()  # that may have been written since the last look
+
+    def now_ms(self) -> int:
+        """The clock, for what is written: by its time the clock may have been put back when it is looked at next."""
+        with self._lock:
+            now = self._clock_ms()
+            self._most_ahead_ms = max(self._most_ahead_ms, now - self._steady_ms())
+        return now
 
     def put_back_ms(self) -> int:
-        """By how much the clock was put back since `seen` was last called; 0: not so that it matters."""
-        back = self._ahead_ms - self._now_ahead_ms()
+        """By how much the clock was put back, until `brought_forward` is called; 0: not so that it matters."""
+        with self._lock:
+            ahead = self._clock_ms() - self._steady_ms()
+            back = self._most_ahead_ms - ahead
+            if back < LEAST_MS:
+                self._most_ahead_ms = ahead
         return back if back >= LEAST_MS else 0
 
-    def seen(self) -> None:
-        """The clock is right as it is now."""
-        self._ahead_ms = self._now_ahead_ms()
-
-    def _now_ahead_ms(self) -> int:
-        return self._now_ms() - self._steady_ms()
+    def brought_forward(self, by_ms: int) -> None:
+        """What was written by the wrong time is right."""
+        with self._lock:
+            self._most_ahead_ms -= by_ms
 
 
 def bring_forward(connection: sqlite3.Connection, by_ms: int, now_ms: int) -> None:

@@ -68,8 +68,8 @@ class SqliteFile:
         self, path: Path, now_ms: Callable[[], int] = clock_ms, steady_clock_ms: Callable[[], int] | None = None
     ) -> None:
         self.path = path
-        self._now_ms = now_ms
         self._clock = ClockWatch(now_ms, steady_clock_ms or now_ms)
+        self._now_ms = self._clock.now_ms
         self._lock_file: int | None = None
         self._writer: Writer | None = None
         self._reader: sqlite3.Connection | None = None

@@ -296,7 +296,7 @@ class SqliteQueue(SqliteFile):
             raise StoreUnavailable("the store is not open")
         if put_back := self._clock.put_back_ms():
             await self._do(lambda c: bring_forward(c, put_back, self._now_ms()))
-        self._clock.seen()
+            self._clock.brought_forward(put_back)
         try:
             if self._lanes_seen > LANES_ON_THE_LOOP:
                 due, is_left = await asyncio.get_running_loop().run_in_executor(self._reading, self._due, reader)
