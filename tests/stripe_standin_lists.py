@@ -20,13 +20,14 @@ def list_objects(asked: Request, noun: str, objects: Iterable[dict[str, Any]]) -
         raise StripeError(400, "Received unknown parameter: created", "parameter_unknown", "created")
     status = query.get("status")
     compare = {"gt": int.__gt__, "gte": int.__ge__, "lt": int.__lt__, "lte": int.__le__, "": int.__eq__}
+    checks = [(compare[name], int(bound)) for name, bound in bounds.items()]
 
     def is_wanted(value: dict[str, Any]) -> bool:
         if value["object"] != noun or value.get("deleted"):
             return False
         if noun == "subscription" and status != "all" and (status or "canceled") == value.get("status"):
             return status is not None
-        return all(compare[name](int(value["created"]), int(bound)) for name, bound in bounds.items())
+        return all(check(int(value["created"]), bound) for check, bound in checks)
 
     found = sorted(filter(is_wanted, objects), key=lambda value: int(value["created"]))[::-1]
     limit, start = limit_of(query), 0
