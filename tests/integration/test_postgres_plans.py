@@ -217,6 +217,28 @@ async def test_a_page_reads_little_more_than_it_shows(
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < MOST_PAGES
 
 
+@pytest.mark.parametrize("where", [None, EventFilter(), DeliveryFilter()], ids=["overview", "events", "deliveries"])
+async def test_bars_are_counted_without_sorting_rows_by_their_kind(
+    filled: asyncpg.Connection[asyncpg.Record], where: EventFilter | DeliveryFilter | None
+) -> None:
+    store = PostgresStore("postgresql://nowhere")
+    asked: list[tuple[str, tuple[Any, ...]]] = []
+
+    async def fetch(sql: str, *args: Any) -> list[Any]:
+        asked.append((sql, args))
+        return await filled.fetch(sql, *args)
+
+    store._console.fetch = fetch  # type: ignore[method-assign]
+    edges = [datetime.fromtimestamp(FINISHED * tenth / 10_000, UTC) for tenth in range(11)]
+    counted = await (store.buckets(edges) if where is None else store.counts_by_time(edges, where))
+    assert len(counted) == 10
+    for sql, args in asked:
+        plan = json.loads(await filled.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *args))[0]["Plan"]
+        sort_keys = [node["Sort Key"] for node in nodes(plan) if node["Node Type"] == "Sort"]
+        assert max(map(len, sort_keys), default=0) <= 1  # the bar alone
+        assert "Seq Scan" not in {node["Node Type"] for node in nodes(plan)}
+
+
 def test_every_function_that_changes_rows_is_called_by_one_statement_of_its_own() -> None:
     """Locks are never held across a round trip: nothing in the schema's functions waits for a client."""
     text = schema_script("postgres/functions.sql")

@@ -24,6 +24,7 @@ from gateway.store.paging import (
     uncountable,
     wrong_cursor,
 )
+from gateway.store.postgres.bars import ENDED_BUCKETS, ENDED_STATES, EVENT_BUCKETS, EVENT_STATES, LATENCIES
 from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.filters import (
     EVENT_SEARCHED,
@@ -60,22 +61,6 @@ MOST_MISSING = 500  # numbers that may still be committed, or never: those of du
 ARRIVED = """
 SELECT seq FROM events WHERE seq > greatest($1::bigint, (SELECT max(seq) FROM events) - $2)
 UNION ALL SELECT seq FROM events WHERE seq = ANY ($3::bigint[]) ORDER BY seq
-"""
-EVENT_BUCKETS = f"""
-SELECT width_bucket(received_at, $1::bigint[]), state, count(*) FROM events
-WHERE received_at >= $2 AND received_at < $3 AND state <> '{PURGED}' GROUP BY 1, 2
-"""
-ENDED_BUCKETS = """
-SELECT width_bucket(finished_at, $1::bigint[]), state, count(*) FROM deliveries_finished
-WHERE finished_at >= $2 AND finished_at < $3 GROUP BY 1, 2
-"""
-LATENCIES = """
-SELECT stretch.place, t.took FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS stretch(low, high, place),
-LATERAL (
-  SELECT finished_at - created_at AS took FROM deliveries_finished
-  WHERE finished_at >= stretch.low AND finished_at < stretch.high AND state = 'succeeded'
-  ORDER BY finished_at DESC LIMIT $3
-) t
 """
 LOOKED_AT = 200  # of each order, for one of a lane that does not wait until a time
 
@@ -314,11 +299,14 @@ class PostgresReports(PostgresDatabase):
 
     async def buckets(self, edges: Sequence[datetime]) -> Sequence[Bucket]:
         times = [milliseconds(edge) for edge in edges]
-        counts: list[tuple[dict[str, int], dict[str, int]]] = [({}, {}) for _ in edges[1:]]
-        for which, sql in enumerate((EVENT_BUCKETS, ENDED_BUCKETS)):
-            for place, state, count in await self._console.fetch(sql, times, times[0], times[-1]):
-                counts[place - 1][which][state] = count
-        return [Bucket(start, *counted) for start, counted in zip(edges, counts, strict=False)]
+        events, ended = [
+            [
+                {state: count for state, count in zip(states, counts, strict=True) if count}
+                for counts in await self._console.fetch(sql, times[:-1], times[1:])
+            ]
+            for states, sql in ((EVENT_STATES, EVENT_BUCKETS), (ENDED_STATES, ENDED_BUCKETS))
+        ]
+        return [Bucket(*bucket) for bucket in zip(edges, events, ended, strict=False)]
 
     async def counts_by_time(
         self, edges: Sequence[datetime], where: EventFilter | DeliveryFilter
@@ -333,10 +321,13 @@ class PostgresReports(PostgresDatabase):
         bounds = index.bounds(edges[0], edges[-1], kinds.values)
         times = bounds.mark([milliseconds(edge) for edge in edges])
         columns = ", ".join(f"{alias}.{column}" for column in index.columns)
-        each = f"SELECT t.{index.time} AS at FROM {index.table} t WHERE {index.of_kind(alias + '.{}')} AND {bounds}"
+        each = (  # counted kind by kind: sorting all rows by the words of their kind would not fit into work_mem
+            f"SELECT width_bucket(t.{index.time}, {times}::bigint[]) AS place, count(*) AS count"
+            f" FROM {index.table} t WHERE {index.of_kind(alias + '.{}')} AND {bounds} GROUP BY 1"
+        )
         sql = (
-            f"WITH RECURSIVE {index.kinds()} SELECT width_bucket(c.at, {times}::bigint[]), count(*), {columns}"
-            f" FROM {index.wanted(alias, kinds)}, LATERAL ({each} OFFSET 0) c GROUP BY 1, {columns}"
+            f"WITH RECURSIVE {index.kinds()} SELECT c.place, c.count, {columns}"
+            f" FROM {index.wanted(alias, kinds)}, LATERAL ({each}) c"
         )
         counts: list[dict[tuple[str, ...], int]] = [{} for _ in edges[1:]]
         for place, count, *kind in await self._console.fetch(sql, *kinds.values):
