@@ -15,6 +15,7 @@ from jinja2 import TemplateError, nodes
 from gateway.config.checks.stripe_fields import ExpressionFault, item_of
 from gateway.config.checks.stripe_guards import assume
 from gateway.config.checks.stripe_held import EventCase, Held
+from gateway.config.checks.stripe_operations import PRINTED, USES
 from gateway.config.checks.stripe_walk import Stretch, Walk
 from gateway.templating.analysis import plain_pieces, shape_of
 from gateway.templating.references import Key, survey
@@ -87,11 +88,11 @@ class StripeCheck:
         is_one = is_expression or _LONE.fullmatch(text) is not None
         pieces = None if is_one else plain_pieces(text)
         if pieces is None:
-            return self._judged(text, is_expression, use, held)
+            return self._judged(text, is_expression, use if is_one else _within(use), held)
         return [
             ((start + match.start(), end + match.start()), fault)
             for match in pieces
-            for (start, end), fault in self.faults(match[0], held, use=use)
+            for (start, end), fault in self.faults(match[0], held, use=_within(use))
         ]
 
     def _judged(self, text: str, is_expression: bool, use: str, held: Held) -> tuple[ToldFault, ...]:
@@ -147,6 +148,11 @@ class _Memory(Generic[T]):
         if len(known) < _MOST_KNOWN:
             known.append((looked_at, value))
         return value
+
+
+def _within(use: str) -> str:
+    """The use of what is but a part of a text."""
+    return use if use in USES else PRINTED
 
 
 def _shape(text: str, is_expression: bool) -> str:

@@ -11,6 +11,7 @@ from jinja2 import nodes
 from gateway.config.checks.stripe_fields import WORDS, ExpressionFault, step
 from gateway.config.checks.stripe_held import EventCase, Held, Value, inside, root
 from gateway.config.checks.stripe_values import may_equal, mismatch, never_equal
+from gateway.stripe import objects
 from gateway.stripe.objects import FieldType
 from gateway.templating.references import written
 
@@ -243,6 +244,7 @@ FILTERS: Mapping[str, Callable[[Walk, nodes.Filter, Types, EventCase], None]] = 
 # -- results --------------------------------------------------------------------------------------------------
 
 
+PRINTED = "printed"  # the use of what is no value of its own: a part of a longer text
 _NULL_IN: Mapping[str, tuple[str, str]] = {
     "to": ("a dead letter, for nobody is written to", "say `if: {0}`"),
     "key": ("a dead letter, for null names no row", "say `if: {0}`, or take an id that is always there"),
@@ -251,13 +253,16 @@ _NULL_IN: Mapping[str, tuple[str, str]] = {
     "once_per": ("such an event has no key, and acts whatever others did", "write {0} or object.id"),
     "order_by": ("such an event has no key, and waits for no other", "write {0} or object.id"),
 }
-USES = frozenset(_NULL_IN)
+USES = frozenset((*_NULL_IN, PRINTED))
 
 
 def as_result(walk: Walk, node: nodes.Node, types: Types, use: str, case: EventCase) -> None:
     """What an expression brings, where null would be a dead letter, or a key that strangers share. `use` is the key in
-    gateway.yaml that it stands under.
+    gateway.yaml that it stands under, or PRINTED.
     """
+    if use == PRINTED:
+        _printed(walk, node, types, case)
+        return
     if isinstance(node, (nodes.List, nodes.Tuple, nodes.Concat)):
         is_text = isinstance(node, nodes.Concat)
         then = "null cannot be joined to a text, a dead letter" if is_text else "all events without it share a key"
@@ -269,3 +274,14 @@ def as_result(walk: Walk, node: nodes.Node, types: Types, use: str, case: EventC
     then, hint = _NULL_IN[use]
     for value in types:
         walk.say(node, may_be_null(value, then, hint.format(shown(value))), value.at)
+
+
+def _printed(walk: Walk, node: nodes.Node, types: Types, case: EventCase) -> None:
+    """What is printed within a text. Told of fields alone that everyday events have null in: most of Stripe's nullable
+    ones hold a value in whatever a shop receives.
+    """
+    parts = node.nodes if isinstance(node, nodes.Concat) else ()
+    for value in (*types, *(value for part in parts if (value := walk.resolve(part, case)) is not None)):
+        if any(objects.is_often_null(owner, ".".join(value.below)) for owner in value.owner):
+            hint = f"write {shown(value)} | default('...', true)"
+            walk.say(node, may_be_null(value, "a text cannot print null, a dead letter", hint), value.at)

@@ -183,6 +183,18 @@ def _null_rules() -> Mapping[tuple[str, str], NullRule]:
     return rules
 
 
+@functools.cache
+def _often_null() -> frozenset[tuple[str, str]]:
+    return frozenset((owner, path) for owner, path in (line.split(" ") for line in _lines("often_null.txt")))
+
+
+def is_often_null(owner: str, path: str) -> bool:
+    """Whether everyday events hold null in a nullable field of an object: what a shop need not ask for, or what has not
+    happened yet.
+    """
+    return (owner, path) in _often_null()
+
+
 def event_types() -> frozenset[str]:
     """Every type of event that the library knows: snapshot and thin."""
     return frozenset(_snapshot_events()) | frozenset(_data()["thin_events"])

@@ -129,8 +129,8 @@ RIGHT = [
     (SUBSCRIPTION, "{{ object.items.data[0].price.id }} {{ object.items.data[0].current_period_end }}"),
     (SUBSCRIPTION, "{{ previous.status is defined and previous.status == 'active' }}"),
     (SUBSCRIPTION, "{{ previous.items is defined }} {{ previous.status | default('') }}"),
-    (SUBSCRIPTION, "{{ object.cancellation_details.reason }} {{ object.trial_end | timestamp if object.trial_end else none }}"),
-    ("charge.refunded", "{{ object.amount_refunded }} {{ object.billing_details.email }}"),
+    (SUBSCRIPTION, "{{ object.cancellation_details.reason or '' }} {{ object.trial_end | timestamp if object.trial_end else '' }}"),
+    ("charge.refunded", "{{ object.amount_refunded }} {{ object.billing_details.email or '' }}"),
     ("charge.dispute.created", "{{ object.evidence_details.due_by }} {{ object.reason == 'fraudulent' }}"),
     ("payout.failed", "{{ object.failure_code }} {{ object.arrival_date | timestamp }}"),
     ("account.updated", "{{ object.requirements.currently_due }} {{ object.charges_enabled == false }}"),
@@ -181,7 +181,7 @@ def test_what_moved_depends_on_the_accounts_version(tmp_path: Path, api_version:
 
 def test_what_fetch_expands_is_an_object(tmp_path: Path) -> None:
     fetch = "    fetch: {expand: [customer, payment_intent.latest_charge]}\n"
-    template = "{{ object.customer.email }} {{ object.payment_intent.latest_charge.receipt_url }}"
+    template = "{{ object.customer.email or '' }} {{ object.payment_intent.latest_charge.receipt_url }}"
     assert problems(tmp_path, SESSION, template, extra=fetch) == []
     (problem,) = problems(tmp_path, SESSION, "{{ object.customer.emial }}", extra=fetch)
     assert problem.message == f"object.customer has no emial in Stripe's API {VERSION}"
@@ -370,7 +370,9 @@ def test_of_what_was_deleted_fetch_brings_the_id_alone(tmp_path: Path) -> None:
     ]
     both = "customer.updated, customer.deleted"
     assert (
-        problems(tmp_path, both, "{{ object.email | default(none) }}{{ object.deleted }}", extra="    fetch: true\n")
+        problems(
+            tmp_path, both, "{{ object.email | default('', true) }}{{ object.deleted }}", extra="    fetch: true\n"
+        )
         == []
     )
     (problem,) = problems(tmp_path, both, "{{ object.email }}", extra="    fetch: true\n")
