@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from aiohttp import StreamReader
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient
 
@@ -110,6 +111,12 @@ class Pages:
         """The status of what is posted to a page."""
         async with self._client.post(path, headers=self._headers, data=form) as answer:
             return answer.status
+
+    @asynccontextmanager
+    async def streamed(self, path: str) -> AsyncIterator[StreamReader]:
+        """What comes from a stream, as it comes."""
+        async with self._client.get(path, headers=self._headers) as answer:
+            yield answer.content
 
     async def api(self, path: str) -> Any:
         """What the API answers."""

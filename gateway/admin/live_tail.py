@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from structlog.typing import FilteringBoundLogger
 
@@ -27,6 +27,8 @@ class Tail:
         self._watchers: set[asyncio.Queue[Arrivals | None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._told_of: Arrivals | None = None
+        self._told: dict[str, asyncio.Future[bytes]] = {}
 
     @property
     def is_full(self) -> bool:
@@ -44,6 +46,14 @@ class Tail:
                 yield await queue.get()
         finally:
             self._watchers.discard(queue)
+
+    async def told(self, arrivals: Arrivals, words: str, tell: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What `tell` makes of arrivals: once for all watchers whose filter has these words, however many they are."""
+        if self._told_of is not arrivals:
+            self._told_of, self._told = arrivals, {}
+        if words not in self._told:
+            self._told[words] = asyncio.ensure_future(tell())
+        return await asyncio.shield(self._told[words])  # whoever asked first may leave before the others have it
 
     async def _look(self) -> None:
         cursor: str | None = None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pytest_aiohttp import AiohttpClient
 
-from gateway.core.model import EventState, Lane, PlannedDelivery
+from gateway.admin import live_tail
+from gateway.core.model import Event, EventState, Lane, PlannedDelivery
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.acceptance.console import config
@@ -56,6 +58,33 @@ async def test_the_list_says_what_events_are_about_and_when_they_came(pages: Pag
     assert re.search(r"<span>\w{3} \d\d \w{3} \d\d:\d\d</span>", await pages.html(f"/events?since={since}"))
     for uncounted in ("text=jenny", "outcome=dead", "live=1"):
         assert 'class="plot"' not in await pages.html(f"/events?{uncounted}")
+
+
+async def test_what_comes_in_is_read_and_told_once_for_all_who_watch_it(
+    pages: Pages, inbox: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_tail, "LOOK_SECONDS", 0.01)
+    read, event_of = list[str](), inbox.event
+
+    async def event(event_id: str, account: str | None = None) -> list[Event]:
+        read.append(event_id)
+        return await event_of(event_id, account)
+
+    monkeypatch.setattr(inbox, "event", event)
+    filters = ("", "", "?type=checkout.*", "?type=invoice.*")
+    async with AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(pages.streamed(f"/live/events{query}")) for query in filters]
+        for stream in streams:
+            await stream.readuntil(b"Live.")
+        event_id = await keep(inbox, make_event("checkout.session.completed"))
+        rows = []
+        for stream in streams:
+            await stream.readuntil(b"event: rows\n")  # after looks that brought nothing
+            rows.append(await stream.readuntil(b"\n\n"))
+    assert [event_id.encode() in row for row in rows] == [True, True, True, False]
+    assert b"jenny@example.com" in rows[0]
+    assert rows[0] == rows[1]
+    assert read == [event_id] * 2  # for two of three filters: the third does not want it
 
 
 async def listed_by_bars(pages: Pages, path: str) -> set[str]:

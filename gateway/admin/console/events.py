@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import aiohttp_jinja2
@@ -25,6 +26,7 @@ from gateway.admin.request import AdminParts, actor, parts
 from gateway.admin.waiting import STATES
 from gateway.core.model import Event
 from gateway.core.routing import names
+from gateway.store.answers import Arrivals
 
 
 async def listed(request: web.Request) -> web.StreamResponse:
@@ -92,6 +94,16 @@ def _wants(event: Event, query: EventsQuery) -> bool:
     )
 
 
+async def _rows(request: web.Request, arrived: Arrivals, query: EventsQuery) -> bytes:
+    """What came in and fits, as a server-sent event of table rows: the same for everybody who sees these events."""
+    events = [event for event in arrived.events if _wants(event, query)]
+    lines = await _lines(parts(request).operations, events)
+    context = {"events": events, "left_out": arrived.left_out, "lines": lines}
+    rows = aiohttp_jinja2.render_string("_event_rows.html", request, context)
+    data = "".join(f"data: {line}\n" for line in rows.splitlines())
+    return f"event: rows\n{data}\n".encode("utf-8", "replace")
+
+
 async def live(request: web.Request) -> web.StreamResponse:
     """What comes in from now on, as server-sent events of table rows."""
     tail, query = parts(request).tail, checked(request.query, EventsQuery)
@@ -111,12 +123,7 @@ async def live(request: web.Request) -> web.StreamResponse:
             if arrived is None:
                 await response.write(b": nothing\n\n")
                 continue
-            events = [event for event in arrived.events if _wants(event, query)]
-            lines = await _lines(parts(request).operations, events)
-            context = {"events": events, "left_out": arrived.left_out, "lines": lines}
-            rows = aiohttp_jinja2.render_string("_event_rows.html", request, context)
-            data = "".join(f"data: {line}\n" for line in rows.splitlines())
-            await response.write(f"event: rows\n{data}\n".encode("utf-8", "replace"))
+            await response.write(await tail.told(arrived, repr(query), partial(_rows, request, arrived, query)))
     except (ClientConnectionResetError, ConnectionError):
         pass  # the watcher has left
     return response
