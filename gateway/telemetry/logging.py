@@ -119,12 +119,21 @@ def _json_line(log: object, method: str, event: structlog.typing.EventDict) -> s
     return _rendered(log, method, _without_secrets(log, method, event))
 
 
+def _console_event(log: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """An event without secrets, also where the terminal would write what a value that JSON has not says of itself."""
+    try:
+        _whole_line(event)
+    except (TypeError, ValueError, RecursionError):
+        event = json.loads(_rendered(log, method, event))
+    return _without_secrets(log, method, event)
+
+
 def configure(level: str = "info", form: Literal["auto", "console", "json"] = "auto") -> FilteringBoundLogger:
     """Sets the process's log up and returns it. `auto`: console on a terminal, JSON elsewhere."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderers: list[structlog.typing.Processor] = [_json_line]
     if console:
-        renderers = [_without_secrets, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        renderers = [_console_event, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
