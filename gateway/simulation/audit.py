@@ -44,6 +44,7 @@ from gateway.stripe.api import Asking, StripeApi, path_of
 from gateway.stripe.connections import StripeApis
 from gateway.stripe.object_states import CHANGED, ToldEvent
 
+MOST_DOUBTED = 500  # objects that are kept whole, to be looked at again
 MOST_OF_AN_OBJECT = 1000  # events, and deliveries, that are asked for the reason of a difference
 _OF_EVENT = ("previous", "delivery", "steps")  # what differs from event to event, beside the event
 _OF_OBJECT = ("livemode", "account", "context", "api_version", "object")  # of the event, what does not
@@ -170,9 +171,11 @@ class RouteAudit:
 
     def __init__(
         self, config: Config, route: Route, store: Store, apis: StripeApis, log: FilteringBoundLogger,
-        told: Mapping[str, ToldEvent],
+        told: Mapping[str, ToldEvent], *, keeps_objects: bool = True,
     ) -> None:  # fmt: skip
-        """`told`: what its types tell, by type."""
+        """`told`: what its types tell, by type. `keeps_objects`: the findings hold them, so that they can be repaired;
+        a million that differ would fill the memory.
+        """
         actions = tuple(replace(use, dry_run=False, expires_seconds=None, later=None) for use in route.actions)
         armed = replace(route, actions=actions, dry_run=False, is_enabled=True, digest=None)
         narrow = replace(config, routes=(armed,))
@@ -182,6 +185,7 @@ class RouteAudit:
         self._comparing = Comparing(narrow, self._resources)
         self._present = _Present(StripeFetcher(store, apis))
         self._simulator = Simulator(narrow, self._comparing, self._present)
+        self._keeps_objects = keeps_objects
         self._doubted: list[Event] = []
         for use in kept_by(config, armed):
             self.result.left_out[use.name] = of_the_event(use)
@@ -203,9 +207,14 @@ class RouteAudit:
         if await self._differences(event, is_first=True):
             self._doubted.append(event)
 
+    @property
+    def has_many_doubts(self) -> bool:
+        """Whether it is time to look again, though not all were taken."""
+        return len(self._doubted) >= MOST_DOUBTED
+
     async def look_again(self, api: StripeApi) -> None:
-        """Once all were taken: what differed then is asked for and compared once more. An object, or its row, may have
-        changed between the two looks, and that is no difference.
+        """Once all, or many, were taken: what differed then is asked for and compared once more. An object, or its row,
+        may have changed between the two looks, and that is no difference.
         """
         self._comparing.is_comparing = self._present.is_asking = True
         for doubted in self._doubted:
@@ -289,7 +298,8 @@ class RouteAudit:
             None if columns is None else masker.mask(without_hidden(columns, hidden))
             for columns in (difference.key, difference.wanted, difference.row)
         )
-        return AuditFinding(event, action, difference.table, key or {}, wanted or {}, row, *reason)
+        of = event if self._keeps_objects else replace(event, body=b"")
+        return AuditFinding(of, action, difference.table, key or {}, wanted or {}, row, *reason)
 
     async def _why(self, event: Event, action: str, difference: RowDifference) -> tuple[str, str, bool] | None:
         """By what the store knows of the object: missed, late or edited, more words, and whether it is on its way. None

@@ -68,6 +68,8 @@ class _AuditPass(CatchUp):
                 chosen = is_sampled(str(event.object_id), self._order.share, self._order.salt)
                 await self._audit.take(event, is_sampled=chosen)
                 self._still_ours()
+                if self._audit.has_many_doubts:
+                    await self._audit.look_again(self._api)
         self._on_progress(self._audit.result)
 
 
@@ -80,10 +82,13 @@ async def audit_route(
     *,
     still_ours: Callable[[], None] = lambda: None,
     on_progress: Callable[[AuditResult], None] = lambda result: None,
+    for_repair: bool = False,
 ) -> AuditResult:
-    """Compares; changes nothing. Raises AuditFailed, StripeApiError, StoreError, and what `still_ours` raises."""
+    """Compares; changes nothing. `for_repair`: its findings may be given to `repair`. Raises AuditFailed,
+    StripeApiError, StoreError, and what `still_ours` raises.
+    """
     told = {each.type: each for kind in order.kinds for each in kind.types}
-    audit = RouteAudit(config, order.route, store, apis, log, told)
+    audit = RouteAudit(config, order.route, store, apis, log, told, keeps_objects=for_repair)
     try:
         async with apis.of(order.account) as api:
             going = _AuditPass(
@@ -109,9 +114,9 @@ class Repair:
 async def repair(
     config: Config, route: Route, findings: Sequence[AuditFinding], store: Store, now: Callable[[], datetime]
 ) -> Repair:
-    """Has the gateway write the rows that differ: each by an event of the object as it was when it was compared, whose
-    time is just before then, so that it is newer than nothing that happened since; through the route's own actions and
-    those they need. Raises StoreError.
+    """Has the gateway write the rows that differ, as an audit `for_repair` found them: each by an event of the object
+    as it was when it was compared, whose time is just before then, so that it is newer than nothing that happened
+    since; through the route's own actions and those they need. Raises StoreError.
     """
     done = Repair()
     by_event: dict[str, list[AuditFinding]] = {}

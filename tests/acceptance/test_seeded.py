@@ -37,7 +37,7 @@ async def seed(gateway: GatewayProcess, standin: StripeStandin, kill_after: int 
     )  # fmt: skip
     told = asyncio.create_task(running.communicate())
     if kill_after is not None:
-        await until(lambda: len(standin.requests) >= asked + kill_after or told.done(), 300, every=0.002)
+        await until(lambda: len(standin.requests) >= asked + kill_after or told.done(), 300 + OBJECTS / 10, every=0.002)
         standin.gate.clear()  # it may be quicker than the signal
         running.send_signal(signal.SIGKILL)
     out, _ = await told

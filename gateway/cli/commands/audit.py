@@ -172,6 +172,7 @@ class _AuditCommand:
                 apis,
                 log,
                 on_progress=lambda seen: show("objects", seen.objects, seen.objects),
+                for_repair=self.repairs,
             )
         if not (self.repairs and result.findings):
             return _Audited(order, result, None)

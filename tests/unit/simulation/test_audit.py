@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,18 +18,20 @@ from gateway.cli.commands.audit import _Audited
 from gateway.config.load import Config, load
 from gateway.core.model import AuditRule, DeliveryFilter, Event, EventFilter
 from gateway.core.routing import RouteTable
-from gateway.intake.backfill.objects import event_of
+from gateway.intake.backfill.objects import event_of, seedable
 from gateway.intake.planning import intake_of
 from gateway.plugin import RowDifference
 from gateway.simulation.audit import AuditFinding, AuditResult, RouteAudit
-from gateway.simulation.audit_pass import repair
+from gateway.simulation.audit_pass import AuditOrder, audit_route, repair
 from gateway.simulation.auditor import Auditor, note_name
 from gateway.simulation.hidden_columns import hidden_columns, without_hidden
 from gateway.store import open_store
 from gateway.store.answers import Note
 from gateway.store.protocol import Store
+from gateway.stripe.api import StripeApi
 from gateway.stripe.connections import StripeApis
 from tests.in_process import config
+from tests.stripe_standin import StripeStandin
 
 LOG = structlog.wrap_logger(structlog.testing.CapturingLogger())
 READ_AT = datetime.now(UTC) - timedelta(seconds=30)
@@ -119,6 +123,39 @@ async def test_a_row_whose_delivery_was_cancelled_need_not_be_there(loaded: Conf
     await inbox.cancel([delivery.id], "until: evt_2 came first")
     assert await audit._finding(customer(loaded), "save", difference) is None
     await audit.close()
+
+
+@pytest.mark.parametrize("for_repair", [True, False])
+async def test_rows_that_differ_are_looked_at_again_in_part_and_their_objects_are_kept_only_for_a_repair(
+    tmp_path: Path, inbox: Store, standin: StripeStandin, monkeypatch: pytest.MonkeyPatch, for_repair: bool
+) -> None:
+    held: list[int] = []
+    look_again = RouteAudit.look_again
+
+    async def counted(audit: RouteAudit, api: StripeApi) -> None:
+        held.append(len(audit._doubted))
+        await look_again(audit, api)
+
+    monkeypatch.setattr("gateway.simulation.audit.MOST_DOUBTED", 2)
+    monkeypatch.setattr(RouteAudit, "look_again", counted)
+    for i in range(5):
+        standin.put({**CUSTOMER, "id": f"cus_{i}"})
+    with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as shop:
+        shop.execute("CREATE TABLE t (id TEXT PRIMARY KEY, email TEXT, phone TEXT, whole TEXT, balance INTEGER)")
+    (tmp_path / "gateway.yaml").write_text(config(ROUTES, standin.url))
+    loaded = load(tmp_path / "gateway.yaml", {})
+    account, route = loaded.accounts["acme"], loaded.routes[0]
+    apis = StripeApis()
+    apis.take([account], standin.url, 5)
+    order = AuditOrder(route, seedable(route.events, takes_changes=True).kinds, account)
+    result = await audit_route(loaded, order, inbox, apis, LOG, for_repair=for_repair)
+    await apis.close()
+    paths = [asked.path for asked in standin.requests if asked.path.startswith("/v1/customers/")]
+    assert sorted(paths) == [f"/v1/customers/cus_{i}" for i in range(5)]
+    assert sorted(str(found.event.object_id) for found in result.findings) == [f"cus_{i}" for i in range(5)]
+    assert {found.why for found in result.findings} == {"missed"}
+    assert all(bool(found.event.body) is for_repair for found in result.findings)
+    assert (result.objects, result.sampled, held) == (5, 5, [2, 2, 1])
 
 
 def test_an_audit_that_could_compare_nothing_is_no_good_news() -> None:
