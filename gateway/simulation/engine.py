@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -45,6 +45,7 @@ from gateway.delivery.fetch import Fetcher
 from gateway.delivery.resources import Resources
 from gateway.plugin import Action, Context, Reject, Settings
 from gateway.simulation.plausible_fetch import plausible_answer
+from gateway.simulation.unknown_output import UnknownOutput
 
 EXAMPLE_DELIVERY = "dlv_example"
 ONCE_PER = "once_per: "  # begins the reason of what another delivery has done already
@@ -136,12 +137,15 @@ class Simulator:
         delivery_id: str = EXAMPLE_DELIVERY,
         *,
         now: datetime | None = None,
+        alike: Mapping[tuple[str, str], SimulatedDelivery] | None = None,
     ) -> SimulationResult:
         """Raises EnvelopeError where the body is no event. Each delivery is shown as it ends when its time has come;
         `now` is the time until which that has happened, for those that come after (left out: the event's arrival).
+        `alike`: deliveries of it that another Simulator made by actions that are the same there, not rendered anew.
         """
         self._stand_in.assumed = assumed or Assumed()
         self._now, self._is_another_look = now or event.received_at, now is not None
+        self._alike = alike or {}
         event, planned = route(event, self._config.accounts, self._table, self._config.vars)
         place = self._came.get(event.id, len(self._came))
         if event.ends or any(delivery.until_key is not None for delivery in planned):
@@ -172,7 +176,7 @@ class Simulator:
         action = route.action(planned.action)
         assert action is not None
         ran = [name for name in route.needed_by(action.name) if _may_have_output(ended[route.name, name])]
-        unknown = {name: _Unknown(name) for name in ran}
+        unknown = {name: UnknownOutput(name) for name in ran}
         outputs = {name: self._stand_in.assumed.outputs.get(name, unknown[name]) for name in ran}
         of_route = {name: earlier for (of, name), earlier in ended.items() if of == route.name and name not in ran}
         ends = {name: _assumed_end(earlier) for name, earlier in of_route.items() if earlier.state.is_final}
@@ -198,6 +202,9 @@ class Simulator:
         if end is None and said == "no" and action.approve is not None:
             end = _End(DeliveryState.CANCELLED, REFUSED)
         had_attempt = end is None
+        waits_until = acts_at if acts_at > event.received_at else None
+        if end is None and planned.is_judged:
+            end = self._as_before(route, action, ended, waits_until)
         if end is None:
             finish = (await run_attempt(claim, attempts)).ending
             if isinstance(finish, HeldForYes):
@@ -223,9 +230,26 @@ class Simulator:
             order_by=_value(planned.order_key),
             unknown=asked,
             had_attempt=had_attempt,
-            waits_until=acts_at if acts_at > event.received_at and end.state is not DeliveryState.CANCELLED else None,
+            waits_until=None if end.state is DeliveryState.CANCELLED else waits_until,
             why_later=why_later,
         )
+
+    def _as_before(
+        self,
+        route: Route,
+        action: ActionUse,
+        ended: Mapping[tuple[str, str], SimulatedDelivery],
+        waits_until: datetime | None,
+    ) -> _End | None:
+        """How a delivery ends that was simulated already, where all that it saw is the same; None where it is not."""
+        known = self._alike.get((route.name, action.name))
+        if known is None or known.unknown or not known.had_attempt or known.waits_until != waits_until:
+            return None
+        for name in route.needed_by(action.name):
+            needed, then = ended[route.name, name], self._alike.get((route.name, name))
+            if then is None or (needed.state, needed.reason) != (then.state, then.reason):
+                return None
+        return _End(known.state, known.reason, known.rendered)
 
     def _before(
         self,
@@ -365,33 +389,3 @@ class _Bringer:
         now = claim.event.created_at or claim.event.received_at
         asked = fetch if self._assumed.expands else replace(fetch, expand=())
         return plausible_answer(envelope, account, asked, int(now.timestamp()), self._assumed.fetched)
-
-
-class _Unknown(Mapping[str, Any]):
-    """An output that nobody knows yet. Whoever looks into it fails, and it remembers."""
-
-    def __init__(self, action: str) -> None:
-        self._action = action
-        self.was_asked = False
-
-    def _ask(self) -> ValueError:
-        self.was_asked = True
-        return ValueError(f"the output of {self._action} is known once it ran")
-
-    def __getitem__(self, key: str) -> Any:
-        raise self._ask()
-
-    def __iter__(self) -> Iterator[str]:
-        raise self._ask()
-
-    def __len__(self) -> int:
-        raise self._ask()
-
-    def items(self) -> Any:
-        """Empty for whoever walks through the whole scope; a template's `.items()` asks by name first."""
-        return ()
-
-    def __str__(self) -> str:
-        raise self._ask()
-
-    __repr__ = object.__repr__

@@ -1,13 +1,14 @@
 """What another configuration would have done with the events that are stored: hindsight, before a reload.
 
-Only routes that differ are judged, each event by both configurations; nothing is sent. `fetch` is answered by samples,
+Only routes that differ are judged, each event by both configurations, and their actions that are the same are rendered
+once; nothing is sent. `fetch` is answered by samples,
 and what an action returns is not known, as everywhere in a simulation.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,6 +73,8 @@ class Hindsight:
 
 
 NONE = Judged("none")
+_MATCHING = frozenset({"accounts", "description", "events", "if", "owner"})
+"""Keys of a route that say whether it takes an event, and nothing of what becomes of it then."""
 
 
 def changed_routes(before: Config, after: Config) -> tuple[str, ...]:
@@ -83,12 +86,29 @@ def changed_routes(before: Config, after: Config) -> tuple[str, ...]:
     return tuple(name for name in known if every or name in touched)
 
 
+def alike_actions(before: Config, after: Config) -> frozenset[tuple[str, str]]:
+    """The actions, by route and name, that do the same for an event wherever both configurations have it done."""
+    changes = compare(before, after)
+    is_of_routes = all(change.kind in ("route", "action") for change in changes)
+    if not is_of_routes or before.vars != after.vars or before.folder != after.folder:
+        return frozenset()
+    touched = {change.name for change in changes if change.kind == "action" or not _MATCHING.issuperset(change.keys)}
+    return frozenset(
+        (route.name, use.name)
+        for route in after.routes
+        if route.name not in touched
+        for use in route.actions
+        if f"{route.name}.{use.name}" not in touched
+    )
+
+
 async def look_back(store: Store, before: Config, after: Config, where: EventFilter) -> AsyncIterator[Hindsight]:
     """What has been seen so far, after each page of events, the oldest first. Raises StoreError."""
     routes = changed_routes(before, after)
     sides = [_only(config, routes) for config in (before, after)]
     patterns = {pattern for side in sides for route in side.routes for pattern in route.events}
     simulators = [Simulator(side) for side in sides]
+    alike = alike_actions(before, after)
     result = Hindsight(routes)
     cursor: str | None = None
     while True:
@@ -97,7 +117,7 @@ async def look_back(store: Store, before: Config, after: Config, where: EventFil
         wanted = [listed for listed in page.items if any(names(pattern, listed.type) for pattern in patterns)]
         for whole in await asyncio.gather(*(store.event(listed.id, listed.account) for listed in wanted)):
             for event in whole:
-                await _judge(event, sides, simulators, result)
+                await _judge(event, sides, simulators, alike, result)
         yield result
         if page.next is None:
             return
@@ -108,18 +128,27 @@ def _only(config: Config, routes: tuple[str, ...]) -> Config:
     return replace(config, routes=tuple(route for route in config.routes if route.name in routes))
 
 
-async def _judge(event: Event, sides: list[Config], simulators: list[Simulator], result: Hindsight) -> None:
+async def _judge(
+    event: Event,
+    sides: list[Config],
+    simulators: list[Simulator],
+    alike: Collection[tuple[str, str]],
+    result: Hindsight,
+) -> None:
+    known: dict[tuple[str, str], SimulatedDelivery] = {}
     judged: list[dict[tuple[str, str], Judged]] = []
     for side, simulator in zip(sides, simulators, strict=True):
         if side.account(event.account) is None:
             judged.append({})
             continue
         try:
-            simulated = await simulator.simulate(event, delivery_id=f"of {event.id}")
+            simulated = await simulator.simulate(event, delivery_id=f"of {event.id}", alike=known)
         except EnvelopeError:  # such as what was forgotten
             result.unreadable += 1
             return
-        judged.append({(each.route, each.action.name): _judged(each) for each in simulated.deliveries})
+        deliveries = {(each.route, each.action.name): each for each in simulated.deliveries}
+        known = {key: each for key, each in deliveries.items() if key in alike}
+        judged.append({key: _judged(each) for key, each in deliveries.items()})
     result.judged += 1
     before, after = judged
     for key in before.keys() | after.keys():

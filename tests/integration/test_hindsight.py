@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
+from gateway.config.load import load
 from gateway.core.envelope import parse_event
+from gateway.core.model import Claim
+from gateway.delivery.attempt import AttemptContext, AttemptResult, run_attempt
+from gateway.simulation.hindsight import alike_actions
 from gateway.store.sqlite.store import SqliteStore
 from gateway.testing import make_event
 from tests.cli import CommandLine, Ran
@@ -110,6 +114,69 @@ def test_nothing_that_differs_is_said_and_bad_words_are_refused(diff: Callable[.
     same = diff(ROUTES.replace("> 1000", "> 1001"))
     assert same.out.endswith("each delivery would have been the same\n")
     assert same.code == 0
+
+
+CHAIN = ROUTES.replace(
+    "      ship: {",
+    """\
+      note: {uses: http_forward, with: {connection: warehouse, body: {id: "{{ object.id }}"}}}
+      tell: {uses: http_forward, needs: {note: any}, with: {connection: warehouse, body: {how: "{{ steps.note.state }}"}}}
+      ship: {""",  # noqa: E501
+)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "rendered"),  # so many by both together, and so many where nothing is alike
+    [
+        ("> 1000", "> 1", (9, 15)),  # one order more
+        ('"{{ object.amount_total }}"', '"{{ object.amount_total * 2 }}"', (8, 12)),  # `ship`
+        ('id }}"}}}\n      tell', 'idea }}"}}}\n      tell', (11, 13)),  # `note`, and `tell` that sees how it ended
+        ("once_per: object.id", "once_per: event.id", (15, 15)),  # the route itself
+    ],
+)
+def test_what_both_do_alike_is_rendered_once_and_told_as_if_it_were_twice(
+    diff: Callable[..., Ran],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    was: str,
+    becomes: str,
+    rendered: tuple[int, int],
+) -> None:
+    (tmp_path / "gateway.yaml").write_text(config(CHAIN))
+    assert was in config(CHAIN)
+    attempts: list[str] = []
+
+    async def counted(claim: Claim, context: AttemptContext) -> AttemptResult:
+        attempts.append(claim.delivery.action)
+        return await run_attempt(claim, context)
+
+    monkeypatch.setattr("gateway.simulation.engine.run_attempt", counted)
+    once = changes(diff(CHAIN.replace(was, becomes), "--json"))
+    alike, attempts[:] = len(attempts), []
+    monkeypatch.setattr("gateway.simulation.hindsight.alike_actions", lambda *_: frozenset())
+    assert changes(diff(CHAIN.replace(was, becomes), "--json")) == once
+    assert (alike, len(attempts)) == rendered
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "alike"),
+    [
+        ("> 1000", "> 1", {"note", "tell", "ship"}),
+        ('amount: "{{', 'sum: "{{', {"note", "tell"}),
+        ("topsecret-key", "another-key", set()),  # what is sent has it
+        ("livemode: false", "livemode: true", set()),  # the account
+    ],
+)
+def test_an_action_is_alike_where_nothing_that_it_may_see_differs(
+    tmp_path: Path, was: str, becomes: str, alike: set[str]
+) -> None:
+    text = config(CHAIN).replace("  acme:\n", "  acme:\n    livemode: false\n")
+    assert was in text
+    sides = []
+    for name, written in (("old", text), ("new", text.replace(was, becomes))):
+        (tmp_path / f"{name}.yaml").write_text(written)
+        sides.append(load(tmp_path / f"{name}.yaml", {}))
+    assert {action for route, action in alike_actions(*sides) if route == "orders"} == alike
 
 
 def test_over_takes_a_file_and_a_time(
