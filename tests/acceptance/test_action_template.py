@@ -34,11 +34,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for project in (ROOT, TEMPLATE):
         run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, project,
             folder=folder)  # fmt: skip
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     made = folder / "bin" / "python"
     found = sorted(wheels.glob("*.whl"))
     assert [wheel.name.partition("-")[0] for wheel in found] == ["gateway_action_sms", "stripe_fulfilment_gateway"]
-    run(made, "-m", "pip", "install", "-q", "--no-deps", "--no-index", *found, folder=folder)
+    run(sys.executable, "-m", "pip", "--python", made, "install", "-q", "--no-deps", "--no-index", *found,
+        folder=folder)  # fmt: skip
     ours = run(sys.executable, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=folder).strip()
     [site] = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(f"{ours}\n")
