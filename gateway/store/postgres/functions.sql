@@ -742,6 +742,7 @@ BEGIN
     )
   ), ended AS (
     UPDATE deliveries d SET state = g.state, token = NULL, lease_until = NULL, held = false,
+      claimed_at = CASE WHEN g.state = 'pending' THEN d.claimed_at END,  -- what has ended takes less without it
       due_at = coalesce(now_at + g.wait, d.due_at),
       finished_at = CASE WHEN g.state <> 'pending' THEN now_at END, reason = g.reason,
       last_error = coalesce(g.error, d.last_error), rendered = coalesce(g.rendered, d.rendered),

@@ -215,6 +215,7 @@ def _record(connection: sqlite3.Connection, finished: Sequence[tuple[int, int, F
     )
     connection.executemany(
         "UPDATE deliveries SET state = ?1, token = NULL, lease_until = NULL, due_at = ?2, finished_at = ?3,"
+        " claimed_at = CASE WHEN ?1 = 'pending' THEN claimed_at END,"
         f" reason = ?4, waits_until = CASE WHEN ?1 = 'pending' AND ?4 GLOB '{WAITS}*' THEN ?2 END,"
         " attempts = attempts - ?5, last_error = COALESCE(?6, last_error), rendered = COALESCE(?7, rendered),"
         " output = COALESCE(?8, output)"
