@@ -44,6 +44,7 @@ FIGURES = {
     "arrival_p50_ms": "200 to forward: p50 ms",
     "arrival_p99_ms": "200 to forward: p99 ms",
 }
+MEBIBYTE = 1 << 20
 LEAVE_NOTHING_OWED = "DELETE FROM deliveries WHERE state IN ('blocked', 'pending', 'running')"
 
 
@@ -81,6 +82,13 @@ class Stores:
         for statement in ("VACUUM deliveries", "CHECKPOINT") if self.server else ("PRAGMA wal_checkpoint(TRUNCATE)",):
             select(url, self.folder, statement)
 
+    def bytes(self, url: str) -> int:
+        """What the store takes on the disk, once it is tidy: SQLite's file, PostgreSQL's tables and indexes."""
+        if self.server is None:
+            return (self.folder / url.removeprefix("sqlite:///")).stat().st_size
+        ((size,),) = select(url, self.folder, "SELECT pg_database_size(current_database())")
+        return int(size)
+
 
 def measure(stores: Stores, size: int, folder: Path) -> dict[str, Any]:
     """All figures of one size."""
@@ -111,6 +119,7 @@ def measure(stores: Stores, size: int, folder: Path) -> dict[str, Any]:
         "steady_p99_ms": percentile(waits, 0.99),
         "arrival_p50_ms": percentile(arrival, 0.5),
         "arrival_p99_ms": percentile(arrival, 0.99),
+        "bytes": stores.bytes(url),
         "cores": cores,
     }
 
@@ -146,10 +155,11 @@ def report(results: Sequence[dict[str, Any]], svg: Path | None) -> None:
                 if size and "p50" not in name:
                     row[-1] += f" ({statistics.median(ratios):.2f})"
             cores = {name: statistics.median(result["cores"][name] for result in group) for name in group[0]["cores"]}
+            row.append(f"{statistics.median(result['bytes'] for result in group) / MEBIBYTE:,.0f}")
             row.append(", ".join(f"{name} {used:.2f}" for name, used in cores.items() if name != "generator"))
             rows.append(row)
         print(f"\n{kind}, {len(group)} rounds; in brackets the median of the ratios to the empty store of the round\n")
-        print(table(["finished events", *FIGURES.values(), "cores at 64 connections"], rows))
+        print(table(["finished events", *FIGURES.values(), "MiB stored", "cores at 64 connections"], rows))
         for name, series in panels.items():
             points = [
                 (float(size), statistics.median(result[name] for result in group)) for size, group in by_size.items()

@@ -46,8 +46,9 @@ def serve(
     place, sockets, manager = place_of(os.environ), handed_over(os.environ), Manager(os.environ)
     gc.disable()  # what is made from here on stays; it goes on once all is made
     if workers is None or workers == 1 or place is not None:
-        # stripe would load requests for its synchronous clients, structlog greenlet, and rich for a terminal
-        with hidden("requests", "greenlet", *([] if sys.stderr.isatty() else ["rich"])):
+        # stripe would load requests for its synchronous clients, structlog greenlet, Windows's colorama, and rich for a
+        # terminal
+        with hidden("requests", "greenlet", "colorama", *([] if sys.stderr.isatty() else ["rich"])):
             from gateway.app import serving, worker_process  # noqa: F401 - imported here, without what is hidden
     config = load_config()
     count = 1 if place is not None else workers or config.settings.server.workers

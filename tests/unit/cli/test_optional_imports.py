@@ -12,9 +12,9 @@ from gateway.cli.optional_imports import hidden
 SERVE = """
 import sys
 from gateway.cli.optional_imports import hidden
-with hidden("requests", "greenlet", "rich"):
+with hidden("requests", "greenlet", "colorama", "rich"):
     import gateway.app.gateway, actions.email
-loaded = [name for name in ("requests", "greenlet", "rich", "urllib3", "aiosmtplib") if name in sys.modules]
+loaded = [name for name in ("requests", "greenlet", "colorama", "rich", "urllib3", "aiosmtplib") if name in sys.modules]
 import requests, rich, stripe
 print(loaded, bool(requests.Session and rich.print and stripe.AIOHTTPClient))
 """
