@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # SQLAlchemy takes long to import: `gateway check` does witho
 _MOST_ROWS = 10_000
 _MOST_NOTED = 20  # rows of an attempt that its page shows
 _ITEM = Offers("item", where="for_each")
+_NO_LIST = "for_each is null, not a list: the object lacks that field; fetch it, or give [] where it is absent"
 
 
 class Newest(BaseModel):
@@ -85,14 +86,19 @@ class DbUpsertSettings(Settings):
 
     @classmethod
     def check(cls, written: Mapping[str, Any]) -> Iterable[str]:
-        """A key that names no column, and columns named twice."""
+        """A key that names no column, columns named twice, and null where a row needs a value."""
         key, newest = written.get("key"), written.get("newest")
+        if "for_each" in written and written["for_each"] is None:
+            yield _NO_LIST
+        if isinstance(newest, Mapping) and newest.get("value", "") is None:
+            yield _no_age(newest.get("column"))
         if isinstance(key, Mapping):
             column = newest.get("column") if isinstance(newest, Mapping) else None
             values, insert_only = (
                 part if isinstance(part := written.get(name), Mapping) else () for name in ("values", "insert_only")
             )
             yield from row_faults(key, values, insert_only, column)
+            yield from map(_no_key, (name for name, value in key.items() if value is None))
 
 
 class DbUpsert(DatabaseAction[DbUpsertSettings]):
@@ -146,13 +152,19 @@ class DbUpsert(DatabaseAction[DbUpsertSettings]):
         )
 
 
+def _no_key(column: object) -> str:
+    return f"key.{column} is null: it would match no row and insert a new one each time"
+
+
+def _no_age(column: object) -> str:
+    return f"newest.value is null: column {column} could not tell newer from older"
+
+
 def _rows(settings: DbUpsertSettings) -> list[Row]:
     if "for_each" not in settings.model_fields_set:
         return [_row(settings, {})]
     if settings.for_each is None:
-        raise Reject(
-            "for_each is null, not a list: the object lacks that field; fetch it, or give [] where it is absent"
-        )
+        raise Reject(_NO_LIST)
     if len(settings.for_each) > _MOST_ROWS:
         raise Reject(f"for_each has {len(settings.for_each)} items; at most {_MOST_ROWS} go into one transaction")
     return [_row(settings, {"item": item}) for item in settings.for_each]
@@ -167,11 +179,11 @@ def _row(settings: DbUpsertSettings, names: Mapping[str, Any]) -> Row:
         raise Reject(fault)
     for column, value in key.items():
         if value is None:
-            raise Reject(f"key.{column} is null: it would match no row and insert a new one each time")
+            raise Reject(_no_key(column))
     if newest is None:
         return Row(key, values, insert_only)
     if newest.value is None:
-        raise Reject(f"newest.value is null: column {newest.column} could not tell newer from older")
+        raise Reject(_no_age(newest.column))
     return Row(key, {**values, newest.column: newest.value}, insert_only, newest.column)
 
 

@@ -7,17 +7,28 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
-from actions.http_request import NO_CLIMBING, climbs, headers_and_body, shown_url, target
+from actions.http_request import (
+    ELSEWHERE,
+    NO_CLIMBING,
+    NO_URL,
+    climbs,
+    headers_and_body,
+    is_elsewhere,
+    origin_and_target,
+    shown_url,
+    target,
+)
 from gateway.plugin import (
     UNTIL_RESUMED,
     Action,
     Connection,
     Context,
     Exchange,
+    Fault,
     Finding,
     Headers,
     HttpConnection,
@@ -39,6 +50,7 @@ if TYPE_CHECKING:  # takes long to import: `gateway check` does without
 
     from gateway.plugin.oauth2 import TokenSource
 
+_STAND_IN = "127.0.0.1:9"  # in the url that `gateway test` and `explain` invent for a variable without a value
 _RETRIED = ("408", "409", "425", "429", "500-599")
 _EXPRESSION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _SHOWN_CHARACTERS = 200  # of an answer, in an error
@@ -134,6 +146,19 @@ class HttpForward(Action[HttpForwardSettings]):
         if resource.tokens is not None:
             await resource.tokens.close()
         await resource.client.close()
+
+    def faults(self, written: Mapping[str, Any], connection: HttpConnection | None) -> Iterable[Fault]:
+        """A url that is none, or that the connection never sends to. Its own is not shown: it may be secret."""
+        url = written.get("url")
+        if connection is None or not isinstance(url, str):
+            return
+        try:
+            is_other = is_elsewhere(*origin_and_target(connection.url, url))
+        except ValueError:
+            yield Fault(("url",), NO_URL)
+            return
+        if is_other and urlsplit(connection.url).netloc != _STAND_IN:
+            yield Fault(("url",), ELSEWHERE, "write the path alone, or use a connection of that origin")
 
     def rehearse(self, settings: HttpForwardSettings, context: Context) -> None:
         """Makes the request, signature included."""

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urljoin, urlsplit
 
 from standardwebhooks.webhooks import Webhook
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # takes long to import: `gateway check` does without
 
 USER_AGENT = "stripe-fulfilment-gateway"
 NO_CLIMBING = "url has . or .. as a part of its path: write the path out"
+ELSEWHERE = "url leads to another origin than the connection's"
+NO_URL = "the url is not valid"
 WITHOUT_BODY = ("GET", "DELETE")  # which send no event unless they are told to
 _ALLOWED = "%/:?@!$&'()*+,;=~"  # in a path or a query beside letters and digits (RFC 3986, section 3.3)
 _STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -87,16 +89,25 @@ def target(base: str, url: str | None) -> URL:
     if url is not None and climbs(url):
         raise Reject(NO_CLIMBING)
     try:
-        ours = urlsplit(base)
-        theirs = urlsplit(urljoin(base, url) if url and _WHOLE.match(url) else _joined(base, url or ""))
+        ours, theirs = origin_and_target(base, url)
         authority = URL(f"{theirs.scheme}://{theirs.netloc}").raw_authority
     except ValueError:
-        raise Reject("the url is not valid") from None
-    if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-        raise Reject(f"url leads to another origin than the connection's {ours.scheme}://{ours.hostname}")
+        raise Reject(NO_URL) from None
+    if is_elsewhere(ours, theirs):
+        raise Reject(f"{ELSEWHERE} {ours.scheme}://{ours.hostname}")
     # yarl would decode %2F, %7E and others in what it reads, and who signs the raw address would find another
     path, query = (_STRAY_PERCENT.sub("%25", quote(part, safe=_ALLOWED)) for part in (theirs.path, theirs.query))
     return URL.build(scheme=theirs.scheme, authority=authority, path=path or "/", query_string=query, encoded=True)
+
+
+def origin_and_target(base: str, url: str | None) -> tuple[SplitResult, SplitResult]:
+    """The connection's url, and where a url of an action leads from there. Raises ValueError."""
+    return urlsplit(base), urlsplit(urljoin(base, url) if url and _WHOLE.match(url) else _joined(base, url or ""))
+
+
+def is_elsewhere(ours: SplitResult, theirs: SplitResult) -> bool:
+    """Whether it is another origin."""
+    return (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc)
 
 
 def _joined(base: str, url: str) -> str:

@@ -21,6 +21,8 @@ _TEXTS = {
     ("markdown", "text"): 12_000,
 }
 _LISTS = {("section", "fields"): 10, ("context", "elements"): 10, ("actions", "elements"): 25}
+_TEXT_OBJECTS = (("section", "text"), ("section", "fields"), ("header", "text"), ("button", "text"))
+_TEXT_TYPES = ("mrkdwn", "plain_text")  # https://docs.slack.dev/reference/block-kit/composition-objects/text-object
 _MOST_BLOCKS = 50
 _TORN = re.compile(r"(&[a-z]{0,4}|<[^<>]*)$")  # half an entity, half a link
 
@@ -58,6 +60,8 @@ def faults(blocks: Any, *, is_cut: bool) -> Iterator[Fault]:
         if (is_mapping and "type" not in block) or isinstance(block, (str, int, float, list, type(None))):
             yield Fault(at, "is no block: a mapping with a type", "https://docs.slack.dev/reference/block-kit/blocks")
         elif is_mapping:
+            if block["type"] in ("section", "header") and isinstance(block.get("text"), str):
+                yield Fault((*at, "text"), "is no text object", "write {type: plain_text, text: ...}")
             if block["type"] == "section" and not block.get("text") and not block.get("fields"):
                 yield Fault(at, "a section needs text or fields")
             yield from _faults(block, at, ("", ""), is_cut)
@@ -71,6 +75,8 @@ def _faults(part: Any, at: Place, owner: tuple[str, str], is_cut: bool) -> Itera
         for i, item in enumerate(part):
             yield from _faults(item, (*at, i), owner, is_cut)
     elif isinstance(part, dict):
+        if owner in _TEXT_OBJECTS and isinstance(kind := part.get("type"), str) and kind not in _TEXT_TYPES:
+            yield Fault((*at, "type"), f"is no type of text: {' or '.join(_TEXT_TYPES)}")
         if owner == ("header", "text") and part.get("type") == "mrkdwn":
             yield Fault((*at, "type"), "the text of a header is plain_text")
         for key, value in part.items():

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from actions.db_upsert import DbUpsert
 from actions.email import Email
+from actions.http_forward import HttpForward
 from actions.publish import Publish
+from actions.slack import Slack
 from gateway.plugin import Action
 from gateway.testing import problems
 
@@ -19,6 +22,9 @@ DOWNLOADS = {**MAIL, "downloads": {"hosts": ["pay.stripe.com"]}}
 NATS = {"type": "broker", "url": "nats://bus.acme.example"}
 REDIS = {"type": "broker", "url": "redis://bus.acme.example"}
 AMQP = {"type": "broker", "url": "amqp://bus.acme.example"}
+HTTP = {"type": "http", "url": "https://warehouse.example/in"}
+SLACK = {"type": "slack", "token": "xoxb-1", "channel": "#orders"}
+SHOP = {"type": "database", "url": "sqlite:///shop.db"}
 MQTT = {"type": "broker", "url": "mqtt://bus.acme.example"}
 
 _FORM = "(write it as Acme <orders@acme.example>)"
@@ -132,9 +138,48 @@ MESSAGES: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     (MQTT, {"to": "orders", "exchange": "e"}, "with.exchange",
      "exchange is for AMQP, and the connection is MQTT (leave it out)"),
 ]  # fmt: skip
+_ELSEWHERE = (
+    "url leads to another origin than the connection's (write the path alone, or use a connection of that origin)"
+)
+FORWARDS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
+    (HTTP, {"url": "https://other.example/x"}, "with.url", _ELSEWHERE),
+    (HTTP, {"url": "http://warehouse.example/x"}, "with.url", _ELSEWHERE),
+    (HTTP, {"url": "//other.example/x"}, "with.url", _ELSEWHERE),
+    (HTTP, {"url": "https://warehouse.example:8443/x"}, "with.url", _ELSEWHERE),
+    (HTTP, {"url": "ftp:/x"}, "with.url", _ELSEWHERE),
+    (HTTP, {"url": "https://[::1/x"}, "with.url", "the url is not valid"),
+    (HTTP, {"headers": {"Host": "x"}}, "with.headers.Host",
+     "the header 'Host' may not be set so: it is written with each request"),
+]  # fmt: skip
+_KINDS = "is no type of text: mrkdwn or plain_text"
+POSTS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
+    (SLACK, {"blocks": [{"type": "section", "text": "x"}]}, "with.blocks[0].text",
+     "is no text object (write {type: plain_text, text: ...})"),
+    (SLACK, {"blocks": [{"type": "header", "text": "x"}]}, "with.blocks[0].text",
+     "is no text object (write {type: plain_text, text: ...})"),
+    (SLACK, {"blocks": [{"type": "section", "text": {"type": "plain", "text": "x"}}]}, "with.blocks[0].text.type",
+     _KINDS),
+    (SLACK, {"blocks": [{"type": "section", "fields": [{"type": "markdown", "text": "x"}]}]},
+     "with.blocks[0].fields[0].type", _KINDS),
+    (SLACK, {"blocks": [{"type": "section"}]}, "with.blocks[0]", "a section needs text or fields"),
+    ({"type": "slack", "webhook_url": "https://hooks.slack.com/services/a"}, {"text": "x", "channel": "#a"},
+     "with.channel", "channel and thread_ts need a bot token; an incoming webhook has its own channel"),
+]  # fmt: skip
+ROWS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
+    (SHOP, {"table": "t", "key": {}}, "with", "key names no column: give at least one"),
+    (SHOP, {"table": "t", "key": {"id": None}}, "with",
+     "key.id is null: it would match no row and insert a new one each time"),
+    (SHOP, {"table": "t", "key": {"id": 1}, "newest": {"column": "at", "value": None}}, "with",
+     "newest.value is null: column at could not tell newer from older"),
+    (SHOP, {"table": "t", "key": {"id": 1}, "for_each": None}, "with",
+     "for_each is null, not a list: the object lacks that field; fetch it, or give [] where it is absent"),
+]  # fmt: skip
 CORPUS: list[tuple[Action[Any], dict[str, Any], dict[str, Any], str, str]] = [
     *((Email(), *row) for row in MAILS),
     *((Publish(), *row) for row in MESSAGES),
+    *((HttpForward(), *row) for row in FORWARDS),
+    *((Slack(), *row) for row in POSTS),
+    *((DbUpsert(), *row) for row in ROWS),
 ]
 
 
@@ -142,7 +187,7 @@ CORPUS: list[tuple[Action[Any], dict[str, Any], dict[str, Any], str, str]] = [
 def test_a_constant_that_could_never_be_sent_is_told_at_load(
     action: Action[Any], connection: dict[str, Any], written: dict[str, Any], place: str, told: str
 ) -> None:
-    start = f"routes.trial.actions.{action.name}" if place.startswith("with.") else "connections.it"
+    start = f"routes.trial.actions.{action.name}" if place.startswith("with") else "connections.it"
     assert problems(action, written, connection=connection) == [f"{start}.{place}: {told}"]
 
 
@@ -157,5 +202,19 @@ def test_what_a_template_brings_is_judged_when_it_is_there() -> None:
             {"filename": "b", "url": "{{ object.invoice_pdf }}", "content_type": "{{ object.kind }}"},
         ],
     )
+    assert problems(HttpForward(), {"url": "{{ object.url | safe }}"}, connection=HTTP) == []
+    assert problems(HttpForward(), {"url": "https://warehouse.example/other"}, connection=HTTP) == []
+    stand_in = {
+        "type": "http",
+        "url": "http://127.0.0.1:9/warehouse_url",
+    }  # of `gateway test`: the real one is not known
+    assert problems(HttpForward(), {"url": "https://warehouse.example/x"}, connection=stand_in) == []
+    told = (
+        {"type": "section", "text": "{{ object.block }}"},
+        {"type": "section", "text": {"type": "{{ 1 }}", "text": "x"}},
+    )
+    assert problems(Slack(), {"blocks": [*told]}, connection=SLACK) == []
+    row = {"key": {"id": "{{ object.id }}"}, "newest": {"column": "at", "value": "{{ object.at }}"}}
+    assert problems(DbUpsert(), {"table": "t", "for_each": "{{ object.rows }}", **row}, connection=SHOP) == []
     assert problems(Email(), templates, connection=DOWNLOADS) == []
     assert problems(Publish(), {"to": "orders. {{ object.id }}", "headers": {"A": "{{ 1 }}"}}, connection=NATS) == []
