@@ -14,6 +14,7 @@ from gateway.core.model import (
     WAITS,
     Delivery,
     DeliveryFilter,
+    DeliveryState,
     Event,
     Lane,
     PlannedDelivery,
@@ -24,6 +25,7 @@ from gateway.core.model import (
 from gateway.store.protocol import Store
 from tests.conftest import Clock
 from tests.contract.test_store import DEAD, SUCCEEDED, an_event, claim_all, later, owed, states
+from tests.contract.test_store_upkeep import purge
 
 DAY = 86400
 
@@ -98,6 +100,15 @@ async def test_one_that_needs_another_waits_for_both(store: Store, clock: Clock)
     assert (await states(store))["evt_1/remind"] == "pending"
     clock.forward(DAY + 1)
     assert len(await claim_all(store)) == 1
+
+
+async def test_a_clock_that_is_put_back_changes_no_order_of_what_stripe_has_told(store: Store, clock: Clock) -> None:
+    first, ending = happened(an_event("evt_1"), clock), happened(an_event("evt_2"), clock, 10, "cus_1")
+    await store.add(ending, [])
+    clock.forward(-3600)
+    await purge(store)
+    await store.add(first, [waiting(clock)])
+    assert (await reminder(store)).state is DeliveryState.CANCELLED
 
 
 async def test_a_person_who_retries_it_need_not_wait(store: Store, clock: Clock) -> None:

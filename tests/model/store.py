@@ -174,10 +174,10 @@ class ModelStore:
 
     # -- until ------------------------------------------------------------------------------------------------
 
-    def _end_waiting(self, keys: Sequence[str | None], now: int) -> None:
+    def _end_waiting(self, keys: Sequence[str | None], now: int, among: Sequence[ModelDelivery] | None = None) -> None:
         """Cancels what is not claimed where an event of its key happened after its own."""
         ended = []
-        for delivery in self.deliveries:
+        for delivery in self.deliveries if among is None else among:
             key = delivery.until_key
             if key is None or key not in keys or key not in self.until or delivery.state not in ("blocked", "pending"):
                 continue
@@ -395,6 +395,7 @@ class ModelStore:
         delivery = self.delivery(name)
         if delivery is None:
             return must(refusal == "there is no such delivery", f"of {name}, which is gone: {refusal}")
+        self._end_waiting([delivery.until_key], now, [delivery])  # which a person's word revives: it waits for no event
         told = {
             "running": "it is running now",
             "succeeded": "it has succeeded; `events replay` makes new work",

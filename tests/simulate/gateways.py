@@ -92,7 +92,7 @@ class SimulatedGateway:
             cast(Any, KeptLog(self._ledger)),
             GatewayOptions(fetcher=StripeFetcher(opened, cast(Any, self._stripe)), load=self._load),
         )
-        cast(Any, gateway.worker)._rng = Random(self._rng.random())
+        cast(Any, gateway.worker)._context_of.keywords["rng"].seed(self._rng.random())
         cast(Any, gateway.retention)._rng = Random(self._rng.random())
         cast(Any, gateway.retention)._monotonic = time.monotonic
         cast(Any, gateway.alerts)._publisher._clock = time.monotonic

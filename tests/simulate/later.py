@@ -98,8 +98,8 @@ class LaterBooks:
             self._finds(f"{what} runs {earliest - self._now():.3f} s before its time")
         versions = process.followed(self._loop.now - ATTEMPT_SECONDS)
         if action == AT and versions == {0}:
-            now = self._now() + process.clock_ahead
-            if not (_is_within_hours(now - ATTEMPT_SECONDS) or _is_within_hours(now)):
+            moments = [self._now() + ahead for ahead in (process.clock_ahead, process.was_ahead)]
+            if not any(_is_within_hours(now - ATTEMPT_SECONDS) or _is_within_hours(now) for now in moments):
                 self._finds(f"{what} runs outside its hours")
 
     def _check_until(self, what: str, delivery_id: str, event: Dunned, token: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,11 @@ class Ledger:
         """Frees the file."""
         if self._inbox is not None:
             self._inbox.close()
+
+    def revives(self, delivery_ids: Sequence[str]) -> None:
+        """A person retries them: their attempts are counted anew."""
+        self.revived.update(delivery_ids)
+        self.counted.update({delivery_id: -self.counted[delivery_id] for delivery_id in delivery_ids})
 
     # -- what runs --------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ class Process:
         self.after: int | None = None
         self.on_end: Callable[[str], None] = lambda why: None
         self.clock_ahead = 0.0  # seconds that its clock is ahead of the world's
+        self.was_ahead = 0.0  # before it was set right: what runs may have begun by it
         self.versions: list[tuple[float, int]] = []  # of the configuration, each with since when it is in force
         self.context = copy_context()
         self.context.run(_process.set, self)

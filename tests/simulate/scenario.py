@@ -219,9 +219,7 @@ class Scenario:
         work: Awaitable[Any]
         if what in ("retry", "cancel"):
             self.ledger.excused.update(some)
-            for delivery_id in some:
-                self.ledger.counted[delivery_id] = 0
-            self.ledger.revived.update(some)
+            self.ledger.revives(some)
             work = store.retry(some) if what == "retry" else store.cancel(some, "cancelled by an operator")
         elif what in ("approve", "refuse"):
             asked = self.ledger.inbox(f"SELECT id FROM deliveries WHERE action IN {APPROVED} ORDER BY seq")
@@ -239,6 +237,8 @@ class Scenario:
                 await asyncio.shield(task)
         except TimeoutError:
             self.ledger.tell("a person is told nothing")
+            if what == "retry":  # a gateway that stands still does it once it goes on
+                task.add_done_callback(lambda _: self.ledger.revives(some))
 
     async def _replay(self, gateway: SimulatedGateway, store: Store, force: bool) -> None:
         events = [row["id"] for row in self.ledger.inbox("SELECT id FROM events WHERE seq > 0 AND id LIKE 'evt_%'")]
@@ -266,7 +266,7 @@ class Scenario:
         self.ledger.later.clock_is_set(0.0)
         for gateway in self.gateways:
             gateway.process.after = None
-            gateway.process.clock_ahead = 0.0
+            gateway.process.was_ahead, gateway.process.clock_ahead = gateway.process.clock_ahead, 0.0
             self.loop.thaw(gateway.process)
         await asyncio.sleep(40)
         for gateway in self.gateways:

@@ -122,8 +122,11 @@ def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
         values,
     )
     connection.execute("UPDATE connections SET until = :now + until - since WHERE since > :ahead", values)
-    connection.execute(  # by the index: there are many
-        "UPDATE until_events SET happened_at = min(happened_at, :now), seen_at = :now WHERE seen_at > :ahead", values
+    connection.execute(  # by the index: there are many; Stripe's `created` was told by no clock of ours
+        "UPDATE until_events SET seen_at = :now, happened_at = CASE WHEN EXISTS"
+        " (SELECT 1 FROM events WHERE seq = event_seq AND created_at IS NULL) THEN min(happened_at, :now)"
+        " ELSE happened_at END WHERE seen_at > :ahead",
+        values,
     )
     for table, column in (
         ("events", "received_at"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 
 from gateway.core.model import Event, PlannedDelivery
 from gateway.store.keeping import kept_key, kept_text
@@ -70,7 +71,7 @@ def end_waiting(connection: sqlite3.Connection, keys: Collection[str], now_ms: i
         else:
             note = (_NOTED + key, "{}", now_ms)
             connection.execute("INSERT OR IGNORE INTO notes (name, value, kept_at) VALUES (?, ?, ?)", note)
-    _end(connection, rows, now_ms)
+    _end(connection, sorted(rows, key=itemgetter("seq")), now_ms)
 
 
 def end_left(connection: sqlite3.Connection, now_ms: int) -> bool:
