@@ -111,6 +111,17 @@ async def test_a_clock_that_is_put_back_changes_no_order_of_what_stripe_has_told
     assert (await reminder(store)).state is DeliveryState.CANCELLED
 
 
+async def test_who_retries_it_with_what_it_needs_has_it_wait_for_no_event_any_more(store: Store, clock: Clock) -> None:
+    await store.add(
+        happened(an_event("evt_1"), clock), [owed("save"), replace(owed("remind", "save"), until_key="cus_1")]
+    )
+    ids = {delivery.action: delivery.id for delivery in await store.deliveries(DeliveryFilter(), limit=10)}
+    await store.cancel([ids["save"]], "no")
+    await store.add(happened(an_event("evt_2"), clock, 10, "cus_1"), [])
+    assert await store.retry([ids["save"], ids["remind"]]) == {ids["save"]: DONE, ids["remind"]: DONE}
+    assert await states(store) == {"evt_1/save": "pending", "evt_1/remind": "blocked"}
+
+
 async def test_a_person_who_retries_it_need_not_wait(store: Store, clock: Clock) -> None:
     await store.add(an_event(), [waiting(clock)])
     delivery = await reminder(store)

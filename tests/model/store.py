@@ -170,11 +170,11 @@ class ModelStore:
                     delivery.waits_until = round(plan.waits_until.timestamp() * 1000)
                     delivery.due_at = max(now, delivery.waits_until)
                     delivery.reason = f"{WAITS}{plan.waits_until.isoformat(timespec='seconds')}"
-        self._end_waiting([*ends, *(plan.until_key for plan in planned)], now)
+        self.end_waiting([*ends, *(plan.until_key for plan in planned)], now)
 
     # -- until ------------------------------------------------------------------------------------------------
 
-    def _end_waiting(self, keys: Sequence[str | None], now: int, among: Sequence[ModelDelivery] | None = None) -> None:
+    def end_waiting(self, keys: Sequence[str | None], now: int, among: Sequence[ModelDelivery] | None = None) -> None:
         """Cancels what is not claimed where an event of its key happened after its own."""
         ended = []
         for delivery in self.deliveries if among is None else among:
@@ -272,7 +272,7 @@ class ModelStore:
         is_held = self._finish(name, token, ending, now)
         delivery = self.delivery(name)
         if is_held and delivery is not None and delivery.state == "pending":
-            self._end_waiting([delivery.until_key], now)
+            self.end_waiting([delivery.until_key], now)
         return is_held
 
     def _finish(self, name: str, token: str, ending: Outcome, now: int) -> bool:
@@ -360,7 +360,7 @@ class ModelStore:
                 late.append(delivery.until_key)
             elif delivery.state == "running" and only_expired and delivery.lease_until > now + AHEAD_MS + LEASE_MS:
                 delivery.lease_until = now + LEASE_MS
-        self._end_waiting(late, now)
+        self.end_waiting(late, now)
 
     def keep_fetched(self, run: str, asked: str, answer: str) -> str:
         """The answer that is kept."""
@@ -395,7 +395,7 @@ class ModelStore:
         delivery = self.delivery(name)
         if delivery is None:
             return must(refusal == "there is no such delivery", f"of {name}, which is gone: {refusal}")
-        self._end_waiting([delivery.until_key], now, [delivery])  # which a person's word revives: it waits for no event
+        self.end_waiting([delivery.until_key], now, [delivery])  # which a person's word revives: it waits for no event
         told = {
             "running": "it is running now",
             "succeeded": "it has succeeded; `events replay` makes new work",

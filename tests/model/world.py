@@ -304,12 +304,15 @@ class World:
         now = self.clock.now
         before = self.model.claimable(now)
         claims = await self.store(gateway).claim(wanted, lease_seconds=lease_seconds, rates=rates)
-        listed = await self.store(0).deliveries(DeliveryFilter(states=("skipped",)), limit=100_000, newest_first=False)
+        ended = DeliveryFilter(states=("cancelled", "skipped"))
+        listed = await self.store(0).deliveries(ended, limit=100_000, newest_first=False)
         for delivery in listed:
             name, reason = self._name_of[delivery.id], self._named(delivery.reason) or ""
             expected = self.model.delivery(name)
             if expected is not None and expected.state == "pending" and reason.startswith("once_per: "):
                 self.model.skip_done_once(name, reason.split()[1], wanted, now)
+            elif expected is not None and expected.state == "pending" and reason.startswith("until: "):
+                self.model.end_waiting([expected.until_key], now, [expected])
         named = [(self._name_of[claim.delivery.id], claim.token) for claim in claims]
         self.model.claim(named, wanted, rates, int(lease_seconds * 1000), now, before)
         self.taken += named

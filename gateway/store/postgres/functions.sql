@@ -1082,10 +1082,10 @@ BEGIN
   PERFORM lock_keys(ARRAY(
     SELECT unnest(ARRAY[f.order_key, f.once_key]) FROM deliveries f WHERE f.id = ANY (ids)
   ));
-  PERFORM end_overtaken(now_at, ARRAY(  -- a person insists: what was cancelled waits for no event any more
-    SELECT f.seq FROM deliveries f WHERE f.id = ANY (ids) AND f.until_key IS NOT NULL
-  ));
   FOREACH wanted IN ARRAY ids LOOP
+    PERFORM end_overtaken(now_at, ARRAY(  -- a person insists: what was cancelled waits for no event any more
+      SELECT f.seq FROM deliveries f WHERE f.id = wanted AND f.until_key IS NOT NULL
+    ));
     SELECT * INTO d FROM deliveries f WHERE f.id = wanted FOR UPDATE;
     holder := NULL;
     IF d.seq IS NOT NULL AND d.once_key IS NOT NULL THEN
