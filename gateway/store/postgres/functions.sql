@@ -1236,8 +1236,8 @@ BEGIN
   ));
   UPDATE done_once p SET done_at = now_at WHERE p.done_at > now_at + 60000;
   UPDATE until_events k SET seen_at = now_at, happened_at = CASE  -- Stripe's `created` was told by no clock of ours
-    WHEN EXISTS (SELECT FROM events e WHERE e.seq = k.event_seq AND e.created_at IS NULL)
-    THEN least(k.happened_at, now_at) ELSE k.happened_at
+    WHEN EXISTS (SELECT FROM events e WHERE e.seq = k.event_seq AND e.created_at IS NOT NULL)
+    THEN k.happened_at ELSE least(k.happened_at, now_at)
   END
   WHERE k.seen_at > now_at + 60000;
   UPDATE marks m SET marked_at = now_at WHERE m.name IN (
