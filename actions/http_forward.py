@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -50,7 +50,8 @@ if TYPE_CHECKING:  # takes long to import: `gateway check` does without
 
     from gateway.plugin.oauth2 import TokenSource
 
-_STAND_IN = "127.0.0.1:9"  # in the url that `gateway test` and `explain` invent for a variable without a value
+# what `gateway test`, `dev` and `explain` invent for a variable without a value, as a url or as a part of one
+_STAND_IN = re.compile(r"127\.0\.0\.1:9|(?:.*[.@])?(?:localhost|dev-\w+)(?::\d+)?")
 _RETRIED = ("408", "409", "425", "429", "500-599")
 _EXPRESSION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _SHOWN_CHARACTERS = 200  # of an answer, in an error
@@ -153,11 +154,11 @@ class HttpForward(Action[HttpForwardSettings]):
         if connection is None or not isinstance(url, str):
             return
         try:
-            is_other = is_elsewhere(*origin_and_target(connection.url, url))
+            origins = origin_and_target(connection.url, url)
         except ValueError:
             yield Fault(("url",), NO_URL)
             return
-        if is_other and urlsplit(connection.url).netloc != _STAND_IN:
+        if is_elsewhere(*origins) and not any(_STAND_IN.fullmatch(origin.netloc) for origin in origins):
             yield Fault(("url",), ELSEWHERE, "write the path alone, or use a connection of that origin")
 
     def rehearse(self, settings: HttpForwardSettings, context: Context) -> None:

@@ -4,7 +4,8 @@
 # ServerDisconnectedError instead.
 . "$(dirname "$0")/common.sh"
 packages aiohttp==3.14.5
-seen "PUT: answered 200, sent 2 times
+seen "GET: answered 200, sent 2 times
+PUT: answered 200, sent 2 times
 DELETE: answered 200, sent 2 times
 POST: ServerDisconnectedError, sent 1 times
 PUT with force_close=True: answered 200, sent 2 times" <<'PY'
@@ -39,7 +40,7 @@ async def trial(name, method, address, **options):
 async def main():
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     address = "http://127.0.0.1:%d/orders/7" % server.sockets[0].getsockname()[1]
-    for method in ("PUT", "DELETE", "POST"):
+    for method in ("GET", "PUT", "DELETE", "POST"):
         await trial(method, method, address)
     await trial("PUT with force_close=True", "PUT", address, force_close=True)
 

@@ -85,7 +85,7 @@ class StripeCheck:
     def _looked_for(self, text: str, is_expression: bool, use: str, held: Held) -> Sequence[ToldFault]:
         if not held.cases or not _NAMES.search(text):
             return ()
-        is_one = is_expression or _LONE.fullmatch(text) is not None
+        is_one = is_expression or _LONE.fullmatch(text.strip()) is not None
         pieces = None if is_one else plain_pieces(text)
         if pieces is None:
             return self._judged(text, is_expression, use if is_one else _within(use), held)

@@ -209,7 +209,8 @@ class Walk:
             if new is not None:
                 self.say(node, new[1], stretches[new[0] - 1])
         self._previous(node, path, stretches, case, is_optional)
-        return (replace(value, at=stretches[-1]),)
+        is_null = value.is_null and written(value.path) not in case.there  # a name keeps what it was when it was set
+        return (replace(value, at=stretches[-1], is_null=is_null),)
 
     def _root(self, path: tuple[Key, ...], case: EventCase) -> tuple[Value | None, int]:
         """What a path begins with, and how much of it leads there."""

@@ -209,6 +209,9 @@ def test_what_a_template_brings_is_judged_when_it_is_there() -> None:
         "url": "http://127.0.0.1:9/warehouse_url",
     }  # of `gateway test`: the real one is not known
     assert problems(HttpForward(), {"url": "https://warehouse.example/x"}, connection=stand_in) == []
+    assert problems(HttpForward(), {"url": "http://127.0.0.1:9/orders_url/x"}, connection=HTTP) == []
+    in_part = {"type": "http", "url": "https://api.dev-domain/in"}
+    assert problems(HttpForward(), {"url": "https://api.shop.example/x"}, connection=in_part) == []
     told = (
         {"type": "section", "text": "{{ object.block }}"},
         {"type": "section", "text": {"type": "{{ 1 }}", "text": "x"}},
