@@ -155,7 +155,7 @@ def report(results: Sequence[dict[str, Any]], svg: Path | None) -> None:
                 if size and "p50" not in name:
                     row[-1] += f" ({statistics.median(ratios):.2f})"
             cores = {name: statistics.median(result["cores"][name] for result in group) for name in group[0]["cores"]}
-            row.append(f"{statistics.median(result['bytes'] for result in group) / MEBIBYTE:,.0f}")
+            row.append(f"{statistics.median(result.get('bytes', 0) for result in group) / MEBIBYTE:,.0f}")
             row.append(", ".join(f"{name} {used:.2f}" for name, used in cores.items() if name != "generator"))
             rows.append(row)
         print(f"\n{kind}, {len(group)} rounds; in brackets the median of the ratios to the empty store of the round\n")

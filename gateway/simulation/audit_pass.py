@@ -68,8 +68,6 @@ class _AuditPass(CatchUp):
                 chosen = is_sampled(str(event.object_id), self._order.share, self._order.salt)
                 await self._audit.take(event, is_sampled=chosen)
                 self._still_ours()
-                if self._audit.has_many_doubts:
-                    await self._audit.look_again(self._api)
         self._on_progress(self._audit.result)
 
 
@@ -91,11 +89,16 @@ async def audit_route(
     audit = RouteAudit(config, order.route, store, apis, log, told, keeps_objects=for_repair)
     try:
         async with apis.of(order.account) as api:
+
+            async def looked_at(_: Window) -> None:  # not before a window is done: one that fails is taken anew
+                if audit.has_many_doubts:
+                    await audit.look_again(api)
+
             going = _AuditPass(
                 store, api, config, log, still_ours=still_ours, audit=audit, order=order, on_progress=on_progress
             )
             for listing in object_listings(order.account, order.route, order.kinds, order.connected_account):
-                await going.run(listing, order.since, order.until, lambda event: True)
+                await going.run(listing, order.since, order.until, lambda event: True, looked_at)
             await audit.look_again(api)
     finally:
         await audit.close()

@@ -106,6 +106,15 @@ _whole_line = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _rendered = structlog.processors.JSONRenderer(ensure_ascii=True)
 
 
+def _plain(log: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """An event with what stands in its line for values that JSON has not."""
+    try:
+        plain: structlog.typing.EventDict = json.loads(_rendered(log, method, event))
+    except (TypeError, ValueError, RecursionError):  # a key that JSON has not, or what holds itself
+        plain = {name: value if isinstance(value, str) else repr(value) for name, value in event.items()}
+    return plain
+
+
 def _json_line(log: object, method: str, event: structlog.typing.EventDict) -> str | bytes:
     """A line without secrets. Nearly all hold none and are plain ASCII: then the JSON that is looked at is the line."""
     try:
@@ -115,7 +124,7 @@ def _json_line(log: object, method: str, event: structlog.typing.EventDict) -> s
     if line.isascii() and line.isprintable() and line and not may_hide(line):
         return line
     if not line:  # what stands in the line for such a value, which an action may give, is looked at too
-        event = json.loads(_rendered(log, method, event))
+        event = _plain(log, method, event)
     return _rendered(log, method, _without_secrets(log, method, event))
 
 
@@ -124,7 +133,7 @@ def _console_event(log: object, method: str, event: structlog.typing.EventDict) 
     try:
         _whole_line(event)
     except (TypeError, ValueError, RecursionError):
-        event = json.loads(_rendered(log, method, event))
+        event = _plain(log, method, event)
     return _without_secrets(log, method, event)
 
 

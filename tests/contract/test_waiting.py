@@ -16,6 +16,7 @@ from gateway.core.model import (
     DeliveryFilter,
     DeliveryState,
     Event,
+    EventSource,
     Lane,
     PlannedDelivery,
     Refusal,
@@ -109,6 +110,18 @@ async def test_a_clock_that_is_put_back_changes_no_order_of_what_stripe_has_told
     await purge(store)
     await store.add(first, [waiting(clock)])
     assert (await reminder(store)).state is DeliveryState.CANCELLED
+
+
+async def test_an_event_of_the_gateway_s_own_is_taken_for_now_where_its_clock_was_ahead(
+    store: Store, clock: Clock
+) -> None:
+    clock.forward(3600)
+    await store.add(replace(happened(an_event("evt_2"), clock, 0, "cus_1"), source=EventSource.OWN), [])
+    clock.forward(-3600)
+    await purge(store)
+    clock.forward(60)
+    await store.add(happened(an_event("evt_1"), clock), [waiting(clock)])
+    assert (await reminder(store)).state is DeliveryState.PENDING
 
 
 async def test_who_retries_it_with_what_it_needs_has_it_wait_for_no_event_any_more(store: Store, clock: Clock) -> None:

@@ -1236,7 +1236,8 @@ BEGIN
   ));
   UPDATE done_once p SET done_at = now_at WHERE p.done_at > now_at + 60000;
   UPDATE until_events k SET seen_at = now_at, happened_at = CASE  -- Stripe's `created` was told by no clock of ours
-    WHEN EXISTS (SELECT FROM events e WHERE e.seq = k.event_seq AND e.created_at IS NOT NULL)
+    WHEN EXISTS (SELECT FROM events e WHERE e.seq = k.event_seq AND e.created_at IS NOT NULL
+      AND e.source NOT IN ('gateway', 'send'))
     THEN k.happened_at ELSE least(k.happened_at, now_at)
   END
   WHERE k.seen_at > now_at + 60000;

@@ -123,8 +123,8 @@ def _bound_times(connection: sqlite3.Connection, now_ms: int) -> None:
     )
     connection.execute("UPDATE connections SET until = :now + until - since WHERE since > :ahead", values)
     connection.execute(  # by the index: there are many; Stripe's `created` was told by no clock of ours
-        "UPDATE until_events SET seen_at = :now, happened_at = CASE WHEN EXISTS"
-        " (SELECT 1 FROM events WHERE seq = event_seq AND created_at IS NOT NULL) THEN happened_at"
+        "UPDATE until_events SET seen_at = :now, happened_at = CASE WHEN EXISTS (SELECT 1 FROM events"
+        " WHERE seq = event_seq AND created_at IS NOT NULL AND source NOT IN ('gateway', 'send')) THEN happened_at"
         " ELSE min(happened_at, :now) END WHERE seen_at > :ahead",
         values,
     )

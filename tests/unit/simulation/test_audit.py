@@ -16,6 +16,7 @@ import structlog
 
 from gateway.cli.commands.audit import _Audited
 from gateway.config.load import Config, load
+from gateway.core.errors import StripeUnavailable
 from gateway.core.model import AuditRule, DeliveryFilter, Event, EventFilter
 from gateway.core.routing import RouteTable
 from gateway.intake.backfill.objects import event_of, seedable
@@ -130,16 +131,26 @@ async def test_rows_that_differ_are_looked_at_again_in_part_and_their_objects_ar
     tmp_path: Path, inbox: Store, standin: StripeStandin, monkeypatch: pytest.MonkeyPatch, for_repair: bool
 ) -> None:
     held: list[int] = []
-    look_again = RouteAudit.look_again
+    away = [3]  # looks until Stripe is away for a moment
+    look_again, as_it_is = RouteAudit.look_again, RouteAudit._as_it_is
 
     async def counted(audit: RouteAudit, api: StripeApi) -> None:
         held.append(len(audit._doubted))
         await look_again(audit, api)
 
+    async def away_once(audit: RouteAudit, event: Event, api: StripeApi) -> Event | None:
+        away[0] -= 1
+        if not away[0]:
+            raise StripeUnavailable("down")
+        return await as_it_is(audit, event, api)
+
     monkeypatch.setattr("gateway.simulation.audit.MOST_DOUBTED", 2)
+    monkeypatch.setattr("gateway.intake.backfill.listing.MOST_IN_WINDOW", 2)
+    monkeypatch.setattr("gateway.intake.backfill.importer.FIRST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(RouteAudit, "look_again", counted)
+    monkeypatch.setattr(RouteAudit, "_as_it_is", away_once)
     for i in range(5):
-        standin.put({**CUSTOMER, "id": f"cus_{i}"})
+        standin.put({**CUSTOMER, "id": f"cus_{i}", "created": 1_700_000_000 + i * 86_400})
     with contextlib.closing(sqlite3.connect(tmp_path / "shop.db")) as shop:
         shop.execute("CREATE TABLE t (id TEXT PRIMARY KEY, email TEXT, phone TEXT, whole TEXT, balance INTEGER)")
     (tmp_path / "gateway.yaml").write_text(config(ROUTES, standin.url))
@@ -155,7 +166,8 @@ async def test_rows_that_differ_are_looked_at_again_in_part_and_their_objects_ar
     assert sorted(str(found.event.object_id) for found in result.findings) == [f"cus_{i}" for i in range(5)]
     assert {found.why for found in result.findings} == {"missed"}
     assert all(bool(found.event.body) is for_repair for found in result.findings)
-    assert (result.objects, result.sampled, held) == (5, 5, [2, 2, 1])
+    assert (result.objects, result.sampled, result.rows) == (5, 5, 5)
+    assert held == [3, 3, 0]  # the first look left one, and none was counted or told twice
 
 
 def test_an_audit_that_could_compare_nothing_is_no_good_news() -> None:
