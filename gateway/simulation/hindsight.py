@@ -1,8 +1,8 @@
 """What another configuration would have done with the events that are stored: hindsight, before a reload.
 
 Only routes that differ are judged, each event by both configurations, and their actions that are the same are rendered
-once; nothing is sent. `fetch` is answered by samples,
-and what an action returns is not known, as everywhere in a simulation.
+once; nothing is sent. `fetch` is answered by samples, and what an action returns is not known, as everywhere in a
+simulation.
 """
 
 from __future__ import annotations

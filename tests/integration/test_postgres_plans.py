@@ -195,10 +195,8 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("where", PAGES, ids=str)
-async def test_a_page_reads_little_more_than_it_shows(
-    filled: asyncpg.Connection[asyncpg.Record], where: EventFilter | DeliveryFilter
-) -> None:
+def asking(filled: asyncpg.Connection[asyncpg.Record]) -> tuple[PostgresStore, list[tuple[str, tuple[Any, ...]]]]:
+    """A store whose console asks that connection, and what it has asked: statements and their arguments."""
     store = PostgresStore("postgresql://nowhere")
     asked: list[tuple[str, tuple[Any, ...]]] = []
 
@@ -207,6 +205,14 @@ async def test_a_page_reads_little_more_than_it_shows(
         return await filled.fetch(sql, *args)
 
     store._console.fetch = fetch  # type: ignore[method-assign]
+    return store, asked
+
+
+@pytest.mark.parametrize("where", PAGES, ids=str)
+async def test_a_page_reads_little_more_than_it_shows(
+    filled: asyncpg.Connection[asyncpg.Record], where: EventFilter | DeliveryFilter
+) -> None:
+    store, asked = asking(filled)
     if isinstance(where, EventFilter):
         await store.event_page(where, limit=50)
     else:
@@ -221,14 +227,7 @@ async def test_a_page_reads_little_more_than_it_shows(
 async def test_bars_are_counted_without_sorting_rows_by_their_kind(
     filled: asyncpg.Connection[asyncpg.Record], where: EventFilter | DeliveryFilter | None
 ) -> None:
-    store = PostgresStore("postgresql://nowhere")
-    asked: list[tuple[str, tuple[Any, ...]]] = []
-
-    async def fetch(sql: str, *args: Any) -> list[Any]:
-        asked.append((sql, args))
-        return await filled.fetch(sql, *args)
-
-    store._console.fetch = fetch  # type: ignore[method-assign]
+    store, asked = asking(filled)
     edges = [datetime.fromtimestamp(FINISHED * tenth / 10_000, UTC) for tenth in range(11)]
     counted = await (store.buckets(edges) if where is None else store.counts_by_time(edges, where))
     assert len(counted) == 10
